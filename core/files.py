@@ -1,0 +1,51 @@
+"""Writing files so that a reader never sees half of one."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.errors import UserError
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; at the end of the block it is flushed to disk and becomes `path`.
+
+    If the block fails or the process dies, `path` is what it was before. Raises `UserError` naming `path` for a full
+    disk, a read-only folder and the like.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path, setting: str, needed_bytes: int = 64 * 2**20) -> None:
+    """Raise `UserError` unless `folder` can be made and written, with `needed_bytes` free; `setting` is what to change."""
+    fix = f"choose another with {setting}=DIR"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"0")
+        stat = os.statvfs(folder)
+    except OSError as error:
+        raise UserError(f"cannot write into {folder}: {error.strerror or error}; {fix}") from None
+    free = stat.f_bavail * stat.f_frsize
+    if free < needed_bytes:
+        raise UserError(f"only {free / 2**20:.0f} MiB free in {folder}, {needed_bytes / 2**20:.0f} MiB needed; {fix}")
