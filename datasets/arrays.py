@@ -1,0 +1,89 @@
+"""Ready-made array folders of the LfF and DeNetDM code: `<folder>/{train,valid}/{images,attrs}.npy`.
+
+Their "valid" is what the papers test on, and becomes `test` here. The pickle beside them is never opened.
+"""
+
+import hashlib
+from pathlib import Path
+
+import numpy
+import torch
+from numpy.typing import NDArray
+
+from core.errors import UserError
+from core.randomness import torch_generator
+from datasets.base import BiasedDataset, Split
+from datasets.cache import fingerprint
+
+MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten
+
+def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: bool) -> BiasedDataset:
+    """The data set in `folder`; images.npy is uint8 [N, H, W, 3], attrs.npy integer [N, 2 or more]: (target, bias, ...).
+
+    `num_valid` > 0 keeps that many training images for validation, drawn with `seed` so that every group gives the
+    same share (rounded down): these images cannot be coloured anew, so theirs is the biased distribution, and groups
+    too small to give any are missing from it. `reverse` swaps target and bias. Raises `UserError` for a folder, a
+    shape, a type or labels that do not fit.
+    """
+    parts = {part: _read_split(folder / part) for part in ("train", "valid")}
+    labels = numpy.concatenate([attrs for _, attrs, _ in parts.values()])
+    num_classes, num_biases = (int(labels[:, column].max()) + 1 for column in (0, 1))
+    absent = sorted(set(range(num_classes)) - set(parts["train"][1][:, 0].tolist()))
+    if absent:
+        raise UserError(f"{folder / 'train' / 'attrs.npy'}: no image of target class {absent[0]} (of {num_classes})")
+    if reverse:
+        num_classes, num_biases = num_biases, num_classes
+    columns = (1, 0) if reverse else (0, 1)
+    train, test = (_as_split(images, attrs, columns) for images, attrs, _ in parts.values())
+    valid = None
+    if num_valid:
+        if num_valid >= len(train):
+            raise UserError(f"{folder}: {len(train)} training images, too few to keep {num_valid} for validation")
+        held_out = _share_of_every_group(train, num_valid / len(train), seed)
+        valid, train = train.select(held_out.nonzero()[:, 0]), train.select((~held_out).nonzero()[:, 0])
+    checksums = [checksum for _, _, checksum in parts.values()]
+    key = fingerprint(source=checksums, num_valid=num_valid, seed=seed, reverse=reverse)
+    return BiasedDataset(name, train, valid, test, num_classes, num_biases, key)
+
+
+def _read_split(folder: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64], str]:
+    images, attrs = _read(folder / "images.npy"), _read(folder / "attrs.npy")
+    if images.dtype != numpy.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise UserError(f"{folder / 'images.npy'}: {images.dtype} {list(images.shape)}, expected uint8 [N, H, W, 3]")
+    if attrs.dtype.kind not in "ui" or attrs.ndim != 2 or attrs.shape[1] < 2 or len(attrs) != len(images):
+        raise UserError(
+            f"{folder / 'attrs.npy'}: {attrs.dtype} {list(attrs.shape)}, expected integers [{len(images)}, 2 or more]"
+        )
+    if len(images) == 0:
+        raise UserError(f"{folder / 'images.npy'}: no image")
+    attrs = attrs[:, :2].astype(numpy.int64)
+    if attrs.min() < 0 or attrs.max() >= MAX_CLASSES:
+        found = int(attrs.min() if attrs.min() < 0 else attrs.max())
+        raise UserError(f"{folder / 'attrs.npy'}: label {found}, expected 0 to {MAX_CLASSES - 1}")
+    return images, attrs, hashlib.sha256(images.tobytes() + attrs.tobytes()).hexdigest()
+
+
+def _read(path: Path) -> NDArray[numpy.generic]:
+    try:
+        return numpy.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; data.arrays names a folder with {{train,valid}}/{{images,attrs}}.npy") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+
+
+def _as_split(images: NDArray[numpy.uint8], attrs: NDArray[numpy.int64], columns: tuple[int, int]) -> Split:
+    channels_first = numpy.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    target, bias = (torch.from_numpy(attrs[:, column].copy()) for column in columns)
+    return Split(torch.from_numpy(channels_first), target, bias)
+
+
+def _share_of_every_group(split: Split, share: float, seed: int) -> torch.Tensor:
+    """bool [N], True for `share` of the samples of every (target, bias) group, chosen at random."""
+    chosen = torch.zeros(len(split), dtype=torch.bool)
+    group = split.target * (int(split.bias.max()) + 1) + split.bias
+    for label in group.unique().tolist():
+        members = (group == label).nonzero()[:, 0]
+        order = torch.randperm(len(members), generator=torch_generator(seed, "hold out", label))
+        chosen[members[order[: int(len(members) * share)]]] = True
+    return chosen

@@ -1,0 +1,70 @@
+"""What every data set ends as: images, target and bias for each split."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+# `holdout` validates on images kept out of training; `published` splits the data as the papers do
+PROTOCOLS = ("holdout", "published")
+
+
+@dataclass(frozen=True)
+class Split:
+    """images uint8 [N, channels, height, width]; target and bias int64 [N], class indices from 0."""
+
+    images: Tensor
+    target: Tensor
+    bias: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.target.to(device), self.bias.to(device))
+
+    def select(self, index: Tensor) -> "Split":
+        """The samples at `index`, int64 [M], in that order."""
+        return Split(self.images[index], self.target[index], self.bias[index])
+
+
+@dataclass(frozen=True)
+class BiasedDataset:
+    """A biased training split with the splits it is judged on.
+
+    `valid` is None where the protocol has no validation images. `fingerprint` identifies the content: equal
+    fingerprints mean equal images and labels.
+    """
+
+    name: str
+    train: Split
+    valid: Split | None
+    test: Split
+    num_classes: int
+    num_biases: int
+    fingerprint: str
+
+    def to(self, device: torch.device) -> "BiasedDataset":
+        valid = None if self.valid is None else self.valid.to(device)
+        return replace(self, train=self.train.to(device), valid=valid, test=self.test.to(device))
+
+    def evaluation_splits(self) -> dict[str, Split]:
+        """The splits that every evaluation covers: "valid" where there is one, and "test"."""
+        return ({} if self.valid is None else {"valid": self.valid}) | {"test": self.test}
+
+    def aligned_groups(self) -> Tensor:
+        """bool [num_classes, num_biases], True where (target, bias) is the usual pair: bias class c goes with class c."""
+        return torch.eye(self.num_classes, self.num_biases, dtype=torch.bool)
+
+
+class DatasetConfig(Protocol):
+    """The settings of one data set: a frozen dataclass that can load it."""
+
+    root: str
+    protocol: str
+    seed: int
+
+    def load(self) -> BiasedDataset:
+        """Read, or build and cache, the data. Raises `UserError` for whatever is missing or damaged."""
+        ...

@@ -1,0 +1,37 @@
+"""Data sets that are built once and read from then on."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from core.errors import UserError
+from core.files import atomic_write, require_writable
+
+
+def fingerprint(**content: object) -> str:
+    """16 hexadecimal digits for what determines a data set: builder version, checksums of sources, variant."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors that `build` makes, from `<folder>/<name>-<key>.safetensors` if that is there.
+
+    The file appears only when it is complete; builders at the same time in several processes do not disturb each
+    other. Raises `UserError` if the folder cannot be written or the file is damaged.
+    """
+    path = folder / f"{name}-{key}.safetensors"
+    if not path.exists():
+        require_writable(folder, "data.cache")
+        tensors = dict(build())
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary)
+        return tensors
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read the cached data set {path}: {error}; delete the file to build it anew") from None

@@ -1,0 +1,58 @@
+"""Colored MNIST (Nam et al., NeurIPS 2020): each digit class has a usual colour.
+
+Protocols: `published` trains on all 60,000 images and, as the papers, has no validation images; `holdout` keeps the
+last 5,000 training images, coloured without bias, for validation. Both test on the same 10,000 unbiased images.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from datasets.arrays import read_arrays
+from datasets.base import BiasedDataset
+from datasets.cache import cached, fingerprint
+from datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
+from datasets.mnist import CHECKSUMS, read_mnist
+
+VERSION = 1  # of what is built; raise it with every change of the result
+NUM_VALID = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColoredMNIST:
+    root: str = "data"
+    cache: str | None = None  # folder of the built data set; None: <root>/cache
+    protocol: str = "holdout"
+    seed: int = 0  # of the colour noise
+    skew: float = 0.01  # fraction of bias-conflicting training images
+    severity: int = 4  # 1 to 5: the purer the colours
+    reverse: bool = False  # swap the roles of digit and colour
+    arrays: str | None = None  # a ready-made LfF/DeNetDM array folder to read instead of MNIST
+
+    def __post_init__(self) -> None:
+        require_coloring(self.protocol, self.skew, self.severity)
+
+    def load(self) -> BiasedDataset:
+        if self.arrays is not None:
+            return read_arrays(Path(self.arrays), "colored_mnist", self._num_valid(), self.seed, self.reverse)
+        key = fingerprint(
+            version=VERSION,
+            source=CHECKSUMS,
+            protocol=self.protocol,
+            seed=self.seed,
+            skew=self.skew,
+            severity=self.severity,
+        )
+        folder = Path(self.cache) if self.cache else Path(self.root) / "cache"
+        tensors = cached(folder, "colored_mnist", key, self._build)
+        return dataset_from_tensors("colored_mnist", tensors, key, self.reverse)
+
+    def _build(self) -> dict[str, Tensor]:
+        train, test = read_mnist(Path(self.root))
+        return build_colored_digits(
+            train, test, num_valid=self._num_valid(), skew=self.skew, severity=self.severity, seed=self.seed
+        )
+
+    def _num_valid(self) -> int:
+        return NUM_VALID if self.protocol == "holdout" else 0
