@@ -1,0 +1,19 @@
+"""Methods, by name. Torch only, but for `ingredient.py`."""
+
+from core.errors import require_known
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, recipe_for
+from methods.denetdm import DeNetDM
+from methods.erm import ERM
+
+__all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Phase", "Recipe", "method_class", "recipe_for"]
+
+METHODS: dict[str, type[Method]] = {
+    "denetdm": DeNetDM,
+    "erm": ERM,
+}
+
+
+def method_class(name: str) -> type[Method]:
+    """The method `name`; raises `UserError` for an unknown one."""
+    require_known("method", name, METHODS)
+    return METHODS[name]

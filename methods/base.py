@@ -1,0 +1,129 @@
+"""The contract between a method and the training loop.
+
+A method owns its networks, its optimisers and its per-sample state, and yields the phases it is trained in. The loop
+(`training/loop.py`) owns everything else: batches, evaluation, selection of weights, checkpoints, resume, records.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from core.errors import require_known
+from core.settings import require
+from methods.optimizers import OPTIMIZERS
+from models import Networks
+
+
+@dataclass(frozen=True)
+class Batch:
+    """image float32 [B, C, H, W] in [0, 1]; target int64 [B]; index int64 [B], positions in the training split.
+
+    `bias` int64 [B] is None unless the method declares `needs_bias`: no other method can see it.
+    """
+
+    image: Tensor
+    target: Tensor
+    index: Tensor
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """Hyper-parameters that every method has."""
+
+    optimizer: str = "adam"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    batch_size: int = 256
+    epochs: int | None = 100  # length of each phase, unless the method has a setting for the phase
+    num_steps: int | None = None  # length of each phase in optimiser steps, instead of epochs
+
+    def __post_init__(self) -> None:
+        require_optimizer("optimizer", self.optimizer)
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        require(self.batch_size > 0, "batch_size", self.batch_size, "positive")
+        require((self.epochs is None) != (self.num_steps is None), "epochs", self.epochs, "given, or num_steps, not both")
+        require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "positive")
+        require(self.num_steps is None or self.num_steps > 0, "num_steps", self.num_steps, "positive")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that a method was published with on one data set, where they differ from the defaults."""
+
+    source: str
+    model: str
+    model_hparams: Mapping[str, Any] = field(default_factory=dict)
+    hparams: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One stretch of training.
+
+    `update` trains on one batch and returns detached scalars (losses and terms, float [], on the device) to be
+    averaged and recorded. `logits` gives the logits [B, num_classes] of every branch that is evaluated; the first
+    one is the phase's prediction. `training` are the modules in train mode, all others are in eval mode.
+    The weights that leave the phase are chosen by the rule `hand_over` (`training/selection.py`), over the
+    prediction's accuracies; then `finish` is called with those weights in place.
+    """
+
+    name: str
+    update: Callable[[Batch], dict[str, Tensor]]
+    logits: Callable[[Tensor], dict[str, Tensor]]
+    training: Sequence[nn.Module]
+    optimizers: Mapping[str, Optimizer]
+    batch_size: int
+    epochs: int | None
+    num_steps: int | None
+    drop_last: bool
+    hand_over: str = "last"
+    finish: Callable[[], None] = lambda: None
+
+
+class Method(nn.Module):
+    """Base of all methods: networks and per-sample state are submodules and buffers, so `state_dict` is complete."""
+
+    Config: ClassVar[type[MethodConfig]]
+    RECIPES: ClassVar[Mapping[str, Mapping[str, Recipe]]]  # data set -> recipe name -> recipe; the first is the default
+    needs_bias: ClassVar[bool] = False
+
+    def __init__(self, config: Any, networks: Networks) -> None:
+        super().__init__()
+
+    def phases(self) -> Sequence[Phase]:
+        """The phases in order; the last one's prediction is the method's."""
+        raise NotImplementedError
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Logits [B, num_classes] of the trained classifier for images [B, C, H, W]."""
+        phase = self.phases()[-1]
+        return next(iter(phase.logits(image).values()))
+
+
+def require_optimizer(setting: str, name: str) -> None:
+    """Raise `ValueError` for an unknown optimiser."""
+    require(name in OPTIMIZERS, setting, name, f"one of {', '.join(OPTIMIZERS)}")
+
+
+def descend(loss: Tensor, optimizer: Optimizer) -> None:
+    """One optimiser step down the gradient of the scalar `loss`."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def recipe_for(method: type[Method], dataset: str, name: str | None) -> tuple[str, Recipe]:
+    """The recipe `name` (None: the default one) of `method` on `dataset`, with its name.
+
+    Raises `UserError` for a data set that the method has no recipe for, or an unknown recipe.
+    """
+    require_known(f"data set for {method.__name__}", dataset, method.RECIPES)
+    recipes = method.RECIPES[dataset]
+    name = name or next(iter(recipes))
+    require_known(f"recipe of {method.__name__} on {dataset}", name, recipes)
+    return name, recipes[name]

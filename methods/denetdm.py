@@ -1,0 +1,146 @@
+"""DeNetDM: debiasing by network depth modulation (Sreelatha et al., NeurIPS 2024, arXiv:2403.19863).
+
+A shallow and a deep branch share a linear head on the sum of their features (a product of experts). Trained together,
+the deep branch takes the bias and the shallow one what is left: the core attribute. A second, deep target branch then
+learns from both, by the same sum and by distillation from the shallow branch.
+
+Deviations from the authors' code:
+- The distillation phase runs (there, an option that is on by default skips it), and the seed is honoured.
+- The teacher keeps modules of its own; theirs is a second copy of the model. The numbers are the same.
+- By default the weights that phase two starts from are chosen on validation images, by the same metric as theirs
+  (accuracy on bias-conflicting images); theirs, chosen on the test images, is `hand_over=oracle_test_conflicting`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from core.settings import require
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, descend, require_optimizer
+from methods.losses import distillation_loss
+from methods.optimizers import build_optimizer
+from models import Networks
+
+
+class DeNetDM(Method):
+    @dataclass(frozen=True, kw_only=True)
+    class Config(MethodConfig):
+        weight_decay: float = 1e-3  # of the separation phase
+        batch_size: int = 64
+        hand_over: str = "best_valid_conflicting"  # rule for the separation weights that distillation starts from
+        distill_optimizer: str | None = None  # None: that of the separation phase
+        distill_learning_rate: float = 1e-3
+        distill_weight_decay: float = 0.0
+        distill_epochs: int | None = None  # None: as long as the separation phase
+        poe_weight: float = 1.0  # of the cross-entropy of target + deep branch
+        distill_weight: float = 1.0  # of the distillation loss
+        temperature: float = 2.0
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.distill_optimizer is not None:
+                require_optimizer("distill_optimizer", self.distill_optimizer)
+            require(self.distill_learning_rate > 0, "distill_learning_rate", self.distill_learning_rate, "positive")
+            require(self.distill_epochs is None or self.distill_epochs > 0, "distill_epochs", self.distill_epochs, "positive")
+            for name in ("distill_weight_decay", "poe_weight", "distill_weight"):
+                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            require(self.temperature > 0, "temperature", self.temperature, "positive")
+
+    RECIPES = {
+        "digits": {
+            "debiaslab": Recipe(
+                source="chosen on validation images to show the effect in seconds",
+                model="mlp_branches",
+                hparams={"epochs": 100},
+            )
+        },
+        "colored_mnist": {
+            "sreelatha2024": Recipe(
+                source="DeNetDM paper, appendix, and code",
+                model="mlp_branches",
+                hparams={"epochs": 100},
+            )
+        },
+    }
+
+    def __init__(self, config: Config, networks: Networks) -> None:
+        super().__init__(config, networks)
+        self.config = config
+        self.shallow, self.deep = networks.encoder("shallow"), networks.encoder("deep")
+        self.head = networks.head("head", self.deep.feature_dim)
+        self.target = networks.encoder("target")
+        # copies of deep and head that go on in phase two, while the originals stay as the teacher's
+        self.target_deep = networks.encoder("deep").requires_grad_(False)
+        self.target_head = networks.head("head", self.deep.feature_dim)
+        self.separation_optimizer = build_optimizer(
+            config.optimizer, [self.shallow, self.deep, self.head], config.learning_rate, config.weight_decay
+        )
+        self.distillation_optimizer = build_optimizer(
+            config.distill_optimizer or config.optimizer,
+            [self.target, self.target_head],
+            config.distill_learning_rate,
+            config.distill_weight_decay,
+        )
+
+    def phases(self) -> Sequence[Phase]:
+        config = self.config
+        return [
+            Phase(
+                name="separate",
+                update=self.separate,
+                logits=self.separation_logits,
+                training=[self.shallow, self.deep, self.head],
+                optimizers={"separation": self.separation_optimizer},
+                batch_size=config.batch_size,
+                epochs=config.epochs,
+                num_steps=config.num_steps,
+                drop_last=True,
+                hand_over=config.hand_over,
+                finish=self.start_distillation,
+            ),
+            Phase(
+                name="distill",
+                update=self.distill,
+                logits=self.distillation_logits,
+                training=[self.target, self.target_deep, self.target_head],
+                optimizers={"distillation": self.distillation_optimizer},
+                batch_size=config.batch_size,
+                epochs=config.epochs if config.distill_epochs is None else config.distill_epochs,
+                num_steps=config.num_steps,
+                drop_last=True,
+            ),
+        ]
+
+    def separate(self, batch: Batch) -> dict[str, Tensor]:
+        features = self.shallow(batch.image) + self.deep(batch.image)
+        loss = cross_entropy(self.head(features), batch.target)
+        descend(loss, self.separation_optimizer)
+        return {"loss": loss.detach()}
+
+    def start_distillation(self) -> None:
+        """Phase two starts from the deep branch and head that phase one hands over."""
+        self.target_deep.load_state_dict(self.deep.state_dict())
+        self.target_head.load_state_dict(self.head.state_dict())
+
+    def distill(self, batch: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            teacher_logits = self.head(self.shallow(batch.image))
+            deep = self.target_deep(batch.image)
+        target = self.target(batch.image)
+        poe_loss = cross_entropy(self.target_head(target + deep), batch.target)
+        distillation = distillation_loss(self.target_head(target), teacher_logits, self.config.temperature)
+        loss = self.config.poe_weight * poe_loss + self.config.distill_weight * distillation
+        descend(loss, self.distillation_optimizer)
+        return {"loss": loss.detach(), "poe": poe_loss.detach(), "distillation": distillation.detach()}
+
+    def separation_logits(self, image: Tensor) -> dict[str, Tensor]:
+        shallow, deep = self.shallow(image), self.deep(image)
+        return {"shallow": self.head(shallow), "deep": self.head(deep), "product": self.head(shallow + deep)}
+
+    def distillation_logits(self, image: Tensor) -> dict[str, Tensor]:
+        target, deep = self.target(image), self.target_deep(image)
+        head = self.target_head
+        return {"target": head(target), "deep": head(deep), "product": head(target + deep)}

@@ -1,0 +1,73 @@
+"""Empirical risk minimisation: plain cross-entropy, the baseline ("vanilla") of every paper.
+
+Settings: those of the LfF code (Nam et al., NeurIPS 2020) and of the DisEnt code (Lee et al., NeurIPS 2021).
+Deviations from the authors' code: none known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, descend
+from methods.optimizers import build_optimizer
+from models import Networks
+
+
+class ERM(Method):
+    @dataclass(frozen=True, kw_only=True)
+    class Config(MethodConfig):
+        drop_last: bool = False  # leave out the last, smaller batch of an epoch
+
+    RECIPES = {
+        "digits": {
+            "debiaslab": Recipe(
+                source="chosen on validation images to show the effect in seconds",
+                model="mlp",
+                hparams={"batch_size": 64, "epochs": 100},
+            )
+        },
+        "colored_mnist": {
+            "nam2020": Recipe(
+                source="LfF code, train_vanilla.py",
+                model="mlp",
+                model_hparams={"input_scale": 1 / 255},
+                hparams={"num_steps": 235 * 100, "epochs": None},
+            ),
+            "lee2021": Recipe(
+                source="DisEnt code, --train_vanilla --lr=0.01",
+                model="mlp",
+                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
+                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None, "drop_last": True},
+            ),
+        },
+    }
+
+    def __init__(self, config: Config, networks: Networks) -> None:
+        super().__init__(config, networks)
+        self.config = config
+        self.classifier = networks.classifier("classifier")
+        self.optimizer = build_optimizer(
+            config.optimizer, [self.classifier], config.learning_rate, config.weight_decay
+        )
+
+    def phases(self) -> Sequence[Phase]:
+        return [
+            Phase(
+                name="train",
+                update=self.update,
+                logits=lambda image: {"classifier": self.classifier(image)},
+                training=[self.classifier],
+                optimizers={"classifier": self.optimizer},
+                batch_size=self.config.batch_size,
+                epochs=self.config.epochs,
+                num_steps=self.config.num_steps,
+                drop_last=self.config.drop_last,
+            )
+        ]
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        loss = cross_entropy(self.classifier(batch.image), batch.target)
+        descend(loss, self.optimizer)
+        return {"loss": loss.detach()}

@@ -1,0 +1,22 @@
+"""Optimisers, by name."""
+
+from collections.abc import Callable, Iterable
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from core.errors import require_known
+
+# fused: one kernel for all parameters, on CPU and GPU alike
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": lambda parameters, **rates: Adam(parameters, fused=True, **rates),
+    "adamw": lambda parameters, **rates: AdamW(parameters, fused=True, **rates),
+    "sgd": lambda parameters, **rates: SGD(parameters, momentum=0.9, fused=True, **rates),
+}
+
+
+def build_optimizer(name: str, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float) -> Optimizer:
+    """The optimiser `name` over all parameters of `modules`. Raises `UserError` for an unknown name."""
+    require_known("optimizer", name, OPTIMIZERS)
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    return OPTIMIZERS[name](parameters, lr=learning_rate, weight_decay=weight_decay)

@@ -1,0 +1,22 @@
+"""Architectures, by name. Torch only, but for `ingredient.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import require_known
+from core.settings import settings
+from models.base import Architecture, Classifier, Encoder, Networks
+from models.mlp import MLP, MLPBranches
+
+__all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture"]
+
+MODELS: dict[str, type[Architecture]] = {
+    "mlp": MLP,
+    "mlp_branches": MLPBranches,
+}
+
+
+def architecture(name: str, hparams: Mapping[str, Any]) -> Architecture:
+    """The checked settings of the architecture `name`; raises `UserError` for an unknown name or value."""
+    require_known("model", name, MODELS)
+    return settings(MODELS[name], hparams, "model.hparams")

@@ -1,0 +1,67 @@
+"""Fully connected networks of LfF, DisEnt and DeNetDM for small images."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from core.settings import require
+from models.base import Encoder
+
+
+class MLPEncoder(Encoder):
+    """Linear-ReLU layers of the given widths on the flattened image, multiplied by `input_scale`."""
+
+    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], input_scale: float) -> None:
+        super().__init__()
+        sizes = (prod(image_shape), *widths)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.input_scale = input_scale
+        self.feature_dim = widths[-1]
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = image.flatten(1)
+        if self.input_scale != 1:
+            features = features * self.input_scale
+        for layer in self.layers:
+            features = layer(features).relu()
+        return features
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLP:
+    """The same network for every role: LfF's is 100-100-100, DisEnt's 100-100-16 (and a linear head each)."""
+
+    roles: ClassVar[None] = None
+
+    widths: tuple[int, ...] = (100, 100, 100)  # of the hidden layers
+    input_scale: float = 1.0  # of images in [0, 1]; LfF's and DisEnt's code divides them by 255 once more
+
+    def __post_init__(self) -> None:
+        require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "one or more positive numbers")
+        require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
+
+    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+        return MLPEncoder(image_shape, self.widths, self.input_scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPBranches:
+    """DeNetDM's branches: MLPs of one width that differ in depth (hidden layers, the common head not counted)."""
+
+    roles: ClassVar[tuple[str, ...]] = ("shallow", "deep", "target")
+
+    width: int = 100
+    shallow: int = 2
+    deep: int = 4
+    target: int = 4
+    input_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("width", *self.roles):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+        require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
+
+    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+        return MLPEncoder(image_shape, (self.width,) * getattr(self, role), self.input_scale)

@@ -1,0 +1,1 @@
+"""Replays of numbers that the authors' own code produced. `python -m tests.golden FILE [FILE...]`"""

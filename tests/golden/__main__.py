@@ -1,0 +1,59 @@
+"""Command line: `python -m tests.golden FILE [FILE...]`.
+
+Replays each file and prints, for every recorded series, the largest relative error and the tolerance.
+Exit code 0: all within tolerance; 1: some are not; 2: a file cannot be read or replayed.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from core.errors import UserError, one_of
+from tests.golden import denetdm, protocol
+from tests.golden.format import Comparison, GoldenFile, Unreadable
+
+REPLAYS: dict[str, Callable[[GoldenFile], list[Comparison]]] = {
+    "denetdm": denetdm.replay,
+}
+
+
+def replay(path: Path) -> list[Comparison]:
+    """All comparisons of one file. Raises `Unreadable` for a file that is damaged or that there is no replay for."""
+    file = GoldenFile(path)
+    method = file.meta.get("method")
+    if method is None:
+        return protocol.replay(file)
+    if method not in REPLAYS:
+        raise Unreadable(f"{path}: no replay of method {method!r}; one of {one_of(REPLAYS)}")
+    try:
+        return REPLAYS[method](file)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError, UserError) as error:
+        raise Unreadable(f"{path}: not of the documented format: {type(error).__name__} {error}") from error
+
+
+def main(paths: list[str]) -> int:
+    if not paths:
+        print(__doc__, file=sys.stderr)
+        return 2
+    code = 0
+    for path in map(Path, paths):
+        try:
+            comparisons = replay(path)
+        except Unreadable as error:
+            print(f"cannot replay {error}", file=sys.stderr)
+            code = 2
+            continue
+        print(path)
+        for comparison in comparisons:
+            verdict = "ok" if comparison.passed else "FAILED"
+            print(f"  {verdict:6} {comparison.error:8.1e} (at most {comparison.tolerance:.0e})  {comparison.series}")
+        if not all(comparison.passed for comparison in comparisons):
+            code = max(code, 1)
+    return code
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main(sys.argv[1:]))

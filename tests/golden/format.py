@@ -1,0 +1,155 @@
+"""The format of the golden files, and how far a replay may be off.
+
+A file is an `.npz` with a JSON text `meta` (method, hyper-parameters, initialisation), the inputs `images`, `attrs`
+and `batches`, and the recorded series: losses per step, final parameters, values of bare loss functions.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from methods import Batch
+from training.evaluation import as_input
+
+TOLERANCE = 1e-4  # of what is recorded per step, per sample or per function value
+FINAL_TOLERANCE = 1e-3  # of final parameters and logits
+ABSOLUTE_TOLERANCE = 1e-6  # of a series that is practically zero
+
+
+class Unreadable(Exception):
+    """The file cannot be read, or is not of this format."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One recorded series: its name, the largest relative error of ours, and what is allowed."""
+
+    series: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.tolerance  # False for not-a-number
+
+
+class GoldenFile:
+    """A golden file; every access to something that is not there raises `Unreadable`."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with numpy.load(path, allow_pickle=False) as file:
+                self.arrays: dict[str, Any] = {name: file[name] for name in file.files}
+            self.meta: dict[str, Any] = json.loads(str(self.arrays.pop("meta")))
+        except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
+            raise Unreadable(f"{path}: {error}") from None
+        except Exception as error:  # zipfile and zlib have errors of their own
+            raise Unreadable(f"{path}: {error}") from None
+        self.path = path
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.arrays:
+            raise Unreadable(f"{self.path}: no array {name!r}")
+        return self.arrays[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.arrays
+
+    def under(self, prefix: str) -> dict[str, Any]:
+        """The arrays whose names begin with `prefix`, by the rest of the name."""
+        return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
+
+    def batches(self) -> list[Batch]:
+        """The recorded batches, images in [0, 1]."""
+        images = self.images()
+        target = torch.from_numpy(self["attrs"][:, 0].astype(numpy.int64))
+        indices = [torch.from_numpy(index.astype(numpy.int64)) for index in self["batches"]]
+        return [Batch(image=images[index], target=target[index], index=index) for index in indices]
+
+    def images(self) -> Tensor:
+        """All images, float32 [N, 3, H, W] in [0, 1]."""
+        return as_input(torch.from_numpy(numpy.ascontiguousarray(self["images"].transpose(0, 3, 1, 2))))
+
+    def image_shape(self) -> tuple[int, int, int]:
+        _, height, width, channels = self["images"].shape
+        return channels, height, width
+
+    def initial_names(self, network: str) -> list[str]:
+        """The authors' names of the parameters of `network`, in their order."""
+        try:
+            return [name for name, _, _ in self.meta["init"][network]["params"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreadable(f"{self.path}: no initialisation of {network}: {error}") from None
+
+    def initial_parameters(self, network: str) -> list[Tensor]:
+        """The initial parameters of `network`, in the authors' order, by the recipe of the format."""
+        self.initial_names(network)
+        recipe = self.meta["init"][network]
+        generator = numpy.random.default_rng(recipe["seed"])
+        scales = {
+            "fan_in": lambda z: z / numpy.sqrt(numpy.prod(z.shape[1:])),
+            "bn_weight": lambda z: 1 + 0.01 * z,
+            "small": lambda z: 0.01 * z,
+        }
+        parameters = []
+        for name, shape, kind in recipe["params"]:
+            if kind not in scales:
+                raise Unreadable(f"{self.path}: unknown kind of initialisation {kind!r} of {name}")
+            z = generator.standard_normal(shape, dtype=numpy.float32)
+            parameters.append(torch.from_numpy(numpy.asarray(scales[kind](z), dtype=numpy.float32)))
+        return parameters
+
+    def initialise(self, network: str, modules: Iterable[nn.Module]) -> None:
+        """Load the initial parameters of `network` into ours, matched by order."""
+        ours = parameters_of(modules)
+        theirs = self.initial_parameters(network)
+        if [parameter.shape for parameter in ours] != [parameter.shape for parameter in theirs]:
+            raise Unreadable(f"{self.path}: the parameters of {network} do not have the shapes of our network's")
+        with torch.no_grad():
+            for parameter, value in zip(ours, theirs, strict=True):
+                parameter.copy_(value)
+
+
+def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def compare(series: str, ours: ArrayLike, theirs: ArrayLike, tolerance: float, scale: float | None = None) -> Comparison:
+    """max|ours - theirs| relative to max|theirs| (or `scale`); absolute where that is practically zero."""
+    ours, theirs = numpy.asarray(ours, dtype=numpy.float64), numpy.asarray(theirs, dtype=numpy.float64)
+    if ours.shape != theirs.shape:
+        return Comparison(f"{series} (shape {list(ours.shape)}, recorded {list(theirs.shape)})", float("nan"), tolerance)
+    error = float(numpy.abs(ours - theirs).max(initial=0.0))
+    scale = float(numpy.abs(theirs).max(initial=0.0)) if scale is None else scale
+    if scale < ABSOLUTE_TOLERANCE:
+        return Comparison(f"{series} (absolute)", error, ABSOLUTE_TOLERANCE)
+    return Comparison(series, error / scale, tolerance)
+
+
+def compare_parameters(
+    file: GoldenFile, prefix: str, names: list[str], modules: Iterable[nn.Module]
+) -> list[Comparison]:
+    """Our parameters against `<prefix>/<name>`, in the authors' order; large ones are recorded as sum, norm and head."""
+    comparisons = []
+    for name, parameter in zip(names, parameters_of(modules), strict=True):
+        ours, series = parameter.detach().double().numpy(), f"{prefix}/{name}"
+        if series in file:
+            comparisons.append(compare(series, ours, file[series], FINAL_TOLERANCE))
+            continue
+        norm, head = float(file[f"{series}/norm"]), file[f"{series}/head"]
+        summary: Mapping[str, ArrayLike] = {
+            "sum": ours.sum(),
+            "norm": numpy.linalg.norm(ours),
+            "head": ours.ravel()[: len(head)],
+        }
+        for part, value in summary.items():
+            scale = norm if part == "sum" else None
+            comparisons.append(compare(f"{series}/{part}", value, file[f"{series}/{part}"], FINAL_TOLERANCE, scale))
+    return comparisons

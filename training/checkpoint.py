@@ -1,0 +1,66 @@
+"""Checkpoints: tensors and JSON in one safetensors file, written atomically; nothing is ever unpickled."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from core.errors import UserError
+from core.files import atomic_write
+
+FORMAT = "debiaslab 1"
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write `tensors` and the JSON-able `facts` to `path`. Raises `UserError` if it cannot be written."""
+    owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_write(path) as temporary:
+        save_file(owned, temporary, metadata={"format": FORMAT, "facts": json.dumps(facts)})
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and facts in `path`. Raises `UserError` for a missing, damaged or foreign file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint {path}; a run's folder has last.safetensors and selected.safetensors") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of this project (format {metadata.get('format')!r}, not {FORMAT!r})")
+    return tensors, json.loads(metadata["facts"])
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `<prefix>/`, without it."""
+    return {name.removeprefix(f"{prefix}/"): tensor for name, tensor in tensors.items() if name.startswith(f"{prefix}/")}
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as "<parameter>/<entry>" tensors. Its settings are the configuration's, not the state's."""
+    return {
+        f"{parameter}/{entry}": torch.as_tensor(value)
+        for parameter, entries in optimizer.state_dict()["state"].items()
+        for entry, value in entries.items()
+    }
+
+
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        parameter, entry = name.split("/")
+        state.setdefault(int(parameter), {})[entry] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

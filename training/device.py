@@ -1,0 +1,23 @@
+"""Choice of device, and settings that make its results repeatable."""
+
+import os
+
+import torch
+
+from core.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device `name`; "auto" is the GPU if there is one. Raises `UserError` for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, ValueError):
+        raise UserError(f"device={name!r} is not available; one of auto, cpu, cuda, cuda:N, mps") from None
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device

@@ -1,0 +1,58 @@
+"""What a run has measured: one evaluation after the other, as plain values that fit a record."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy
+
+from training.metrics import GroupCounts
+from training.selection import Rule, chosen_index
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation: where training stood, mean losses since the last one, and correct counts.
+
+    `step` counts the optimiser steps of the whole run, `phase_step` and `epoch` those of the phase. `correct` is split
+    -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction.
+    """
+
+    phase: str
+    epoch: int
+    phase_step: int
+    step: int
+    losses: dict[str, float]
+    correct: dict[str, dict[str, list[list[int]]]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class History:
+    """All evaluations of a run. `total` is split -> counts [num_classes][num_biases], `aligned` the usual pairs."""
+
+    evaluations: list[Evaluation]
+    total: dict[str, list[list[int]]]
+    aligned: list[list[bool]]
+
+    def of_phase(self, phase: str) -> list[Evaluation]:
+        return [evaluation for evaluation in self.evaluations if evaluation.phase == phase]
+
+    def counts(self, evaluation: Evaluation, split: str, branch: str | None = None) -> GroupCounts:
+        """The group counts of `branch` (None: the phase's prediction)."""
+        branches = evaluation.correct[split]
+        correct = branches[branch if branch is not None else next(iter(branches))]
+        return GroupCounts(numpy.array(correct), numpy.array(self.total[split]), numpy.array(self.aligned))
+
+    def value(self, evaluation: Evaluation, rule: Rule) -> float:
+        """What `rule`, not `last`, compares: the prediction's metric on the rule's split."""
+        assert rule.split is not None and rule.metric is not None
+        return self.counts(evaluation, rule.split).metrics()[rule.metric]
+
+    def chosen(self, evaluations: Sequence[Evaluation], rule: Rule) -> Evaluation:
+        """The one of `evaluations` that `rule` chooses."""
+        if rule.split is None:
+            return evaluations[-1]
+        return evaluations[chosen_index([self.value(evaluation, rule) for evaluation in evaluations])]

@@ -1,0 +1,205 @@
+"""The one training loop: phases, batches, evaluation, selection, checkpoints, exact resume."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from datasets import BiasedDataset, Split
+from methods import Method, Phase
+from training.batches import Batches
+from training.checkpoint import (
+    load_optimizer,
+    optimizer_tensors,
+    prefixed,
+    read_checkpoint,
+    without_prefix,
+    write_checkpoint,
+)
+from training.evaluation import count_groups
+from training.history import Evaluation, History
+from training.losses import LossSums
+from training.selection import Rule, is_better, parse_rule
+
+CHECK_STEPS = 500  # a loss that is not finite is noticed within so many steps
+
+
+class Observer(Protocol):
+    """Who is told what happens."""
+
+    def progress(self, phase: str, step: int, num_steps: int) -> None: ...
+
+    def evaluated(self, history: History, evaluation: Evaluation) -> None: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is trained and kept, whatever the method.
+
+    `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
+    the run that resumes it. `checkpoint` is the file to save the state in (None: nowhere), at an evaluation and no
+    more often than every `checkpoint_seconds`.
+    """
+
+    seed: int
+    selection: str
+    evaluate_every: int = 1  # epochs
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 10.0
+
+
+@dataclass
+class Best:
+    """The best evaluation of the current phase so far, and the method's state then."""
+
+    value: float | None = None
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`history` of all evaluations; `selected` the state that the rule chose (the method itself holds the last)."""
+
+    history: History
+    selected: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains `method` on `data`, both on the same device."""
+
+    def __init__(self, method: Method, data: BiasedDataset, options: Options, observer: Observer) -> None:
+        """Raises `UserError` if a selection rule does not fit the data."""
+        self.method, self.data, self.options, self.observer = method, data, options, observer
+        self.phases = method.phases()
+        self.aligned = data.aligned_groups()
+        has_valid = data.valid is not None
+        self.rules = [parse_rule(phase.hand_over, has_valid, "method.hparams.hand_over") for phase in self.phases[:-1]]
+        self.rules.append(parse_rule(options.selection, has_valid, "selection"))
+        total = {name: self._totals(split) for name, split in data.evaluation_splits().items()}
+        self.history = History([], total, self.aligned.tolist())
+        self.phase_index, self.phase_step, self.best = 0, 0, Best()
+        self.last_saved = time.monotonic()
+
+    def fit(self) -> Trained:
+        """Train from where the state stands to the end. Raises `TrainingDiverged` if a loss is not finite."""
+        while True:
+            phase, rule = self.phases[self.phase_index], self.rules[self.phase_index]
+            self._train_phase(phase, rule)
+            selected = self.best.state if self.best.state else _copy(self.method.state_dict())
+            if phase is self.phases[-1]:
+                return Trained(self.history, selected)
+            self.method.load_state_dict(selected)
+            phase.finish()
+            self.phase_index, self.phase_step, self.best = self.phase_index + 1, 0, Best()
+            self._save(force=True)
+
+    def _train_phase(self, phase: Phase, rule: Rule) -> None:
+        batches = Batches(self.data.train, phase, self.options.seed, self.method.needs_bias)
+        num_steps = batches.num_steps
+        interval = batches.steps_per_epoch * self.options.evaluate_every
+        sums = LossSums()
+        for batch in batches.from_step(self.phase_step):
+            if sums.count == 0:  # at the start, and after each evaluation
+                self._set_modes(phase)
+            sums.add(phase.update(batch))
+            self.phase_step += 1
+            self.observer.progress(phase.name, self.phase_step, num_steps)
+            if self.phase_step % interval == 0 or self.phase_step == num_steps:
+                self._evaluate(phase, rule, sums.means(phase.name, self.phase_step), batches.steps_per_epoch)
+                sums = LossSums()
+                self._save(force=False)
+            elif sums.count % CHECK_STEPS == 0:
+                sums.means(phase.name, self.phase_step)  # raises if one is not finite
+
+    def _set_modes(self, phase: Phase) -> None:
+        self.method.eval()
+        for module in phase.training:
+            module.train()
+
+    def _evaluate(self, phase: Phase, rule: Rule, losses: dict[str, float], steps_per_epoch: int) -> None:
+        self.method.eval()
+        correct = {
+            name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
+            for name, split in self.data.evaluation_splits().items()
+            for groups in [count_groups(phase.logits, split, self.aligned)]
+        }
+        evaluation = Evaluation(
+            phase=phase.name,
+            epoch=ceil(self.phase_step / steps_per_epoch),
+            phase_step=self.phase_step,
+            step=self._steps_before(phase) + self.phase_step,
+            losses=losses,
+            correct=correct,
+        )
+        self.history.evaluations.append(evaluation)
+        if rule.split is not None:
+            value = self.history.value(evaluation, rule)
+            if is_better(value, self.best.value):
+                self.best = Best(value, _copy(self.method.state_dict()))
+        self.observer.evaluated(self.history, evaluation)
+
+    def _steps_before(self, phase: Phase) -> int:
+        """Optimiser steps of the phases before `phase`."""
+        before = self.phases[: self.phases.index(phase)]
+        return sum(Batches(self.data.train, earlier, self.options.seed, False).num_steps for earlier in before)
+
+    def _totals(self, split: Split) -> list[list[int]]:
+        group = split.target * self.aligned.shape[1] + split.bias
+        totals: list[list[int]] = torch.bincount(group, minlength=self.aligned.numel()).view(self.aligned.shape).tolist()
+        return totals
+
+    # ---- state
+
+    def _save(self, *, force: bool) -> None:
+        path = self.options.checkpoint
+        if path is None or not (force or time.monotonic() - self.last_saved >= self.options.checkpoint_seconds):
+            return
+        tensors = prefixed("method", self.method.state_dict()) | prefixed("best", self.best.state)
+        for name, optimizer in self.phases[self.phase_index].optimizers.items():
+            tensors |= prefixed(f"optimizer/{name}", optimizer_tensors(optimizer))
+        facts = {
+            "identity": dict(self.options.identity),
+            "phase_index": self.phase_index,
+            "phase_step": self.phase_step,
+            "best_value": self.best.value,
+            "history": asdict(self.history),
+        }
+        write_checkpoint(path, tensors, facts)
+        self.last_saved = time.monotonic()
+
+    def restore(self, path: Path) -> None:
+        """Go on from the state in `path`: what follows equals what the interrupted run would have done, bit by bit.
+
+        Tells the observer of all evaluations so far. Raises `UserError` if the file belongs to another run.
+        """
+        tensors, facts = read_checkpoint(path)
+        require_same_identity(path, facts["identity"], self.options.identity)
+        self.phase_index, self.phase_step = facts["phase_index"], facts["phase_step"]
+        self.method.load_state_dict(without_prefix("method", tensors))
+        device = self.data.train.target.device
+        state = {name: tensor.to(device) for name, tensor in without_prefix("best", tensors).items()}
+        self.best = Best(facts["best_value"], state)
+        for name, optimizer in self.phases[self.phase_index].optimizers.items():
+            load_optimizer(optimizer, without_prefix(f"optimizer/{name}", tensors))
+        for values in facts["history"]["evaluations"]:
+            self.history.evaluations.append(Evaluation(**values))
+            self.observer.evaluated(self.history, self.history.evaluations[-1])
+        self._save(force=True)
+
+
+def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise `UserError` naming the first setting in which a checkpoint's run differs from this one."""
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UserError(f"{path} is of a run with {key}={found.get(key)!r}, not {value!r}; give the same settings")
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}

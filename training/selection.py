@@ -1,0 +1,62 @@
+"""Rules by which one evaluation of a run is chosen. A run records all of them; a table names the rule it uses.
+
+`last`, `best_valid_<metric>`, or `oracle_test_<metric>`: the last one chooses on the test images, as some papers do;
+it is for comparison with them, and labelled wherever it is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+
+from core.errors import UserError, one_of, suggestion
+from training.metrics import METRICS
+
+PREFIXES = {"best_valid_": "valid", "oracle_test_": "test"}
+RULES = ["last", *(prefix + metric for prefix in PREFIXES for metric in METRICS)]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`split` and `metric` are None for `last`."""
+
+    name: str
+    split: str | None
+    metric: str | None
+
+    @property
+    def label(self) -> str:
+        """The name for a reader, with a warning where the test images decide."""
+        return f"{self.name} (chosen on test images)" if self.split == "test" else self.name
+
+
+def parse_rule(name: str, has_valid: bool, setting: str) -> Rule:
+    """The rule `name`. Raises `UserError`, naming `setting`, for an unknown rule or one that needs validation images
+    where there are none."""
+    if name not in RULES:
+        raise UserError(
+            f"unknown rule {setting}={name!r}{suggestion(str(name), RULES)} one of last,"
+            f" best_valid_METRIC, oracle_test_METRIC with METRIC one of {one_of(METRICS)}"
+        )
+    for prefix, split in PREFIXES.items():
+        if name.startswith(prefix):
+            if split == "valid" and not has_valid:
+                raise UserError(
+                    f"{setting}={name} needs validation images, and this data has none;"
+                    " use data.protocol=holdout, or the rule last or oracle_test_" + name.removeprefix(prefix)
+                )
+            return Rule(name, split, name.removeprefix(prefix))
+    return Rule(name, None, None)
+
+
+def is_better(value: float, best: float | None) -> bool:
+    """Whether `value` replaces `best`: ties keep the earlier one, not-a-number never wins."""
+    return not isnan(value) and (best is None or value > best)
+
+
+def chosen_index(values: Sequence[float]) -> int:
+    """Position of the best of `values`, one per evaluation; the last one if all are not-a-number."""
+    best, index = None, len(values) - 1
+    for position, value in enumerate(values):
+        if is_better(value, best):
+            best, index = value, position
+    return index
