@@ -26,4 +26,4 @@ def require_known(kind: str, name: str, options: Iterable[str]) -> None:
     """Raise `UserError` unless `name` is one of `options`; `kind` is what the name stands for ("method")."""
     options = list(options)
     if name not in options:
-        raise UserError(f"unknown {kind} {name!r}{suggestion(str(name), options)} one of {one_of(options)}")
+        raise UserError(f"unknown {kind.strip()} {name!r}{suggestion(str(name), options)} one of {one_of(options)}")

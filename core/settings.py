@@ -27,20 +27,20 @@ def default_settings(cls: type) -> dict[str, Any]:
 def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """An instance of the frozen dataclass `cls` from `values`.
 
-    `where` is the prefix that the user types ("method.hparams"). Raises `UserError` for an unknown name, a value of
+    `where` is the prefix that the user types ("method.hparams."). Raises `UserError` for an unknown name, a value of
     another type than the field's, or one that the class's `__post_init__` refuses with `ValueError`.
     """
     hints = get_type_hints(cls)
     for name in values:
-        require_known(f"setting of {where}", name, setting_names(cls))
-    checked = {name: _checked(value, hints[name], f"{where}.{name}") for name, value in values.items()}
+        require_known(f"setting {where}", name, setting_names(cls))
+    checked = {name: _checked(value, hints[name], where + name) for name, value in values.items()}
     try:
         return cls(**checked)
     except ValueError as error:
-        raise UserError(f"{where}.{error}") from None
+        raise UserError(f"{where}{error}") from None
     except TypeError:
         missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]  # type: ignore[arg-type]
-        raise UserError(f"{where}: no value for {', '.join(missing)}") from None
+        raise UserError(f"no value for {', '.join(where + name for name in missing)}") from None
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

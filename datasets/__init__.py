@@ -9,7 +9,7 @@ from datasets.base import BiasedDataset, DatasetConfig, Split
 from datasets.colored_mnist import ColoredMNIST
 from datasets.digits import ColoredDigits
 
-__all__ = ["DATASETS", "BiasedDataset", "DatasetConfig", "Split", "dataset_config", "default_variant"]
+__all__ = ["DATASETS", "BiasedDataset", "DatasetConfig", "Split", "dataset_config", "default_setting"]
 
 DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
@@ -17,22 +17,28 @@ DATASETS: dict[str, type[DatasetConfig]] = {
 }
 
 
-def default_variant(name: str) -> dict[str, Any]:
-    """The default settings of the data set `name`."""
+def default_setting(name: str, setting: str) -> Any:
+    """The default of one setting of the data set `name`; None if it has no such setting."""
     require_known("data set", name, DATASETS)
-    return default_settings(DATASETS[name])
+    return default_settings(DATASETS[name]).get(setting)
 
 
 def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
     """The checked settings of the data set `values["name"]`.
 
-    A setting that is None and that the data set does not have is left out; any other raises `UserError`.
+    A setting that is None and that only other data sets have is left out; any other raises `UserError`.
     """
     name = values["name"]
     require_known("data set", name, DATASETS)
-    cls = DATASETS[name]
-    own = {key: value for key, value in values.items() if key != "name"}
-    foreign = [key for key, value in own.items() if key not in setting_names(cls) and value is not None]
-    if foreign:
-        raise UserError(f"data.{foreign[0]} is not a setting of {name}; its settings: {one_of(setting_names(cls))}")
-    return settings(cls, {key: value for key, value in own.items() if key in setting_names(cls)}, "data")
+    own = setting_names(DATASETS[name])
+    known = {setting for cls in DATASETS.values() for setting in setting_names(cls)}
+    chosen = {}
+    for setting, value in values.items():
+        if setting == "name":
+            continue
+        require_known("setting data.", setting, known)
+        if setting in own:
+            chosen[setting] = value
+        elif value is not None:
+            raise UserError(f"data.{setting} is not a setting of {name}; its settings: {one_of(own)}")
+    return settings(DATASETS[name], chosen, "data.")

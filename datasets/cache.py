@@ -18,6 +18,11 @@ def fingerprint(**content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def cache_folder(root: str, cache: str | None) -> Path:
+    """The folder of built data sets: `cache`, or the one beside the downloaded files."""
+    return Path(cache) if cache is not None else Path(root) / "cache"
+
+
 def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors that `build` makes, from `<folder>/<name>-<key>.safetensors` if that is there.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datasets.arrays import read_arrays
 from datasets.base import BiasedDataset
-from datasets.cache import cached, fingerprint
+from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
 from datasets.mnist import CHECKSUMS, read_mnist
 
@@ -44,8 +44,7 @@ class ColoredMNIST:
             skew=self.skew,
             severity=self.severity,
         )
-        folder = Path(self.cache) if self.cache else Path(self.root) / "cache"
-        tensors = cached(folder, "colored_mnist", key, self._build)
+        tensors = cached(cache_folder(self.root, self.cache), "colored_mnist", key, self._build)
         return dataset_from_tensors("colored_mnist", tensors, key, self.reverse)
 
     def _build(self) -> dict[str, Tensor]:

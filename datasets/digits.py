@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from datasets.base import BiasedDataset
-from datasets.cache import fingerprint
+from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import Digits, build_colored_digits, dataset_from_tensors, require_coloring
 
 VERSION = 1  # of what is built; raise it with every change of the result
@@ -22,7 +23,8 @@ SIZE = 28  # pixels, height and width
 
 @dataclass(frozen=True, kw_only=True)
 class ColoredDigits:
-    root: str = "data"  # not used: the digits come with scikit-learn
+    root: str = "data"  # holds the cache only: the digits come with scikit-learn
+    cache: str | None = None  # folder of the built data set; None: <root>/cache
     protocol: str = "holdout"
     seed: int = 0  # of the colour noise
     skew: float = 0.05  # fraction of bias-conflicting training images
@@ -33,25 +35,27 @@ class ColoredDigits:
         require_coloring(self.protocol, self.skew, self.severity)
 
     def load(self) -> BiasedDataset:
+        key = fingerprint(
+            version=VERSION, protocol=self.protocol, seed=self.seed, skew=self.skew, severity=self.severity
+        )
+        tensors = cached(cache_folder(self.root, self.cache), "digits", key, self._build)
+        return dataset_from_tensors("digits", tensors, key, self.reverse)
+
+    def _build(self) -> dict[str, Tensor]:
         images, target = read_digits()
-        num_valid = NUM_VALID if self.protocol == "holdout" else 0
-        tensors = build_colored_digits(
+        return build_colored_digits(
             (images[:-NUM_TEST], target[:-NUM_TEST]),
             (images[-NUM_TEST:], target[-NUM_TEST:]),
-            num_valid=num_valid,
+            num_valid=NUM_VALID if self.protocol == "holdout" else 0,
             skew=self.skew,
             severity=self.severity,
             seed=self.seed,
         )
-        key = fingerprint(
-            version=VERSION, protocol=self.protocol, seed=self.seed, skew=self.skew, severity=self.severity
-        )
-        return dataset_from_tensors("digits", tensors, key, self.reverse)
 
 
 def read_digits() -> Digits:
     """Images uint8 [1797, 28, 28] and targets int64 [1797], in scikit-learn's order."""
-    from sklearn.datasets import load_digits  # imported here: it takes longer than loading the digits
+    from sklearn.datasets import load_digits  # imported here: it takes seconds, and the cache saves them
 
     bunch = load_digits()
     small = torch.from_numpy(bunch.images.astype(numpy.float32))[:, None] * (255 / 16)

@@ -50,6 +50,10 @@ class MethodConfig:
         require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "positive")
         require(self.num_steps is None or self.num_steps > 0, "num_steps", self.num_steps, "positive")
 
+    def rules(self) -> dict[str, str]:
+        """The selection rules among the settings, by the setting's name."""
+        return {}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -90,6 +94,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]]
     RECIPES: ClassVar[Mapping[str, Mapping[str, Recipe]]]  # data set -> recipe name -> recipe; the first is the default
+    PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' own selection, for their protocol
     needs_bias: ClassVar[bool] = False
 
     def __init__(self, config: Any, networks: Networks) -> None:

@@ -49,6 +49,9 @@ class DeNetDM(Method):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
             require(self.temperature > 0, "temperature", self.temperature, "positive")
 
+        def rules(self) -> dict[str, str]:
+            return {"hand_over": self.hand_over}
+
     RECIPES = {
         "digits": {
             "debiaslab": Recipe(
@@ -65,6 +68,8 @@ class DeNetDM(Method):
             )
         },
     }
+
+    PUBLISHED = {"hand_over": "oracle_test_conflicting"}
 
     def __init__(self, config: Config, networks: Networks) -> None:
         super().__init__(config, networks)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import require_known
-from core.settings import settings
+from core.settings import default_settings, settings
 from models.base import Architecture, Classifier, Encoder, Networks
 from models.mlp import MLP, MLPBranches
 
-__all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture"]
+__all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture", "default_model_hparams"]
 
 MODELS: dict[str, type[Architecture]] = {
     "mlp": MLP,
@@ -19,4 +19,10 @@ MODELS: dict[str, type[Architecture]] = {
 def architecture(name: str, hparams: Mapping[str, Any]) -> Architecture:
     """The checked settings of the architecture `name`; raises `UserError` for an unknown name or value."""
     require_known("model", name, MODELS)
-    return settings(MODELS[name], hparams, "model.hparams")
+    return settings(MODELS[name], hparams, "model.hparams.")
+
+
+def default_model_hparams(name: str) -> dict[str, Any]:
+    """The default settings of the architecture `name`."""
+    require_known("model", name, MODELS)
+    return default_settings(MODELS[name])

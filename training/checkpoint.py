@@ -1,7 +1,8 @@
 """Checkpoints: tensors and JSON in one safetensors file, written atomically; nothing is ever unpickled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +27,29 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[s
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, on the CPU, and facts in `path`. Raises `UserError` for a missing, damaged or foreign file."""
+    with _opened(path) as (file, facts):
+        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts in `path` alone. Raises as `read_checkpoint`."""
+    with _opened(path) as (_, facts):
+        return facts
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != FORMAT:
+                found = metadata.get("format")
+                raise UserError(f"{path} is not a checkpoint of this project (format {found!r}, not {FORMAT!r})")
+            yield file, json.loads(metadata["facts"])
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}; a run's folder has last.safetensors and selected.safetensors") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot read the checkpoint {path}: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path} is not a checkpoint of this project (format {metadata.get('format')!r}, not {FORMAT!r})")
-    return tensors, json.loads(metadata["facts"])
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -180,7 +180,7 @@ class Trainer:
         Tells the observer of all evaluations so far. Raises `UserError` if the file belongs to another run.
         """
         tensors, facts = read_checkpoint(path)
-        require_same_identity(path, facts["identity"], self.options.identity)
+        require_same_identity(path, facts.get("identity", {}), self.options.identity)
         self.phase_index, self.phase_step = facts["phase_index"], facts["phase_step"]
         self.method.load_state_dict(without_prefix("method", tensors))
         device = self.data.train.target.device

@@ -1,0 +1,73 @@
+"""Pictures of a run, as PNG files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+from core.files import atomic_write
+from datasets import BiasedDataset
+from training.history import History
+
+# Okabe and Ito's colours, distinct for the colour-blind
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def save_sample_grid(path: Path, data: BiasedDataset, per_class: int = 4) -> None:
+    """Training images: a row of the first bias-aligned ones of each class, and a row of bias-conflicting ones."""
+    aligned = data.aligned_groups()[data.train.target.cpu(), data.train.bias.cpu()]
+    figure, axes = _figure(rows=2, columns=1, width=12, height=3.4)
+    for axis, name, chosen in zip(axes[:, 0], ("aligned", "conflicting"), (aligned, ~aligned), strict=True):
+        indices = _first_of_each_class(data.train.target.cpu(), chosen, data.num_classes, per_class)
+        axis.set_title(f"bias-{name} training images ({int(chosen.sum())} of {len(chosen)})", fontsize=9, loc="left")
+        axis.set_axis_off()
+        if len(indices) == 0:
+            continue
+        images = data.train.images[indices.to(data.train.images.device)].cpu()
+        axis.imshow(numpy.concatenate(list(images.permute(0, 2, 3, 1).numpy()), axis=1))
+        width = images.shape[3]
+        for position, index in enumerate(indices.tolist()):
+            label = f"{int(data.train.target[index])}/{int(data.train.bias[index])}"
+            axis.text((position + 0.5) * width, images.shape[2] * 1.02, label, fontsize=4.5, ha="center", va="top")
+    figure.text(0.995, 0.01, "below each image: target/bias class", fontsize=6, ha="right")
+    _save(figure, path)
+
+
+def save_curves(path: Path, history: History, title: str) -> None:
+    """Test accuracy against epochs, a panel for each phase: aligned and conflicting images, a colour for each branch."""
+    phases = list(dict.fromkeys(evaluation.phase for evaluation in history.evaluations))
+    figure, axes = _figure(rows=1, columns=len(phases), width=5.5 * len(phases), height=3.6)
+    for axis, phase in zip(axes[0], phases, strict=True):
+        evaluations = history.of_phase(phase)
+        epochs = [evaluation.epoch for evaluation in evaluations]
+        for color, branch in zip(COLORS, evaluations[0].correct["test"], strict=False):
+            metrics = [history.counts(evaluation, "test", branch).metrics() for evaluation in evaluations]
+            for metric, style in (("conflicting", "-"), ("aligned", "--")):
+                values = [100 * point[metric] for point in metrics]
+                marker = "o" if len(epochs) == 1 else None
+                axis.plot(epochs, values, style, color=color, label=f"{branch}, {metric}", linewidth=1.2, marker=marker)
+        axis.set(title=phase, xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def _first_of_each_class(target: Tensor, chosen: Tensor, num_classes: int, count: int) -> Tensor:
+    return torch.cat([(chosen & (target == label)).nonzero()[:count, 0] for label in range(num_classes)])
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported here: it takes half a second
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

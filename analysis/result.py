@@ -1,0 +1,60 @@
+"""The result of a run, as plain values and as a table."""
+
+from collections.abc import Mapping
+from math import isnan
+from typing import Any
+
+from rich.table import Table
+
+from training.history import Evaluation, History
+from training.metrics import METRICS
+from training.selection import Rule
+
+COLUMNS = {"unbiased": "unbiased", "aligned": "aligned", "conflicting": "conflicting", "worst_group": "worst group"}
+
+
+def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
+    """The accuracies of the phase's evaluations chosen by `last` and by `rule`, in [0, 1]; None where undefined."""
+    evaluations = history.of_phase(phase)
+    rows = {"last": evaluations[-1], rule.name: history.chosen(evaluations, rule)}
+    return {name: summary(history, evaluation) for name, evaluation in rows.items()}
+
+
+def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
+    """Where the evaluation stands, and `<split>/<branch>/<metric>` and, for the prediction, `<split>/<metric>`."""
+    values: dict[str, Any] = {"phase": evaluation.phase, "epoch": evaluation.epoch, "step": evaluation.step}
+    for split, branches in evaluation.correct.items():
+        for position, branch in enumerate(branches):
+            for metric, value in history.counts(evaluation, split, branch).metrics().items():
+                values[f"{split}/{branch}/{metric}"] = None if isnan(value) else value
+                if position == 0:
+                    values[f"{split}/{metric}"] = None if isnan(value) else value
+    return values
+
+
+def result_table(result: Mapping[str, Mapping[str, Any]], title: str, labels: Mapping[str, str]) -> Table:
+    """Test accuracies in percent: a row for each branch under each rule. `labels` are the rules' names for a reader."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for header in ("weights", "epoch", "branch"):
+        table.add_column(header)
+    for header in ("accuracy", *COLUMNS.values()):
+        table.add_column(header, justify="right")
+    for name, values in result.items():
+        for position, branch in enumerate(branches_of(values, "test")):
+            accuracies = [values[f"test/{branch}/{metric}"] for metric in ("accuracy", *COLUMNS)]
+            first = [labels.get(name, name), str(values["epoch"])] if position == 0 else ["", ""]
+            style = "bold" if position == 0 else "dim"
+            table.add_row(*first, branch, *(percent(accuracy) for accuracy in accuracies), style=style)
+        table.add_section()
+    return table
+
+
+def branches_of(values: Mapping[str, Any], split: str) -> list[str]:
+    """The branches in a summary, the prediction first."""
+    suffix = f"/{METRICS[0]}"
+    names = [name.removesuffix(suffix).split("/") for name in values if name.endswith(suffix)]
+    return [name[1] for name in names if name[0] == split and len(name) == 2]
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

@@ -1,0 +1,100 @@
+"""The Sacred experiment: its ingredients wired together, its settings, all named configurations."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Sacred imports the deprecated pkg_resources
+    from sacred import SETTINGS, Experiment
+    from sacred.run import Run
+
+from datasets.ingredient import data as data_ingredient
+from methods.ingredient import method as method_ingredient
+from models.ingredient import model as model_ingredient
+
+__all__ = ["NAMED_CONFIGS", "Run", "ex"]
+
+SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the real standard error, past the captured one
+SETTINGS.CONFIG.READ_ONLY_CONFIG = False
+
+ex = Experiment("debiaslab", ingredients=[data_ingredient, method_ingredient, model_ingredient])
+
+# Sacred's own remarks (added or changed entries, failed observers) are checked and reported by this project
+ex.logger = logging.getLogger("debiaslab")
+ex.logger.addHandler(logging.StreamHandler())
+ex.logger.setLevel(logging.CRITICAL)
+ex.logger.propagate = False
+
+
+@ex.config
+def run():
+    seed = 1  # of initial weights and batch order
+    device = "auto"  # auto, cpu, cuda, cuda:N, mps
+    train = True  # False: evaluate `checkpoint` only
+    checkpoint = None  # weights to evaluate: a file, or a run's folder
+    resume = None  # folder of an interrupted run to go on with
+    log_dir = "runs"  # folder of the records
+    evaluate_every = 1  # epochs
+    checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
+
+
+@ex.config
+def outcome(data):
+    # rule for the weights that are kept and reported beside the last ones
+    selection = "oracle_test_unbiased" if data["protocol"] == "published" else "best_valid_unbiased"
+
+
+# every run's record keeps the project's own code
+for _file in sorted(Path(__file__).parent.glob("*/*.py")):
+    if _file.parent.name in ("analysis", "core", "datasets", "methods", "models", "recording", "training"):
+        ex.add_source_file(str(_file))
+
+# name -> (what it is for, the settings that it changes)
+NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    # data
+    "digits": ("Coloured digits of scikit-learn: no download.", {"data": {"name": "digits"}}),
+    "colored_mnist": ("Colored MNIST by LfF's protocol.", {"data": {"name": "colored_mnist"}}),
+    "skewed0": ("90 % of the training images conflict with the bias.", {"data": {"skew": 0.9}}),
+    "skewed1": ("5 % of the training images conflict with the bias.", {"data": {"skew": 0.05}}),
+    "skewed2": ("2 % of the training images conflict with the bias.", {"data": {"skew": 0.02}}),
+    "skewed3": ("1 % of the training images conflict with the bias.", {"data": {"skew": 0.01}}),
+    "skewed4": ("0.5 % of the training images conflict with the bias.", {"data": {"skew": 0.005}}),
+    "severity1": ("The weakest bias: noisy colours.", {"data": {"severity": 1}}),
+    "severity2": ("A weaker bias.", {"data": {"severity": 2}}),
+    "severity3": ("A stronger bias.", {"data": {"severity": 3}}),
+    "severity4": ("The strongest bias of the papers: pure colours.", {"data": {"severity": 4}}),
+    "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
+    "published": (
+        "The authors' protocol: their split and their selection, on the test images (labelled so).",
+        {"data": {"protocol": "published"}},
+    ),
+    # training
+    "adam": (
+        "LfF's Adam: learning rate 1e-3, no weight decay.",
+        {"method": {"hparams": {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}}},
+    ),
+    "adamw": (
+        "LfF's AdamW: learning rate 1e-3, weight decay 5e-3.",
+        {"method": {"hparams": {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 5e-3}}},
+    ),
+    "log_epochs": (
+        "Count in epochs: 100 of them (or epochs=N), evaluated and recorded after each.",
+        {"method": {"hparams": {"epochs": 100, "num_steps": None}}, "evaluate_every": 1},
+    ),
+    "smoke": (
+        "A few steps of every phase, to see that it runs.",
+        {"method": {"hparams": {"num_steps": 20, "epochs": None}}},
+    ),
+    # place
+    "server_user": (
+        "Data and records in the folders of the environment variables DEBIAS_DATA and DEBIAS_LOGS.",
+        {"data": {"root": os.environ.get("DEBIAS_DATA", "data")}, "log_dir": os.environ.get("DEBIAS_LOGS", "runs")},
+    ),
+}
+
+for _name, (_purpose, _settings) in NAMED_CONFIGS.items():
+    ex.add_named_config(_name, _settings)
+    ex.named_configs[_name].__doc__ = _purpose

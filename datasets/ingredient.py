@@ -1,0 +1,25 @@
+"""Sacred ingredient `data`: which data set, in which variant."""
+
+from sacred import Ingredient
+
+from datasets import default_setting
+
+data = Ingredient("data")
+
+
+@data.config
+def source():
+    name = "digits"  # data set
+    root = "data"  # folder of the downloaded files
+    protocol = "holdout"  # holdout: validate on images kept out of training; published: split as the papers do
+    seed = 0  # of the data (colour noise), independent of the run's seed
+
+
+@data.config
+def variant(name):
+    # a setting that the data set does not have is None
+    skew = default_setting(name, "skew")  # fraction of bias-conflicting training images
+    severity = default_setting(name, "severity")  # how strong the bias is in an image
+    reverse = default_setting(name, "reverse")  # swap the roles of target and bias
+    arrays = default_setting(name, "arrays")  # a ready-made LfF/DeNetDM array folder to read instead
+    cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache

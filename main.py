@@ -1,0 +1,206 @@
+"""Command line: train or evaluate a debiasing method, with a permanent record.
+
+    python main.py with colored_mnist severity4 method=denetdm
+    python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
+    python main.py print_config with ...      python main.py print_named_configs      python main.py --help
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from analysis.plots import save_curves, save_sample_grid
+from analysis.result import result_of, result_table
+from config import Run, ex
+from core.errors import UserError
+from core.files import require_writable
+from datasets import BiasedDataset
+from recording.command_line import run_command_line
+from recording.observers import FileRecord, MongoRecord, mongo_from_environment
+from recording.progress import ProgressLine
+from recording.recorder import EVALUATIONS, RunRecorder
+from training.evaluation import count_groups
+from training.history import Evaluation, History
+from training.loop import Options, Trainer
+from training.selection import parse_rule
+from training.setup import Setup, read_setup
+
+RECORDED = ("train", "evaluate")  # commands that leave a record
+STATE, LAST, SELECTED = "resume.safetensors", "last.safetensors", "selected.safetensors"
+
+
+@ex.config_hook
+def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, Any]:
+    """Whatever can be wrong is found here, before the run starts and leaves a record."""
+    setup = read_setup(config)
+    if command_name in RECORDED:
+        data = setup.load_data()
+        setup.device()
+        if setup.run.resume is not None:
+            setup.check_resume(Path(setup.run.resume) / STATE, data)
+        if evaluates_only(setup, command_name):
+            setup.check_weights(weights_file(setup))
+        require_writable(Path(setup.run.log_dir), "log_dir")
+        mongo = mongo_from_environment()
+        ex.observers[:] = [FileRecord(setup.run.log_dir), *([mongo] if mongo else [])]
+    return {}
+
+
+@ex.main
+def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
+    """Train the method, record everything, print the result."""
+    setup = read_setup(_config)
+    if evaluates_only(setup, "train"):
+        return evaluate_weights(setup, _run)
+    device = setup.device()
+    data = setup.load_data()
+    folder = record_folder(_run)
+    _run.info.update(facts_of(data, device))
+    if folder is not None:
+        save_sample_grid(folder / "samples.png", data)
+        _run.add_artifact(folder / "samples.png", content_type="image/png")
+
+    data = data.to(device)
+    method = setup.build_method(data, device)
+    options = Options(
+        seed=setup.run.seed,
+        selection=setup.run.selection,
+        evaluate_every=setup.run.evaluate_every,
+        identity=setup.identity(data),
+        checkpoint=None if folder is None else folder / STATE,
+        checkpoint_seconds=setup.run.checkpoint_seconds,
+    )
+    phase = method.phases()[-1].name
+    with ProgressLine() as line:
+        trainer = Trainer(method, data, options, RunRecorder(_run.log_scalar, folder, phase, line))
+        if setup.run.resume is not None:
+            _run.info["resumed_from"] = setup.run.resume
+            trainer.restore(Path(setup.run.resume) / STATE)
+        trained = trainer.fit()
+
+    rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
+    result = result_of(trained.history, phase, rule)
+    if folder is not None:
+        setup.save_weights(folder / LAST, method.state_dict(), {"rule": "last", **result["last"]})
+        setup.save_weights(folder / SELECTED, trained.selected, {"rule": rule.name, **result[rule.name]})
+        save_curves(folder / "curves.png", trained.history, title_of(setup))
+        for name in (LAST, SELECTED, EVALUATIONS, "curves.png"):
+            content = "image/png" if name.endswith("png") else "application/octet-stream"
+            _run.add_artifact(folder / name, content_type=content)
+        (folder / STATE).unlink(missing_ok=True)  # the run is complete: nothing to resume
+    show(result_table(result, f"{title_of(setup)}: test accuracy (%)", {rule.name: rule.label}))
+    say_where(setup, _run)
+    return result
+
+
+@ex.command
+def evaluate(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
+    """Evaluate the weights of `checkpoint=PATH` (a file, or a run's folder: its last weights)."""
+    return evaluate_weights(read_setup(_config), _run)
+
+
+def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
+    """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
+    device = setup.device()
+    data = setup.load_data().to(device)
+    method = setup.build_method(data, device)
+    path = weights_file(setup)
+    facts = setup.load_weights(path, method)
+    method.eval()
+    phase, aligned = method.phases()[-1], data.aligned_groups()
+    splits = data.evaluation_splits()
+    counts = {name: count_groups(phase.logits, split, aligned) for name, split in splits.items()}
+    correct = {
+        name: {branch: group.correct.tolist() for branch, group in groups.items()} for name, groups in counts.items()
+    }
+    total = {name: next(iter(groups.values())).total.tolist() for name, groups in counts.items()}
+    evaluation = Evaluation(phase.name, facts["epoch"], facts["step"], facts["step"], {}, correct)
+    history = History([evaluation], total, aligned.tolist())
+
+    folder = record_folder(run)
+    run.info.update(facts_of(data, device))
+    with ProgressLine() as line:
+        RunRecorder(run.log_scalar, folder, phase.name, line).evaluated(history, evaluation)
+    if folder is not None:
+        run.add_artifact(folder / EVALUATIONS, content_type="application/octet-stream")
+    rule = parse_rule(facts["rule"], True, "rule")
+    result = {rule.name: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
+    show(result_table(result, f"{path} on {title_of(setup)}: test accuracy (%)", {rule.name: rule.label}))
+    say_where(setup, run)
+    return result
+
+
+# ---- what both commands need
+
+
+def evaluates_only(setup: Setup, command: str) -> bool:
+    return command == "evaluate" or not setup.run.train
+
+
+def weights_file(setup: Setup) -> Path:
+    """The file that `checkpoint` names. Raises `UserError` if it names none."""
+    if setup.run.checkpoint is None:
+        raise UserError("nothing to evaluate: name the weights with checkpoint=PATH, a file or a run's folder")
+    path = Path(setup.run.checkpoint)
+    return path / LAST if path.is_dir() else path
+
+
+def record_folder(run: Run) -> Path | None:
+    """The run's folder; None for a run without records (-u)."""
+    return next((Path(observer.dir).absolute() for observer in run.observers if isinstance(observer, FileRecord)), None)
+
+
+def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
+    """What a record says of data and machine beside the configuration."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    sizes = {split: len(part) for split, part in {"train": data.train, **data.evaluation_splits()}.items()}
+    return {"data": {"fingerprint": data.fingerprint, "sizes": sizes}, "machine": {"device": name, "torch": str(torch.__version__)}}
+
+
+def title_of(setup: Setup) -> str:
+    config = setup.config
+    variant = [f"{key} {config['data'][key]}" for key in ("skew", "severity") if config["data"].get(key) is not None]
+    return ", ".join([f"{config['method']['name']} on {config['data']['name']}", *variant, config["data"]["protocol"]])
+
+
+def show(*things: Any) -> None:
+    """Print to standard output, wide enough for a table where it is a file or a pipe."""
+    console = Console(file=sys.stdout)
+    if not sys.__stdout__ or not sys.__stdout__.isatty():
+        console = Console(file=sys.stdout, width=110)
+    console.print(*things)
+
+
+def say_where(setup: Setup, run: Run) -> None:
+    """Where the record is, and what to type next."""
+    folder = record_folder(run)
+    if folder is None:
+        print("not recorded (-u)")
+        return
+    shown = Path(setup.run.log_dir) / str(run._id)
+    mongo = [observer for observer in run.observers if isinstance(observer, MongoRecord)]
+    print(f"recorded in {shown}" + "".join(f" and MongoDB {record.address}, run {run._id}" for record in mongo if not record.failed))
+    for record in mongo:
+        if record.failed:
+            print(f"not complete in MongoDB {record.address}, which failed on the way: the record in {shown} is")
+    if setup.run.checkpoint is None:
+        print(f"see {shown}/curves.png, or compare runs: python -m analysis.compare {shown} OTHER_RUN")
+
+
+def how_to_resume(arguments: list[str]) -> str:
+    """What to say after an interruption: the command that goes on, if there is anything to go on with."""
+    folder = record_folder(ex.current_run) if ex.current_run is not None else None
+    if folder is None or not (folder / STATE).exists():
+        return "interrupted"
+    kept = [argument for argument in arguments if not argument.startswith("resume=")]
+    words = [*kept, *([] if "with" in kept else ["with"]), f"resume={os.path.relpath(folder)}"]
+    return f"interrupted; to go on: python main.py {shlex.join(words)}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command_line(ex, sys.argv[1:], how_to_resume))

@@ -1,0 +1,25 @@
+"""Sacred ingredient `method`: which method, with which hyper-parameters."""
+
+from sacred import Ingredient
+
+from datasets.ingredient import data as data_ingredient
+from methods.defaults import default_hparams, default_recipe, settled_budget
+
+method = Ingredient("method", ingredients=[data_ingredient])
+
+
+@method.config
+def choice(data):
+    name = "denetdm"  # method
+
+
+@method.config
+def settings(name, data):
+    recipe = default_recipe(name, data["name"])  # whose published settings to start from
+
+
+@method.config
+def values(name, recipe, data):
+    # hyper-parameters of the method
+    hparams = default_hparams(name, data["name"], recipe, data["protocol"])
+    hparams.update(settled_budget(default_hparams(name, data["name"], recipe, data["protocol"]), hparams))

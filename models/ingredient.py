@@ -1,0 +1,21 @@
+"""Sacred ingredient `model`: which architecture, of which size."""
+
+from sacred import Ingredient
+
+from datasets.ingredient import data as data_ingredient
+from methods.defaults import default_model, recipe_model_hparams
+from methods.ingredient import method as method_ingredient
+from models import default_model_hparams
+
+model = Ingredient("model", ingredients=[data_ingredient, method_ingredient])
+
+
+@model.config
+def choice(data, method):
+    name = default_model(method["name"], data["name"], method["recipe"])  # architecture
+
+
+@model.config
+def values(name, data, method):
+    # sizes of the architecture
+    hparams = default_model_hparams(name) | recipe_model_hparams(method["name"], data["name"], method["recipe"], name)

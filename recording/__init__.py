@@ -1,0 +1,1 @@
+"""Permanent records of runs: Sacred's observers made safe, progress, artifacts. Part of the Sacred rim."""

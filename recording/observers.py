@@ -1,0 +1,139 @@
+"""Sacred's observers, made safe: atomic files, unique ids, and a MongoDB that may die without taking the run along."""
+
+import json
+import os
+import secrets
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import gridfs
+import pymongo
+from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.uri_parser import parse_uri
+from sacred.observers import FileStorageObserver, MongoObserver
+from sacred.serializer import flatten
+
+from core.errors import UserError
+from core.files import atomic_write
+
+MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place where a password may stand
+MONGO_TIMEOUT_MS = 4_000
+DEFAULT_DATABASE = "debiaslab"
+
+
+def new_run_id() -> str:
+    """An id that no other run has, on any machine: start time and four random hexadecimal digits."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+class FileRecord(FileStorageObserver):
+    """A folder per run under `basedir`; every file is replaced as a whole, so a kill leaves the last complete one."""
+
+    priority = 40  # before MongoDB's 30: the folder gives both their run id
+
+    def started_event(self, ex_info: Any, command: Any, host_info: Any, start_time: Any, config: Any, meta_info: Any, _id: Any) -> Any:  # noqa: E501
+        while _id is None or Path(self.basedir, str(_id)).exists():
+            _id = new_run_id()
+        super().started_event(ex_info, command, host_info, start_time, config, meta_info, _id)
+        return _id
+
+    def save_json(self, obj: Any, filename: str) -> None:
+        with atomic_write(Path(self.dir) / filename) as temporary:
+            temporary.write_text(json.dumps(flatten(obj), sort_keys=True, indent=2))
+
+
+class MongoRecord(MongoObserver):
+    """The run in MongoDB. When the server fails in mid-run the record stops there, and the user is told, once."""
+
+    @classmethod
+    def connect(cls, url: str) -> "MongoRecord":
+        """Raises `UserError`, without the password, if the server does not answer."""
+        address, database = parse_address(url)
+        try:
+            client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+                address, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS, connectTimeoutMS=MONGO_TIMEOUT_MS, tz_aware=False
+            )
+            client.admin.command("ping")
+            client[database].command("ping")
+        except PyMongoError as error:
+            raise UserError(
+                f"MongoDB at {without_password(url)} does not answer ({reason(error)}); start one with `make mongo`,"
+                f" correct -m or {MONGO_URL}, or leave them out: files are recorded in any case"
+            ) from None
+        record: MongoRecord = cls.create_from(
+            client[database].runs, gridfs.GridFS(client[database]), metrics_collection=client[database].metrics
+        )
+        record.address, record.failed = without_password(url), False
+        return record
+
+    def _unless_failed(self, event: str, *args: Any, **kwargs: Any) -> None:
+        if self.failed:
+            return
+        try:
+            getattr(super(), event)(*args, **kwargs)
+        except PyMongoError as error:
+            self.failed = True
+            print(
+                f"MongoDB at {self.address} failed ({reason(error)}): this run goes on, recorded in files only",
+                file=sys.stderr,
+            )
+
+    def heartbeat_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("heartbeat_event", *args, **kwargs)
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("log_metrics", *args, **kwargs)
+
+    def artifact_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("artifact_event", *args, **kwargs)
+
+    def resource_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("resource_event", *args, **kwargs)
+
+    def completed_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("completed_event", *args, **kwargs)
+
+    def interrupted_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("interrupted_event", *args, **kwargs)
+
+    def failed_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("failed_event", *args, **kwargs)
+
+    def save(self) -> None:
+        self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry})
+
+    def final_save(self, attempts: int) -> None:
+        """Sacred's own writes a pickle into the temporary folder when it fails; here the files are the safe copy."""
+        self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry}, upsert=True)
+
+
+def mongo_from_environment() -> MongoRecord | None:
+    """The record in the MongoDB that the environment names, if it names one."""
+    url = os.environ.get(MONGO_URL)
+    return MongoRecord.connect(url) if url else None
+
+
+def parse_address(url: str) -> tuple[str, str]:
+    """(address for pymongo, database) of "HOST:PORT:DB", "DB", or "mongodb://.../DB"; raises `UserError`."""
+    if "://" in url:
+        try:
+            return url, parse_uri(url, validate=False)["database"] or DEFAULT_DATABASE
+        except (InvalidURI, ConfigurationError, ValueError):
+            raise UserError(f"cannot read the MongoDB address {without_password(url)}; write mongodb://HOST:PORT/DB") from None
+    host, port, database = ["localhost", "27017", url] if ":" not in url else [*url.split(":"), ""][:3]
+    if not (host and port.isdigit() and 0 < int(port) < 65536 and url.count(":") in (0, 2) and database):
+        raise UserError(f"cannot read the MongoDB address {without_password(url)!r}; write HOST:PORT:DB or mongodb://HOST:PORT/DB")
+    return f"mongodb://{host}:{port}", database
+
+
+def without_password(url: str) -> str:
+    """`url` with everything before an @, and all options, left out."""
+    scheme, separator, rest = url.rpartition("://")
+    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
+
+
+def reason(error: Exception) -> str:
+    """First part of a pymongo error; never the address with credentials, which pymongo leaves out itself."""
+    return str(error).partition(",")[0].partition(" (configured timeouts")[0] or type(error).__name__

@@ -1,0 +1,67 @@
+"""What a run records while it trains: scalars at every evaluation, and all group counts in evaluations.jsonl."""
+
+import json
+from collections.abc import Callable
+from math import isnan
+from pathlib import Path
+
+from core.errors import UserError
+from recording.progress import ProgressLine
+from training.history import Evaluation, History
+
+EVALUATIONS = "evaluations.jsonl"
+
+
+class RunRecorder:
+    """Observer of the training loop. `log_scalar(name, value, step)` takes the scalars; `folder` gets the counts.
+
+    Names: `<split>/<metric>` for the method's prediction, `<split>/<branch>/<metric>` for the other branches, `loss/...`
+    for the losses; all with `<phase>/` before them in every phase but the last. The first line of evaluations.jsonl
+    has the group sizes, each other line one evaluation with its correct counts.
+    """
+
+    def __init__(
+        self,
+        log_scalar: Callable[[str, float, int], object],
+        folder: Path | None,
+        last_phase: str,
+        progress: ProgressLine,
+    ) -> None:
+        self.log_scalar, self.folder, self.last_phase, self.line = log_scalar, folder, last_phase, progress
+
+    def progress(self, phase: str, step: int, num_steps: int) -> None:
+        self.line.update(phase, step, num_steps)
+
+    def evaluated(self, history: History, evaluation: Evaluation) -> None:
+        for name, value in scalars(history, evaluation, self.last_phase).items():
+            if not isnan(value):
+                self.log_scalar(name, value, evaluation.step)
+        if self.folder is not None:
+            self._append(history, evaluation)
+        split = "valid" if "valid" in evaluation.correct else "test"
+        self.line.note(f"{split} unbiased {100 * history.counts(evaluation, split).metrics()['unbiased']:.1f} %")
+
+    def _append(self, history: History, evaluation: Evaluation) -> None:
+        assert self.folder is not None
+        path = self.folder / EVALUATIONS
+        lines = [evaluation.as_dict()]
+        if evaluation is history.evaluations[0]:
+            lines.insert(0, {"total": history.total, "aligned": history.aligned})
+        try:
+            with path.open("a") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; free the disk, then go on with resume={self.folder}") from None
+
+
+def scalars(history: History, evaluation: Evaluation, last_phase: str) -> dict[str, float]:
+    """The named scalars of one evaluation: accuracies in [0, 1] and mean losses since the evaluation before."""
+    phase = "" if evaluation.phase == last_phase else f"{evaluation.phase}/"
+    values = {f"{phase}{name if name == 'loss' else f'loss/{name}'}": loss for name, loss in evaluation.losses.items()}
+    for split, branches in evaluation.correct.items():
+        prediction = next(iter(branches))
+        for branch in branches:
+            prefix = f"{phase}{split}/" if branch == prediction else f"{phase}{split}/{branch}/"
+            metrics = history.counts(evaluation, split, branch).metrics()
+            values |= {prefix + metric: value for metric, value in metrics.items()}
+    return values

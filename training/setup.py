@@ -1,0 +1,156 @@
+"""From the plain configuration of a run to the checked objects that it is made of."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError, require_known
+from core.settings import require, setting_names, settings
+from datasets import BiasedDataset, DatasetConfig, dataset_config
+from methods import Method, MethodConfig, method_class
+from models import Architecture, Networks, architecture
+from training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
+from training.device import choose_device
+from training.loop import require_same_identity
+from training.selection import parse_rule
+
+# the settings of each ingredient; those of data depend on the data set
+INGREDIENTS: dict[str, tuple[str, ...]] = {"data": (), "method": ("name", "recipe", "hparams"), "model": ("name", "hparams")}
+
+# settings that leave the result as it is
+NOT_IDENTITY = {"device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "data.root", "data.cache"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """The settings of a run that belong to no ingredient."""
+
+    seed: int
+    device: str
+    train: bool
+    checkpoint: str | None
+    resume: str | None
+    log_dir: str
+    evaluate_every: int
+    checkpoint_seconds: float
+    selection: str
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.evaluate_every > 0, "evaluate_every", self.evaluate_every, "positive")
+        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that a configuration says, checked; nothing is loaded or built yet."""
+
+    run: RunSettings
+    data: DatasetConfig
+    method: type[Method]
+    method_config: MethodConfig
+    model: Architecture
+    config: Mapping[str, Any]
+
+    def load_data(self) -> BiasedDataset:
+        """The data set, on the CPU. Raises `UserError` if it cannot be had, or the selection rules do not fit it."""
+        data = load_once(self.data)
+        self.check_rules(has_valid=data.valid is not None)
+        return data
+
+    def check_rules(self, has_valid: bool) -> None:
+        """Raise `UserError` for a selection rule that is unknown, or that needs validation images where none are."""
+        parse_rule(self.run.selection, has_valid, "selection")
+        for name, rule in self.method_config.rules().items():
+            parse_rule(rule, has_valid, f"method.hparams.{name}")
+
+    def build_method(self, data: BiasedDataset, device: torch.device) -> Method:
+        """The method with its networks initialised from the run's seed, on `device`."""
+        shape = tuple(data.train.images.shape[1:])
+        networks = Networks(self.model, shape, data.num_classes, self.run.seed)  # type: ignore[arg-type]
+        return self.method(self.method_config, networks).to(device)
+
+    def device(self) -> torch.device:
+        return choose_device(self.run.device)
+
+    def identity(self, data: BiasedDataset) -> dict[str, Any]:
+        """What a run must share with one that resumes it: all settings that its result depends on."""
+        flat = {name: value for name, value in flattened(self.config) if name not in NOT_IDENTITY}
+        return flat | {"data.fingerprint": data.fingerprint}
+
+    def architecture_identity(self) -> dict[str, Any]:
+        """What a run must share with one that loads its weights."""
+        own = ("data.name", "method.name", "model.")
+        return {name: value for name, value in flattened(self.config) if name.startswith(own)}
+
+    def save_weights(self, path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Write a method's state with `facts` about it. Raises `UserError` if it cannot be written."""
+        write_checkpoint(path, prefixed("method", state), {"architecture": self.architecture_identity(), **facts})
+
+    def check_weights(self, path: Path) -> None:
+        """Raise `UserError` if the weights in `path` are missing, or of another method, data set or architecture."""
+        facts = read_facts(path)
+        if "architecture" not in facts:
+            raise UserError(f"{path} is the state of an unfinished run; go on with resume={path.parent}")
+        require_same_identity(path, facts["architecture"], self.architecture_identity())
+
+    def load_weights(self, path: Path, method: Method) -> dict[str, Any]:
+        """Load the weights in `path` into `method` and return the facts about them. Raises as `check_weights`."""
+        self.check_weights(path)
+        tensors, facts = read_checkpoint(path)
+        method.load_state_dict(without_prefix("method", tensors))
+        return facts
+
+    def check_resume(self, path: Path, data: BiasedDataset) -> None:
+        """Raise `UserError` if the state in `path` is missing, or of a run that would give another result."""
+        if not path.exists():
+            raise UserError(f"nothing to go on with in resume={path.parent}: no {path.name} there; is the run complete?")
+        facts = read_facts(path)
+        if "identity" not in facts:
+            raise UserError(f"{path} is not the state of an unfinished run")
+        require_same_identity(path, facts["identity"], self.identity(data))
+
+
+@lru_cache(maxsize=1)
+def load_once(config: DatasetConfig) -> BiasedDataset:
+    """The data set of `config`, kept for the process: it is needed to check a run and again to train it."""
+    return config.load()
+
+
+def read_setup(config: Mapping[str, Any]) -> Setup:
+    """Check the configuration `config`, a nested mapping. Raises `UserError` for whatever is wrong in it."""
+    for name in config:
+        require_known("setting", name, [*setting_names(RunSettings), *INGREDIENTS])
+    for ingredient, names in INGREDIENTS.items():
+        for name in config[ingredient] if names else ():
+            require_known(f"setting {ingredient}.", name, names)
+    run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
+    data = dataset_config(config["data"])
+    method = method_class(config["method"]["name"])
+    method_config = settings(method.Config, section(config, "method"), "method.hparams.")
+    model = architecture(config["model"]["name"], section(config, "model"))
+    setup = Setup(run, data, method, method_config, model, config)
+    setup.check_rules(has_valid=True)
+    return setup
+
+
+def section(config: Mapping[str, Any], ingredient: str) -> Mapping[str, Any]:
+    """`<ingredient>.hparams`, which a user may have replaced by something else."""
+    hparams = config[ingredient]["hparams"]
+    if not isinstance(hparams, Mapping):
+        raise UserError(f"{ingredient}.hparams={hparams!r}: must be settings; write {ingredient}.hparams.NAME=VALUE")
+    return hparams
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every setting of a nested configuration."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
