@@ -1,8 +1,8 @@
 """Command line: train or evaluate a debiasing method, with a permanent record.
 
-    python main.py with colored_mnist severity4 method=denetdm
-    python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
-    python main.py print_config with ...      python main.py print_named_configs      python main.py --help
+python main.py with colored_mnist severity4 method=denetdm
+python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
+python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
 import os
@@ -159,7 +159,10 @@ def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     """What a record says of data and machine beside the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     sizes = {split: len(part) for split, part in {"train": data.train, **data.evaluation_splits()}.items()}
-    return {"data": {"fingerprint": data.fingerprint, "sizes": sizes}, "machine": {"device": name, "torch": str(torch.__version__)}}
+    return {
+        "data": {"fingerprint": data.fingerprint, "sizes": sizes},
+        "machine": {"device": name, "torch": str(torch.__version__)},
+    }
 
 
 def title_of(setup: Setup) -> str:
@@ -184,10 +187,12 @@ def say_where(setup: Setup, run: Run) -> None:
         return
     shown = Path(setup.run.log_dir) / str(run._id)
     mongo = [observer for observer in run.observers if isinstance(observer, MongoRecord)]
-    print(f"recorded in {shown}" + "".join(f" and MongoDB {record.address}, run {run._id}" for record in mongo if not record.failed))
+    print(f"recorded in {shown}")
     for record in mongo:
         if record.failed:
-            print(f"not complete in MongoDB {record.address}, which failed on the way: the record in {shown} is")
+            print(f"not complete in MongoDB {record.address}, which failed on the way")
+        else:
+            print(f"recorded in MongoDB {record.address} as run {run._id}")
     if setup.run.checkpoint is None:
         print(f"see {shown}/curves.png, or compare runs: python -m analysis.compare {shown} OTHER_RUN")
 

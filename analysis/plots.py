@@ -36,7 +36,7 @@ def save_sample_grid(path: Path, data: BiasedDataset, per_class: int = 4) -> Non
 
 
 def save_curves(path: Path, history: History, title: str) -> None:
-    """Test accuracy against epochs, a panel for each phase: aligned and conflicting images, a colour for each branch."""
+    """Test accuracy on aligned and conflicting images against epochs: a panel per phase, a colour per branch."""
     phases = list(dict.fromkeys(evaluation.phase for evaluation in history.evaluations))
     figure, axes = _figure(rows=1, columns=len(phases), width=5.5 * len(phases), height=3.6)
     for axis, phase in zip(axes[0], phases, strict=True):

@@ -30,14 +30,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free the disk or choose another folder") from error
+        why = error.strerror or error
+        raise UserError(f"cannot write {path}: {why}; free the disk or choose another folder") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
 def require_writable(folder: Path, setting: str, needed_bytes: int = 64 * 2**20) -> None:
-    """Raise `UserError` unless `folder` can be made and written, with `needed_bytes` free; `setting` is what to change."""
+    """Raise `UserError`, saying to change `setting`, unless `folder` can be written and has `needed_bytes` free."""
     fix = f"choose another with {setting}=DIR"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -64,5 +64,5 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
             return tuple(_checked(item, get_args(option)[0], name) for item in value)
         if origin in (bool, str) and isinstance(value, origin):
             return value
-    wanted = " or ".join("None" if option is NoneType else getattr(option, "__name__", str(option)) for option in options)
-    raise UserError(f"{name}={value!r}: must be of type {wanted}, not {type(value).__name__}")
+    names = ["None" if option is NoneType else getattr(option, "__name__", str(option)) for option in options]
+    raise UserError(f"{name}={value!r}: must be of type {' or '.join(names)}, not {type(value).__name__}")

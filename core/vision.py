@@ -24,6 +24,8 @@ def torchvision(submodule: str) -> ModuleType:
         del sys.modules[name]
     library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(  # type: ignore[no-untyped-call]
+            f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
     _libraries.append(library)
     return importlib.import_module(f"torchvision.{submodule}")

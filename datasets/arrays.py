@@ -5,6 +5,7 @@ Their "valid" is what the papers test on, and becomes `test` here. The pickle be
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
@@ -17,8 +18,9 @@ from datasets.cache import fingerprint
 
 MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten
 
+
 def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: bool) -> BiasedDataset:
-    """The data set in `folder`; images.npy is uint8 [N, H, W, 3], attrs.npy integer [N, 2 or more]: (target, bias, ...).
+    """The data set in `folder`: images.npy uint8 [N, H, W, 3], attrs.npy integers [N, 2 or more], (target, bias, ...).
 
     `num_valid` > 0 keeps that many training images for validation, drawn with `seed` so that every group gives the
     same share (rounded down): these images cannot be coloured anew, so theirs is the biased distribution, and groups
@@ -63,13 +65,15 @@ def _read_split(folder: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64
     return images, attrs, hashlib.sha256(images.tobytes() + attrs.tobytes()).hexdigest()
 
 
-def _read(path: Path) -> NDArray[numpy.generic]:
+def _read(path: Path) -> NDArray[Any]:
     try:
-        return numpy.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+        array: NDArray[Any] = numpy.load(path, allow_pickle=False)
     except FileNotFoundError:
-        raise UserError(f"{path} is not there; data.arrays names a folder with {{train,valid}}/{{images,attrs}}.npy") from None
+        expected = "{train,valid}/{images,attrs}.npy"
+        raise UserError(f"{path} is not there; data.arrays names a folder with {expected}") from None
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    return array
 
 
 def _as_split(images: NDArray[numpy.uint8], attrs: NDArray[numpy.int64], columns: tuple[int, int]) -> Split:
@@ -82,7 +86,7 @@ def _share_of_every_group(split: Split, share: float, seed: int) -> torch.Tensor
     """bool [N], True for `share` of the samples of every (target, bias) group, chosen at random."""
     chosen = torch.zeros(len(split), dtype=torch.bool)
     group = split.target * (int(split.bias.max()) + 1) + split.bias
-    for label in group.unique().tolist():
+    for label in sorted(set(group.tolist())):
         members = (group == label).nonzero()[:, 0]
         order = torch.randperm(len(members), generator=torch_generator(seed, "hold out", label))
         chosen[members[order[: int(len(members) * share)]]] = True

@@ -1,8 +1,7 @@
 """What every data set ends as: images, target and bias for each split."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -54,17 +53,18 @@ class BiasedDataset:
         return ({} if self.valid is None else {"valid": self.valid}) | {"test": self.test}
 
     def aligned_groups(self) -> Tensor:
-        """bool [num_classes, num_biases], True where (target, bias) is the usual pair: bias class c goes with class c."""
+        """bool [num_classes, num_biases], True for the usual (target, bias) pairs: bias class c goes with class c."""
         return torch.eye(self.num_classes, self.num_biases, dtype=torch.bool)
 
 
-class DatasetConfig(Protocol):
-    """The settings of one data set: a frozen dataclass that can load it."""
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig(ABC):
+    """The settings of one data set, which can load it."""
 
-    root: str
-    protocol: str
-    seed: int
+    root: str = "data"  # folder of the downloaded files
+    protocol: str = "holdout"
+    seed: int = 0  # of the data, such as its colour noise; never the run's
 
+    @abstractmethod
     def load(self) -> BiasedDataset:
         """Read, or build and cache, the data. Raises `UserError` for whatever is missing or damaged."""
-        ...

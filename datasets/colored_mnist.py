@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from datasets.arrays import read_arrays
-from datasets.base import BiasedDataset
+from datasets.base import BiasedDataset, DatasetConfig
 from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
 from datasets.mnist import CHECKSUMS, read_mnist
@@ -20,11 +20,8 @@ NUM_VALID = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColoredMNIST:
-    root: str = "data"
+class ColoredMNIST(DatasetConfig):
     cache: str | None = None  # folder of the built data set; None: <root>/cache
-    protocol: str = "holdout"
-    seed: int = 0  # of the colour noise
     skew: float = 0.01  # fraction of bias-conflicting training images
     severity: int = 4  # 1 to 5: the purer the colours
     reverse: bool = False  # swap the roles of digit and colour

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from datasets.base import BiasedDataset
+from datasets.base import BiasedDataset, DatasetConfig
 from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import Digits, build_colored_digits, dataset_from_tensors, require_coloring
 
@@ -22,11 +22,8 @@ SIZE = 28  # pixels, height and width
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColoredDigits:
-    root: str = "data"  # holds the cache only: the digits come with scikit-learn
+class ColoredDigits(DatasetConfig):
     cache: str | None = None  # folder of the built data set; None: <root>/cache
-    protocol: str = "holdout"
-    seed: int = 0  # of the colour noise
     skew: float = 0.05  # fraction of bias-conflicting training images
     severity: int = 4  # 1 to 5: the purer the colours
     reverse: bool = False  # swap the roles of digit and colour

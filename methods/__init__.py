@@ -1,11 +1,11 @@
 """Methods, by name. Torch only, but for `ingredient.py`."""
 
 from core.errors import require_known
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, recipe_for
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, recipe_for
 from methods.denetdm import DeNetDM
 from methods.erm import ERM
 
-__all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Phase", "Recipe", "method_class", "recipe_for"]
+__all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Phase", "Recipe", "Task", "method_class", "recipe_for"]
 
 METHODS: dict[str, type[Method]] = {
     "denetdm": DeNetDM,

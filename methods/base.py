@@ -4,7 +4,7 @@ A method owns its networks, its optimisers and its per-sample state, and yields 
 (`training/loop.py`) owns everything else: batches, evaluation, selection of weights, checkpoints, resume, records.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,13 +21,24 @@ from models import Networks
 class Batch:
     """image float32 [B, C, H, W] in [0, 1]; target int64 [B]; index int64 [B], positions in the training split.
 
-    `bias` int64 [B] is None unless the method declares `needs_bias`: no other method can see it.
+    `step` counts the phase's updates from 0. `bias` int64 [B] is None unless the method declares `needs_bias`: no
+    other method can see it.
     """
 
     image: Tensor
     target: Tensor
     index: Tensor
+    step: int
     bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method may know of its task: the training targets int64 [N], for per-sample state, and the run's seed."""
+
+    num_classes: int
+    train_target: Tensor
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +57,7 @@ class MethodConfig:
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
         require(self.batch_size > 0, "batch_size", self.batch_size, "positive")
-        require((self.epochs is None) != (self.num_steps is None), "epochs", self.epochs, "given, or num_steps, not both")
+        require((self.epochs is None) != (self.num_steps is None), "epochs", self.epochs, "set, or num_steps, not both")
         require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "positive")
         require(self.num_steps is None or self.num_steps > 0, "num_steps", self.num_steps, "positive")
 
@@ -72,8 +83,10 @@ class Phase:
     `update` trains on one batch and returns detached scalars (losses and terms, float [], on the device) to be
     averaged and recorded. `logits` gives the logits [B, num_classes] of every branch that is evaluated; the first
     one is the phase's prediction. `training` are the modules in train mode, all others are in eval mode.
+    `learning_rate_factor` multiplies the optimisers' rates, given the phase's step and the steps of an epoch.
     The weights that leave the phase are chosen by the rule `hand_over` (`training/selection.py`), over the
-    prediction's accuracies; then `finish` is called with those weights in place.
+    prediction's accuracies; then `finish` is called with those weights in place, and with a pass over all training
+    images in order.
     """
 
     name: str
@@ -86,7 +99,8 @@ class Phase:
     num_steps: int | None
     drop_last: bool
     hand_over: str = "last"
-    finish: Callable[[], None] = lambda: None
+    finish: Callable[[Iterable[Batch]], None] = lambda training_images: None
+    learning_rate_factor: Callable[[int, int], float] = lambda step, steps_per_epoch: 1.0
 
 
 class Method(nn.Module):
@@ -97,7 +111,7 @@ class Method(nn.Module):
     PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' own selection, for their protocol
     needs_bias: ClassVar[bool] = False
 
-    def __init__(self, config: Any, networks: Networks) -> None:
+    def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__()
 
     def phases(self) -> Sequence[Phase]:

@@ -11,7 +11,7 @@ Deviations from the authors' code:
   (accuracy on bias-conflicting images); theirs, chosen on the test images, is `hand_over=oracle_test_conflicting`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, descend, require_optimizer
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend, require_optimizer
 from methods.losses import distillation_loss
 from methods.optimizers import build_optimizer
 from models import Networks
@@ -43,11 +43,12 @@ class DeNetDM(Method):
             super().__post_init__()
             if self.distill_optimizer is not None:
                 require_optimizer("distill_optimizer", self.distill_optimizer)
-            require(self.distill_learning_rate > 0, "distill_learning_rate", self.distill_learning_rate, "positive")
-            require(self.distill_epochs is None or self.distill_epochs > 0, "distill_epochs", self.distill_epochs, "positive")
+            for name in ("distill_learning_rate", "temperature"):
+                require(getattr(self, name) > 0, name, getattr(self, name), "positive")
             for name in ("distill_weight_decay", "poe_weight", "distill_weight"):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-            require(self.temperature > 0, "temperature", self.temperature, "positive")
+            epochs = self.distill_epochs
+            require(epochs is None or epochs > 0, "distill_epochs", epochs, "positive")
 
         def rules(self) -> dict[str, str]:
             return {"hand_over": self.hand_over}
@@ -71,8 +72,8 @@ class DeNetDM(Method):
 
     PUBLISHED = {"hand_over": "oracle_test_conflicting"}
 
-    def __init__(self, config: Config, networks: Networks) -> None:
-        super().__init__(config, networks)
+    def __init__(self, config: Config, networks: Networks, task: Task) -> None:
+        super().__init__(config, networks, task)
         self.config = config
         self.shallow, self.deep = networks.encoder("shallow"), networks.encoder("deep")
         self.head = networks.head("head", self.deep.feature_dim)
@@ -125,7 +126,7 @@ class DeNetDM(Method):
         descend(loss, self.separation_optimizer)
         return {"loss": loss.detach()}
 
-    def start_distillation(self) -> None:
+    def start_distillation(self, training_images: Iterable[Batch] = ()) -> None:
         """Phase two starts from the deep branch and head that phase one hands over."""
         self.target_deep.load_state_dict(self.deep.state_dict())
         self.target_head.load_state_dict(self.head.state_dict())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, descend
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend
 from methods.optimizers import build_optimizer
 from models import Networks
 
@@ -44,13 +44,11 @@ class ERM(Method):
         },
     }
 
-    def __init__(self, config: Config, networks: Networks) -> None:
-        super().__init__(config, networks)
+    def __init__(self, config: Config, networks: Networks, task: Task) -> None:
+        super().__init__(config, networks, task)
         self.config = config
         self.classifier = networks.classifier("classifier")
-        self.optimizer = build_optimizer(
-            config.optimizer, [self.classifier], config.learning_rate, config.weight_decay
-        )
+        self.optimizer = build_optimizer(config.optimizer, [self.classifier], config.learning_rate, config.weight_decay)
 
     def phases(self) -> Sequence[Phase]:
         return [

@@ -19,4 +19,14 @@ def build_optimizer(name: str, modules: Iterable[nn.Module], learning_rate: floa
     """The optimiser `name` over all parameters of `modules`. Raises `UserError` for an unknown name."""
     require_known("optimizer", name, OPTIMIZERS)
     parameters = [parameter for module in modules for parameter in module.parameters()]
-    return OPTIMIZERS[name](parameters, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = OPTIMIZERS[name](parameters, lr=learning_rate, weight_decay=weight_decay)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = learning_rate
+    return optimizer
+
+
+def scale_learning_rates(optimizers: Iterable[Optimizer], factor: float) -> None:
+    """Set every learning rate to `factor` times the one that the optimiser was built with."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group["initial_lr"]

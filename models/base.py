@@ -1,6 +1,6 @@
 """What an architecture offers a method, and the networks that it makes."""
 
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -17,7 +17,10 @@ class Encoder(nn.Module):
 class Architecture(Protocol):
     """The settings of one architecture family: a frozen dataclass that can make encoders."""
 
-    roles: ClassVar[tuple[str, ...] | None]  # the networks that it tells apart ("shallow", "deep"); None: any, all alike
+    @property
+    def roles(self) -> tuple[str, ...] | None:
+        """The networks that it tells apart, such as "shallow" and "deep"; None: any name will do, all are alike."""
+        ...
 
     def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
         """The encoder for `role` and images of shape (channels, height, width), initialised by PyTorch's defaults."""

@@ -1,6 +1,7 @@
 """Fully connected networks of LfF, DisEnt and DeNetDM for small images."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ class MLPEncoder(Encoder):
     def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], input_scale: float) -> None:
         super().__init__()
         sizes = (prod(image_shape), *widths)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
         self.input_scale = input_scale
         self.feature_dim = widths[-1]
 

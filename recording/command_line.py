@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -67,7 +67,7 @@ def without_mongo_option(arguments: list[str]) -> list[str]:
     return rest
 
 
-def read_updates(ex: Experiment, updates: list[str]) -> tuple[Mapping[str, Any], list[str]]:
+def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
     """(settings, named configurations) of the words after `with`. Raises `UserError` for an unknown configuration."""
     written = []
     for update in updates:

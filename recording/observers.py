@@ -33,10 +33,11 @@ class FileRecord(FileStorageObserver):
 
     priority = 40  # before MongoDB's 30: the folder gives both their run id
 
-    def started_event(self, ex_info: Any, command: Any, host_info: Any, start_time: Any, config: Any, meta_info: Any, _id: Any) -> Any:  # noqa: E501
+    def started_event(self, ex_info, command, host_info, start_time, config, meta_info, _id):  # type: ignore[no-untyped-def]
+        event = (ex_info, command, host_info, start_time, config, meta_info)
         while _id is None or Path(self.basedir, str(_id)).exists():
             _id = new_run_id()
-        super().started_event(ex_info, command, host_info, start_time, config, meta_info, _id)
+        super().started_event(*event, _id=_id)
         return _id
 
     def save_json(self, obj: Any, filename: str) -> None:
@@ -46,6 +47,9 @@ class FileRecord(FileStorageObserver):
 
 class MongoRecord(MongoObserver):
     """The run in MongoDB. When the server fails in mid-run the record stops there, and the user is told, once."""
+
+    address: str  # without a password
+    failed: bool
 
     @classmethod
     def connect(cls, url: str) -> "MongoRecord":
@@ -121,11 +125,17 @@ def parse_address(url: str) -> tuple[str, str]:
         try:
             return url, parse_uri(url, validate=False)["database"] or DEFAULT_DATABASE
         except (InvalidURI, ConfigurationError, ValueError):
-            raise UserError(f"cannot read the MongoDB address {without_password(url)}; write mongodb://HOST:PORT/DB") from None
-    host, port, database = ["localhost", "27017", url] if ":" not in url else [*url.split(":"), ""][:3]
-    if not (host and port.isdigit() and 0 < int(port) < 65536 and url.count(":") in (0, 2) and database):
-        raise UserError(f"cannot read the MongoDB address {without_password(url)!r}; write HOST:PORT:DB or mongodb://HOST:PORT/DB")
+            raise unreadable_address(url) from None
+    parts = url.split(":") if ":" in url else ["localhost", "27017", url]
+    if len(parts) != 3 or not all(parts) or not parts[1].isdigit() or not 0 < int(parts[1]) < 65536:
+        raise unreadable_address(url)
+    host, port, database = parts
     return f"mongodb://{host}:{port}", database
+
+
+def unreadable_address(url: str) -> UserError:
+    found = without_password(url)
+    return UserError(f"cannot read the MongoDB address {found!r}; write HOST:PORT:DB or mongodb://HOST:PORT/DB")
 
 
 def without_password(url: str) -> str:

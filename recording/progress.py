@@ -37,7 +37,7 @@ class ProgressLine:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.bar.stop()
 
     def update(self, phase: str, step: int, num_steps: int) -> None:

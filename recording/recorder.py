@@ -15,9 +15,9 @@ EVALUATIONS = "evaluations.jsonl"
 class RunRecorder:
     """Observer of the training loop. `log_scalar(name, value, step)` takes the scalars; `folder` gets the counts.
 
-    Names: `<split>/<metric>` for the method's prediction, `<split>/<branch>/<metric>` for the other branches, `loss/...`
-    for the losses; all with `<phase>/` before them in every phase but the last. The first line of evaluations.jsonl
-    has the group sizes, each other line one evaluation with its correct counts.
+    Names: `<split>/<metric>` for the method's prediction, `<split>/<branch>/<metric>` for the other branches,
+    `loss/...` for the losses; all with `<phase>/` before them in every phase but the last. The first line of
+    evaluations.jsonl has the group sizes, each other line one evaluation with its correct counts.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class RunRecorder:
             with path.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
         except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}; free the disk, then go on with resume={self.folder}") from None
+            fix = f"free the disk, then go on with resume={self.folder}"
+            raise UserError(f"cannot write {path}: {error.strerror}; {fix}") from None
 
 
 def scalars(history: History, evaluation: Evaluation, last_phase: str) -> dict[str, float]:

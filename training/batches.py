@@ -10,7 +10,7 @@ from core.errors import UserError
 from core.randomness import torch_generator
 from datasets import Split
 from methods import Batch, Phase
-from training.evaluation import as_input
+from training.evaluation import CHUNK, as_input
 
 
 class Batches:
@@ -34,18 +34,25 @@ class Batches:
             epoch, position = divmod(step, self.steps_per_epoch)
             if order is None or epoch != order_epoch:
                 order, order_epoch = self._order(epoch), epoch
-            yield self._batch(order[position * self.batch_size : (position + 1) * self.batch_size])
+            yield self._batch(order[position * self.batch_size : (position + 1) * self.batch_size], step)
             step += 1
+
+    def in_order(self) -> Iterator[Batch]:
+        """All training images once, in order, in batches of `CHUNK`."""
+        everything = torch.arange(len(self.split), device=self.split.target.device)
+        for step, index in enumerate(torch.split(everything, CHUNK)):
+            yield self._batch(index, step)
 
     def _order(self, epoch: int) -> Tensor:
         generator = torch_generator(self.seed, "order", self.phase.name, epoch)
         return torch.randperm(len(self.split), generator=generator).to(self.split.target.device)
 
-    def _batch(self, index: Tensor) -> Batch:
+    def _batch(self, index: Tensor, step: int) -> Batch:
         split = self.split
         return Batch(
             image=as_input(split.images.index_select(0, index)),
             target=split.target.index_select(0, index),
             index=index,
+            step=step,
             bias=split.bias.index_select(0, index) if self.with_bias else None,
         )

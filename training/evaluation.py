@@ -34,4 +34,5 @@ def count_groups(
     correct = [torch.bincount(group[torch.cat(hit)], minlength=num_groups) for hit in hits.values()]
     counts = torch.stack([torch.bincount(group, minlength=num_groups), *correct]).cpu()
     total, *per_branch = counts.view(-1, *aligned.shape).numpy()
-    return {branch: GroupCounts(correct, total, aligned.numpy()) for branch, correct in zip(hits, per_branch, strict=True)}
+    pairs = zip(hits, per_branch, strict=True)
+    return {branch: GroupCounts(correct, total, aligned.numpy()) for branch, correct in pairs}

@@ -48,7 +48,8 @@ class History:
 
     def value(self, evaluation: Evaluation, rule: Rule) -> float:
         """What `rule`, not `last`, compares: the prediction's metric on the rule's split."""
-        assert rule.split is not None and rule.metric is not None
+        assert rule.split is not None
+        assert rule.metric is not None
         return self.counts(evaluation, rule.split).metrics()[rule.metric]
 
     def chosen(self, evaluations: Sequence[Evaluation], rule: Rule) -> Evaluation:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from core.errors import UserError
 from datasets import BiasedDataset, Split
 from methods import Method, Phase
+from methods.optimizers import scale_learning_rates
 from training.batches import Batches
 from training.checkpoint import (
     load_optimizer,
@@ -96,18 +97,21 @@ class Trainer:
             if phase is self.phases[-1]:
                 return Trained(self.history, selected)
             self.method.load_state_dict(selected)
-            phase.finish()
+            self.method.eval()
+            phase.finish(self._batches(phase).in_order())
             self.phase_index, self.phase_step, self.best = self.phase_index + 1, 0, Best()
             self._save(force=True)
 
     def _train_phase(self, phase: Phase, rule: Rule) -> None:
-        batches = Batches(self.data.train, phase, self.options.seed, self.method.needs_bias)
+        batches = self._batches(phase)
         num_steps = batches.num_steps
         interval = batches.steps_per_epoch * self.options.evaluate_every
         sums = LossSums()
         for batch in batches.from_step(self.phase_step):
             if sums.count == 0:  # at the start, and after each evaluation
                 self._set_modes(phase)
+            factor = phase.learning_rate_factor(batch.step, batches.steps_per_epoch)
+            scale_learning_rates(phase.optimizers.values(), factor)
             sums.add(phase.update(batch))
             self.phase_step += 1
             self.observer.progress(phase.name, self.phase_step, num_steps)
@@ -148,12 +152,15 @@ class Trainer:
     def _steps_before(self, phase: Phase) -> int:
         """Optimiser steps of the phases before `phase`."""
         before = self.phases[: self.phases.index(phase)]
-        return sum(Batches(self.data.train, earlier, self.options.seed, False).num_steps for earlier in before)
+        return sum(self._batches(earlier).num_steps for earlier in before)
+
+    def _batches(self, phase: Phase) -> Batches:
+        return Batches(self.data.train, phase, self.options.seed, self.method.needs_bias)
 
     def _totals(self, split: Split) -> list[list[int]]:
         group = split.target * self.aligned.shape[1] + split.bias
-        totals: list[list[int]] = torch.bincount(group, minlength=self.aligned.numel()).view(self.aligned.shape).tolist()
-        return totals
+        totals = torch.bincount(group, minlength=self.aligned.numel()).view(self.aligned.shape)
+        return cast(list[list[int]], totals.tolist())
 
     # ---- state
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.errors import UserError, require_known
 from core.settings import require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
-from methods import Method, MethodConfig, method_class
+from methods import Method, MethodConfig, Task, method_class
 from models import Architecture, Networks, architecture
 from training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
 from training.device import choose_device
@@ -20,7 +20,11 @@ from training.loop import require_same_identity
 from training.selection import parse_rule
 
 # the settings of each ingredient; those of data depend on the data set
-INGREDIENTS: dict[str, tuple[str, ...]] = {"data": (), "method": ("name", "recipe", "hparams"), "model": ("name", "hparams")}
+INGREDIENTS: dict[str, tuple[str, ...]] = {
+    "data": (),
+    "method": ("name", "recipe", "hparams"),
+    "model": ("name", "hparams"),
+}
 
 # settings that leave the result as it is
 NOT_IDENTITY = {"device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "data.root", "data.cache"}
@@ -73,7 +77,8 @@ class Setup:
         """The method with its networks initialised from the run's seed, on `device`."""
         shape = tuple(data.train.images.shape[1:])
         networks = Networks(self.model, shape, data.num_classes, self.run.seed)  # type: ignore[arg-type]
-        return self.method(self.method_config, networks).to(device)
+        task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
+        return self.method(self.method_config, networks, task).to(device)
 
     def device(self) -> torch.device:
         return choose_device(self.run.device)
@@ -109,7 +114,7 @@ class Setup:
     def check_resume(self, path: Path, data: BiasedDataset) -> None:
         """Raise `UserError` if the state in `path` is missing, or of a run that would give another result."""
         if not path.exists():
-            raise UserError(f"nothing to go on with in resume={path.parent}: no {path.name} there; is the run complete?")
+            raise UserError(f"nothing to go on with in resume={path.parent}: no {path.name}; is the run complete?")
         facts = read_facts(path)
         if "identity" not in facts:
             raise UserError(f"{path} is not the state of an unfinished run")

@@ -62,7 +62,7 @@ def build(file: GoldenFile) -> DeNetDM:
         distill_weight=stage2["distill_weight"],
         temperature=stage2["temperature"],
     )
-    return DeNetDM(config, Networks(architecture, file.image_shape(), num_classes, seed=0))
+    return DeNetDM(config, Networks(architecture, file.image_shape(), num_classes, seed=0), file.task(num_classes))
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from methods import Batch
+from methods import Batch, Task
 from training.evaluation import as_input
 
 TOLERANCE = 1e-4  # of what is recorded per step, per sample or per function value
@@ -71,7 +71,13 @@ class GoldenFile:
         images = self.images()
         target = torch.from_numpy(self["attrs"][:, 0].astype(numpy.int64))
         indices = [torch.from_numpy(index.astype(numpy.int64)) for index in self["batches"]]
-        return [Batch(image=images[index], target=target[index], index=index) for index in indices]
+        return [
+            Batch(image=images[index], target=target[index], index=index, step=step)
+            for step, index in enumerate(indices)
+        ]
+
+    def task(self, num_classes: int) -> Task:
+        return Task(num_classes, torch.from_numpy(self["attrs"][:, 0].astype(numpy.int64)), seed=0)
 
     def images(self) -> Tensor:
         """All images, float32 [N, 3, H, W] in [0, 1]."""
@@ -121,11 +127,13 @@ def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
     return [parameter for module in modules for parameter in module.parameters()]
 
 
-def compare(series: str, ours: ArrayLike, theirs: ArrayLike, tolerance: float, scale: float | None = None) -> Comparison:
+def compare(
+    series: str, ours: ArrayLike, theirs: ArrayLike, tolerance: float, scale: float | None = None
+) -> Comparison:
     """max|ours - theirs| relative to max|theirs| (or `scale`); absolute where that is practically zero."""
     ours, theirs = numpy.asarray(ours, dtype=numpy.float64), numpy.asarray(theirs, dtype=numpy.float64)
     if ours.shape != theirs.shape:
-        return Comparison(f"{series} (shape {list(ours.shape)}, recorded {list(theirs.shape)})", float("nan"), tolerance)
+        return wrong_shape(series, ours.shape, theirs.shape, tolerance)
     error = float(numpy.abs(ours - theirs).max(initial=0.0))
     scale = float(numpy.abs(theirs).max(initial=0.0)) if scale is None else scale
     if scale < ABSOLUTE_TOLERANCE:
@@ -133,10 +141,15 @@ def compare(series: str, ours: ArrayLike, theirs: ArrayLike, tolerance: float, s
     return Comparison(series, error / scale, tolerance)
 
 
+def wrong_shape(series: str, ours: tuple[int, ...], theirs: tuple[int, ...], tolerance: float) -> Comparison:
+    """A comparison that fails."""
+    return Comparison(f"{series} (shape {list(ours)}, recorded {list(theirs)})", float("nan"), tolerance)
+
+
 def compare_parameters(
     file: GoldenFile, prefix: str, names: list[str], modules: Iterable[nn.Module]
 ) -> list[Comparison]:
-    """Our parameters against `<prefix>/<name>`, in the authors' order; large ones are recorded as sum, norm and head."""
+    """Our parameters against `<prefix>/<name>`, in the authors' order; large ones are kept as sum, norm and head."""
     comparisons = []
     for name, parameter in zip(names, parameters_of(modules), strict=True):
         ours, series = parameter.detach().double().numpy(), f"{prefix}/{name}"

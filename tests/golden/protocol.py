@@ -2,13 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 
 from datasets.bias import assign_bias
 from datasets.coloring import COLORS, color_digits
 from datasets.mnist import read_mnist
-from tests.golden.format import Comparison, GoldenFile, Unreadable
+from tests.golden.format import Comparison, GoldenFile, Unreadable, wrong_shape
 
 
 def replay(file: GoldenFile) -> list[Comparison]:
@@ -22,7 +24,7 @@ def replay(file: GoldenFile) -> list[Comparison]:
     if "colours" in file:
         comparisons.append(exact("colours", COLORS, file["colours"]))
     by_severity = file.under("colour/severity")
-    digits = grey_digits(file) if by_severity else None
+    digits = grey_digits(file) if by_severity else numpy.empty(0, numpy.uint8)
     for severity, images in by_severity.items():
         ours = color_digits(digits, file["colour/bias"], file["colour/noise"], int(severity))
         comparisons.append(exact(f"colour/severity{severity}", ours.transpose(0, 2, 3, 1), images))
@@ -36,14 +38,14 @@ def not_compared(file: GoldenFile) -> list[str]:
     return sorted(name for name in file.arrays if name.startswith(("corruption/", "corruption_stats/")))
 
 
-def exact(series: str, ours: numpy.ndarray, theirs: numpy.ndarray) -> Comparison:
+def exact(series: str, ours: NDArray[Any], theirs: NDArray[Any]) -> Comparison:
     """Error 0 if all values are equal, else the fraction that is not."""
     if ours.shape != theirs.shape:
-        return Comparison(f"{series} (shape {list(ours.shape)}, recorded {list(theirs.shape)})", float("nan"), 0.0)
+        return wrong_shape(series, ours.shape, theirs.shape, 0.0)
     return Comparison(f"{series} (fraction unequal)", float((ours != theirs).mean()), 0.0)
 
 
-def grey_digits(file: GoldenFile) -> numpy.ndarray:
+def grey_digits(file: GoldenFile) -> NDArray[Any]:
     """The grey digits behind the coloured images, uint8 [N, 28, 28].
 
     From MNIST itself where it is at hand; otherwise the grey value of each pixel that explains the recorded images
@@ -52,7 +54,8 @@ def grey_digits(file: GoldenFile) -> numpy.ndarray:
     root = Path(os.environ.get("DEBIAS_DATA", "data"))
     if (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file():
         (images, _), _ = read_mnist(root)
-        return images[file["colour/mnist_index"]]
+        chosen: NDArray[Any] = images[file["colour/mnist_index"]]
+        return chosen
     severities = {int(severity): images for severity, images in file.under("colour/severity").items()}
     ramp = numpy.arange(256, dtype=numpy.uint8)[None, :, None]  # every grey value as the pixels of one image
     num_images, height, width, _ = next(iter(severities.values())).shape
@@ -63,4 +66,5 @@ def grey_digits(file: GoldenFile) -> numpy.ndarray:
         )  # [N, 3, 256, 1]
         for channel in range(3):
             misses += images[..., channel, None] != explained[:, channel, None, None, :, 0]
-    return misses.argmin(axis=3).astype(numpy.uint8)
+    digits: NDArray[Any] = misses.argmin(axis=3).astype(numpy.uint8)
+    return digits
