@@ -22,7 +22,7 @@ def torchvision(submodule: str) -> ModuleType:
             raise
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         del sys.modules[name]
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
         library.define(  # type: ignore[no-untyped-call]
             f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
