@@ -32,7 +32,9 @@ def run() -> dict[str, float]:
     networks = Networks(architecture("mlp_branches", {}), (3, 28, 28), data.num_classes, seed=1)
     task = Task(data.num_classes, data.train.target.cpu(), seed=1)
     method = DeNetDM(DeNetDM.Config(), networks, task).to(device)
-    machine = f"{torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    machine = (
+        f"{torch.cuda.get_device_name(device)}" if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
     print(f"{machine}; torch {torch.__version__}; {len(data.train)} training images ({source}), {len(data.test)} test")
     seconds: dict[str, float] = {}
     for phase in method.phases():

@@ -20,18 +20,18 @@ def default_hparams(method: str, dataset: str, recipe: str, protocol: str) -> di
     return hparams | (dict(cls.PUBLISHED) if protocol == "published" else {})
 
 
-def settled_budget(defaults: Mapping[str, Any], hparams: Mapping[str, Any]) -> dict[str, int | None]:
-    """`epochs` and `num_steps` of which only one counts.
+def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
+    """`hparams` with only one of `epochs` and `num_steps` set.
 
-    Where both are set, the one that differs from `defaults` is the user's and wins; `UserError` if both do.
+    Where both are, the one that differs from `defaults` is the user's and wins; `UserError` if both do. What is no
+    mapping at all is returned as it is, to be refused with all other mistakes.
     """
-    epochs, num_steps = hparams["epochs"], hparams["num_steps"]
-    if epochs is not None and num_steps is not None:
-        own = {name: hparams[name] for name in ("epochs", "num_steps") if hparams[name] != defaults[name]}
-        if len(own) != 1:
-            raise UserError(f"epochs={epochs} and num_steps={num_steps}: give one of the two")
-        return {"epochs": None, "num_steps": None} | own
-    return {"epochs": epochs, "num_steps": num_steps}
+    if not isinstance(hparams, Mapping) or hparams["epochs"] is None or hparams["num_steps"] is None:
+        return hparams
+    own = {name: hparams[name] for name in ("epochs", "num_steps") if hparams[name] != defaults[name]}
+    if len(own) != 1:
+        raise UserError(f"epochs={hparams['epochs']} and num_steps={hparams['num_steps']}: give one of the two")
+    return dict(hparams) | {"epochs": None, "num_steps": None} | own
 
 
 def default_model(method: str, dataset: str, recipe: str) -> str:

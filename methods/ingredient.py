@@ -22,4 +22,4 @@ def settings(name, data):
 def values(name, recipe, data):
     # hyper-parameters of the method
     hparams = default_hparams(name, data["name"], recipe, data["protocol"])
-    hparams.update(settled_budget(default_hparams(name, data["name"], recipe, data["protocol"]), hparams))
+    hparams = settled_budget(default_hparams(name, data["name"], recipe, data["protocol"]), hparams)

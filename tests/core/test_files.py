@@ -58,7 +58,10 @@ def test_full_disk(tmp_path: Path) -> None:
     try:
         path = tmp_path / "file"
         path.write_text("old")
-        with pytest.raises(UserError, match=r"cannot write .*file: No space left on device"), atomic_write(path) as part:
+        with (
+            pytest.raises(UserError, match=r"cannot write .*file: No space left on device"),
+            atomic_write(path) as part,
+        ):
             part.write_bytes(bytes(2**21))
         assert path.read_text() == "old"
     finally:

@@ -30,7 +30,7 @@ def test_defaults_are_plain_values() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"raet": 1.0}, "unknown setting x. 'raet'; did you mean 'rate'? one of on, rate, steps, widths"),
+        ({"raet": 1.0}, "unknown setting 'x.raet'; did you mean 'rate'? one of on, rate, steps, widths"),
         ({"rate": "fast"}, "x.rate='fast': must be of type float, not str"),
         ({"rate": True}, "x.rate=True: must be of type float, not bool"),
         ({"steps": 1.5}, "x.steps=1.5: must be of type int or None, not float"),

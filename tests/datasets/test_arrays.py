@@ -54,7 +54,11 @@ def test_reverse(folder: Path) -> None:
         ("images", numpy.zeros((1000, 28, 28), numpy.uint8), r"images.npy: uint8 \[1000, 28, 28\], expected uint8"),
         ("images", numpy.zeros((1000, 3, 28, 28), numpy.uint8), r"images.npy: uint8 \[1000, 3, 28, 28\], expected"),
         ("images", numpy.zeros((1000, 28, 28, 3), numpy.float32), r"images.npy: float32 .*expected uint8"),
-        ("attrs", numpy.zeros((999, 2), numpy.uint8), r"attrs.npy: uint8 \[999, 2\], expected integers \[1000, 2 or more"),
+        (
+            "attrs",
+            numpy.zeros((999, 2), numpy.uint8),
+            r"attrs.npy: uint8 \[999, 2\], expected integers \[1000, 2 or more",
+        ),
         ("attrs", numpy.zeros((1000,), numpy.uint8), r"attrs.npy: uint8 \[1000\], expected integers"),
         ("attrs", numpy.full((1000, 2), 255, numpy.uint8), r"attrs.npy: label 255, expected 0 to 9"),
         ("attrs", numpy.full((1000, 2), -1, numpy.int64), r"attrs.npy: label -1, expected 0 to 9"),

@@ -32,8 +32,10 @@ def test_splits_and_their_ratios() -> None:
     images, target = read_digits()
     train, test = (images[:1000], target[:1000]), (images[1000:], target[1000:])
     tensors = build_colored_digits(train, test, num_valid=200, skew=0.1, severity=4, seed=0)
-    conflicting = {split: (tensors[f"{split}/target"] != tensors[f"{split}/bias"]).float().mean() for split in
-                   ("train", "valid", "test")}
+    conflicting = {
+        split: (tensors[f"{split}/target"] != tensors[f"{split}/bias"]).float().mean()
+        for split in ("train", "valid", "test")
+    }
     assert tensors["train/images"].shape == (800, 3, 28, 28)
     assert abs(conflicting["train"] - 0.1) < 0.01
     assert abs(conflicting["valid"] - 0.9) < 0.03

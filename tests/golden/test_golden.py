@@ -35,7 +35,9 @@ def test_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(source)]) == 0
     assert main([str(source), str(wrong)]) == 1
     assert "FAILED" in capsys.readouterr().out
-    other_temperature = changed(source, tmp_path / "t.npz", meta=numpy.array(meta.replace('"temperature": 2', '"temperature": 3')))
+    other_temperature = changed(
+        source, tmp_path / "t.npz", meta=numpy.array(meta.replace('"temperature": 2', '"temperature": 3'))
+    )
     assert main([str(other_temperature)]) == 1
 
 

@@ -38,7 +38,11 @@ def test_chunks_do_not_matter(digits: BiasedDataset, monkeypatch) -> None:  # ty
 
 def test_more_bias_classes_than_targets() -> None:
     split = Split(torch.zeros(3, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 1]), torch.tensor([2, 0, 1]))
-    counts = count_groups(lambda image: {"x": torch.tensor([[0.0, 1.0]]).repeat(len(image), 1)}, split, torch.zeros(2, 3, dtype=torch.bool))
+    counts = count_groups(
+        lambda image: {"x": torch.tensor([[0.0, 1.0]]).repeat(len(image), 1)},
+        split,
+        torch.zeros(2, 3, dtype=torch.bool),
+    )
     assert counts["x"].total.tolist() == [[0, 0, 1], [1, 1, 0]]
     assert counts["x"].correct.tolist() == [[0, 0, 0], [1, 1, 0]]
 

@@ -55,7 +55,11 @@ def trainer(method: str, data: BiasedDataset, hparams: Config, **options: Any) -
 def test_phases_evaluations_and_steps(digits: BiasedDataset) -> None:
     history = trainer("denetdm", digits, {"distill_epochs": 3}).fit().history
     assert [(point.phase, point.epoch) for point in history.evaluations] == [
-        ("separate", 1), ("separate", 2), ("distill", 1), ("distill", 2), ("distill", 3),
+        ("separate", 1),
+        ("separate", 2),
+        ("distill", 1),
+        ("distill", 2),
+        ("distill", 3),
     ]
     steps = len(digits.train) // 64
     assert [point.step for point in history.evaluations] == [steps * count for count in (1, 2, 3, 4, 5)]
