@@ -1,6 +1,7 @@
 """Shared pieces of the tests: the digits data, and the command line called in this process."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import main
+from config import ex
 from datasets import BiasedDataset, dataset_config
 from recording.command_line import run_command_line
 from recording.observers import MONGO_URL
@@ -32,6 +34,9 @@ class Outcome:
         return json.loads((folder / name).read_text())
 
 
+Command = Callable[..., Outcome]
+
+
 @pytest.fixture(scope="session")
 def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that is shared by all tests: the digits are built once."""
@@ -46,7 +51,7 @@ def digits(data_root: Path) -> BiasedDataset:
 @pytest.fixture
 def command(
     tmp_path: Path, data_root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Outcome]:
+) -> Command:
     """Call the command line in this process, in an empty folder, with the shared data folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(MONGO_URL, raising=False)
@@ -56,9 +61,9 @@ def command(
         before = set(tmp_path.glob("**/run.json"))
         capfd.readouterr()
         try:
-            code = run_command_line(main.ex, arguments, main.how_to_resume)
+            code = run_command_line(ex, arguments, main.how_to_resume)
         finally:
-            monkeypatch.delenv(MONGO_URL, raising=False)
+            os.environ.pop(MONGO_URL, None)  # -m has put it there
         out, err = capfd.readouterr()
         return Outcome(code, out, err, [file.parent for file in sorted(set(tmp_path.glob("**/run.json")) - before)])
 

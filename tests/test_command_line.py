@@ -4,22 +4,22 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import main
-from tests.conftest import Outcome
+from config import ex
+from tests.conftest import Command, Outcome
 
-Command = Callable[..., Outcome]
 ROOT = Path(main.__file__).parent
 
 
 def settings(outcome: Outcome) -> dict[str, str]:
     """What print_config printed: "<ingredient>.<name>" -> value as written."""
-    values, path = {}, []
+    values: dict[str, str] = {}
+    path: list[str] = []
     for line in outcome.out.splitlines()[1:]:
         text = "".join(part.partition("m")[2] if index else part for index, part in enumerate(line.split("\x1b[")))
         text = text.partition("#")[0].rstrip()
@@ -265,7 +265,7 @@ def test_a_diverging_run_fails_and_is_recorded_so(command: Command) -> None:
 def test_help_and_lists(command: Command) -> None:
     outcome = command("print_named_configs")
     assert outcome.code == 0
-    for name in main.ex.named_configs:
+    for name in ex.named_configs:
         assert name in outcome.out
 
 
@@ -279,7 +279,7 @@ def test_same_seed_same_weights(command: Command) -> None:
 
 
 def test_record_is_valid_json(command: Command) -> None:
-    outcome = command("with", "smoke")
+    outcome = command("with", "smoke", "method.hparams.batch_size=64")
     (folder,) = outcome.runs
 
     def refuse(constant: str) -> Any:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import main
-from tests.conftest import Outcome
+from tests.conftest import Command, Outcome
 
 ROOT = Path(main.__file__).parent
-SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.distill_epochs=6", "checkpoint_seconds=0")
+SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
 
 
 def start(folder: Path, data_root: Path, *words: str) -> "subprocess.Popen[str]":
@@ -79,10 +79,10 @@ def test_kill_in_both_phases_and_resume(tmp_path: Path, data_root: Path, digits:
 def test_interruption_says_how_to_go_on(tmp_path: Path, data_root: Path, digits: object) -> None:
     process = start(tmp_path, data_root, "epochs=100000")
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(f"runs/*/{main.STATE}")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob(f"runs/*/{main.STATE}")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     record = record_of(tmp_path)
     assert process.returncode == 130
     assert json.loads((record / "run.json").read_text())["status"] == "INTERRUPTED"
@@ -90,11 +90,11 @@ def test_interruption_says_how_to_go_on(tmp_path: Path, data_root: Path, digits:
     assert err.strip().endswith(f"resume=runs/{record.name}")
 
 
-def test_other_settings_do_not_resume(tmp_path: Path, data_root: Path, digits: object, command) -> None:  # type: ignore[no-untyped-def]
+def test_other_settings_do_not_resume(tmp_path: Path, data_root: Path, digits: object, command: Command) -> None:
     record = kill_after(start(tmp_path, data_root), tmp_path, evaluations=2)
     for words, message in (
         ([*SETTINGS, "seed=2"], "is of a run with seed=1, not 2"),
-        ([*SETTINGS, "data.skew=0.5"], "is of a run with data.skew=0.05, not 0.5"),
+        ([*SETTINGS, "data.skew=0.5"], "is of a run with data.skew=0.02, not 0.5"),
         (["digits", "epochs=6", "method=erm"], "is of a run with method.name='denetdm', not 'erm'"),
     ):
         outcome: Outcome = command("with", *words, f"resume={record}")

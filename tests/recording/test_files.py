@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
+
 import main
+from tests.conftest import Command
 
 ROOT = Path(main.__file__).parent
 
@@ -44,7 +47,7 @@ for _ in range(5):
         assert json.loads((tmp_path / "runs" / identifier / "run.json").read_text())["status"] == "RUNNING"
 
 
-def test_a_record_has_the_code_the_config_and_the_environment(command) -> None:  # type: ignore[no-untyped-def]
+def test_a_record_has_the_code_the_config_and_the_environment(command: Command) -> None:
     outcome = command("with", "smoke", "method=erm")
     run, config, info = (outcome.record(name) for name in ("run.json", "config.json", "info.json"))
     sources = {name for name, _ in run["experiment"]["sources"]}
@@ -57,27 +60,27 @@ def test_a_record_has_the_code_the_config_and_the_environment(command) -> None: 
     assert info["data"]["sizes"] == {"train": 1200, "valid": 200, "test": 397}
     metrics = outcome.record("metrics.json")
     assert {"loss", "test/unbiased", "valid/conflicting", "test/worst_group"} <= set(metrics)
-    assert metrics["test/unbiased"]["steps"] == [19, 20]
+    assert metrics["test/unbiased"]["steps"] == [20]
     assert metrics["test/unbiased"]["values"][-1] == run["result"]["last"]["test/unbiased"]
 
 
-def test_group_counts_of_every_evaluation(command) -> None:  # type: ignore[no-untyped-def]
-    outcome = command("with", "smoke", "method=denetdm")
+def test_group_counts_of_every_evaluation(command: Command) -> None:
+    outcome = command("with", "smoke", "method=denetdm", "method.hparams.batch_size=64")
     (folder,) = outcome.runs
     sizes, *evaluations = map(json.loads, (folder / "evaluations.jsonl").read_text().splitlines())
     assert sum(map(sum, sizes["total"]["test"])) == 397
     for evaluation in evaluations:
         for split, branches in evaluation["correct"].items():
             for counts in branches.values():
-                pairs = zip(sum(counts, []), sum(sizes["total"][split], []), strict=True)
-                assert all(0 <= correct <= total for correct, total in pairs)
+                correct, total = numpy.array(counts), numpy.array(sizes["total"][split])
+                assert ((correct >= 0) & (correct <= total)).all()
     assert [list(evaluation["correct"]["test"]) for evaluation in evaluations[::2]] == [
         ["shallow", "deep", "product"],
         ["target", "deep", "product"],
     ]
 
 
-def test_unobserved_run_leaves_nothing(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_unobserved_run_leaves_nothing(command: Command, tmp_path: Path) -> None:
     outcome = command("-u", "with", "smoke", "method=erm")
     assert outcome.code == 0
     assert "not recorded" in outcome.out

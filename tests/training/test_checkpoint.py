@@ -47,7 +47,7 @@ def test_foreign_and_damaged_files(tmp_path: Path) -> None:
             return exec, ("raise SystemExit('unpickled')",)
 
     path = tmp_path / "x.safetensors"
-    with pytest.raises(UserError, match="no checkpoint .*x.safetensors; a run's folder has last.safetensors"):
+    with pytest.raises(UserError, match=r"no checkpoint .*x\.safetensors; a run's folder has last.safetensors"):
         read_checkpoint(path)
     path.write_bytes(pickle.dumps(Evil()))
     with pytest.raises(UserError, match="cannot read the checkpoint"):

@@ -148,17 +148,20 @@ def test_hand_over_starts_phase_two_from_the_chosen_weights(digits: BiasedDatase
     class Keeping(Silent):
         def evaluated(self, history: History, evaluation: Evaluation) -> None:
             if evaluation.phase == "separate":
-                states.append(method.shallow.layers[0].weight.detach().clone())  # type: ignore[index, union-attr, operator]
+                states.append(first_weight(method).clone())
 
     training.observer = Keeping()
     history = training.fit().history
     points = history.of_phase("separate")
     conflicting = [history.counts(point, "valid").metrics()["conflicting"] for point in points]
     chosen = conflicting.index(max(conflicting))
-    teacher = method.shallow.layers[0].weight  # type: ignore[index, union-attr]
-    assert teacher.equal(states[chosen])  # type: ignore[operator]
+    assert first_weight(method).equal(states[chosen])
     deep, copy = method.deep.state_dict(), method.target_deep.state_dict()
     assert all(deep[name].equal(copy[name]) for name in deep)
+
+
+def first_weight(method: DeNetDM) -> Tensor:
+    return next(method.shallow.parameters()).detach()
 
 
 def test_a_rule_that_the_protocol_cannot_serve(digits: BiasedDataset) -> None:
