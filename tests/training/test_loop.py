@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.errors import TrainingDiverged, UserError
 from datasets import BiasedDataset
-from methods import Batch, Phase
+from methods import Batch, Method, Phase
 from methods.denetdm import DeNetDM
 from methods.erm import ERM
 from training.batches import Batches
@@ -142,7 +142,6 @@ def test_selected_weights_are_those_of_the_chosen_evaluation(digits: BiasedDatas
 def test_hand_over_starts_phase_two_from_the_chosen_weights(digits: BiasedDataset) -> None:
     training = trainer("denetdm", digits, {"epochs": 4, "learning_rate": 0.1, "distill_epochs": 1})
     method = training.method
-    assert isinstance(method, DeNetDM)
     states: list[Tensor] = []
 
     class Keeping(Silent):
@@ -156,11 +155,14 @@ def test_hand_over_starts_phase_two_from_the_chosen_weights(digits: BiasedDatase
     conflicting = [history.counts(point, "valid").metrics()["conflicting"] for point in points]
     chosen = conflicting.index(max(conflicting))
     assert first_weight(method).equal(states[chosen])
+    assert isinstance(method, DeNetDM)
     deep, copy = method.deep.state_dict(), method.target_deep.state_dict()
     assert all(deep[name].equal(copy[name]) for name in deep)
 
 
-def first_weight(method: DeNetDM) -> Tensor:
+def first_weight(method: Method) -> Tensor:
+    """Of the shallow branch."""
+    assert isinstance(method, DeNetDM)
     return next(method.shallow.parameters()).detach()
 
 
