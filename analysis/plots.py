@@ -49,6 +49,7 @@ def save_curves(path: Path, history: History, title: str) -> None:
                 marker = "o" if len(epochs) == 1 else None
                 axis.plot(epochs, values, style, color=color, label=f"{branch}, {metric}", linewidth=1.2, marker=marker)
         axis.set(title=phase, xlabel="epoch", ylabel="test accuracy (%)", ylim=(-2, 102))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     figure.suptitle(title, fontsize=10)
