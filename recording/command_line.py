@@ -38,9 +38,11 @@ def run_command_line(ex: Experiment, arguments: list[str], after_interruption: C
     if options.get("help") or options.get("--help"):
         ex.run_commandline([program, *arguments])
         return 0
+    command = options["COMMAND"] or ex.default_command
     try:
+        require_known("command", command, [name for name, _ in ex.gather_commands()])
         settings, named_configs = read_updates(ex, options["UPDATE"])
-        run = ex.run(options["COMMAND"] or ex.default_command, settings, named_configs, options=options)
+        run = ex.run(command, settings, named_configs, options=options)
         for observer in run.observers:
             if isinstance(observer, FileRecord):
                 observer.require_complete()
