@@ -3,7 +3,7 @@
 from sacred import Ingredient
 
 from datasets.ingredient import data as data_ingredient
-from methods.defaults import default_hparams, default_recipe, settled_budget
+from methods.defaults import default_hparams, default_recipe, settled_budget, shortened_steps
 
 method = Ingredient("method", ingredients=[data_ingredient])
 
@@ -22,4 +22,7 @@ def settings(name, data):
 def values(name, recipe, data):
     # hyper-parameters of the method
     hparams = default_hparams(name, data["name"], recipe, data["protocol"])
-    hparams.update(settled_budget(default_hparams(name, data["name"], recipe, data["protocol"]), hparams))
+    defaults = default_hparams(name, data["name"], recipe, data["protocol"])
+    hparams.update(settled_budget(defaults, hparams))
+    hparams.update(shortened_steps(name, data["name"], defaults, hparams))
+    del defaults
