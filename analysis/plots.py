@@ -14,13 +14,6 @@ from training.history import History
 
 # Okabe and Ito's colours, distinct for the colour-blind
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-LINE_STYLES = {"conflicting": "-", "aligned": "--"}
-SAMPLE_STYLES = {
-    WEIGHT_CONFLICTING: (COLORS[0], "-"),
-    WEIGHT_ALIGNED: (COLORS[0], "--"),
-    PRECISION: (COLORS[1], "-"),
-    RECALL: (COLORS[2], "-"),
-}
 
 
 def save_sample_grid(path: Path, data: BiasedDataset, per_class: int = 4) -> None:
@@ -52,7 +45,7 @@ def save_curves(path: Path, history: History, title: str) -> None:
         epochs = [evaluation.epoch for evaluation in evaluations]
         for color, branch in zip(COLORS, evaluations[0].correct["test"], strict=False):
             metrics = [history.counts(evaluation, "test", branch).metrics() for evaluation in evaluations]
-            for metric, style in LINE_STYLES.items():
+            for metric, style in (("conflicting", "-"), ("aligned", "--")):
                 values = [100 * point[metric] for point in metrics]
                 marker = "o" if len(epochs) == 1 else None
                 axis.plot(epochs, values, style, color=color, label=f"{branch}, {metric}", linewidth=1.2, marker=marker)
@@ -61,6 +54,35 @@ def save_curves(path: Path, history: History, title: str) -> None:
         axis.legend(fontsize=7)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
+
+
+def _first_of_each_class(target: Tensor, chosen: Tensor, num_classes: int, count: int) -> Tensor:
+    return torch.cat([(chosen & (target == label)).nonzero()[:count, 0] for label in range(num_classes)])
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported here: it takes half a second
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+# ---- what a method makes of the training samples
+
+LINE_STYLES = {"conflicting": "-", "aligned": "--"}
+SAMPLE_STYLES = {
+    WEIGHT_CONFLICTING: (COLORS[0], "-"),
+    WEIGHT_ALIGNED: (COLORS[0], "--"),
+    PRECISION: (COLORS[1], "-"),
+    RECALL: (COLORS[2], "-"),
+}
 
 
 def has_diagnostics(history: History) -> bool:
@@ -86,11 +108,12 @@ def save_diagnostics(path: Path, history: History, title: str) -> None:
             accuracies = [{f"{branch}, {name}": 100 * point[name] for name in LINE_STYLES} for point in metrics]
             styles = {f"{branch}, {name}": (color, style) for name, style in LINE_STYLES.items()}
             _plot_series(branches, epochs, accuracies, styles)
-        branches.set(title=f"{phase}: other branches, test accuracy (%)", ylim=(0, 100))
+        branches.set(title=f"{phase}: other branches, test accuracy (%)", ylim=(-2, 102))
         names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.losses)
         colored = {name: (color, "-") for name, color in zip(names, COLORS, strict=False)}
         _plot_series(losses, epochs, [evaluation.losses for evaluation in evaluations], colored)
-        losses.set(title=f"{phase}: mean training losses", yscale="log")
+        losses.set(title=f"{phase}: mean training losses")
+        losses.set_yscale("log", nonpositive="mask")
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 
@@ -113,21 +136,3 @@ def _plot_series(
     axis.grid(alpha=0.3)
     if axis.lines:
         axis.legend(fontsize=7)
-
-
-def _first_of_each_class(target: Tensor, chosen: Tensor, num_classes: int, count: int) -> Tensor:
-    return torch.cat([(chosen & (target == label)).nonzero()[:count, 0] for label in range(num_classes)])
-
-
-def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported here: it takes half a second
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def _save(figure: Any, path: Path) -> None:
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=150)

@@ -12,7 +12,7 @@ Deviations from the authors' code:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -63,7 +63,8 @@ class BiasEnsemble(Method):
     votes: Tensor
     voters: Tensor
 
-    def __init__(self, config: EnsembleConfig, networks: Networks, task: Task) -> None:
+    def __init__(self, config: Any, networks: Networks, task: Task) -> None:
+        """`config` has the settings of `EnsembleConfig` and of `Inner.Config`."""
         super().__init__(config, networks, task)
         self.config, self.networks = config, networks
         self.classifier = networks.classifier(phase_name(0))

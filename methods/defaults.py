@@ -58,7 +58,7 @@ def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
     images = DATASETS[dataset].NUM_TRAIN
     if images is None or not all(isinstance(value, int) and value > 0 for value in (epochs, batch_size)):
         return None
-    return epochs * max(1, images / batch_size)
+    return float(epochs * max(1, images / batch_size))
 
 
 def default_model(method: str, dataset: str, recipe: str) -> str:

@@ -16,21 +16,19 @@ PRECISION, RECALL = "conflicting/precision", "conflicting/recall"
 def sample_diagnostics(method: Method, train: Split, aligned: Tensor) -> dict[str, float]:
     """What `method` makes of the samples of `train`, as of now; `aligned` bool [num_classes, num_biases].
 
-    `WEIGHT_...`: mean sample weight on the aligned and on the conflicting samples; `PRECISION` and `RECALL` of "this
-    sample is conflicting". Samples without a weight yet do not count. Left out is what the method does not have, and
-    means over no sample.
+    `WEIGHT_...`: mean sample weight on the aligned and on the conflicting samples, of those that have one already;
+    `PRECISION` and `RECALL` of "this sample is conflicting". What the method does not have is left out, and means over
+    no sample.
     """
     weights, taken = method.sample_weights(), method.taken_for_conflicting()
     conflicting = conflicting_samples(train, aligned)
     means: dict[str, Tensor] = {}
-    known = torch.ones_like(conflicting)
     if weights is not None:
-        known = ~weights.isnan()
-        means[WEIGHT_ALIGNED] = weights[known & ~conflicting].mean()
-        means[WEIGHT_CONFLICTING] = weights[known & conflicting].mean()
+        means[WEIGHT_ALIGNED] = weights[~conflicting].nanmean()
+        means[WEIGHT_CONFLICTING] = weights[conflicting].nanmean()
     if taken is not None:
-        means[PRECISION] = conflicting[known & taken].float().mean()
-        means[RECALL] = taken[known & conflicting].float().mean()
+        means[PRECISION] = conflicting[taken].float().mean()
+        means[RECALL] = taken[conflicting].float().mean()
     return {name: value for name, mean in means.items() if (value := float(mean)) == value}
 
 
