@@ -48,9 +48,10 @@ def outcome(data):
 
 
 # every run's record keeps the project's own code
-for _file in sorted(Path(__file__).parent.glob("*/*.py")):
-    if _file.parent.name in ("analysis", "core", "datasets", "methods", "models", "recording", "training"):
-        ex.add_source_file(str(_file))
+PACKAGES = ("analysis", "core", "datasets", "methods", "models", "recording", "training")
+_root = Path(__file__).parent
+for _file in [_root / "main.py", *(file for package in PACKAGES for file in sorted((_root / package).glob("*.py")))]:
+    ex.add_source_file(str(_file))
 
 # name -> (what it is for, the settings that it changes)
 NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {

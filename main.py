@@ -42,7 +42,7 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
     setup = read_setup(config)
     if command_name in RECORDED:
         data = setup.load_data()
-        setup.device()
+        setup.build_method(data, setup.device())  # refuses a model without the networks that the method needs
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
         if evaluates_only(setup, command_name):

@@ -22,8 +22,13 @@ def suggestion(name: str, options: Iterable[str]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ";"
 
 
-def require_known(kind: str, name: str, options: Iterable[str]) -> None:
-    """Raise `UserError` unless `name` is one of `options`; `kind` is what the name stands for ("method")."""
+def require_known(kind: str, name: str, options: Iterable[str], prefix: str = "") -> None:
+    """Raise `UserError` unless `name` is one of `options`; `kind` is what the name stands for ("method").
+
+    `prefix` is what the user types before the name ("method.hparams.").
+    """
     options = list(options)
     if name not in options:
-        raise UserError(f"unknown {kind.strip()} {name!r}{suggestion(str(name), options)} one of {one_of(options)}")
+        raise UserError(
+            f"unknown {kind} {prefix + str(name)!r}{suggestion(str(name), options)} one of {one_of(options)}"
+        )

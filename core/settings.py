@@ -32,7 +32,7 @@ def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """
     hints = get_type_hints(cls)
     for name in values:
-        require_known(f"setting {where}", name, setting_names(cls))
+        require_known("setting", name, setting_names(cls), prefix=where)
     checked = {name: _checked(value, hints[name], where + name) for name, value in values.items()}
     try:
         return cls(**checked)

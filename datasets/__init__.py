@@ -36,7 +36,7 @@ def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
     for setting, value in values.items():
         if setting == "name":
             continue
-        require_known("setting data.", setting, known)
+        require_known("setting", setting, known, prefix="data.")
         if setting in own:
             chosen[setting] = value
         elif value is not None:

@@ -26,7 +26,7 @@ class ColoredDigits(DatasetConfig):
     NUM_TRAIN = 1_400
 
     cache: str | None = None  # folder of the built data set; None: <root>/cache
-    skew: float = 0.05  # fraction of bias-conflicting training images
+    skew: float = 0.02  # fraction of bias-conflicting training images
     severity: int = 4  # 1 to 5: the purer the colours
     reverse: bool = False  # swap the roles of digit and colour
 

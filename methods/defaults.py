@@ -21,33 +21,33 @@ def default_hparams(method: str, dataset: str, recipe: str, protocol: str) -> di
     return hparams | (dict(cls.PUBLISHED) if protocol == "published" else {})
 
 
-def settled_budget(defaults: Mapping[str, Any], hparams: Mapping[str, Any]) -> dict[str, int | None]:
-    """`epochs` and `num_steps` of which only one counts.
+def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
+    """`hparams` with only one of `epochs` and `num_steps` set.
 
-    Where both are set, the one that differs from `defaults` is the user's and wins; `UserError` if both do.
+    Where both are, the one that differs from `defaults` is the user's and wins; `UserError` if both do. What is no
+    mapping at all is returned as it is, to be refused with all other mistakes.
     """
-    epochs, num_steps = hparams["epochs"], hparams["num_steps"]
-    if epochs is not None and num_steps is not None:
-        own = {name: hparams[name] for name in ("epochs", "num_steps") if hparams[name] != defaults[name]}
-        if len(own) != 1:
-            raise UserError(f"epochs={epochs} and num_steps={num_steps}: give one of the two")
-        return {"epochs": None, "num_steps": None} | own
-    return {"epochs": epochs, "num_steps": num_steps}
+    if not isinstance(hparams, Mapping) or hparams["epochs"] is None or hparams["num_steps"] is None:
+        return hparams
+    own = {name: hparams[name] for name in ("epochs", "num_steps") if hparams[name] != defaults[name]}
+    if len(own) != 1:
+        raise UserError(f"epochs={hparams['epochs']} and num_steps={hparams['num_steps']}: give one of the two")
+    return dict(hparams) | {"epochs": None, "num_steps": None} | own
 
 
-def shortened_steps(
-    method: str, dataset: str, defaults: Mapping[str, Any], hparams: Mapping[str, Any]
-) -> dict[str, int]:
-    """The settings that count steps (`MethodConfig.STEP_SETTINGS`), for a run of `hparams`.
+def shortened_steps(method: str, dataset: str, defaults: Mapping[str, Any], hparams: Any) -> Any:
+    """`hparams` with the settings that count steps (`MethodConfig.STEP_SETTINGS`) fit to the length of training.
 
-    They shrink in proportion to the length of training if that is shorter than the length of `defaults`; what is not
-    0 stays above 0.
+    They shrink in proportion where training is shorter than that of `defaults`; what is not 0 stays above 0. A value
+    that differs from `defaults` is the user's and stays, and so does what is no mapping at all.
     """
-    longest, wanted = steps_of(defaults, dataset), steps_of(hparams, dataset)
+    longest = steps_of(defaults, dataset)
+    wanted = steps_of(hparams, dataset) if isinstance(hparams, Mapping) else None
     if longest is None or wanted is None or wanted >= longest:
-        return {}
-    names = method_class(method).Config.STEP_SETTINGS
-    return {name: max(1, round(defaults[name] * wanted / longest)) for name in names if defaults[name]}
+        return hparams
+    own = {name: defaults[name] for name in method_class(method).Config.STEP_SETTINGS if defaults[name]}
+    scaled = {name: max(1, round(value * wanted / longest)) for name, value in own.items() if hparams[name] == value}
+    return dict(hparams) | scaled
 
 
 def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:

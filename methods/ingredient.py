@@ -22,7 +22,7 @@ def settings(name, data):
 def values(name, recipe, data):
     # hyper-parameters of the method
     hparams = default_hparams(name, data["name"], recipe, data["protocol"])
-    defaults = default_hparams(name, data["name"], recipe, data["protocol"])
-    hparams.update(settled_budget(defaults, hparams))
-    hparams.update(shortened_steps(name, data["name"], defaults, hparams))
-    del defaults
+    hparams = settled_budget(default_hparams(name, data["name"], recipe, data["protocol"]), hparams)
+    hparams = shortened_steps(
+        name, data["name"], default_hparams(name, data["name"], recipe, data["protocol"]), hparams
+    )

@@ -6,6 +6,7 @@ import secrets
 import sys
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import gridfs
@@ -31,7 +32,8 @@ def new_run_id() -> str:
 class FileRecord(FileStorageObserver):
     """A folder per run under `basedir`; every file is replaced as a whole, so a kill leaves the last complete one."""
 
-    priority = 40  # before MongoDB's 30: the folder gives both their run id
+    def __init__(self, basedir: str) -> None:
+        super().__init__(basedir, priority=40)  # before MongoDB's 30: the folder gives both their run id
 
     def started_event(self, ex_info, command, host_info, start_time, config, meta_info, _id):  # type: ignore[no-untyped-def]
         event = (ex_info, command, host_info, start_time, config, meta_info)
@@ -50,6 +52,7 @@ class MongoRecord(MongoObserver):
 
     address: str  # without a password
     failed: bool
+    lock: Lock
 
     @classmethod
     def connect(cls, url: str) -> "MongoRecord":
@@ -69,20 +72,19 @@ class MongoRecord(MongoObserver):
         record: MongoRecord = cls.create_from(
             client[database].runs, gridfs.GridFS(client[database]), metrics_collection=client[database].metrics
         )
-        record.address, record.failed = without_password(url), False
+        record.address, record.failed, record.lock = without_password(url), False, Lock()
         return record
 
     def _unless_failed(self, event: str, *args: Any, **kwargs: Any) -> None:
-        if self.failed:
-            return
-        try:
-            getattr(super(), event)(*args, **kwargs)
-        except PyMongoError as error:
-            self.failed = True
-            print(
-                f"MongoDB at {self.address} failed ({reason(error)}): this run goes on, recorded in files only",
-                file=sys.stderr,
-            )
+        with self.lock:  # heartbeats come from a thread of their own
+            if self.failed:
+                return
+            try:
+                getattr(super(), event)(*args, **kwargs)
+            except PyMongoError as error:
+                self.failed = True
+                what = f"MongoDB at {self.address} failed ({reason(error)})"
+                print(f"{what}: this run goes on, recorded in files only", file=sys.stderr)
 
     def heartbeat_event(self, *args: Any, **kwargs: Any) -> None:
         self._unless_failed("heartbeat_event", *args, **kwargs)

@@ -15,14 +15,15 @@ from torch.optim import Optimizer
 from core.errors import UserError
 from core.files import atomic_write
 
-FORMAT = "debiaslab 1"
+FORMAT = 1  # raise it with every change that older code cannot read
+FACTS = "debiaslab"  # the only metadata entry: several would be written in random order
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write `tensors` and the JSON-able `facts` to `path`. Raises `UserError` if it cannot be written."""
     owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_write(path) as temporary:
-        save_file(owned, temporary, metadata={"format": FORMAT, "facts": json.dumps(facts)})
+        save_file(owned, temporary, metadata={FACTS: json.dumps({"format": FORMAT, **facts})})
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -41,11 +42,10 @@ def read_facts(path: Path) -> dict[str, Any]:
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                found = metadata.get("format")
-                raise UserError(f"{path} is not a checkpoint of this project (format {found!r}, not {FORMAT!r})")
-            yield file, json.loads(metadata["facts"])
+            facts = json.loads((file.metadata() or {}).get(FACTS, "{}"))
+            if facts.pop("format", None) != FORMAT:
+                raise UserError(f"{path} is not a checkpoint of this project, format {FORMAT}")
+            yield file, facts
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}; a run's folder has last.safetensors and selected.safetensors") from None
     except (SafetensorError, OSError) as error:

@@ -86,12 +86,12 @@ class Setup:
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
         """What a run must share with one that resumes it: all settings that its result depends on."""
         flat = {name: value for name, value in flattened(self.config) if name not in NOT_IDENTITY}
-        return flat | {"data.fingerprint": data.fingerprint}
+        return self.architecture_identity() | flat | {"data.fingerprint": data.fingerprint}
 
     def architecture_identity(self) -> dict[str, Any]:
         """What a run must share with one that loads its weights."""
-        own = ("data.name", "method.name", "model.")
-        return {name: value for name, value in flattened(self.config) if name.startswith(own)}
+        names = {"method.name": self.config["method"]["name"], "data.name": self.config["data"]["name"]}
+        return names | {f"model.{name}": value for name, value in flattened(self.config["model"])}
 
     def save_weights(self, path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write a method's state with `facts` about it. Raises `UserError` if it cannot be written."""
@@ -133,7 +133,7 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
         require_known("setting", name, [*setting_names(RunSettings), *INGREDIENTS])
     for ingredient, names in INGREDIENTS.items():
         for name in config[ingredient] if names else ():
-            require_known(f"setting {ingredient}.", name, names)
+            require_known("setting", name, names, prefix=f"{ingredient}.")
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     data = dataset_config(config["data"])
     method = method_class(config["method"]["name"])

@@ -33,11 +33,6 @@ def replay(file: GoldenFile) -> list[Comparison]:
     return comparisons
 
 
-def not_compared(file: GoldenFile) -> list[str]:
-    """Names of the recorded series that no replay covers yet."""
-    return sorted(name for name in file.arrays if name.startswith(("corruption/", "corruption_stats/")))
-
-
 def exact(series: str, ours: NDArray[Any], theirs: NDArray[Any]) -> Comparison:
     """Error 0 if all values are equal, else the fraction that is not."""
     if ours.shape != theirs.shape:

@@ -34,12 +34,12 @@ class Watch:
         self.evaluations.append(evaluation)
 
 
-def short_setup(method: str, cache: Path, seed: int = 1, dataset: str = "digits", **hparams: Any) -> Setup:
+def short_setup(method: str, data_root: Path, seed: int = 1, dataset: str = "digits", **hparams: Any) -> Setup:
     """A run of `NUM_STEPS` steps per phase; `hparams` are what a user would change."""
     recipe = default_recipe(method, dataset)
     defaults = default_hparams(method, dataset, recipe, "holdout")
     short = {**defaults, "num_steps": NUM_STEPS, "epochs": None, "batch_size": BATCH_SIZE}
-    short |= shortened_steps(method, dataset, defaults, short) | hparams
+    short = shortened_steps(method, dataset, defaults, short) | hparams
     model = default_model(method, dataset, recipe)
     model_hparams = default_model_hparams(model) | recipe_model_hparams(method, dataset, recipe, model)
     return read_setup(
@@ -53,7 +53,7 @@ def short_setup(method: str, cache: Path, seed: int = 1, dataset: str = "digits"
             "evaluate_every": 1,
             "checkpoint_seconds": 0.0,
             "selection": "best_valid_unbiased",
-            "data": {"name": dataset, "cache": str(cache)},
+            "data": {"name": dataset, "root": str(data_root)},
             "method": {"name": method, "recipe": recipe, "hparams": short},
             "model": {"name": model, "hparams": model_hparams},
         }

@@ -28,17 +28,17 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def setup(name: str, cache: Path) -> Setup:
-    return contract_setup(name, cache, seed=1)
+def setup(name: str, data_root: Path) -> Setup:
+    return contract_setup(name, data_root, seed=1)
 
 
 @pytest.fixture
-def data(name: str, cache: Path) -> BiasedDataset:
-    return dataset_config({"name": DATASETS.get(name, "digits"), "cache": str(cache)}).load()
+def data(name: str, data_root: Path) -> BiasedDataset:
+    return dataset_config({"name": DATASETS.get(name, "digits"), "root": str(data_root)}).load()
 
 
-def contract_setup(name: str, cache: Path, seed: int) -> Setup:
-    return short_setup(name, cache, seed, DATASETS.get(name, "digits"), **HPARAMS.get(name, {}))
+def contract_setup(name: str, data_root: Path, seed: int) -> Setup:
+    return short_setup(name, data_root, seed, DATASETS.get(name, "digits"), **HPARAMS.get(name, {}))
 
 
 def optimizers_of(method: Method) -> list[Optimizer]:
@@ -117,9 +117,9 @@ def test_predict_gives_the_logits_of_the_last_phase_first_branch(setup: Setup, d
         assert all(branch.shape == (7, data.num_classes) for branch in phase.logits(image).values())
 
 
-def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, cache: Path) -> None:
+def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, data_root: Path) -> None:
     method, _ = trained(setup, data)
-    other = build(contract_setup(name, cache, seed=2), data)
+    other = build(contract_setup(name, data_root, seed=2), data)
     image = data.test.images[:50].float() / 255
     assert not torch.equal(method.eval().predict(image), other.eval().predict(image))
     other.load_state_dict(method.state_dict())

@@ -12,14 +12,14 @@ from methods.disent import DisEnt
 from tests.methods.building import build, first_batches, short_setup
 
 
-def disent(digits: BiasedDataset, cache: Path, seed: int = 1, **hparams: Any) -> DisEnt:
-    method = build(short_setup("disent", cache, seed, **hparams), digits)
+def disent(digits: BiasedDataset, data_root: Path, seed: int = 1, **hparams: Any) -> DisEnt:
+    method = build(short_setup("disent", data_root, seed, **hparams), digits)
     assert isinstance(method, DisEnt)
     return method
 
 
-def test_no_swapping_up_to_curr_step(digits: BiasedDataset, cache: Path) -> None:
-    method = disent(digits, cache, curr_step=2, lambda_swap=0.5)
+def test_no_swapping_up_to_curr_step(digits: BiasedDataset, data_root: Path) -> None:
+    method = disent(digits, data_root, curr_step=2, lambda_swap=0.5)
     for batch in first_batches(method, digits, 5):
         terms = {name: value.item() for name, value in method.update(batch).items()}
         before = terms["dis_conflict"] + terms["dis_align"]
@@ -30,9 +30,9 @@ def test_no_swapping_up_to_curr_step(digits: BiasedDataset, cache: Path) -> None
 
 @pytest.mark.parametrize(("curr_step", "decay_step"), [(0, 1), (0, 3), (4, 3), (7, 5), (30, 5)])
 def test_learning_rate_is_that_of_a_step_lr_stepped_from_curr_step_on(
-    digits: BiasedDataset, cache: Path, curr_step: int, decay_step: int
+    digits: BiasedDataset, data_root: Path, curr_step: int, decay_step: int
 ) -> None:
-    method = disent(digits, cache, curr_step=curr_step, lr_decay_step=decay_step, lr_gamma=0.3)
+    method = disent(digits, data_root, curr_step=curr_step, lr_decay_step=decay_step, lr_gamma=0.3)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = StepLR(optimizer, decay_step, gamma=0.3)
     for step in range(25):
@@ -42,13 +42,13 @@ def test_learning_rate_is_that_of_a_step_lr_stepped_from_curr_step_on(
             scheduler.step()
 
 
-def test_no_decay(digits: BiasedDataset, cache: Path) -> None:
-    method = disent(digits, cache, lr_decay_step=None)
+def test_no_decay(digits: BiasedDataset, data_root: Path) -> None:
+    method = disent(digits, data_root, lr_decay_step=None)
     assert method.learning_rate_factor(10**6, 7) == 1
 
 
-def test_each_branch_learns_from_its_own_losses_only(digits: BiasedDataset, cache: Path) -> None:
-    method = disent(digits, cache, lambda_dis_align=0.0, lambda_swap_align=0.0, curr_step=0)
+def test_each_branch_learns_from_its_own_losses_only(digits: BiasedDataset, data_root: Path) -> None:
+    method = disent(digits, data_root, lambda_dis_align=0.0, lambda_swap_align=0.0, curr_step=0)
     bias = [*method.bias_encoder.parameters(), *method.bias_head.parameters()]
     intrinsic = [*method.intrinsic_encoder.parameters(), *method.intrinsic_head.parameters()]
     before = [parameter.detach().clone() for parameter in (*bias, *intrinsic)]
@@ -58,8 +58,8 @@ def test_each_branch_learns_from_its_own_losses_only(digits: BiasedDataset, cach
     assert moved == [False] * len(bias) + [True] * len(intrinsic)
 
 
-def test_permutation_is_a_function_of_seed_and_step(digits: BiasedDataset, cache: Path) -> None:
-    method, same, other = disent(digits, cache), disent(digits, cache), disent(digits, cache, seed=2)
+def test_permutation_is_a_function_of_seed_and_step(digits: BiasedDataset, data_root: Path) -> None:
+    method, same, other = disent(digits, data_root), disent(digits, data_root), disent(digits, data_root, seed=2)
     first, second = first_batches(method, digits, 2)
     order = method.permutation(first)
     assert sorted(order.tolist()) == list(range(len(first.index)))
@@ -68,8 +68,8 @@ def test_permutation_is_a_function_of_seed_and_step(digits: BiasedDataset, cache
     assert not torch.equal(order, other.permutation(first))
 
 
-def test_a_batch_without_a_kept_sample_trains_the_debiased_branch_only(digits: BiasedDataset, cache: Path) -> None:
-    method = disent(digits, cache, curr_step=0)
+def test_a_batch_without_a_kept_sample_trains_the_debiased_branch_only(digits: BiasedDataset, data_root: Path) -> None:
+    method = disent(digits, data_root, curr_step=0)
     method.kept = torch.zeros(len(digits.train), dtype=torch.bool)
     before = [parameter.detach().clone() for parameter in method.bias_encoder.parameters()]
     for batch in first_batches(method, digits, 3):
@@ -80,9 +80,9 @@ def test_a_batch_without_a_kept_sample_trains_the_debiased_branch_only(digits: B
     assert all(torch.equal(old, new) for old, new in zip(before, method.bias_encoder.parameters(), strict=True))
 
 
-def test_the_kept_mask_follows_the_swapped_features(digits: BiasedDataset, cache: Path) -> None:
+def test_the_kept_mask_follows_the_swapped_features(digits: BiasedDataset, data_root: Path) -> None:
     """With one kept sample, the swapped loss of the bias branch is that of the pair in which it gives the bias."""
-    method = disent(digits, cache, curr_step=0)
+    method = disent(digits, data_root, curr_step=0)
     batch = replace(first_batches(method, digits, 1)[0], step=1)
     method.kept = torch.zeros(len(digits.train), dtype=torch.bool)
     method.kept[batch.index[5]] = True
@@ -94,8 +94,8 @@ def test_the_kept_mask_follows_the_swapped_features(digits: BiasedDataset, cache
     assert method.update(batch)["swap_align"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_settings_out_of_range_are_refused(cache: Path) -> None:
+def test_settings_out_of_range_are_refused(data_root: Path) -> None:
     with pytest.raises(UserError, match="lr_decay_step=0: must be positive, or None"):
-        short_setup("disent", cache, lr_decay_step=0)
+        short_setup("disent", data_root, lr_decay_step=0)
     with pytest.raises(UserError, match="curr_step=-1"):
-        short_setup("disent", cache, curr_step=-1)
+        short_setup("disent", data_root, curr_step=-1)

@@ -66,8 +66,8 @@ def test_kept_samples_take_cross_entropy() -> None:
     torch.testing.assert_close(bias_amplifying_loss(logits, target, 0.7, kept), expected)
 
 
-def test_equal_networks_weigh_every_sample_one_half(digits: BiasedDataset, cache: Path) -> None:
-    method = build(short_setup("lff", cache), digits)
+def test_equal_networks_weigh_every_sample_one_half(digits: BiasedDataset, data_root: Path) -> None:
+    method = build(short_setup("lff", data_root), digits)
     assert isinstance(method, LfF)
     method.debiased.load_state_dict(method.biased.state_dict())
     (batch,) = first_batches(method, digits, 1)
@@ -76,9 +76,9 @@ def test_equal_networks_weigh_every_sample_one_half(digits: BiasedDataset, cache
 
 
 def test_the_biased_network_fails_on_conflicting_samples_which_then_weigh_more(
-    digits: BiasedDataset, cache: Path
+    digits: BiasedDataset, data_root: Path
 ) -> None:
-    method, outcome = trained(short_setup("lff", cache, num_steps=300), digits)
+    method, outcome = trained(short_setup("lff", data_root, num_steps=300), digits)
     assert isinstance(method, LfF)
     last = outcome.history.evaluations[-1]
     biased, debiased = (
@@ -91,8 +91,8 @@ def test_the_biased_network_fails_on_conflicting_samples_which_then_weigh_more(
     assert set(last.losses) == {"loss", "biased", "debiased"}
 
 
-def test_settings_out_of_range_are_refused(cache: Path) -> None:
+def test_settings_out_of_range_are_refused(data_root: Path) -> None:
     with pytest.raises(UserError, match=r"method\.hparams\.q=0\.0: must be above 0, at most 1"):
-        short_setup("lff", cache, q=0.0)
+        short_setup("lff", data_root, q=0.0)
     with pytest.raises(UserError, match=r"ema_decay=1\.0"):
-        short_setup("lff", cache, ema_decay=1.0)
+        short_setup("lff", data_root, ema_decay=1.0)

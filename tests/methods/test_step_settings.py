@@ -7,9 +7,17 @@ import pytest
 from methods.defaults import default_hparams, shortened_steps
 
 
-def shortened(**hparams: Any) -> dict[str, int]:
+def shortened(**hparams: Any) -> dict[str, Any]:
+    """What differs from the settings without shortening."""
     defaults = default_hparams("disent_be", "colored_mnist", "lee2023", "holdout")
-    return shortened_steps("disent_be", "colored_mnist", defaults, {**defaults, **hparams})
+    return changes("disent_be", "colored_mnist", defaults, hparams)
+
+
+def changes(method: str, dataset: str, defaults: dict[str, Any], hparams: dict[str, Any]) -> dict[str, Any]:
+    wanted = {**defaults, **hparams}
+    found = shortened_steps(method, dataset, defaults, wanted)
+    assert found.keys() == wanted.keys()
+    return {name: value for name, value in found.items() if value != wanted[name]}
 
 
 def test_in_proportion_to_the_steps() -> None:
@@ -48,9 +56,21 @@ def test_what_is_switched_off_stays_off() -> None:
         "lr_decay_step": None,
         "curr_step": 0,
     }
-    assert shortened_steps("disent", "colored_mnist", defaults, {**defaults, "num_steps": 100}) == {}
+    assert changes("disent", "colored_mnist", defaults, {"num_steps": 100}) == {}
 
 
 def test_methods_without_such_settings() -> None:
     defaults = default_hparams("erm", "digits", "debiaslab", "holdout")
-    assert shortened_steps("erm", "digits", defaults, {**defaults, "epochs": 1}) == {}
+    assert changes("erm", "digits", defaults, {"epochs": 1}) == {}
+
+
+def test_what_the_user_sets_stays() -> None:
+    assert shortened(num_steps=5_000, curr_step=7, ensemble_steps=300) == {
+        "ensemble_check_steps": 50,
+        "lr_decay_step": 1_000,
+    }
+
+
+def test_no_settings_at_all_are_left_for_the_check_to_refuse() -> None:
+    defaults = default_hparams("disent", "digits", "debiaslab", "holdout")
+    assert shortened_steps("disent", "digits", defaults, 5) == 5

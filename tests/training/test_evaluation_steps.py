@@ -9,16 +9,10 @@ import torch
 from torch import Tensor
 
 from core.errors import TrainingDiverged
-from datasets import BiasedDataset, dataset_config
+from datasets import BiasedDataset
 from methods import Batch, Phase
 from tests.methods.building import Watch, build, short_setup, trainer
 from training.loop import Trainer
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> BiasedDataset:
-    cache = tmp_path_factory.mktemp("cache")
-    return dataset_config({"name": "digits", "cache": str(cache)}).load()
 
 
 def erm_trainer(

@@ -1,0 +1,41 @@
+# `make help` lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench mongo clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show both results (minutes, no download of data)
+	@bash scripts/demo.sh $(BIN)/python
+
+test: $(VENV)/.installed-dev ## Run the tests
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev ## Lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+
+bench: $(VENV)/.installed ## Measure the speed of this machine (see benchmarks/)
+	@$(BIN)/python -m benchmarks
+
+mongo: $(VENV)/.installed-dev ## Start a local MongoDB on port 27017, data in .mongo/ (stop it with Ctrl-C)
+	@$(BIN)/python -m recording.server
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the requirements into $(VENV) (once, some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+clean: ## Remove the environment and what tools left behind (records and data stay)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Speed measurements. `python -m benchmarks [NAME...]`; never part of the tests."""

@@ -1,0 +1,28 @@
+"""Command line: `python -m benchmarks [NAME...]`; without a name, all of them."""
+
+import sys
+from collections.abc import Callable
+
+from benchmarks import denetdm_epochs
+from core.errors import UserError, require_known
+
+BENCHMARKS: dict[str, Callable[[], object]] = {
+    "denetdm_epochs": denetdm_epochs.run,
+}
+
+
+def main(names: list[str]) -> int:
+    try:
+        for name in names:
+            require_known("benchmark", name, BENCHMARKS)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        print(f"--- {name}")
+        BENCHMARKS[name]()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

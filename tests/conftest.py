@@ -1,0 +1,70 @@
+"""Shared pieces of the tests: the digits data, and the command line called in this process."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import main
+from config import ex
+from datasets import BiasedDataset, dataset_config
+from recording.command_line import run_command_line
+from recording.observers import MONGO_URL
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command printed, its exit code, and the folders of the runs that it recorded."""
+
+    code: int
+    out: str
+    err: str
+    runs: list[Path]
+
+    def record(self, name: str) -> Any:
+        """A JSON file of the only run."""
+        (folder,) = self.runs
+        return json.loads((folder / name).read_text())
+
+
+Command = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that is shared by all tests: the digits are built once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def digits(data_root: Path) -> BiasedDataset:
+    return dataset_config({"name": "digits", "root": str(data_root)}).load()
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, data_root: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    """Call the command line in this process, in an empty folder, with the shared data folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(MONGO_URL, raising=False)
+
+    def call(*words: str, data: bool = True) -> Outcome:
+        arguments = [*words, *([] if "with" in words else ["with"]), *([f"data.root={data_root}"] if data else [])]
+        before = set(tmp_path.glob("**/run.json"))
+        capfd.readouterr()
+        try:
+            code = run_command_line(ex, arguments, main.how_to_resume)
+        finally:
+            os.environ.pop(MONGO_URL, None)  # -m has put it there
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err, [file.parent for file in sorted(set(tmp_path.glob("**/run.json")) - before)])
+
+    return call

@@ -1,0 +1,87 @@
+"""Records in files: parallel starts, failures, and what an interruption leaves."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+
+import main
+from tests.conftest import Command
+
+ROOT = Path(main.__file__).parent
+
+
+def test_parallel_starts_do_not_collide(tmp_path: Path) -> None:
+    """Twenty records begun at the same moment by four processes, without training."""
+    code = """
+import sys, datetime
+import config  # silences Sacred's import
+from recording.observers import FileRecord
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(5):
+    record = FileRecord(sys.argv[1])
+    print(record.started_event({"sources": [], "base_dir": "."}, "train", {}, datetime.datetime.now(), {}, {}, None))
+"""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "runs")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    outputs = [process.communicate("go\n")[0].split() for process in processes]
+    ids = [identifier for output in outputs for identifier in output]
+    assert len(ids) == len(set(ids)) == 20
+    assert sorted(ids) == sorted(os.listdir(tmp_path / "runs"))
+    for identifier in ids:
+        assert json.loads((tmp_path / "runs" / identifier / "run.json").read_text())["status"] == "RUNNING"
+
+
+def test_a_record_has_the_code_the_config_and_the_environment(command: Command) -> None:
+    outcome = command("with", "smoke", "method=erm")
+    run, config, info = (outcome.record(name) for name in ("run.json", "config.json", "info.json"))
+    sources = {name for name, _ in run["experiment"]["sources"]}
+    assert {"main.py", "config.py", "methods/erm.py", "training/loop.py", "datasets/digits.py"} <= sources
+    assert config["method"] == {
+        "name": "erm",
+        "recipe": "debiaslab",
+        "hparams": {**config["method"]["hparams"], "num_steps": 20, "epochs": None},
+    }
+    assert info["data"]["sizes"] == {"train": 1200, "valid": 200, "test": 397}
+    metrics = outcome.record("metrics.json")
+    assert {"loss", "test/unbiased", "valid/conflicting", "test/worst_group"} <= set(metrics)
+    assert metrics["test/unbiased"]["steps"] == [20]
+    assert metrics["test/unbiased"]["values"][-1] == run["result"]["last"]["test/unbiased"]
+
+
+def test_group_counts_of_every_evaluation(command: Command) -> None:
+    outcome = command("with", "smoke", "method=denetdm", "method.hparams.batch_size=64")
+    (folder,) = outcome.runs
+    sizes, *evaluations = map(json.loads, (folder / "evaluations.jsonl").read_text().splitlines())
+    assert sum(map(sum, sizes["total"]["test"])) == 397
+    for evaluation in evaluations:
+        for split, branches in evaluation["correct"].items():
+            for counts in branches.values():
+                correct, total = numpy.array(counts), numpy.array(sizes["total"][split])
+                assert ((correct >= 0) & (correct <= total)).all()
+    assert [list(evaluation["correct"]["test"]) for evaluation in evaluations[::2]] == [
+        ["shallow", "deep", "product"],
+        ["target", "deep", "product"],
+    ]
+
+
+def test_unobserved_run_leaves_nothing(command: Command, tmp_path: Path) -> None:
+    outcome = command("-u", "with", "smoke", "method=erm")
+    assert outcome.code == 0
+    assert "not recorded" in outcome.out
+    assert outcome.runs == []

@@ -1,0 +1,292 @@
+"""The command line as a user meets it: settings, short names, mistakes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import main
+from config import ex
+from tests.conftest import Command, Outcome
+
+ROOT = Path(main.__file__).parent
+
+
+def settings(outcome: Outcome) -> dict[str, str]:
+    """What print_config printed: "<ingredient>.<name>" -> value as written."""
+    values: dict[str, str] = {}
+    path: list[str] = []
+    for line in outcome.out.splitlines()[1:]:
+        text = "".join(part.partition("m")[2] if index else part for index, part in enumerate(line.split("\x1b[")))
+        text = text.partition("#")[0].rstrip()
+        depth = (len(text) - len(text.lstrip())) // 2 - 1
+        name, separator, value = text.strip().partition(" = ")
+        path = [*path[:depth], name.rstrip(":")]
+        if separator:
+            values[".".join(path)] = value
+    return values
+
+
+def test_defaults(command: Command) -> None:
+    outcome = command("print_config")
+    values = settings(outcome)
+    assert outcome.code == 0
+    assert values["data.name"] == "'digits'"
+    assert values["method.name"] == "'denetdm'"
+    assert values["selection"] == "'best_valid_unbiased'"
+    assert values["method.hparams.hand_over"] == "'best_valid_conflicting'"
+    assert outcome.runs == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["colored_mnist"], {"data.name": "'colored_mnist'", "data.skew": "0.01", "data.severity": "4"}),
+        (["skewed0"], {"data.skew": "0.9"}),
+        (["skewed1"], {"data.skew": "0.05"}),
+        (["skewed2"], {"data.skew": "0.02"}),
+        (["skewed3"], {"data.skew": "0.01"}),
+        (["skewed4"], {"data.skew": "0.005"}),
+        (["severity1"], {"data.severity": "1"}),
+        (["severity2"], {"data.severity": "2"}),
+        (["severity3"], {"data.severity": "3"}),
+        (["severity4"], {"data.severity": "4"}),
+        (["reverse"], {"data.reverse": "True"}),
+        (
+            ["published"],
+            {
+                "data.protocol": "'published'",
+                "selection": "'oracle_test_unbiased'",
+                "method.hparams.hand_over": "'oracle_test_conflicting'",
+            },
+        ),
+        (["adam", "method=erm"], {"method.hparams.optimizer": "'adam'", "method.hparams.weight_decay": "0.0"}),
+        (["adamw", "method=erm"], {"method.hparams.optimizer": "'adamw'", "method.hparams.weight_decay": "0.005"}),
+        (["smoke"], {"method.hparams.num_steps": "20", "method.hparams.epochs": "None"}),
+        (["epochs=7"], {"method.hparams.epochs": "7", "method.hparams.num_steps": "None"}),
+        (["num_steps=7"], {"method.hparams.num_steps": "7", "method.hparams.epochs": "None"}),
+        (
+            ["colored_mnist", "method=erm"],
+            {"method.hparams.num_steps": "23500", "method.recipe": "'nam2020'", "model.name": "'mlp'"},
+        ),
+        (["colored_mnist", "method=erm", "epochs=3"], {"method.hparams.num_steps": "None"}),
+        (["colored_mnist", "method=erm", "log_epochs", "epochs=3"], {"method.hparams.epochs": "3"}),
+        (["colored_mnist", "method=erm", "method.recipe=lee2021"], {"model.hparams.widths": "[100, 100, 16]"}),
+        (["seed=0"], {"seed": "0"}),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_named_configurations_and_short_names(command: Command, words: list[str], expected: dict[str, str]) -> None:
+    outcome = command("print_config", "with", *words)
+    values = settings(outcome)
+    assert outcome.code == 0
+    assert {name: values[name] for name in expected} == expected
+
+
+def test_only_the_chosen_method_shows_its_hyper_parameters(command: Command) -> None:
+    erm = settings(command("print_config", "with", "method=erm"))
+    denetdm = settings(command("print_config", "with", "method=denetdm"))
+    assert not any("distill" in name for name in erm)
+    assert "method.hparams.temperature" in denetdm
+    assert "model.hparams.shallow" in denetdm
+    assert "model.hparams.shallow" not in erm
+
+
+def test_server_user_reads_the_environment() -> None:
+    """In a process of its own: the environment is read when the configuration is defined."""
+    outcome = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "main.py",
+            "print_config",
+            "with",
+            "server_user",
+            "colored_mnist",
+            "skewed1",
+            "severity4",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "DEBIAS_DATA": "/some/data", "DEBIAS_LOGS": "/some/logs"},
+    )
+    values = settings(Outcome(0, outcome.stdout, outcome.stderr, []))
+    assert (values["data.root"], values["log_dir"]) == ("'/some/data'", "'/some/logs'")
+    assert values["method.name"] == "'denetdm'"
+    assert outcome.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of denetdm, erm"),
+        (["data=colored_mnst"], "unknown data set 'colored_mnst'; did you mean 'colored_mnist'?"),
+        (["model=mpl"], "unknown model 'mpl'; did you mean 'mlp'?"),
+        (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
+        (["missing.json"], "no configuration file missing.json"),
+        (["config.pickle"], "unknown named configuration 'config.pickle'"),
+        (["method.hparams.temprature=3"], "unknown setting 'method.hparams.temprature'; did you mean 'temperature'?"),
+        (["method.hparams.temperature=hot"], "method.hparams.temperature='hot': must be of type float, not str"),
+        (["method.hparams.temperature=0"], "method.hparams.temperature=0.0: must be positive"),
+        (["method.hparams.learning_rate=-1"], "method.hparams.learning_rate=-1.0: must be positive"),
+        (["method.hparams.optimizer=adm"], "method.hparams.optimizer='adm': must be one of adam"),
+        (["method.hparams=3"], "method.hparams=3: must be settings; write method.hparams.NAME=VALUE"),
+        (["method.hparam.q=3"], "unknown setting 'method.hparam'; did you mean 'hparams'?"),
+        (["method=erm", "method.recipe=lee"], "unknown recipe of ERM on digits 'lee'; one of debiaslab"),
+        (["model.hparams.deep=0"], "model.hparams.deep=0: must be positive"),
+        (["method=erm", "model=mlp_branches"], "model MLPBranches has no 'classifier' network"),
+        (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two"),
+        (["data.skew=1.5"], "data.skew=1.5: must be between 0 and 1, both excluded"),
+        (["data.skew=0"], "data.skew=0.0: must be between 0 and 1, both excluded"),
+        (["data.severity=0"], "data.severity=0: must be 1 to 5"),
+        (["data.severity=9"], "data.severity=9: must be 1 to 5"),
+        (["data.protocol=paper"], "data.protocol='paper': must be holdout or published"),
+        (["data.skwe=0.1"], "unknown setting 'data.skwe'; did you mean 'skew'?"),
+        (["data.arrays=folder"], "data.arrays is not a setting of digits; its settings:"),
+        (["colored_mnist", "data.arrays=folder"], "folder/train/images.npy is not there; data.arrays names a folder"),
+        (["sead=3"], "unknown setting 'sead'; did you mean 'seed'?"),
+        (["seed=-1"], "seed=-1: must be 0 or more"),
+        (["seed=abc"], "seed='abc': must be of type int, not str"),
+        (["device=cuda:99"], "device='cuda:99' is not available; one of auto, cpu, cuda, cuda:N, mps"),
+        (["device=gpu"], "device='gpu' is not available"),
+        (["selection=best"], "unknown rule selection='best'; one of last"),
+        (["published", "selection=best_valid_unbiased"], "selection=best_valid_unbiased needs validation images"),
+        (["published", "method.hparams.hand_over=best_valid_aligned"], "hand_over=best_valid_aligned needs validation"),
+        (["checkpoint=missing", "train=False"], "no checkpoint missing; a run's folder has last.safetensors"),
+        (["train=False"], "nothing to evaluate: name the weights with checkpoint=PATH"),
+        (["resume=missing"], "nothing to go on with in resume=missing: no resume.safetensors"),
+        (["log_dir=/proc/nowhere"], "cannot write into /proc/nowhere: "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_line_and_leave_no_record(command: Command, words: list[str], message: str) -> None:
+    outcome = command("with", "smoke", *words)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.startswith("error: ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.out == ""
+    assert outcome.runs == []
+
+
+def test_unreadable_data_root(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    outcome = command("with", "colored_mnist", "data.root=file/root", data=False)
+    assert outcome.code == 2
+    assert "cannot write into file/root" in outcome.err
+    assert outcome.runs == []
+
+
+def test_train_prints_result_record_and_what_next(command: Command) -> None:
+    outcome = command("with", "smoke", "method=denetdm", "seed=3")
+    (folder,) = outcome.runs
+    assert outcome.code == 0
+    assert outcome.err == ""
+    for text in ("unbiased", "aligned", "conflicting", "worst group", "last", "best_valid_unbiased", "target", "deep"):
+        assert text in outcome.out
+    assert f"recorded in runs/{folder.name}" in outcome.out
+    assert "python -m analysis.compare" in outcome.out
+    assert outcome.record("config.json")["seed"] == 3
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "config.json",
+        "cout.txt",
+        "curves.png",
+        "evaluations.jsonl",
+        "info.json",
+        "last.safetensors",
+        "metrics.json",
+        "run.json",
+        "samples.png",
+        "selected.safetensors",
+    ]
+
+
+def test_the_oracle_rule_is_labelled(command: Command) -> None:
+    outcome = command("with", "smoke", "method=erm", "published")
+    assert "chosen on test images" in " ".join(outcome.out.split())
+    assert set(outcome.record("run.json")["result"]) == {"last", "oracle_test_unbiased"}
+
+
+@pytest.mark.parametrize("words", [["evaluate", "with"], ["with", "train=False"]], ids=["command", "train=False"])
+def test_evaluate_gives_the_accuracies_of_training(command: Command, words: list[str]) -> None:
+    trained = command("with", "smoke", "method=denetdm")
+    (folder,) = trained.runs
+    outcome = command(*words, "smoke", "method=denetdm", f"checkpoint={folder}")
+    assert outcome.code == 0
+    expected = trained.record("run.json")["result"]["last"]
+    assert outcome.record("run.json")["result"]["last"] == expected
+
+
+def test_weights_of_another_run_are_refused(command: Command) -> None:
+    (folder,) = command("with", "smoke", "method=erm").runs
+    weights = f"checkpoint={folder}/selected.safetensors"
+    for words, message in (
+        (["method=denetdm"], "is of a run with method.name='erm', not 'denetdm'"),
+        (["method=erm", "model.hparams.widths=[8]"], "is of a run with model.hparams.widths=[100, 100, 100], not [8]"),
+    ):
+        outcome = command("evaluate", "with", *words, weights)
+        assert outcome.code == 2
+        assert message in outcome.err
+        assert outcome.runs == []
+    file = folder / "last.safetensors"
+    file.write_bytes(file.read_bytes()[:500])
+    outcome = command("evaluate", "with", "method=erm", f"checkpoint={folder}")
+    assert outcome.code == 2
+    assert "cannot read the checkpoint" in outcome.err
+
+
+def test_weights_of_another_data_set_are_refused(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder,) = command("with", "smoke", "method=erm").runs
+    from datasets import DATASETS
+    from datasets.digits import ColoredDigits
+    from methods.erm import ERM
+
+    monkeypatch.setitem(DATASETS, "other_digits", ColoredDigits)
+    monkeypatch.setitem(ERM.RECIPES, "other_digits", ERM.RECIPES["digits"])
+    outcome = command("evaluate", "with", "data=other_digits", "method=erm", f"checkpoint={folder}")
+    assert outcome.code == 2
+    assert "is of a run with data.name='digits', not 'other_digits'" in outcome.err
+
+
+def test_a_diverging_run_fails_and_is_recorded_so(command: Command) -> None:
+    outcome = command(
+        "with", "smoke", "method=erm", "method.hparams.optimizer=sgd", "method.hparams.learning_rate=1e30"
+    )
+    assert outcome.code == 1
+    assert outcome.err.startswith("training stopped: loss is ")
+    assert outcome.err.count("\n") == 1
+    assert outcome.record("run.json")["status"] == "FAILED"
+
+
+def test_help_and_lists(command: Command) -> None:
+    outcome = command("print_named_configs")
+    assert outcome.code == 0
+    for name in ex.named_configs:
+        assert name in outcome.out
+
+
+def test_same_seed_same_weights(command: Command) -> None:
+    def weights(*words: str) -> bytes:
+        (folder,) = command("with", "smoke", *words).runs
+        return (folder / "last.safetensors").read_bytes()
+
+    assert weights("seed=5") == weights("seed=5")
+    assert weights("seed=5") != weights("seed=6")
+
+
+def test_record_is_valid_json(command: Command) -> None:
+    outcome = command("with", "smoke", "method.hparams.batch_size=64")
+    (folder,) = outcome.runs
+
+    def refuse(constant: str) -> Any:
+        raise AssertionError(f"{constant} is not JSON")
+
+    for file in folder.glob("*.json"):
+        json.loads(file.read_text(), parse_constant=refuse)
+    lines = (folder / "evaluations.jsonl").read_text().splitlines()
+    assert set(json.loads(lines[0])) == {"total", "aligned"}
+    assert len(lines) == 1 + 2 * 2  # two phases of 20 steps, 18 to an epoch

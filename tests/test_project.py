@@ -1,0 +1,37 @@
+"""Facts about the repository itself."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import main
+from config import ex
+
+ROOT = Path(main.__file__).parent
+PACKAGES = ("analysis", "core", "datasets", "methods", "models", "training", "benchmarks")
+
+
+def test_the_core_imports_no_sacred() -> None:
+    """Methods, models, data sets and training run where Sacred is not installed; only ingredients know it."""
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            if file.name != "ingredient.py":
+                assert not re.search(r"^\s*(from|import) (sacred|recording)\b", file.read_text(), re.M), file
+    modules = "training.setup, methods.defaults, models, datasets, analysis.plots"
+    code = f"import sys, {modules}; assert 'sacred' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_named_configurations_and_scripts_are_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in ex.named_configs:
+        assert f"`{name}`" in readme, name
+    for script in (ROOT / "scripts").glob("*.sh"):
+        assert script.name in readme, script
+
+
+def test_requirements_are_pinned() -> None:
+    for file in ("requirements.txt", "requirements-dev.txt"):
+        for line in (ROOT / file).read_text().splitlines():
+            assert not line or line.startswith(("#", "-r ")) or re.fullmatch(r"[a-z0-9_.-]+==[0-9a-z.]+", line), line

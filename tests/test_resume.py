@@ -1,0 +1,107 @@
+"""A run that is killed and resumed ends like one that was never disturbed, bit by bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import main
+from tests.conftest import Command, Outcome
+
+ROOT = Path(main.__file__).parent
+SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
+
+
+def start(folder: Path, data_root: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(ROOT / "main.py"), "with", *SETTINGS, f"data.root={data_root}", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def record_of(folder: Path) -> Path:
+    (record,) = (file.parent for file in folder.glob("runs/*/run.json"))
+    return record
+
+
+def kill_after(process: "subprocess.Popen[str]", folder: Path, evaluations: int) -> Path:
+    """SIGKILL as soon as so many evaluations are recorded and the state is saved; returns the record's folder."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        for file in folder.glob("runs/*/evaluations.jsonl"):
+            if len(file.read_text().splitlines()) > evaluations and (file.parent / main.STATE).exists():
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                return record_of(folder)
+        time.sleep(0.002)
+    pytest.fail(f"no {evaluations} evaluations: {process.communicate()}")
+
+
+def measured(record: Path) -> tuple[bytes, bytes, list[str], dict[str, object]]:
+    """Weights, evaluations and metrics of a complete run: everything but times."""
+    metrics = json.loads((record / "metrics.json").read_text())
+    return (
+        (record / main.LAST).read_bytes(),
+        (record / main.SELECTED).read_bytes(),
+        (record / "evaluations.jsonl").read_text().splitlines(),
+        {name: (metric["steps"], metric["values"]) for name, metric in metrics.items()},
+    )
+
+
+def test_kill_in_both_phases_and_resume(tmp_path: Path, data_root: Path, digits: object) -> None:
+    folders = [tmp_path / name for name in ("whole", "first", "second", "third")]
+    for folder in folders:
+        folder.mkdir()
+    whole, first, second, third = folders
+    undisturbed = start(whole, data_root)
+    killed_in_separation = kill_after(start(first, data_root), first, evaluations=3)
+    # go on, and kill again in the distillation phase
+    killed_in_distillation = kill_after(
+        start(second, data_root, f"resume={killed_in_separation}"), second, evaluations=9
+    )
+    lines = (killed_in_distillation / "evaluations.jsonl").read_text().splitlines()
+    assert json.loads(lines[-1])["phase"] == "distill"
+    resumed = start(third, data_root, f"resume={killed_in_distillation}")
+    for process in (undisturbed, resumed):
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, err) == (0, ""), out
+    assert measured(record_of(whole)) == measured(record_of(third))
+    assert json.loads((killed_in_separation / "run.json").read_text())["status"] == "RUNNING"
+    assert json.loads((record_of(third) / "info.json").read_text())["resumed_from"] == str(killed_in_distillation)
+
+
+def test_interruption_says_how_to_go_on(tmp_path: Path, data_root: Path, digits: object) -> None:
+    process = start(tmp_path, data_root, "epochs=100000")
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(f"runs/*/{main.STATE}")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    record = record_of(tmp_path)
+    assert process.returncode == 130
+    assert json.loads((record / "run.json").read_text())["status"] == "INTERRUPTED"
+    assert err.startswith("interrupted; to go on: python main.py with digits ")
+    assert err.strip().endswith(f"resume=runs/{record.name}")
+
+
+def test_other_settings_do_not_resume(tmp_path: Path, data_root: Path, digits: object, command: Command) -> None:
+    record = kill_after(start(tmp_path, data_root), tmp_path, evaluations=2)
+    for words, message in (
+        ([*SETTINGS, "seed=2"], "is of a run with seed=1, not 2"),
+        ([*SETTINGS, "data.skew=0.5"], "is of a run with data.skew=0.02, not 0.5"),
+        (["digits", "epochs=6", "method=erm"], "is of a run with method.name='denetdm', not 'erm'"),
+    ):
+        outcome: Outcome = command("with", *words, f"resume={record}")
+        assert outcome.code == 2
+        assert message in outcome.err
+        assert outcome.runs == []
+    state = record / main.STATE
+    outcome = command("with", *SETTINGS, "train=False", f"checkpoint={state}")
+    assert outcome.code == 2
+    assert "is the state of an unfinished run; go on with resume=" in outcome.err
