@@ -5,6 +5,9 @@ python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=r
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
+import core  # noqa: F401 (first: it sets what torch reads when it is imported)
+
+# isort: split
 import json
 import os
 import shlex
@@ -16,7 +19,7 @@ import torch
 from rich.console import Console
 
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
-from analysis.result import result_of, result_table
+from analysis.result import result_of, result_tables
 from config import Run, ex
 from core.errors import UserError
 from core.files import atomic_write, require_writable
@@ -105,7 +108,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
             content = "image/png" if name.endswith("png") else "application/octet-stream"
             _run.add_artifact(folder / name, content_type=content)
         (folder / STATE).unlink(missing_ok=True)  # the run is complete: nothing to resume
-    show(result_table(result, f"{title_of(setup)}: test accuracy (%)", {rule.name: rule.label}))
+    show(title_of(setup), *result_tables(result, {rule.name: rule.label}))
     say_where(setup, _run)
     return result
 
@@ -142,7 +145,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
         run.add_artifact(folder / EVALUATIONS, content_type="application/octet-stream")
     rule = parse_rule(facts["rule"], True, "rule")
     result = {rule.name: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
-    show(result_table(result, f"{path} on {title_of(setup)}: test accuracy (%)", {rule.name: rule.label}))
+    show(f"{path}\non {title_of(setup)}", *result_tables(result, {rule.name: rule.label}))
     say_where(setup, run)
     return result
 
@@ -184,11 +187,11 @@ def title_of(setup: Setup) -> str:
 
 
 def show(*things: Any) -> None:
-    """Print to standard output, wide enough for a table where it is a file or a pipe."""
-    console = Console(file=sys.stdout)
-    if not sys.__stdout__ or not sys.__stdout__.isatty():
-        console = Console(file=sys.stdout, width=110)
-    console.print(*things)
+    """Print to standard output, one below the other, at least as wide as the tables are."""
+    console = Console(file=sys.stdout, highlight=False)
+    console.width = max(console.width, 80)
+    for thing in things:
+        console.print(thing)
 
 
 def say_where(setup: Setup, run: Run) -> None:
@@ -206,7 +209,7 @@ def say_where(setup: Setup, run: Run) -> None:
         else:
             print(f"recorded in MongoDB {record.address} as run {run._id}")
     if setup.run.checkpoint is None:
-        print(f"see {shown}/curves.png, or compare runs: python -m analysis.compare {shown} OTHER_RUN")
+        print(f"curves: {shown}/curves.png; to compare: python -m analysis.compare {shown} OTHER_RUN")
 
 
 def how_to_resume(arguments: list[str]) -> str:

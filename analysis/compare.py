@@ -13,17 +13,9 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
-from analysis.result import percent
+from analysis.result import COLUMNS, percent
 from core.errors import UserError
 from training.selection import RULES, parse_rule
-
-ROWS = {
-    "unbiased": "unbiased",
-    "aligned": "aligned",
-    "conflicting": "conflicting",
-    "worst_group": "worst group",
-    "accuracy": "all images",
-}
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ def run_table(run: RecordedRun) -> Table:
     for rule in run.result:
         label = parse_rule(rule, True, "rule").label if rule in RULES else rule
         table.add_column(label.replace(" (", "\n("), justify="right")
-    for metric, name in ROWS.items():
+    for metric, name in COLUMNS.items():
         table.add_row(name, *(percent(values.get(f"test/{metric}")) for values in run.result.values()))
     return table
 

@@ -16,12 +16,12 @@ from training.history import History
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def save_sample_grid(path: Path, data: BiasedDataset, per_class: int = 4) -> None:
-    """Training images: a row of the first bias-aligned ones of each class, and a row of bias-conflicting ones."""
+def save_sample_grid(path: Path, data: BiasedDataset, per_class: int = 3) -> None:
+    """Training images: a row of bias-aligned ones of each class, and a row of bias-conflicting ones."""
     aligned = data.aligned_groups()[data.train.target.cpu(), data.train.bias.cpu()]
-    figure, axes = _figure(rows=2, columns=1, width=12, height=3.4)
+    figure, axes = _figure(rows=2, columns=1, width=12, height=1.9)
     for axis, name, chosen in zip(axes[:, 0], ("aligned", "conflicting"), (aligned, ~aligned), strict=True):
-        indices = _first_of_each_class(data.train.target.cpu(), chosen, data.num_classes, per_class)
+        indices = _some_of_each_class(data.train.target.cpu(), chosen, data.num_classes, per_class)
         axis.set_title(f"bias-{name} training images ({int(chosen.sum())} of {len(chosen)})", fontsize=9, loc="left")
         axis.set_axis_off()
         if len(indices) == 0:
@@ -31,15 +31,15 @@ def save_sample_grid(path: Path, data: BiasedDataset, per_class: int = 4) -> Non
         width = images.shape[3]
         for position, index in enumerate(indices.tolist()):
             label = f"{int(data.train.target[index])}/{int(data.train.bias[index])}"
-            axis.text((position + 0.5) * width, images.shape[2] * 1.02, label, fontsize=4.5, ha="center", va="top")
-    figure.text(0.995, 0.01, "below each image: target/bias class", fontsize=6, ha="right")
+            axis.text((position + 0.5) * width, images.shape[2] * 1.02, label, fontsize=6, ha="center", va="top")
+    figure.supxlabel("below each image: target/bias class", fontsize=6)
     _save(figure, path)
 
 
 def save_curves(path: Path, history: History, title: str) -> None:
     """Test accuracy on aligned and conflicting images against epochs: a panel per phase, a colour per branch."""
     phases = list(dict.fromkeys(evaluation.phase for evaluation in history.evaluations))
-    figure, axes = _figure(rows=1, columns=len(phases), width=5.5 * len(phases), height=3.6)
+    figure, axes = _figure(rows=1, columns=len(phases), width=5.5 * len(phases), height=4.2)
     for axis, phase in zip(axes[0], phases, strict=True):
         evaluations = history.of_phase(phase)
         epochs = [evaluation.epoch for evaluation in evaluations]
@@ -49,15 +49,19 @@ def save_curves(path: Path, history: History, title: str) -> None:
                 values = [100 * point[metric] for point in metrics]
                 marker = "o" if len(epochs) == 1 else None
                 axis.plot(epochs, values, style, color=color, label=f"{branch}, {metric}", linewidth=1.2, marker=marker)
-        axis.set(title=phase, xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100))
+        axis.set(title=phase, xlabel="epoch", ylabel="test accuracy (%)", ylim=(-2, 102))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 
 
-def _first_of_each_class(target: Tensor, chosen: Tensor, num_classes: int, count: int) -> Tensor:
-    return torch.cat([(chosen & (target == label)).nonzero()[:count, 0] for label in range(num_classes)])
+def _some_of_each_class(target: Tensor, chosen: Tensor, num_classes: int, count: int) -> Tensor:
+    """Positions of up to `count` chosen samples of each class, spread evenly over the data set."""
+    members = [(chosen & (target == label)).nonzero()[:, 0] for label in range(num_classes)]
+    spread = [torch.linspace(0, len(index) - 1, min(count, len(index))).round().long() for index in members]
+    return torch.cat([index[position] for index, position in zip(members, spread, strict=True)])
 
 
 def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:

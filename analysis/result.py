@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from training.history import Evaluation, History
 from training.metrics import METRICS
 from training.selection import Rule
 
-COLUMNS = {"unbiased": "unbiased", "aligned": "aligned", "conflicting": "conflicting", "worst_group": "worst group"}
+COLUMNS = {
+    "unbiased": "unbiased",
+    "aligned": "aligned",
+    "conflicting": "conflicting",
+    "worst_group": "worst group",
+    "accuracy": "all images",
+}
 
 
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
@@ -32,21 +39,23 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
     return values
 
 
-def result_table(result: Mapping[str, Mapping[str, Any]], title: str, labels: Mapping[str, str]) -> Table:
-    """Test accuracies in percent: a row for each branch under each rule. `labels` are the rules' names for a reader."""
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for header in ("weights", "epoch", "branch"):
-        table.add_column(header)
-    for header in ("accuracy", *COLUMNS.values()):
-        table.add_column(header, justify="right")
+def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
+    """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
+
+    `labels` are the rules' names for a reader.
+    """
+    tables = []
     for name, values in result.items():
+        title = f"{labels.get(name, name)}, {values['phase']} epoch {values['epoch']}"
+        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("test (%)", no_wrap=True)
+        for header in COLUMNS.values():
+            table.add_column(header, justify="right")
         for position, branch in enumerate(branches_of(values, "test")):
-            accuracies = [values[f"test/{branch}/{metric}"] for metric in ("accuracy", *COLUMNS)]
-            first = [labels.get(name, name), str(values["epoch"])] if position == 0 else ["", ""]
-            style = "bold" if position == 0 else "dim"
-            table.add_row(*first, branch, *(percent(accuracy) for accuracy in accuracies), style=style)
-        table.add_section()
-    return table
+            accuracies = [percent(values[f"test/{branch}/{metric}"]) for metric in COLUMNS]
+            table.add_row(branch, *accuracies, style="bold" if position == 0 else "dim")
+        tables.append(table)
+    return tables
 
 
 def branches_of(values: Mapping[str, Any], split: str) -> list[str]:

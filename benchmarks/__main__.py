@@ -1,5 +1,8 @@
 """Command line: `python -m benchmarks [NAME...]`; without a name, all of them."""
 
+import core  # noqa: F401 (first: it sets what torch reads when it is imported)
+
+# isort: split
 import sys
 from collections.abc import Callable
 

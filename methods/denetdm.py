@@ -56,9 +56,8 @@ class DeNetDM(Method):
     RECIPES = {
         "digits": {
             "debiaslab": Recipe(
-                source="ours: depths and batch size chosen on validation images",
+                source="ours: the paper's networks; batch size and length chosen on validation images",
                 model="mlp_branches",
-                model_hparams={"shallow": 1, "deep": 6},
                 hparams={"batch_size": 16, "epochs": 40},
             )
         },
