@@ -143,15 +143,16 @@ class LfFBE(BiasEnsemble):
     RECIPES = {
         "digits": {
             "debiaslab": Recipe(
-                source="chosen on validation images to show the effect in seconds",
+                source="ours: chosen on validation images to show the effect in seconds",
                 model="mlp",
-                model_hparams={"input_scale": 1 / 16},
+                model_hparams={"widths": [100], "input_scale": 1 / 8},
                 hparams={
-                    "batch_size": 64,
-                    "num_steps": 1_200,
+                    "learning_rate": 2e-3,
+                    "batch_size": 32,
+                    "num_steps": 1_500,
                     "epochs": None,
-                    "ensemble_steps": 300,
-                    "ensemble_check_steps": 100,
+                    "ensemble_steps": 600,
+                    "ensemble_check_steps": 500,
                 },
             )
         },
@@ -177,17 +178,18 @@ class DisEntBE(BiasEnsemble):
     RECIPES = {
         "digits": {
             "debiaslab": Recipe(
-                source="chosen on validation images to show the effect in seconds",
+                source="ours: chosen on validation images to show the effect in seconds",
                 model="mlp",
-                model_hparams={"input_scale": 1 / 16},
+                model_hparams={"widths": [100], "input_scale": 1 / 8},
                 hparams={
-                    "batch_size": 64,
-                    "num_steps": 1_200,
+                    "learning_rate": 2e-3,
+                    "batch_size": 32,
+                    "num_steps": 1_500,
                     "epochs": None,
-                    "curr_step": 400,
-                    "lr_decay_step": 400,
-                    "ensemble_steps": 300,
-                    "ensemble_check_steps": 100,
+                    "curr_step": 500,
+                    "lr_decay_step": 500,
+                    "ensemble_steps": 600,
+                    "ensemble_check_steps": 500,
                 },
             )
         },

@@ -58,10 +58,17 @@ class DisEnt(Method):
     RECIPES = {
         "digits": {
             "debiaslab": Recipe(
-                source="chosen on validation images to show the effect in seconds",
+                source="ours: chosen on validation images to show the effect in seconds",
                 model="mlp",
-                model_hparams={"input_scale": 1 / 16},
-                hparams={"batch_size": 64, "num_steps": 1_200, "epochs": None, "curr_step": 400, "lr_decay_step": 400},
+                model_hparams={"widths": [100], "input_scale": 1 / 8},
+                hparams={
+                    "learning_rate": 2e-3,
+                    "batch_size": 32,
+                    "num_steps": 1_500,
+                    "epochs": None,
+                    "curr_step": 500,
+                    "lr_decay_step": 500,
+                },
             )
         },
         "colored_mnist": {

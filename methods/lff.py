@@ -39,10 +39,10 @@ class LfF(Method):
     RECIPES = {
         "digits": {
             "debiaslab": Recipe(
-                source="chosen on validation images to show the effect in seconds",
+                source="ours: chosen on validation images to show the effect in seconds",
                 model="mlp",
-                model_hparams={"input_scale": 1 / 16},
-                hparams={"batch_size": 64, "num_steps": 1_200, "epochs": None},
+                model_hparams={"widths": [100], "input_scale": 1 / 8},
+                hparams={"learning_rate": 2e-3, "batch_size": 32, "num_steps": 1_500, "epochs": None},
             )
         },
         "colored_mnist": {

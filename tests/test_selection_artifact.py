@@ -8,7 +8,7 @@ from tests.conftest import Command
 def test_selection_and_diagnostics_are_artifacts(command: Command) -> None:
     outcome = command("with", "smoke", "method=lff_be", "method.hparams.ensemble_confidence=0.1")
     assert outcome.code == 0
-    assert outcome.record("config.json")["method"]["hparams"]["ensemble_steps"] == 5
+    assert outcome.record("config.json")["method"]["hparams"]["ensemble_steps"] == 8
     assert {"selection.json", "diagnostics.png"} <= set(outcome.record("run.json")["artifacts"])
     report = outcome.record("selection.json")
     assert len(report["kept"]) == report["aligned"]["kept"] + report["conflicting"]["kept"]
