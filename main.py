@@ -8,6 +8,7 @@ python main.py print_config with ...      python main.py print_named_configs    
 import core  # noqa: F401 (first: it sets what torch reads when it is imported)
 
 # isort: split
+import json
 import os
 import shlex
 import sys
@@ -17,16 +18,17 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from analysis.plots import save_curves, save_sample_grid
+from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
 from analysis.result import result_of, result_tables
 from config import Run, ex
 from core.errors import UserError
-from core.files import require_writable
+from core.files import atomic_write, require_writable
 from datasets import BiasedDataset
 from recording.command_line import run_command_line
 from recording.observers import FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
 from recording.recorder import EVALUATIONS, RunRecorder
+from training.diagnostics import selection_report
 from training.evaluation import count_groups
 from training.history import Evaluation, History
 from training.loop import Options, Trainer
@@ -93,7 +95,17 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         setup.save_weights(folder / LAST, method.state_dict(), {"rule": "last", **result["last"]})
         setup.save_weights(folder / SELECTED, trained.selected, {"rule": rule.name, **result[rule.name]})
         save_curves(folder / "curves.png", trained.history, title_of(setup))
-        for name in (LAST, SELECTED, EVALUATIONS, "curves.png"):
+        artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
+        if has_diagnostics(trained.history):
+            save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup))
+            artifacts.append("diagnostics.png")
+        kept = method.kept_samples()
+        if kept is not None:
+            report = selection_report(kept, data.train, data.aligned_groups())
+            with atomic_write(folder / "selection.json") as temporary:
+                temporary.write_text(json.dumps(report))
+            artifacts.append("selection.json")
+        for name in artifacts:
             content = "image/png" if name.endswith("png") else "application/octet-stream"
             _run.add_artifact(folder / name, content_type=content)
         (folder / STATE).unlink(missing_ok=True)  # the run is complete: nothing to resume

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from core.files import atomic_write
 from datasets import BiasedDataset
+from training.diagnostics import PRECISION, RECALL, WEIGHT_ALIGNED, WEIGHT_CONFLICTING
 from training.history import History
 
 # Okabe and Ito's colours, distinct for the colour-blind
@@ -75,3 +76,67 @@ def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, 
 def _save(figure: Any, path: Path) -> None:
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
+
+
+# ---- what a method makes of the training samples
+
+LINE_STYLES = {"conflicting": "-", "aligned": "--"}
+SAMPLE_STYLES = {
+    WEIGHT_CONFLICTING: (COLORS[0], "-"),
+    WEIGHT_ALIGNED: (COLORS[0], "--"),
+    PRECISION: (COLORS[1], "-"),
+    RECALL: (COLORS[2], "-"),
+}
+
+
+def has_diagnostics(history: History) -> bool:
+    return bool(_diagnosed_phases(history))
+
+
+def save_diagnostics(path: Path, history: History, title: str) -> None:
+    """A row for each phase that has sample weights, a selection, or a branch beside its prediction.
+
+    Against epochs: mean weights of aligned and conflicting training samples, and precision and recall of "this sample
+    is conflicting"; test accuracy of the branches beside the prediction, such as the biased one; losses.
+    """
+    phases = _diagnosed_phases(history)
+    figure, axes = _figure(rows=len(phases), columns=3, width=14, height=3.6 * len(phases))
+    for (samples, branches, losses), phase in zip(axes, phases, strict=True):
+        evaluations = history.of_phase(phase)
+        epochs = [evaluation.epoch for evaluation in evaluations]
+        _plot_series(samples, epochs, [evaluation.diagnostics for evaluation in evaluations], SAMPLE_STYLES)
+        samples.set(title=f"{phase}: training samples", ylim=(-0.03, 1.03))
+        others = list(evaluations[0].correct["test"])[1:]
+        for color, branch in zip(COLORS[1:], others, strict=False):  # the prediction has the first one in the curves
+            metrics = [history.counts(evaluation, "test", branch).metrics() for evaluation in evaluations]
+            accuracies = [{f"{branch}, {name}": 100 * point[name] for name in LINE_STYLES} for point in metrics]
+            styles = {f"{branch}, {name}": (color, style) for name, style in LINE_STYLES.items()}
+            _plot_series(branches, epochs, accuracies, styles)
+        branches.set(title=f"{phase}: other branches, test accuracy (%)", ylim=(-2, 102))
+        names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.losses)
+        colored = {name: (color, "-") for name, color in zip(names, COLORS, strict=False)}
+        _plot_series(losses, epochs, [evaluation.losses for evaluation in evaluations], colored)
+        losses.set(title=f"{phase}: mean training losses")
+        losses.set_yscale("log", nonpositive="mask")
+    figure.suptitle(title, fontsize=10)
+    _save(figure, path)
+
+
+def _diagnosed_phases(history: History) -> list[str]:
+    found = [point.phase for point in history.evaluations if point.diagnostics or len(point.correct["test"]) > 1]
+    return list(dict.fromkeys(found))
+
+
+def _plot_series(
+    axis: Any, epochs: list[int], points: list[dict[str, float]], styles: dict[str, tuple[str, str]]
+) -> None:
+    """A line for each of `styles`, name -> (colour, line style), that `points`, one per evaluation, have."""
+    for name, (color, style) in styles.items():
+        known = [(epoch, point[name]) for epoch, point in zip(epochs, points, strict=True) if name in point]
+        if known:
+            marker = "o" if len(known) == 1 else None
+            axis.plot(*zip(*known, strict=True), style, color=color, label=name, linewidth=1.2, marker=marker)
+    axis.set(xlabel="epoch")
+    axis.grid(alpha=0.3)
+    if axis.lines:
+        axis.legend(fontsize=7)

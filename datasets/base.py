@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,7 +61,13 @@ class BiasedDataset:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig(ABC):
-    """The settings of one data set, which can load it."""
+    """The settings of one data set, which can load it.
+
+    `NUM_TRAIN` is its number of training images, of the published protocol: it says how many steps an epoch has before
+    the data is at hand. None: not known.
+    """
+
+    NUM_TRAIN: ClassVar[int | None] = None
 
     root: str = "data"  # folder of the downloaded files
     protocol: str = "holdout"

@@ -21,6 +21,8 @@ NUM_VALID = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class ColoredMNIST(DatasetConfig):
+    NUM_TRAIN = 60_000
+
     cache: str | None = None  # folder of the built data set; None: <root>/cache
     skew: float = 0.01  # fraction of bias-conflicting training images
     severity: int = 4  # 1 to 5: the purer the colours

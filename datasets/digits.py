@@ -23,6 +23,8 @@ SIZE = 28  # pixels, height and width
 
 @dataclass(frozen=True, kw_only=True)
 class ColoredDigits(DatasetConfig):
+    NUM_TRAIN = 1_400
+
     cache: str | None = None  # folder of the built data set; None: <root>/cache
     skew: float = 0.02  # fraction of bias-conflicting training images
     severity: int = 4  # 1 to 5: the purer the colours

@@ -2,14 +2,21 @@
 
 from core.errors import require_known
 from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, recipe_for
+from methods.bias_ensemble import DisEntBE, LfFBE
 from methods.denetdm import DeNetDM
+from methods.disent import DisEnt
 from methods.erm import ERM
+from methods.lff import LfF
 
 __all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Phase", "Recipe", "Task", "method_class", "recipe_for"]
 
 METHODS: dict[str, type[Method]] = {
     "denetdm": DeNetDM,
+    "disent": DisEnt,
+    "disent_be": DisEntBE,
     "erm": ERM,
+    "lff": LfF,
+    "lff_be": LfFBE,
 }
 
 

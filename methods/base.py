@@ -43,7 +43,12 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
-    """Hyper-parameters that every method has."""
+    """Hyper-parameters that every method has.
+
+    `STEP_SETTINGS` names those that count steps; they shrink with the length of training (`defaults.py`).
+    """
+
+    STEP_SETTINGS: ClassVar[tuple[str, ...]] = ()
 
     optimizer: str = "adam"
     learning_rate: float = 1e-3
@@ -84,9 +89,10 @@ class Phase:
     averaged and recorded. `logits` gives the logits [B, num_classes] of every branch that is evaluated; the first
     one is the phase's prediction. `training` are the modules in train mode, all others are in eval mode.
     `learning_rate_factor` multiplies the optimisers' rates, given the phase's step and the steps of an epoch.
-    The weights that leave the phase are chosen by the rule `hand_over` (`training/selection.py`), over the
-    prediction's accuracies; then `finish` is called with those weights in place, and with a pass over all training
-    images in order.
+    The phase is evaluated at the end of epochs, as the run asks for it, and at its own end; `evaluation_steps`, counts
+    of updates done, replace all of these. The weights that leave the phase are chosen by the rule `hand_over`
+    (`training/selection.py`), over the prediction's accuracies; then `finish` is called with those weights in place,
+    and with a pass over all training images in order.
     """
 
     name: str
@@ -98,6 +104,7 @@ class Phase:
     epochs: int | None
     num_steps: int | None
     drop_last: bool
+    evaluation_steps: Sequence[int] | None = None
     hand_over: str = "last"
     finish: Callable[[Iterable[Batch]], None] = lambda training_images: None
     learning_rate_factor: Callable[[int, int], float] = lambda step, steps_per_epoch: 1.0
@@ -123,17 +130,36 @@ class Method(nn.Module):
         phase = self.phases()[-1]
         return next(iter(phase.logits(image).values()))
 
+    # ---- what is recorded about the training samples; for evaluation only
+
+    def sample_weights(self) -> Tensor | None:
+        """Weight of each training sample in the debiased loss as of now, float [N]; None if the method has none.
+
+        Not-a-number for a sample that has no weight yet.
+        """
+        return None
+
+    def taken_for_conflicting(self) -> Tensor | None:
+        """Which training samples the method takes for bias-conflicting as of now, bool [N]; None if it does not say."""
+        return None
+
+    def kept_samples(self) -> Tensor | None:
+        """The training samples that the method has selected as bias-aligned, bool [N]; None if it selects none."""
+        return None
+
 
 def require_optimizer(setting: str, name: str) -> None:
     """Raise `ValueError` for an unknown optimiser."""
     require(name in OPTIMIZERS, setting, name, f"one of {', '.join(OPTIMIZERS)}")
 
 
-def descend(loss: Tensor, optimizer: Optimizer) -> None:
-    """One optimiser step down the gradient of the scalar `loss`."""
-    optimizer.zero_grad()
+def descend(loss: Tensor, *optimizers: Optimizer) -> None:
+    """One step of each optimiser down the gradient of the scalar `loss`."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 def recipe_for(method: type[Method], dataset: str, name: str | None) -> tuple[str, Recipe]:

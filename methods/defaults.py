@@ -5,6 +5,7 @@ from typing import Any
 
 from core.errors import UserError
 from core.settings import default_settings
+from datasets import DATASETS
 from methods import method_class, recipe_for
 
 
@@ -32,6 +33,32 @@ def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
     if len(own) != 1:
         raise UserError(f"epochs={hparams['epochs']} and num_steps={hparams['num_steps']}: give one of the two")
     return dict(hparams) | {"epochs": None, "num_steps": None} | own
+
+
+def shortened_steps(method: str, dataset: str, defaults: Mapping[str, Any], hparams: Any) -> Any:
+    """`hparams` with the settings that count steps (`MethodConfig.STEP_SETTINGS`) fit to the length of training.
+
+    They shrink in proportion where training is shorter than that of `defaults`; what is not 0 stays above 0. A value
+    that differs from `defaults` is the user's and stays, and so does what is no mapping at all.
+    """
+    longest = steps_of(defaults, dataset)
+    wanted = steps_of(hparams, dataset) if isinstance(hparams, Mapping) else None
+    if longest is None or wanted is None or wanted >= longest:
+        return hparams
+    own = {name: defaults[name] for name in method_class(method).Config.STEP_SETTINGS if defaults[name]}
+    scaled = {name: max(1, round(value * wanted / longest)) for name, value in own.items() if hparams[name] == value}
+    return dict(hparams) | scaled
+
+
+def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
+    """How long a run is, in steps; None if that cannot be told (a value out of range is refused elsewhere)."""
+    epochs, num_steps, batch_size = hparams["epochs"], hparams["num_steps"], hparams["batch_size"]
+    if num_steps is not None:
+        return num_steps if isinstance(num_steps, int) and num_steps > 0 else None
+    images = DATASETS[dataset].NUM_TRAIN
+    if images is None or not all(isinstance(value, int) and value > 0 for value in (epochs, batch_size)):
+        return None
+    return float(epochs * max(1, images / batch_size))
 
 
 def default_model(method: str, dataset: str, recipe: str) -> str:

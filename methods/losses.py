@@ -1,7 +1,7 @@
 """Loss functions of the papers, as pure functions."""
 
 from torch import Tensor
-from torch.nn.functional import log_softmax, softmax
+from torch.nn.functional import cross_entropy, log_softmax, softmax
 
 
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -12,3 +12,29 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
     soft_targets = softmax(teacher_logits / temperature, dim=1)
     log_probabilities = log_softmax(student_logits / temperature, dim=1)
     return -(soft_targets * log_probabilities).sum(dim=1).mean() * temperature**2
+
+
+def generalized_cross_entropy(logits: Tensor, target: Tensor, q: float) -> Tensor:
+    """CE * q * p_target^q with no gradient through the probability p_target, per sample (Zhang and Sabuncu, 2018).
+
+    Its gradient, not its value, is that of generalised cross-entropy, as in the LfF code. Logits [B, C], target int64
+    [B]; returns [B].
+    """
+    loss = cross_entropy(logits, target, reduction="none")
+    return loss * (q * (-q * loss.detach()).exp())
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of `values` [B] where `mask`, bool [B], is True; 0, and no gradient, where it never is."""
+    return values.where(mask, 0).sum() / mask.sum().clamp_min(1)
+
+
+def bias_amplifying_loss(logits: Tensor, target: Tensor, q: float, kept: Tensor | None) -> Tensor:
+    """The loss of a network that is to learn the bias; a scalar. Logits [B, C], target int64 [B].
+
+    Mean generalised cross-entropy (LfF), or, given the samples `kept` as bias-aligned, bool [B], the mean
+    cross-entropy of those (BiasEnsemble).
+    """
+    if kept is None:
+        return generalized_cross_entropy(logits, target, q).mean()
+    return masked_mean(cross_entropy(logits, target, reduction="none"), kept)

@@ -16,8 +16,9 @@ class RunRecorder:
     """Observer of the training loop. `log_scalar(name, value, step)` takes the scalars; `folder` gets the counts.
 
     Names: `<split>/<metric>` for the method's prediction, `<split>/<branch>/<metric>` for the other branches,
-    `loss/...` for the losses; all with `<phase>/` before them in every phase but the last. The first line of
-    evaluations.jsonl has the group sizes, each other line one evaluation with its correct counts.
+    `loss/...` for the losses, `diagnostics/...` for what the method makes of the training samples; all with `<phase>/`
+    before them in every phase but the last. The first line of evaluations.jsonl has the group sizes, each other line
+    one evaluation with its correct counts.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class RunRecorder:
 
 
 def scalars(history: History, evaluation: Evaluation, last_phase: str) -> dict[str, float]:
-    """The named scalars of one evaluation: accuracies in [0, 1] and mean losses since the evaluation before."""
+    """The named scalars of one evaluation: accuracies in [0, 1], mean losses since the evaluation before,
+    diagnostics."""
     phase = "" if evaluation.phase == last_phase else f"{evaluation.phase}/"
     values = {f"{phase}{name if name == 'loss' else f'loss/{name}'}": loss for name, loss in evaluation.losses.items()}
+    values |= {f"{phase}diagnostics/{name}": value for name, value in evaluation.diagnostics.items()}
     for split, branches in evaluation.correct.items():
         prediction = next(iter(branches))
         for branch in branches:

@@ -1,7 +1,7 @@
 """What a run has measured: one evaluation after the other, as plain values that fit a record."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy
@@ -15,7 +15,8 @@ class Evaluation:
     """One evaluation: where training stood, mean losses since the last one, and correct counts.
 
     `step` counts the optimiser steps of the whole run, `phase_step` and `epoch` those of the phase. `correct` is split
-    -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction.
+    -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction. `diagnostics` are those
+    of the training samples (`diagnostics.py`).
     """
 
     phase: str
@@ -24,6 +25,7 @@ class Evaluation:
     step: int
     losses: dict[str, float]
     correct: dict[str, dict[str, list[list[int]]]]
+    diagnostics: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,7 +1,7 @@
 """The one training loop: phases, batches, evaluation, selection, checkpoints, exact resume."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
@@ -23,6 +23,7 @@ from training.checkpoint import (
     without_prefix,
     write_checkpoint,
 )
+from training.diagnostics import sample_diagnostics
 from training.evaluation import count_groups
 from training.history import Evaluation, History
 from training.losses import LossSums
@@ -105,7 +106,7 @@ class Trainer:
     def _train_phase(self, phase: Phase, rule: Rule) -> None:
         batches = self._batches(phase)
         num_steps = batches.num_steps
-        interval = batches.steps_per_epoch * self.options.evaluate_every
+        evaluated = self._evaluated_steps(phase, batches)
         sums = LossSums()
         for batch in batches.from_step(self.phase_step):
             if sums.count == 0:  # at the start, and after each evaluation
@@ -115,12 +116,19 @@ class Trainer:
             sums.add(phase.update(batch))
             self.phase_step += 1
             self.observer.progress(phase.name, self.phase_step, num_steps)
-            if self.phase_step % interval == 0 or self.phase_step == num_steps:
+            if self.phase_step in evaluated:
                 self._evaluate(phase, rule, sums.means(phase.name, self.phase_step), batches.steps_per_epoch)
                 sums = LossSums()
                 self._save(force=False)
-            elif sums.count % CHECK_STEPS == 0:
+            elif sums.count % CHECK_STEPS == 0 or self.phase_step == num_steps:
                 sums.means(phase.name, self.phase_step)  # raises if one is not finite
+
+    def _evaluated_steps(self, phase: Phase, batches: Batches) -> Container[int]:
+        """The counts of updates after which the phase is evaluated."""
+        if phase.evaluation_steps is not None:
+            return phase.evaluation_steps
+        interval = batches.steps_per_epoch * self.options.evaluate_every
+        return {*range(interval, batches.num_steps, interval), batches.num_steps}
 
     def _set_modes(self, phase: Phase) -> None:
         self.method.eval()
@@ -141,6 +149,7 @@ class Trainer:
             step=self._steps_before(phase) + self.phase_step,
             losses=losses,
             correct=correct,
+            diagnostics=sample_diagnostics(self.method, self.data.train, self.aligned),
         )
         self.history.evaluations.append(evaluation)
         if rule.split is not None:

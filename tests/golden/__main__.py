@@ -11,11 +11,15 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError, one_of
-from tests.golden import denetdm, protocol
+from tests.golden import denetdm, lff_family, protocol
 from tests.golden.format import Comparison, GoldenFile, Unreadable
 
 REPLAYS: dict[str, Callable[[GoldenFile], list[Comparison]]] = {
     "denetdm": denetdm.replay,
+    "disent": lff_family.replay_disent,
+    "disent_be": lff_family.replay_disent_be,
+    "lff": lff_family.replay_lff,
+    "lff_be": lff_family.replay_lff_be,
 }
 
 

@@ -1,0 +1,174 @@
+"""DisEnt: debiasing by disentangled feature augmentation (Lee et al., NeurIPS 2021, arXiv:2107.01372); also LDD, DFA.
+
+Two encoders, for intrinsic and for bias attributes, with a linear head each on the features of both. The heads learn
+as the networks of LfF do, each passing its gradient to its own encoder only. After `curr_step` steps the bias features
+are also swapped between the images of a batch, which makes bias-conflicting features out of bias-aligned images.
+
+Deviations from the authors' code:
+- In a class whose running losses are all exactly 0 the weights are 0; theirs divides 0 by 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from core.randomness import torch_generator
+from core.settings import require
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend
+from methods.losses import bias_amplifying_loss
+from methods.optimizers import build_optimizer
+from methods.per_sample import RelativeDifficulty
+from models import Networks
+
+
+class DisEnt(Method):
+    """With `kept`, bool [N], the bias branch learns from those training samples only, by cross-entropy instead of
+    generalised cross-entropy: the main run of BiasEnsemble (`bias_ensemble.py`), which sets the values later."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(MethodConfig):
+        STEP_SETTINGS: ClassVar[tuple[str, ...]] = ("curr_step", "lr_decay_step")
+
+        q: float = 0.7  # exponent of generalised cross-entropy; towards 0 it becomes cross-entropy
+        ema_decay: float = 0.7  # of the running loss of each sample
+        lambda_dis_align: float = 10.0  # weight of the bias branch's loss
+        lambda_swap_align: float = 10.0  # weight of the bias branch's loss on swapped features
+        lambda_swap: float = 1.0  # weight of both losses on swapped features
+        curr_step: int = 10_000  # last step without swapping
+        lr_decay_step: int | None = (
+            10_000  # learning rate times lr_gamma every so many steps from curr_step on; None: never
+        )
+        lr_gamma: float = 0.5
+        drop_last: bool = True  # leave out the last, smaller batch of an epoch
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            require(0 < self.q <= 1, "q", self.q, "above 0, at most 1")
+            require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 or more, below 1")
+            for name in ("lambda_dis_align", "lambda_swap_align", "lambda_swap", "curr_step"):
+                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            decay = self.lr_decay_step
+            require(decay is None or decay > 0, "lr_decay_step", decay, "positive, or None")
+            require(self.lr_gamma > 0, "lr_gamma", self.lr_gamma, "positive")
+
+    RECIPES = {
+        "digits": {
+            "debiaslab": Recipe(
+                source="ours: chosen on validation images to show the effect in seconds",
+                model="mlp",
+                model_hparams={"widths": [100], "input_scale": 1 / 8},
+                hparams={
+                    "learning_rate": 2e-3,
+                    "batch_size": 32,
+                    "num_steps": 1_500,
+                    "epochs": None,
+                    "curr_step": 500,
+                    "lr_decay_step": 500,
+                },
+            )
+        },
+        "colored_mnist": {
+            "lee2021": Recipe(
+                source="DisEnt code, cmnist at all ratios",
+                model="mlp",
+                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
+                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None},
+            )
+        },
+    }
+
+    kept: Tensor | None
+
+    def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:
+        super().__init__(config, networks, task)
+        self.config, self.seed = config, task.seed
+        self.intrinsic_encoder, self.bias_encoder = networks.encoder("intrinsic"), networks.encoder("bias")
+        width = self.intrinsic_encoder.feature_dim + self.bias_encoder.feature_dim
+        self.intrinsic_head, self.bias_head = networks.head("intrinsic head", width), networks.head("bias head", width)
+        self.difficulty = RelativeDifficulty(task.train_target, task.num_classes, config.ema_decay)
+        self.register_buffer("kept", kept)
+        pairs = {
+            "intrinsic": [self.intrinsic_encoder, self.intrinsic_head],
+            "bias": [self.bias_encoder, self.bias_head],
+        }
+        self.optimizers = {
+            name: build_optimizer(config.optimizer, modules, config.learning_rate, config.weight_decay)
+            for name, modules in pairs.items()
+        }
+
+    def phases(self) -> Sequence[Phase]:
+        return [
+            Phase(
+                name="train",
+                update=self.update,
+                logits=self.logits,
+                training=[self.intrinsic_encoder, self.intrinsic_head, self.bias_encoder, self.bias_head],
+                optimizers=self.optimizers,
+                batch_size=self.config.batch_size,
+                epochs=self.config.epochs,
+                num_steps=self.config.num_steps,
+                drop_last=self.config.drop_last,
+                learning_rate_factor=self.learning_rate_factor,
+            )
+        ]
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Returns the loss and its four terms, those of the bias branch times their lambda."""
+        target, config = batch.target, self.config
+        intrinsic, bias = self.intrinsic_encoder(batch.image), self.bias_encoder(batch.image)
+        kept = None if self.kept is None else self.kept[batch.index]
+
+        intrinsic_logits, bias_logits = self.heads(intrinsic, bias)
+        intrinsic_ce = cross_entropy(intrinsic_logits, target, reduction="none")
+        bias_ce = cross_entropy(bias_logits.detach(), target, reduction="none")
+        weight = self.difficulty.update(batch.index, bias_ce, intrinsic_ce.detach())
+        terms = {
+            "dis_conflict": (weight * intrinsic_ce).mean(),
+            "dis_align": config.lambda_dis_align * bias_amplifying_loss(bias_logits, target, config.q, kept),
+        }
+        loss = terms["dis_conflict"] + terms["dis_align"]
+
+        terms |= dict.fromkeys(("swap_conflict", "swap_align"), loss.new_zeros(()))
+        if batch.step > config.curr_step:
+            order = self.permutation(batch)
+            intrinsic_logits, bias_logits = self.heads(intrinsic, bias[order])
+            swapped_kept = None if kept is None else kept[order]
+            align = bias_amplifying_loss(bias_logits, target[order], config.q, swapped_kept)
+            terms["swap_conflict"] = (weight * cross_entropy(intrinsic_logits, target, reduction="none")).mean()
+            terms["swap_align"] = config.lambda_swap_align * align
+            loss = loss + config.lambda_swap * (terms["swap_conflict"] + terms["swap_align"])
+        descend(loss, *self.optimizers.values())
+        return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
+
+    def heads(self, intrinsic: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of both heads for features [B, F] each; a head passes gradient to its own kind of features only."""
+        intrinsic_logits = self.intrinsic_head(torch.cat([intrinsic, bias.detach()], dim=1))
+        bias_logits = self.bias_head(torch.cat([intrinsic.detach(), bias], dim=1))
+        return intrinsic_logits, bias_logits
+
+    def permutation(self, batch: Batch) -> Tensor:
+        """The order int64 [B] in which bias features are swapped, a function of seed and step."""
+        order = torch.randperm(len(batch.index), generator=torch_generator(self.seed, "swap", batch.step))
+        return order.to(batch.index.device, non_blocking=True)
+
+    def learning_rate_factor(self, step: int, steps_per_epoch: int) -> float:
+        """A StepLR that is stepped at the end of every step from `curr_step` on."""
+        config = self.config
+        if config.lr_decay_step is None:
+            return 1.0
+        return config.lr_gamma ** (max(0, step - config.curr_step) // config.lr_decay_step)
+
+    def logits(self, image: Tensor) -> dict[str, Tensor]:
+        intrinsic_logits, bias_logits = self.heads(self.intrinsic_encoder(image), self.bias_encoder(image))
+        return {"debiased": intrinsic_logits, "biased": bias_logits}
+
+    def sample_weights(self) -> Tensor:
+        return self.difficulty.sample_weights()
+
+    def taken_for_conflicting(self) -> Tensor:
+        """Those with weight above 1/2."""
+        return self.difficulty.sample_weights() > 0.5

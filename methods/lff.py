@@ -1,0 +1,110 @@
+"""LfF: learning from failure (Nam et al., NeurIPS 2020, arXiv:2007.02561).
+
+A biased network learns by generalised cross-entropy, which favours what is easy: the bias. A debiased network learns
+by cross-entropy, weighted towards the samples that only the biased one fails on.
+
+Deviations from the authors' code:
+- In a class whose running losses are all exactly 0 the weights are 0; theirs divides 0 by 0.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from core.settings import require
+from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend
+from methods.losses import bias_amplifying_loss
+from methods.optimizers import build_optimizer
+from methods.per_sample import RelativeDifficulty
+from models import Networks
+
+
+class LfF(Method):
+    """With `kept`, bool [N], the biased network learns from those training samples only, by cross-entropy instead of
+    generalised cross-entropy: the main run of BiasEnsemble (`bias_ensemble.py`), which sets the values later."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Config(MethodConfig):
+        q: float = 0.7  # exponent of generalised cross-entropy; towards 0 it becomes cross-entropy
+        ema_decay: float = 0.7  # of the running loss of each sample
+        drop_last: bool = False  # leave out the last, smaller batch of an epoch
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            require(0 < self.q <= 1, "q", self.q, "above 0, at most 1")
+            require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 or more, below 1")
+
+    RECIPES = {
+        "digits": {
+            "debiaslab": Recipe(
+                source="ours: chosen on validation images to show the effect in seconds",
+                model="mlp",
+                model_hparams={"widths": [100], "input_scale": 1 / 8},
+                hparams={"learning_rate": 2e-3, "batch_size": 32, "num_steps": 1_500, "epochs": None},
+            )
+        },
+        "colored_mnist": {
+            "nam2020": Recipe(
+                source="LfF paper and code",
+                model="mlp",
+                model_hparams={"input_scale": 1 / 255},
+                hparams={"num_steps": 235 * 100, "epochs": None},
+            ),
+            "lee2021": Recipe(
+                source="the LfF of DisEnt's and BiasEnsemble's tables: their networks and learning rate",
+                model="mlp",
+                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
+                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None, "drop_last": True},
+            ),
+        },
+    }
+
+    kept: Tensor | None
+
+    def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:
+        super().__init__(config, networks, task)
+        self.config = config
+        self.biased, self.debiased = networks.classifier("biased"), networks.classifier("debiased")
+        epsilon = 0.0 if kept is None else 1e-8  # as in the code of BiasEnsemble
+        self.difficulty = RelativeDifficulty(task.train_target, task.num_classes, config.ema_decay, epsilon)
+        self.register_buffer("kept", kept)
+        self.optimizers = {
+            name: build_optimizer(config.optimizer, [network], config.learning_rate, config.weight_decay)
+            for name, network in (("biased", self.biased), ("debiased", self.debiased))
+        }
+
+    def phases(self) -> Sequence[Phase]:
+        return [
+            Phase(
+                name="train",
+                update=self.update,
+                logits=lambda image: {"debiased": self.debiased(image), "biased": self.biased(image)},
+                training=[self.biased, self.debiased],
+                optimizers=self.optimizers,
+                batch_size=self.config.batch_size,
+                epochs=self.config.epochs,
+                num_steps=self.config.num_steps,
+                drop_last=self.config.drop_last,
+            )
+        ]
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        biased_logits = self.biased(batch.image)
+        biased_ce = cross_entropy(biased_logits, batch.target, reduction="none")
+        debiased_ce = cross_entropy(self.debiased(batch.image), batch.target, reduction="none")
+        weight = self.difficulty.update(batch.index, biased_ce.detach(), debiased_ce.detach())
+        kept = None if self.kept is None else self.kept[batch.index]
+        biased_loss = bias_amplifying_loss(biased_logits, batch.target, self.config.q, kept)
+        debiased_loss = (weight * debiased_ce).mean()
+        loss = biased_loss + debiased_loss
+        descend(loss, *self.optimizers.values())
+        return {"loss": loss.detach(), "biased": biased_loss.detach(), "debiased": debiased_loss.detach()}
+
+    def sample_weights(self) -> Tensor:
+        return self.difficulty.sample_weights()
+
+    def taken_for_conflicting(self) -> Tensor:
+        """Those with weight above 1/2."""
+        return self.difficulty.sample_weights() > 0.5

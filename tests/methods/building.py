@@ -1,0 +1,81 @@
+"""Methods on the coloured digits, built as a run builds them, but short."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets import BiasedDataset
+from methods import Batch, Method
+from methods.defaults import default_hparams, default_model, default_recipe, recipe_model_hparams, shortened_steps
+from models import default_model_hparams
+from training.batches import Batches
+from training.history import Evaluation, History
+from training.loop import Options, Trained, Trainer
+from training.setup import Setup, read_setup
+
+NUM_STEPS = 45  # of a short run: more than two epochs
+BATCH_SIZE = 64
+
+
+class Watch:
+    """An observer that keeps the evaluations, and interrupts the run at its update number `interrupt_at`."""
+
+    def __init__(self, interrupt_at: int | None = None) -> None:
+        self.interrupt_at, self.updates = interrupt_at, 0
+        self.evaluations: list[Evaluation] = []
+
+    def progress(self, phase: str, step: int, num_steps: int) -> None:
+        self.updates += 1
+        if self.updates == self.interrupt_at:
+            raise KeyboardInterrupt
+
+    def evaluated(self, history: History, evaluation: Evaluation) -> None:
+        self.evaluations.append(evaluation)
+
+
+def short_setup(method: str, data_root: Path, seed: int = 1, dataset: str = "digits", **hparams: Any) -> Setup:
+    """A run of `NUM_STEPS` steps per phase; `hparams` are what a user would change."""
+    recipe = default_recipe(method, dataset)
+    defaults = default_hparams(method, dataset, recipe, "holdout")
+    short = {**defaults, "num_steps": NUM_STEPS, "epochs": None, "batch_size": BATCH_SIZE}
+    short = shortened_steps(method, dataset, defaults, short) | hparams
+    model = default_model(method, dataset, recipe)
+    model_hparams = default_model_hparams(model) | recipe_model_hparams(method, dataset, recipe, model)
+    return read_setup(
+        {
+            "seed": seed,
+            "device": "cpu",
+            "train": True,
+            "checkpoint": None,
+            "resume": None,
+            "log_dir": "runs",
+            "evaluate_every": 1,
+            "checkpoint_seconds": 0.0,
+            "selection": "best_valid_unbiased",
+            "data": {"name": dataset, "root": str(data_root)},
+            "method": {"name": method, "recipe": recipe, "hparams": short},
+            "model": {"name": model, "hparams": model_hparams},
+        }
+    )
+
+
+def build(setup: Setup, data: BiasedDataset) -> Method:
+    return setup.build_method(data, torch.device("cpu"))
+
+
+def trainer(setup: Setup, method: Method, data: BiasedDataset, watch: Watch, checkpoint: Path | None = None) -> Trainer:
+    options = Options(seed=setup.run.seed, selection=setup.run.selection, checkpoint=checkpoint, checkpoint_seconds=0.0)
+    return Trainer(method, data, options, watch)
+
+
+def trained(setup: Setup, data: BiasedDataset) -> tuple[Method, Trained]:
+    """A method and the outcome of its short run."""
+    method = build(setup, data)
+    return method, trainer(setup, method, data, Watch()).fit()
+
+
+def first_batches(method: Method, data: BiasedDataset, count: int, phase: int = -1, seed: int = 1) -> list[Batch]:
+    """The first `count` batches of the method's phase number `phase`."""
+    batches = Batches(data.train, method.phases()[phase], seed, method.needs_bias).from_step(0)
+    return [batch for batch, _ in zip(batches, range(count), strict=False)]

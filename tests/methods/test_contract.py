@@ -1,0 +1,177 @@
+"""What the training loop and a user may rely on, of every registered method. A new method is covered by itself;
+one without a recipe for the coloured digits adds its data set to `DATASETS`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from datasets import BiasedDataset, dataset_config
+from methods import METHODS, Method
+from tests.methods.building import BATCH_SIZE, NUM_STEPS, Watch, build, first_batches, short_setup, trained, trainer
+from training.setup import Setup
+
+DATASETS: dict[str, str] = {}  # method -> data set, where it is not the coloured digits
+HPARAMS: dict[str, dict[str, Any]] = {  # method -> settings with which a short run has all that a long one has
+    "lff_be": {"ensemble_confidence": 0.11, "ensemble_votes": 1},
+    "disent_be": {"ensemble_confidence": 0.11, "ensemble_votes": 1},
+}
+
+
+@pytest.fixture(params=sorted(METHODS))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def setup(name: str, data_root: Path) -> Setup:
+    return contract_setup(name, data_root, seed=1)
+
+
+@pytest.fixture
+def data(name: str, data_root: Path) -> BiasedDataset:
+    return dataset_config({"name": DATASETS.get(name, "digits"), "root": str(data_root)}).load()
+
+
+def contract_setup(name: str, data_root: Path, seed: int) -> Setup:
+    return short_setup(name, data_root, seed, DATASETS.get(name, "digits"), **HPARAMS.get(name, {}))
+
+
+def optimizers_of(method: Method) -> list[Optimizer]:
+    """Each of the method's optimisers once."""
+    optimizers = [optimizer for phase in method.phases() for optimizer in phase.optimizers.values()]
+    return list({id(optimizer): optimizer for optimizer in optimizers}.values())
+
+
+def optimized(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    different = [key for key, tensor in ours.items() if not torch.equal(tensor, theirs[key])]
+    assert different == []
+
+
+def test_every_trainable_parameter_is_in_exactly_one_optimizer(setup: Setup, data: BiasedDataset) -> None:
+    method = build(setup, data)
+    trainable = {id(parameter): key for key, parameter in method.named_parameters() if parameter.requires_grad}
+    held = [id(parameter) for optimizer in optimizers_of(method) for parameter in optimized(optimizer)]
+    assert {key: held.count(id_) for id_, key in trainable.items()} == dict.fromkeys(trainable.values(), 1)
+    assert set(held) == set(trainable)
+
+
+def test_an_update_moves_its_parameters_and_leaves_the_batch(setup: Setup, data: BiasedDataset) -> None:
+    for position, phase in enumerate(build(setup, data).phases()):
+        method = build(setup, data)
+        phase = method.phases()[position]
+        method.eval()
+        for module in phase.training:
+            module.train()
+        (batch,) = first_batches(method, data, 1, position)
+        kept = replace(batch, image=batch.image.clone(), target=batch.target.clone(), index=batch.index.clone())
+        before = [
+            [parameter.detach().clone() for parameter in optimized(optimizer)]
+            for optimizer in phase.optimizers.values()
+        ]
+        scalars = phase.update(batch)
+
+        assert "loss" in scalars
+        for scalar in scalars.values():
+            assert scalar.shape == ()
+            assert not scalar.requires_grad
+            assert torch.isfinite(scalar)
+        for optimizer, parameters in zip(phase.optimizers.values(), before, strict=True):
+            for old, new in zip(parameters, optimized(optimizer), strict=True):
+                assert not torch.equal(old, new)
+        for field in ("image", "target", "index"):
+            assert torch.equal(getattr(batch, field), getattr(kept, field))
+
+
+def test_a_batch_of_one_that_lacks_all_other_classes_stays_finite(setup: Setup, data: BiasedDataset) -> None:
+    method = build(setup, data)
+    if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in method.modules()):
+        pytest.skip("batch normalisation is not defined for one sample of 1x1 features")
+    for position, phase in enumerate(method.phases()):
+        (batch,) = first_batches(method, data, 1, position)
+        one = replace(batch, image=batch.image[:1], target=batch.target[:1], index=batch.index[:1])
+        if batch.bias is not None:
+            one = replace(one, bias=batch.bias[:1])
+        for step in range(3):
+            scalars = phase.update(replace(one, step=step))
+            assert all(torch.isfinite(scalar) for scalar in scalars.values()), phase.name
+    assert all(torch.isfinite(tensor).all() for tensor in method.state_dict().values())
+
+
+def test_predict_gives_the_logits_of_the_last_phase_first_branch(setup: Setup, data: BiasedDataset) -> None:
+    method = build(setup, data).eval()
+    image = data.test.images[:7].float() / 255
+    logits = method.predict(image)
+    assert logits.shape == (7, data.num_classes)
+    assert torch.equal(logits, next(iter(method.phases()[-1].logits(image).values())))
+    for phase in method.phases():
+        assert all(branch.shape == (7, data.num_classes) for branch in phase.logits(image).values())
+
+
+def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, data_root: Path) -> None:
+    method, _ = trained(setup, data)
+    other = build(contract_setup(name, data_root, seed=2), data)
+    image = data.test.images[:50].float() / 255
+    assert not torch.equal(method.eval().predict(image), other.eval().predict(image))
+    other.load_state_dict(method.state_dict())
+    assert torch.equal(method.predict(image), other.predict(image))
+    for hook in ("sample_weights", "taken_for_conflicting", "kept_samples"):
+        ours, theirs = getattr(method, hook)(), getattr(other, hook)()
+        assert (ours is None) == (theirs is None)
+        assert ours is None or torch.equal(ours.nan_to_num(-1), theirs.nan_to_num(-1))
+
+
+@pytest.mark.parametrize("part", [0.48, 0.9])
+def test_stop_and_resume_is_exact(setup: Setup, data: BiasedDataset, tmp_path: Path, part: float) -> None:
+    """Interrupted after this part of all updates: in the middle of a phase, and between two evaluations."""
+    whole = Watch()
+    method = build(setup, data)
+    expected = trainer(setup, method, data, whole).fit()
+
+    checkpoint = tmp_path / "state.safetensors"
+    interrupted = trainer(setup, build(setup, data), data, Watch(interrupt_at=int(part * whole.updates)), checkpoint)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit()
+    assert checkpoint.exists()
+    again = build(setup, data)
+    resumed = trainer(setup, again, data, Watch(), tmp_path / "second.safetensors")
+    resumed.restore(checkpoint)
+    outcome = resumed.fit()
+
+    assert outcome.history == expected.history
+    assert_same(outcome.selected, expected.selected)
+    assert_same(again.state_dict(), method.state_dict())
+
+
+def test_scrambled_bias_labels_change_nothing_unless_needed(setup: Setup, data: BiasedDataset) -> None:
+    scrambled = data.train.bias[torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))]
+    other_data = replace(data, train=replace(data.train, bias=scrambled))
+    method, outcome = trained(setup, data)
+    other, other_outcome = trained(setup, other_data)
+    losses = [evaluation.losses for evaluation in outcome.history.evaluations]
+    other_losses = [evaluation.losses for evaluation in other_outcome.history.evaluations]
+    if method.needs_bias:
+        assert losses != other_losses
+    else:
+        assert losses == other_losses
+        assert_same(method.state_dict(), other.state_dict())
+
+
+def test_per_sample_state_has_a_value_of_its_own_for_each_sample(setup: Setup, data: BiasedDataset) -> None:
+    method, _ = trained(setup, data)
+    size = len(data.train)
+    buffers = {key: buffer for key, buffer in method.named_buffers() if buffer.shape[:1] == (size,)}
+    losses = {key: buffer for key, buffer in buffers.items() if buffer.is_floating_point()}
+    seen = min(size, NUM_STEPS * BATCH_SIZE)
+    for key, values in losses.items():
+        assert values.shape == (size,)
+        assert len(set(values.tolist())) > 0.9 * min(seen, size - BATCH_SIZE), key
