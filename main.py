@@ -19,13 +19,13 @@ import torch
 from rich.console import Console
 
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
-from analysis.result import result_of, result_tables
+from analysis.result import result_of, result_tables, title_of
 from config import Run, ex
 from core.errors import UserError
 from core.files import atomic_write, require_writable
 from datasets import BiasedDataset
 from recording.command_line import run_command_line
-from recording.observers import FileRecord, MongoRecord, mongo_from_environment
+from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
 from recording.recorder import EVALUATIONS, RunRecorder
 from training.diagnostics import selection_report
@@ -37,7 +37,7 @@ from training.setup import Setup, read_setup
 
 ex.doc = __doc__  # what --help shows
 RECORDED = ("train", "evaluate")  # commands that leave a record
-STATE, LAST, SELECTED = "resume.safetensors", "last.safetensors", "selected.safetensors"
+LAST, SELECTED = "last.safetensors", "selected.safetensors"
 
 
 @ex.config_hook
@@ -94,10 +94,10 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     if folder is not None:
         setup.save_weights(folder / LAST, method.state_dict(), {"rule": "last", **result["last"]})
         setup.save_weights(folder / SELECTED, trained.selected, {"rule": rule.name, **result[rule.name]})
-        save_curves(folder / "curves.png", trained.history, title_of(setup))
+        save_curves(folder / "curves.png", trained.history, title_of(setup.config))
         artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
         if has_diagnostics(trained.history):
-            save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup))
+            save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup.config))
             artifacts.append("diagnostics.png")
         kept = method.kept_samples()
         if kept is not None:
@@ -108,8 +108,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         for name in artifacts:
             content = "image/png" if name.endswith("png") else "application/octet-stream"
             _run.add_artifact(folder / name, content_type=content)
-        (folder / STATE).unlink(missing_ok=True)  # the run is complete: nothing to resume
-    show(title_of(setup), *result_tables(result, {rule.name: rule.label}))
+    show(title_of(setup.config), *result_tables(result, {rule.name: rule.label}))
     say_where(setup, _run)
     return result
 
@@ -146,7 +145,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
         run.add_artifact(folder / EVALUATIONS, content_type="application/octet-stream")
     rule = parse_rule(facts["rule"], True, "rule")
     result = {rule.name: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
-    show(f"{path}\non {title_of(setup)}", *result_tables(result, {rule.name: rule.label}))
+    show(f"{path}\non {title_of(setup.config)}", *result_tables(result, {rule.name: rule.label}))
     say_where(setup, run)
     return result
 
@@ -181,12 +180,6 @@ def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     }
 
 
-def title_of(setup: Setup) -> str:
-    config = setup.config
-    variant = [f"{key} {config['data'][key]}" for key in ("skew", "severity") if config["data"].get(key) is not None]
-    return ", ".join([f"{config['method']['name']} on {config['data']['name']}", *variant, config["data"]["protocol"]])
-
-
 def show(*things: Any) -> None:
     """Print to standard output, one below the other, at least as wide as the tables are."""
     console = Console(file=sys.stdout, highlight=False)
@@ -203,6 +196,7 @@ def say_where(setup: Setup, run: Run) -> None:
         return
     shown = Path(setup.run.log_dir) / str(run._id)
     mongo = [observer for observer in run.observers if isinstance(observer, MongoRecord)]
+    quoted = shlex.quote(str(shown))
     print(f"recorded in {shown}")
     for record in mongo:
         if record.failed:
@@ -210,16 +204,16 @@ def say_where(setup: Setup, run: Run) -> None:
         else:
             print(f"recorded in MongoDB {record.address} as run {run._id}")
     if setup.run.checkpoint is None:
-        print(f"curves: {shown}/curves.png; to compare: python -m analysis.compare {shown} OTHER_RUN")
+        print(f"curves: {shown}/curves.png; to compare: python -m analysis.compare {quoted} OTHER_RUN")
 
 
-def how_to_resume(arguments: list[str]) -> str:
+def how_to_resume(command: str | None, updates: list[str]) -> str:
     """What to say after an interruption: the command that goes on, if there is anything to go on with."""
     folder = record_folder(ex.current_run) if ex.current_run is not None else None
     if folder is None or not (folder / STATE).exists():
         return "interrupted"
-    kept = [argument for argument in arguments if not argument.startswith("resume=")]
-    words = [*kept, *([] if "with" in kept else ["with"]), f"resume={os.path.relpath(folder)}"]
+    kept = [update for update in updates if not update.startswith("resume=")]
+    words = [*([command] if command else []), "with", *kept, f"resume={os.path.relpath(folder)}"]
     return f"interrupted; to go on: python main.py {shlex.join(words)}"
 
 

@@ -13,7 +13,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
-from analysis.result import COLUMNS, percent
+from analysis.result import COLUMNS, percent, title_of
 from core.errors import UserError
 from training.selection import RULES, parse_rule
 
@@ -57,10 +57,7 @@ def runs_in(folder: Path) -> list[RecordedRun]:
 
 def run_table(run: RecordedRun) -> Table:
     """Test accuracies in percent: a row for each metric, a column for each rule."""
-    data = run.config["data"]
-    variant = [f"{name} {data[name]}" for name in ("skew", "severity") if data.get(name) is not None]
-    title = f"{run.config['method']['name']}\n{', '.join([data['name'], *variant, data['protocol']])}"
-    table = Table(title=title, caption=f"{run.folder.name}, seed {run.config['seed']}")
+    table = Table(title=title_of(run.config), caption=f"{run.folder.name}, seed {run.config['seed']}")
     table.add_column("test accuracy (%)")
     for rule in run.result:
         label = parse_rule(rule, True, "rule").label if rule in RULES else rule

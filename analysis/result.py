@@ -39,6 +39,16 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
     return values
 
 
+def title_of(config: Mapping[str, Any]) -> str:
+    """Method and data of a run, from its configuration; says where a phase's weights were chosen on test images."""
+    data, method = config["data"], config["method"]
+    variant = [f"{name} {data[name]}" for name in ("skew", "severity", "rho", "arrays") if data.get(name) is not None]
+    swapped = ["target and bias swapped"] if data.get("reverse") else []
+    rules = [f"{name} {value}" for name, value in method["hparams"].items() if str(value).startswith("oracle_test_")]
+    chosen = [f"{rule} (chosen on test images)" for rule in rules]
+    return ", ".join([f"{method['name']} on {data['name']}", *variant, *swapped, data["protocol"], *chosen])
+
+
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
     """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
 

@@ -17,10 +17,13 @@ DATASETS: dict[str, type[DatasetConfig]] = {
 }
 
 
-def default_setting(name: str, setting: str) -> Any:
-    """The default of one setting of the data set `name`; None if it has no such setting."""
+def default_setting(name: str, setting: str, arrays: str | None = None) -> Any:
+    """The default of one setting of the data set `name`; None if it has no such setting.
+
+    Nor has it, by default, where ready-made `arrays` are read: they are what they are.
+    """
     require_known("data set", name, DATASETS)
-    return default_settings(DATASETS[name]).get(setting)
+    return None if arrays else default_settings(DATASETS[name]).get(setting)
 
 
 def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:

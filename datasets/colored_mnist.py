@@ -9,8 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from core.settings import require
 from datasets.arrays import read_arrays
-from datasets.base import BiasedDataset, DatasetConfig
+from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig
 from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
 from datasets.mnist import CHECKSUMS, read_mnist
@@ -24,13 +25,18 @@ class ColoredMNIST(DatasetConfig):
     NUM_TRAIN = 60_000
 
     cache: str | None = None  # folder of the built data set; None: <root>/cache
-    skew: float = 0.01  # fraction of bias-conflicting training images
-    severity: int = 4  # 1 to 5: the purer the colours
+    skew: float | None = 0.01  # fraction of bias-conflicting training images
+    severity: int | None = 4  # 1 to 5: the purer the colours
     reverse: bool = False  # swap the roles of digit and colour
     arrays: str | None = None  # a ready-made LfF/DeNetDM array folder to read instead of MNIST
 
     def __post_init__(self) -> None:
-        require_coloring(self.protocol, self.skew, self.severity)
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        if self.arrays is not None:
+            for name in ("skew", "severity"):
+                require(getattr(self, name) is None, name, getattr(self, name), "left out with data.arrays")
+            return
+        require_coloring(self.skew, self.severity)
 
     def load(self) -> BiasedDataset:
         if self.arrays is not None:
@@ -47,6 +53,8 @@ class ColoredMNIST(DatasetConfig):
         return dataset_from_tensors("colored_mnist", tensors, key, self.reverse)
 
     def _build(self) -> dict[str, Tensor]:
+        assert self.skew is not None
+        assert self.severity is not None
         train, test = read_mnist(Path(self.root))
         return build_colored_digits(
             train, test, num_valid=self._num_valid(), skew=self.skew, severity=self.severity, seed=self.seed

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.randomness import numpy_generator
 from core.settings import require
-from datasets.base import PROTOCOLS, BiasedDataset, Split
+from datasets.base import BiasedDataset, Split
 from datasets.bias import assign_bias
 
 Digits = tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]  # images [N, H, W], targets [N]
@@ -99,8 +99,8 @@ def dataset_from_tensors(name: str, tensors: dict[str, Tensor], key: str, revers
     )
 
 
-def require_coloring(protocol: str, skew: float, severity: int) -> None:
+def require_coloring(skew: float | None, severity: int | None) -> None:
     """Raise `ValueError` for a setting outside its range."""
-    require(protocol in PROTOCOLS, "protocol", protocol, " or ".join(PROTOCOLS))
-    require(0 < skew < 1, "skew", skew, "between 0 and 1, both excluded")
-    require(1 <= severity <= len(NOISE_STD), "severity", severity, f"1 to {len(NOISE_STD)}")
+    require(skew is not None and 0 < skew < 1, "skew", skew, "between 0 and 1, both excluded")
+    in_range = severity is not None and 1 <= severity <= len(NOISE_STD)
+    require(in_range, "severity", severity, f"1 to {len(NOISE_STD)}")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from datasets.base import BiasedDataset, DatasetConfig
+from core.settings import require
+from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig
 from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import Digits, build_colored_digits, dataset_from_tensors, require_coloring
 
@@ -31,7 +32,8 @@ class ColoredDigits(DatasetConfig):
     reverse: bool = False  # swap the roles of digit and colour
 
     def __post_init__(self) -> None:
-        require_coloring(self.protocol, self.skew, self.severity)
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        require_coloring(self.skew, self.severity)
 
     def load(self) -> BiasedDataset:
         key = fingerprint(

@@ -18,8 +18,8 @@ def source():
 @data.config
 def variant(name):
     # a setting that the data set does not have is None
-    skew = default_setting(name, "skew")  # fraction of bias-conflicting training images
-    severity = default_setting(name, "severity")  # how strong the bias is in an image
-    reverse = default_setting(name, "reverse")  # swap the roles of target and bias
     arrays = default_setting(name, "arrays")  # a ready-made LfF/DeNetDM array folder to read instead
+    skew = default_setting(name, "skew", arrays)  # fraction of bias-conflicting training images
+    severity = default_setting(name, "severity", arrays)  # how strong the bias is in an image
+    reverse = default_setting(name, "reverse")  # swap the roles of target and bias
     cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache

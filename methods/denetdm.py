@@ -115,7 +115,7 @@ class DeNetDM(Method):
                 optimizers={"distillation": self.distillation_optimizer},
                 batch_size=config.batch_size,
                 epochs=config.epochs if config.distill_epochs is None else config.distill_epochs,
-                num_steps=config.num_steps,
+                num_steps=config.num_steps if config.distill_epochs is None else None,
                 drop_last=True,
             ),
         ]

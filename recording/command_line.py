@@ -1,5 +1,6 @@
 """The command line: Sacred's, with short names for settings, one-line errors, and no password in any record."""
 
+import json
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 from docopt import docopt
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
+from sacred.utils import recursive_update
 
 from core.errors import TrainingDiverged, UserError, require_known
 from recording.observers import MONGO_URL, FileRecord
@@ -24,24 +26,29 @@ SHORT_SETTINGS = {
     "num_steps": "method.hparams.num_steps",
 }
 
+# Sacred's options for records of other kinds
+REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
 
-def run_command_line(ex: Experiment, arguments: list[str], after_interruption: Callable[[list[str]], str]) -> int:
+
+def run_command_line(
+    ex: Experiment, arguments: list[str], after_interruption: Callable[[str | None, list[str]], str]
+) -> int:
     """Run `arguments` (as of `sys.argv[1:]`) and return the exit code.
 
-    0: done; 1: training failed; 2: a user's mistake, told in one line; 130: interrupted, then `after_interruption`
-    says how to go on. Any other error is a fault of this project and leaves its traceback.
+    0: done; 1: training failed; 2: a user's mistake, told in one line; 130: interrupted, then `after_interruption`,
+    given command and updates, says how to go on. Any other error is a fault of this project and leaves its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    arguments = without_mongo_option(arguments)
     program = "main.py"
     options = docopt(ex.get_usage(program)[2], arguments, default_help=False)
     if options.get("help") or options.get("--help"):
         ex.run_commandline([program, *arguments])
         return 0
-    command = options["COMMAND"] or ex.default_command
     try:
+        command = options["COMMAND"] or ex.default_command
         require_known("command", command, [name for name, _ in ex.gather_commands()])
-        settings, named_configs = read_updates(ex, options["UPDATE"])
+        updates = [*options["UPDATE"], *taken_options(options)]
+        settings, named_configs = read_updates(ex, updates)
         run = ex.run(command, settings, named_configs, options=options)
         for observer in run.observers:
             if isinstance(observer, FileRecord):
@@ -53,37 +60,63 @@ def run_command_line(ex: Experiment, arguments: list[str], after_interruption: C
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(after_interruption(arguments), file=sys.stderr)
+        print(after_interruption(options["COMMAND"], updates), file=sys.stderr)
         return 130
     return 0
 
 
-def without_mongo_option(arguments: list[str]) -> list[str]:
-    """`arguments` without `-m ADDRESS`, which goes into the environment: Sacred would record it, password and all."""
-    rest = list(arguments)
-    for position, argument in enumerate(arguments):
-        name, separator, value = argument.partition("=")
-        if name in ("-m", "--mongo_db"):
-            if not separator and position + 1 == len(arguments):
-                raise SystemExit("error: -m needs an address: HOST:PORT:DB or mongodb://HOST:PORT/DB")
-            os.environ[MONGO_URL] = value if separator else arguments[position + 1]
-            del rest[position : position + (1 if separator else 2)]
-            break
-    return rest
+def taken_options(options: dict[str, Any]) -> list[str]:
+    """Take out of `options` what Sacred would do in its own way, and return the settings that stand for it.
+
+    The address of -m goes into the environment: Sacred would record it, password and all. -F DIR is log_dir=DIR.
+    Raises `UserError` for an option that is not supported.
+    """
+    for name in REFUSED_OPTIONS:
+        if options.get(name):
+            raise UserError(f"{name} is not supported: records go to files and, with -m, to MongoDB")
+    address, folder = options["--mongo_db"], options["--file_storage"]
+    options["--mongo_db"] = options["--file_storage"] = None
+    if address:
+        os.environ[MONGO_URL] = address
+    return [f"log_dir={folder}"] if folder else []
 
 
 def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """(settings, named configurations) of the words after `with`. Raises `UserError` for an unknown configuration."""
-    written = []
+    """(settings, named configurations) of the words after `with`: settings, named configurations, JSON files.
+
+    Raises `UserError` for an unknown configuration, or a file that cannot be read.
+    """
+    written, from_files = [], {}
     for update in updates:
         name, separator, value = update.partition("=")
-        written.append(SHORT_SETTINGS.get(name, name) + separator + value)
-        if not separator and not name.endswith((".json", ".yaml", ".yml")):
+        if separator:
+            written.append(f"{SHORT_SETTINGS.get(name, name)}={value}")
+        elif name.endswith(".json"):
+            recursive_update(from_files, read_settings(Path(name)))
+        else:
             require_known("named configuration", name, ex.named_configs)
-        elif not separator and not Path(name).is_file():
-            raise UserError(f"no configuration file {name}")
+            written.append(name)
     settings, named_configs = get_config_updates(written)
-    return settings, named_configs
+    return recursive_update(from_files, settings), named_configs
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a JSON file, as nested dictionaries. Raises `UserError`."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"no configuration file {path}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the configuration file {path}: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"the configuration file {path} has no settings: it must be a JSON object")
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        full = name if isinstance(value, dict) else SHORT_SETTINGS.get(name, name)
+        for part in reversed(full.split(".")):
+            value = {part: value}
+        recursive_update(nested, value)
+    return nested
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

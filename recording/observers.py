@@ -21,6 +21,7 @@ from core.files import atomic_write
 
 MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place where a password may stand
 MONGO_TIMEOUT_MS = 4_000
+STATE = "resume.safetensors"  # in a run's folder until the run is complete
 DEFAULT_DATABASE = "debiaslab"
 
 
@@ -52,6 +53,10 @@ class FileRecord(FileStorageObserver):
             self.failures[filename] = error
             raise
 
+    def completed_event(self, stop_time: Any, result: Any) -> None:
+        super().completed_event(stop_time, result)
+        (Path(self.dir) / STATE).unlink(missing_ok=True)  # the record is complete: nothing to resume
+
     def require_complete(self) -> None:
         """Raise the `UserError` of a file that could not be written: Sacred lets a run go on without its record."""
         for error in self.failures.values():
@@ -73,11 +78,11 @@ class MongoRecord(MongoObserver):
             client: pymongo.MongoClient[Any] = pymongo.MongoClient(
                 address, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS, connectTimeoutMS=MONGO_TIMEOUT_MS, tz_aware=False
             )
-            client.admin.command("ping")
-            client[database].command("ping")
+            probe = client[database].connection_probe  # a ping alone would not need the right to write
+            probe.delete_one({"_id": probe.insert_one({}).inserted_id})
         except PyMongoError as error:
             raise UserError(
-                f"MongoDB at {without_password(url)} does not answer ({reason(error)}); start one with `make mongo`,"
+                f"MongoDB at {without_password(url)} cannot be used ({reason(error)}); start one with `make mongo`,"
                 f" correct -m or {MONGO_URL}, or leave them out: files are recorded in any case"
             ) from None
         record: MongoRecord = cls.create_from(

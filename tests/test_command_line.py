@@ -124,7 +124,7 @@ def test_server_user_reads_the_environment() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of denetdm, erm"),
+        (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of denetdm, "),
         (["data=colored_mnst"], "unknown data set 'colored_mnst'; did you mean 'colored_mnist'?"),
         (["model=mpl"], "unknown model 'mpl'; did you mean 'mlp'?"),
         (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
@@ -154,6 +154,10 @@ def test_server_user_reads_the_environment() -> None:
         (["seed=abc"], "seed='abc': must be of type int, not str"),
         (["device=cuda:99"], "device='cuda:99' is not available; one of auto, cpu, cuda, cuda:N, mps"),
         (["device=gpu"], "device='gpu' is not available"),
+        (["device=meta"], "device='meta' is not available"),
+        (["seed=4294967296"], "seed=4294967296: must be 0 or more, below 2^32"),
+        (["-s", "sqlite:///x"], "--sql is not supported: records go to files and, with -m, to MongoDB"),
+        (["colored_mnist", "skewed1", "data.arrays=folder"], "data.skew=0.05: must be left out with data.arrays"),
         (["selection=best"], "unknown rule selection='best'; one of last"),
         (["published", "selection=best_valid_unbiased"], "selection=best_valid_unbiased needs validation images"),
         (["published", "method.hparams.hand_over=best_valid_aligned"], "hand_over=best_valid_aligned needs validation"),
@@ -172,6 +176,41 @@ def test_mistakes_are_one_line_and_leave_no_record(command: Command, words: list
     assert outcome.err.count("\n") == 1
     assert outcome.out == ""
     assert outcome.runs == []
+
+
+def test_configuration_files(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(
+        json.dumps({"method": "erm", "data.skew": 0.3, "model": {"hparams": {"widths": [8]}}})
+    )
+    values = settings(command("print_config", "with", "mine.json", "seed=4"))
+    assert values["method.name"] == "'erm'"
+    assert (values["data.skew"], values["model.hparams.widths"], values["seed"]) == ("0.3", "[8]", "4")
+    assert settings(command("print_config", "with", "mine.json", "data.skew=0.2"))["data.skew"] == "0.2"
+    for content, message in (("[1]", "must be a JSON object"), ('{"seed": ', "cannot read the configuration file")):
+        (tmp_path / "bad.json").write_text(content)
+        outcome = command("print_config", "with", "bad.json")
+        assert outcome.code == 2
+        assert message in outcome.err
+        assert outcome.err.count("\n") == 1
+
+
+def test_file_storage_option_is_the_record_folder(command: Command, tmp_path: Path) -> None:
+    outcome = command("-F", "elsewhere", "with", "smoke", "method=erm")
+    (folder,) = outcome.runs
+    assert folder.parent == tmp_path / "elsewhere"
+
+
+def test_oracle_rules_are_labelled_whatever_is_reported(command: Command) -> None:
+    outcome = command("with", "smoke", "published", "selection=last")
+    assert "hand_over oracle_test_conflicting (chosen on test images)" in " ".join(outcome.out.split())
+
+
+def test_swapped_roles_are_another_task(command: Command) -> None:
+    (folder,) = command("with", "smoke", "method=erm").runs
+    outcome = command("evaluate", "with", "method=erm", "reverse", f"checkpoint={folder}")
+    assert outcome.code == 2
+    assert "is of a run with data.reverse=False, not True" in outcome.err
+    assert "target and bias swapped" in command("with", "smoke", "method=erm", "reverse").out
 
 
 def test_unreadable_data_root(command: Command, tmp_path: Path) -> None:
@@ -196,6 +235,7 @@ def test_train_prints_result_record_and_what_next(command: Command) -> None:
         "config.json",
         "cout.txt",
         "curves.png",
+        "diagnostics.png",
         "evaluations.jsonl",
         "info.json",
         "last.safetensors",
@@ -261,6 +301,13 @@ def test_a_diverging_run_fails_and_is_recorded_so(command: Command) -> None:
     assert outcome.err.startswith("training stopped: loss is ")
     assert outcome.err.count("\n") == 1
     assert outcome.record("run.json")["status"] == "FAILED"
+
+
+def test_the_documented_command_of_lff() -> None:
+    words = ["print_config", "with", "server_user", "colored_mnist", "skewed3", "severity4"]
+    outcome = subprocess.run([sys.executable, ROOT / "train.py", *words], capture_output=True, text=True, check=True)
+    values = settings(Outcome(0, outcome.stdout, outcome.stderr, []))
+    assert (values["method.name"], values["data.skew"]) == ("'lff'", "0.01")
 
 
 def test_unknown_command(command: Command) -> None:

@@ -13,6 +13,8 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise ValueError
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError, ValueError):
         raise UserError(f"device={name!r} is not available; one of auto, cpu, cuda, cuda:N, mps") from None

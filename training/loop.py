@@ -91,6 +91,7 @@ class Trainer:
 
     def fit(self) -> Trained:
         """Train from where the state stands to the end. Raises `TrainingDiverged` if a loss is not finite."""
+        self._save(force=True)  # from here on the run can be resumed
         while True:
             phase, rule = self.phases[self.phase_index], self.rules[self.phase_index]
             self._train_phase(phase, rule)
@@ -207,7 +208,6 @@ class Trainer:
         for values in facts["history"]["evaluations"]:
             self.history.evaluations.append(Evaluation(**values))
             self.observer.evaluated(self.history, self.history.evaluations[-1])
-        self._save(force=True)
 
 
 def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -45,7 +45,7 @@ class RunSettings:
     selection: str
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 or more, below 2^32")
         require(self.evaluate_every > 0, "evaluate_every", self.evaluate_every, "positive")
         require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
 
@@ -90,8 +90,12 @@ class Setup:
 
     def architecture_identity(self) -> dict[str, Any]:
         """What a run must share with one that loads its weights."""
-        names = {"method.name": self.config["method"]["name"], "data.name": self.config["data"]["name"]}
-        return names | {f"model.{name}": value for name, value in flattened(self.config["model"])}
+        data = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
+        return (
+            {"method.name": self.config["method"]["name"]}
+            | data
+            | {f"model.{name}": value for name, value in flattened(self.config["model"])}
+        )
 
     def save_weights(self, path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write a method's state with `facts` about it. Raises `UserError` if it cannot be written."""
@@ -118,7 +122,9 @@ class Setup:
     def check_resume(self, path: Path, data: BiasedDataset) -> None:
         """Raise `UserError` if the state in `path` is missing, or of a run that would give another result."""
         if not path.exists():
-            raise UserError(f"nothing to go on with in resume={path.parent}: no {path.name}; is the run complete?")
+            raise UserError(
+                f"nothing to go on with in resume={path.parent}: no {path.name}; the run is complete, or had not begun"
+            )
         facts = read_facts(path)
         if "identity" not in facts:
             raise UserError(f"{path} is not the state of an unfinished run")

@@ -24,7 +24,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_published(folder: Path) -> None:
-    data = dataset_config({"name": "colored_mnist", "arrays": str(folder), "protocol": "published"}).load()
+    data = dataset_config(
+        {"name": "colored_mnist", "arrays": str(folder), "protocol": "published", "skew": None, "severity": None}
+    ).load()
     images = numpy.load(folder / "train" / "images.npy")
     assert data.valid is None
     assert (len(data.train), len(data.test), data.num_classes, data.num_biases) == (1000, 100, 10, 10)

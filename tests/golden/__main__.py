@@ -27,12 +27,10 @@ def replay(path: Path) -> list[Comparison]:
     """All comparisons of one file. Raises `Unreadable` for a file that is damaged or that there is no replay for."""
     file = GoldenFile(path)
     method = file.meta.get("method")
-    if method is None:
-        return protocol.replay(file)
-    if method not in REPLAYS:
+    if method is not None and method not in REPLAYS:
         raise Unreadable(f"{path}: no replay of method {method!r}; one of {one_of(REPLAYS)}")
     try:
-        return REPLAYS[method](file)
+        return protocol.replay(file) if method is None else REPLAYS[method](file)
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError, UserError) as error:
         raise Unreadable(f"{path}: not of the documented format: {type(error).__name__} {error}") from error
 

@@ -47,7 +47,7 @@ class GoldenFile:
         try:
             with numpy.load(path, allow_pickle=False) as file:
                 self.arrays: dict[str, Any] = {name: file[name] for name in file.files}
-            self.meta: dict[str, Any] = json.loads(str(self.arrays.pop("meta")))
+            self.meta: dict[str, Any] = dict(json.loads(str(self.arrays.pop("meta"))))
         except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
             raise Unreadable(f"{path}: {error}") from None
         except Exception as error:  # zipfile and zlib have errors of their own
