@@ -35,6 +35,7 @@ from training.loop import Options, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_setup
 
+ex.doc = __doc__  # what --help shows
 RECORDED = ("train", "evaluate")  # commands that leave a record
 STATE, LAST, SELECTED = "resume.safetensors", "last.safetensors", "selected.safetensors"
 

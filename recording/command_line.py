@@ -13,7 +13,7 @@ from sacred import Experiment
 from sacred.arg_parser import get_config_updates
 
 from core.errors import TrainingDiverged, UserError, require_known
-from recording.observers import MONGO_URL
+from recording.observers import MONGO_URL, FileRecord
 
 # short for what is typed often; the settings on the right are the ones that are recorded
 SHORT_SETTINGS = {
@@ -38,9 +38,14 @@ def run_command_line(ex: Experiment, arguments: list[str], after_interruption: C
     if options.get("help") or options.get("--help"):
         ex.run_commandline([program, *arguments])
         return 0
+    command = options["COMMAND"] or ex.default_command
     try:
+        require_known("command", command, [name for name, _ in ex.gather_commands()])
         settings, named_configs = read_updates(ex, options["UPDATE"])
-        ex.run(options["COMMAND"] or ex.default_command, settings, named_configs, options=options)
+        run = ex.run(command, settings, named_configs, options=options)
+        for observer in run.observers:
+            if isinstance(observer, FileRecord):
+                observer.require_complete()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

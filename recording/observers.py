@@ -34,6 +34,7 @@ class FileRecord(FileStorageObserver):
 
     def __init__(self, basedir: str) -> None:
         super().__init__(basedir, priority=40)  # before MongoDB's 30: the folder gives both their run id
+        self.failures: dict[str, UserError] = {}  # file -> why its last version is not there
 
     def started_event(self, ex_info, command, host_info, start_time, config, meta_info, _id):  # type: ignore[no-untyped-def]
         event = (ex_info, command, host_info, start_time, config, meta_info)
@@ -43,8 +44,18 @@ class FileRecord(FileStorageObserver):
         return _id
 
     def save_json(self, obj: Any, filename: str) -> None:
-        with atomic_write(Path(self.dir) / filename) as temporary:
-            temporary.write_text(json.dumps(flatten(obj), sort_keys=True, indent=2))
+        try:
+            with atomic_write(Path(self.dir) / filename) as temporary:
+                temporary.write_text(json.dumps(flatten(obj), sort_keys=True, indent=2))
+            self.failures.pop(filename, None)
+        except UserError as error:
+            self.failures[filename] = error
+            raise
+
+    def require_complete(self) -> None:
+        """Raise the `UserError` of a file that could not be written: Sacred lets a run go on without its record."""
+        for error in self.failures.values():
+            raise error
 
 
 class MongoRecord(MongoObserver):

@@ -11,6 +11,7 @@ import pytest
 
 import main
 from config import ex
+from recording.command_line import run_command_line
 from tests.conftest import Command, Outcome
 
 ROOT = Path(main.__file__).parent
@@ -262,7 +263,20 @@ def test_a_diverging_run_fails_and_is_recorded_so(command: Command) -> None:
     assert outcome.record("run.json")["status"] == "FAILED"
 
 
-def test_help_and_lists(command: Command) -> None:
+def test_unknown_command(command: Command) -> None:
+    outcome = command("evalute")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: unknown command 'evalute'; did you mean 'evaluate'? one of ")
+
+
+def test_help(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_command_line(ex, ["--help"], main.how_to_resume)
+    assert not stop.value.code
+    assert "evaluate" in capfd.readouterr().out
+
+
+def test_list_of_named_configurations(command: Command) -> None:
     outcome = command("print_named_configs")
     assert outcome.code == 0
     for name in ex.named_configs:

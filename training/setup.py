@@ -108,7 +108,11 @@ class Setup:
         """Load the weights in `path` into `method` and return the facts about them. Raises as `check_weights`."""
         self.check_weights(path)
         tensors, facts = read_checkpoint(path)
-        method.load_state_dict(without_prefix("method", tensors))
+        try:
+            method.load_state_dict(without_prefix("method", tensors))
+        except RuntimeError as error:
+            problem = str(error).strip().splitlines()[-1].strip()
+            raise UserError(f"{path} does not fit these settings: {problem}; give those of its run") from None
         return facts
 
     def check_resume(self, path: Path, data: BiasedDataset) -> None:

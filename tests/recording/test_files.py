@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy
+import pytest
 
 import main
+from config import ex
+from core import files
+from core.errors import UserError
 from tests.conftest import Command
 
 ROOT = Path(main.__file__).parent
@@ -85,3 +90,19 @@ def test_unobserved_run_leaves_nothing(command: Command, tmp_path: Path) -> None
     assert outcome.code == 0
     assert "not recorded" in outcome.out
     assert outcome.runs == []
+
+
+def test_a_record_that_cannot_be_completed_is_told(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = files.atomic_write
+
+    def full_at_the_end(path: Path) -> AbstractContextManager[Path]:
+        if path.name == "run.json" and ex.current_run is not None and ex.current_run.status == "COMPLETED":
+            raise UserError(f"cannot write {path}: No space left on device; free the disk or choose another folder")
+        return write(path)
+
+    monkeypatch.setattr("recording.observers.atomic_write", full_at_the_end)
+    outcome = command("with", "smoke", "method=erm")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: cannot write ")
+    assert "No space left on device" in outcome.err
+    assert outcome.record("run.json")["status"] == "RUNNING"
