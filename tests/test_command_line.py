@@ -124,7 +124,7 @@ def test_server_user_reads_the_environment() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of denetdm, erm"),
+        (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of denetdm, "),
         (["data=colored_mnst"], "unknown data set 'colored_mnst'; did you mean 'colored_mnist'?"),
         (["model=mpl"], "unknown model 'mpl'; did you mean 'mlp'?"),
         (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
@@ -196,6 +196,7 @@ def test_train_prints_result_record_and_what_next(command: Command) -> None:
         "config.json",
         "cout.txt",
         "curves.png",
+        "diagnostics.png",
         "evaluations.jsonl",
         "info.json",
         "last.safetensors",
