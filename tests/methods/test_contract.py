@@ -94,15 +94,17 @@ def test_an_update_moves_its_parameters_and_leaves_the_batch(setup: Setup, data:
 
 def test_a_batch_of_one_that_lacks_all_other_classes_stays_finite(setup: Setup, data: BiasedDataset) -> None:
     method = build(setup, data)
-    if any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in method.modules()):
-        pytest.skip("batch normalisation is not defined for one sample of 1x1 features")
     for position, phase in enumerate(method.phases()):
         (batch,) = first_batches(method, data, 1, position)
-        one = replace(batch, image=batch.image[:1], target=batch.target[:1], index=batch.index[:1])
-        if batch.bias is not None:
-            one = replace(one, bias=batch.bias[:1])
+        bias = None if batch.bias is None else batch.bias[:1]
+        one = replace(batch, image=batch.image[:1], target=batch.target[:1], index=batch.index[:1], bias=bias)
         for step in range(3):
-            scalars = phase.update(replace(one, step=step))
+            try:
+                scalars = phase.update(replace(one, step=step))
+            except ValueError as error:
+                if "more than 1 value per channel" in str(error):
+                    pytest.skip("batch normalisation is not defined for one value per channel")
+                raise
             assert all(torch.isfinite(scalar) for scalar in scalars.values()), phase.name
     assert all(torch.isfinite(tensor).all() for tensor in method.state_dict().values())
 

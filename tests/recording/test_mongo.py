@@ -47,6 +47,7 @@ def test_a_run_is_in_both_places(command: Command, port: int) -> None:
     assert set(artifacts) == {
         "samples.png",
         "curves.png",
+        "diagnostics.png",
         "evaluations.jsonl",
         "last.safetensors",
         "selected.safetensors",
