@@ -179,9 +179,8 @@ def test_mistakes_are_one_line_and_leave_no_record(command: Command, words: list
 
 
 def test_configuration_files(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "mine.json").write_text(
-        json.dumps({"method": "erm", "data.skew": 0.3, "model": {"hparams": {"widths": [8]}}})
-    )
+    mine = {"method": "erm", "data.skew": 0.3, "model": {"hparams": {"widths": [8]}}}
+    (tmp_path / "mine.json").write_text(json.dumps(mine))
     values = settings(command("print_config", "with", "mine.json", "seed=4"))
     assert values["method.name"] == "'erm'"
     assert (values["data.skew"], values["model.hparams.widths"], values["seed"]) == ("0.3", "[8]", "4")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import main
+from recording.observers import STATE
 from tests.conftest import Command, Outcome
 
 ROOT = Path(main.__file__).parent
@@ -35,7 +36,7 @@ def kill_after(process: "subprocess.Popen[str]", folder: Path, evaluations: int)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         for file in folder.glob("runs/*/evaluations.jsonl"):
-            if len(file.read_text().splitlines()) > evaluations and (file.parent / main.STATE).exists():
+            if len(file.read_text().splitlines()) > evaluations and (file.parent / STATE).exists():
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 return record_of(folder)
@@ -79,7 +80,7 @@ def test_kill_in_both_phases_and_resume(tmp_path: Path, data_root: Path, digits:
 def test_interruption_says_how_to_go_on(tmp_path: Path, data_root: Path, digits: object) -> None:
     process = start(tmp_path, data_root, "epochs=100000")
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(f"runs/*/{main.STATE}")) and time.monotonic() < deadline and process.poll() is None:
+    while not list(tmp_path.glob(f"runs/*/{STATE}")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
@@ -101,7 +102,7 @@ def test_other_settings_do_not_resume(tmp_path: Path, data_root: Path, digits: o
         assert outcome.code == 2
         assert message in outcome.err
         assert outcome.runs == []
-    state = record / main.STATE
+    state = record / STATE
     outcome = command("with", *SETTINGS, "train=False", f"checkpoint={state}")
     assert outcome.code == 2
     assert "is the state of an unfinished run; go on with resume=" in outcome.err

@@ -91,11 +91,8 @@ class Setup:
     def architecture_identity(self) -> dict[str, Any]:
         """What a run must share with one that loads its weights."""
         data = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
-        return (
-            {"method.name": self.config["method"]["name"]}
-            | data
-            | {f"model.{name}": value for name, value in flattened(self.config["model"])}
-        )
+        model = {f"model.{name}": value for name, value in flattened(self.config["model"])}
+        return {"method.name": self.config["method"]["name"]} | data | model
 
     def save_weights(self, path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write a method's state with `facts` about it. Raises `UserError` if it cannot be written."""
