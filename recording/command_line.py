@@ -18,7 +18,7 @@ from core.errors import TrainingDiverged, UserError, require_known
 from recording.observers import MONGO_URL, FileRecord
 
 # short for what is typed often; the settings on the right are the ones that are recorded
-SHORT_SETTINGS = {
+SHORT_SETTINGS: dict[str, str] = {
     "method": "method.name",
     "model": "model.name",
     "data": "data.name",
@@ -86,7 +86,8 @@ def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], li
 
     Raises `UserError` for an unknown configuration, or a file that cannot be read.
     """
-    written, from_files = [], {}
+    written: list[str] = []
+    from_files: dict[str, Any] = {}
     for update in updates:
         name, separator, value = update.partition("=")
         if separator:
@@ -112,8 +113,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(f"the configuration file {path} has no settings: it must be a JSON object")
     nested: dict[str, Any] = {}
     for name, value in values.items():
-        full = name if isinstance(value, dict) else SHORT_SETTINGS.get(name, name)
-        for part in reversed(full.split(".")):
+        full_name = name if isinstance(value, dict) else str(SHORT_SETTINGS.get(name, name))
+        for part in reversed(full_name.split(".")):
             value = {part: value}
         recursive_update(nested, value)
     return nested
