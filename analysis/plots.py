@@ -1,5 +1,6 @@
 """Pictures of a run, as PNG files."""
 
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,12 @@ def save_sample_grid(path: Path, data: BiasedDataset, per_class: int = 3) -> Non
 def save_curves(path: Path, history: History, title: str) -> None:
     """Test accuracy on aligned and conflicting images against epochs: a panel per phase, a colour per branch."""
     phases = list(dict.fromkeys(evaluation.phase for evaluation in history.evaluations))
-    figure, axes = _figure(rows=1, columns=len(phases), width=5.5 * len(phases), height=4.2)
-    for axis, phase in zip(axes[0], phases, strict=True):
+    columns = min(3, len(phases))
+    rows = ceil(len(phases) / columns)
+    figure, axes = _figure(rows=rows, columns=columns, width=5.5 * columns, height=4.2 * rows)
+    for axis in axes.flat[len(phases) :]:
+        axis.set_axis_off()
+    for axis, phase in zip(axes.flat, phases, strict=False):
         evaluations = history.of_phase(phase)
         epochs = [evaluation.epoch for evaluation in evaluations]
         for color, branch in zip(COLORS, evaluations[0].correct["test"], strict=False):

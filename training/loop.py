@@ -82,7 +82,7 @@ class Trainer:
         self.phases = method.phases()
         self.aligned = data.aligned_groups()
         has_valid = data.valid is not None
-        self.rules = [parse_rule(phase.hand_over, has_valid, "method.hparams.hand_over") for phase in self.phases[:-1]]
+        self.rules = [parse_rule(phase.hand_over, has_valid, f"the rule of {phase.name}") for phase in self.phases[:-1]]
         self.rules.append(parse_rule(options.selection, has_valid, "selection"))
         total = {name: self._totals(split) for name, split in data.evaluation_splits().items()}
         self.history = History([], total, self.aligned.tolist())

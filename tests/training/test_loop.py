@@ -169,7 +169,7 @@ def first_weight(method: Method) -> Tensor:
 def test_a_rule_that_the_protocol_cannot_serve(digits: BiasedDataset) -> None:
     with pytest.raises(UserError, match=r"selection=best_valid_unbiased needs validation images"):
         trainer("erm", replace(digits, valid=None), {}, selection="best_valid_unbiased")
-    with pytest.raises(UserError, match=r"method.hparams.hand_over=best_valid_conflicting needs validation images"):
+    with pytest.raises(UserError, match=r"the rule of separate=best_valid_conflicting needs validation images"):
         trainer("denetdm", replace(digits, valid=None), {})
 
 
