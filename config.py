@@ -67,6 +67,11 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "severity2": ("A weaker bias.", {"data": {"severity": 2}}),
     "severity3": ("A stronger bias.", {"data": {"severity": 3}}),
     "severity4": ("The strongest bias of the papers: pure colours.", {"data": {"severity": 4}}),
+    "biased_mnist": ("Biased MNIST of ReBias and EnD.", {"data": {"name": "biased_mnist"}}),
+    "rho999": ("99.9 % of the training images have the colour of their class.", {"data": {"rho": 0.999}}),
+    "rho997": ("99.7 % of the training images have the colour of their class.", {"data": {"rho": 0.997}}),
+    "rho995": ("99.5 % of the training images have the colour of their class.", {"data": {"rho": 0.995}}),
+    "rho990": ("99 % of the training images have the colour of their class.", {"data": {"rho": 0.990}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (
         "The authors' protocol: their split and their selection, on the test images (labelled so).",

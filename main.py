@@ -129,7 +129,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     method.eval()
     phase, aligned = method.phases()[-1], data.aligned_groups()
     splits = data.evaluation_splits()
-    counts = {name: count_groups(phase.logits, split, aligned) for name, split in splits.items()}
+    counts = {name: count_groups(phase.logits, split, aligned, data.normalize) for name, split in splits.items()}
     correct = {
         name: {branch: group.correct.tolist() for branch, group in groups.items()} for name, groups in counts.items()
     }

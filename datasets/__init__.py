@@ -5,15 +5,25 @@ from typing import Any
 
 from core.errors import UserError, one_of, require_known
 from core.settings import default_settings, setting_names, settings
-from datasets.base import BiasedDataset, DatasetConfig, Split
+from datasets.base import BiasedDataset, DatasetConfig, Normalization, Split
+from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
 from datasets.digits import ColoredDigits
 
-__all__ = ["DATASETS", "BiasedDataset", "DatasetConfig", "Split", "dataset_config", "default_setting"]
+__all__ = [
+    "DATASETS",
+    "BiasedDataset",
+    "DatasetConfig",
+    "Normalization",
+    "Split",
+    "dataset_config",
+    "default_setting",
+]
 
 DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
+    "biased_mnist": BiasedMNIST,
 }
 
 

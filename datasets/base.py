@@ -1,7 +1,8 @@
 """What every data set ends as: images, target and bias for each split."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 # `holdout` validates on images kept out of training; `published` splits the data as the papers do
 PROTOCOLS = ("holdout", "published")
+
+# mean and standard deviation of each channel, of images in [0, 1]
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class BiasedDataset:
     """A biased training split with the splits it is judged on.
 
     `valid` is None where the protocol has no validation images. `fingerprint` identifies the content: equal
-    fingerprints mean equal images and labels.
+    fingerprints mean equal images and labels. `extra` are further test splits, by name. Networks get images in [0, 1],
+    less the mean and divided by the standard deviation of `normalize` where there is one.
     """
 
     name: str
@@ -45,14 +50,17 @@ class BiasedDataset:
     num_classes: int
     num_biases: int
     fingerprint: str
+    extra: Mapping[str, Split] = field(default_factory=dict)
+    normalize: Normalization | None = None
 
     def to(self, device: torch.device) -> "BiasedDataset":
         valid = None if self.valid is None else self.valid.to(device)
-        return replace(self, train=self.train.to(device), valid=valid, test=self.test.to(device))
+        extra = {name: split.to(device) for name, split in self.extra.items()}
+        return replace(self, train=self.train.to(device), valid=valid, test=self.test.to(device), extra=extra)
 
     def evaluation_splits(self) -> dict[str, Split]:
-        """The splits that every evaluation covers: "valid" where there is one, and "test"."""
-        return ({} if self.valid is None else {"valid": self.valid}) | {"test": self.test}
+        """The splits that every evaluation covers: "valid" where there is one, "test", and the extra ones."""
+        return ({} if self.valid is None else {"valid": self.valid}) | {"test": self.test, **self.extra}
 
     def aligned_groups(self) -> Tensor:
         """bool [num_classes, num_biases], True for the usual (target, bias) pairs: bias class c goes with class c."""

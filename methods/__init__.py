@@ -5,8 +5,13 @@ from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, recip
 from methods.bias_ensemble import DisEntBE, LfFBE
 from methods.denetdm import DeNetDM
 from methods.disent import DisEnt
+from methods.end import EnD
 from methods.erm import ERM
+from methods.learned_mixin import LearnedMixin
 from methods.lff import LfF
+from methods.rebias import ReBias
+from methods.rubi import RUBi
+from methods.vanilla_biased import VanillaBiased
 
 __all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Phase", "Recipe", "Task", "method_class", "recipe_for"]
 
@@ -14,9 +19,14 @@ METHODS: dict[str, type[Method]] = {
     "denetdm": DeNetDM,
     "disent": DisEnt,
     "disent_be": DisEntBE,
+    "end": EnD,
     "erm": ERM,
+    "learned_mixin": LearnedMixin,
     "lff": LfF,
     "lff_be": LfFBE,
+    "rebias": ReBias,
+    "rubi": RUBi,
+    "vanilla_biased": VanillaBiased,
 }
 
 

@@ -21,6 +21,7 @@ from models import Networks
 class Batch:
     """image float32 [B, C, H, W] in [0, 1]; target int64 [B]; index int64 [B], positions in the training split.
 
+    The images of a data set that says how to normalise them are normalised so.
     `step` counts the phase's updates from 0. `bias` int64 [B] is None unless the method declares `needs_bias`: no
     other method can see it.
     """

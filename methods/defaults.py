@@ -61,6 +61,30 @@ def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
     return float(epochs * max(1, images / batch_size))
 
 
+def shortened_lengths(defaults: Mapping[str, Any], hparams: Any) -> Any:
+    """`hparams` with lengths of parts of the training, NAME_epochs or NAME_steps, that fit the length of the training.
+
+    Epochs as in `defaults` shrink with `epochs`; where training is counted in steps, they become steps in proportion.
+    A length that differs from `defaults` is the user's and stays, and so does what is no mapping at all.
+    """
+    if not isinstance(hparams, Mapping) or defaults["epochs"] is None:
+        return hparams
+    changed: dict[str, int | None] = {}
+    for name in (name.removesuffix("_epochs") for name in hparams if name.endswith("_epochs")):
+        epochs, steps = f"{name}_epochs", f"{name}_steps"
+        if steps not in hparams or defaults[epochs] is None:
+            continue
+        if hparams[steps] is not None and hparams[epochs] == defaults[epochs]:
+            changed |= {epochs: None}
+        elif hparams[steps] is None and hparams[epochs] == defaults[epochs]:
+            share = defaults[epochs] / defaults["epochs"]
+            if isinstance(hparams["num_steps"], int):
+                changed |= {epochs: None, steps: max(1, round(share * hparams["num_steps"]))}
+            elif isinstance(hparams["epochs"], int) and hparams["epochs"] < defaults["epochs"]:
+                changed |= {epochs: max(1, round(share * hparams["epochs"]))}
+    return dict(hparams) | changed
+
+
 def default_model(method: str, dataset: str, recipe: str) -> str:
     """Name of the architecture of the recipe."""
     return recipe_for(method_class(method), dataset, recipe)[1].model

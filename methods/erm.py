@@ -1,6 +1,7 @@
 """Empirical risk minimisation: plain cross-entropy, the baseline ("vanilla") of every paper.
 
-Settings: those of the LfF code (Nam et al., NeurIPS 2020) and of the DisEnt code (Lee et al., NeurIPS 2021).
+Settings: those of the LfF code (Nam et al., NeurIPS 2020), of the DisEnt code (Lee et al., NeurIPS 2021) and of the
+ReBias code (Bahng et al., ICML 2020).
 Deviations from the authors' code: none known.
 """
 
@@ -10,14 +11,15 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend
+from methods.base import Batch, Method, Phase, Recipe, Task, descend
 from methods.optimizers import build_optimizer
+from methods.schedules import ScheduledConfig
 from models import Networks
 
 
 class ERM(Method):
     @dataclass(frozen=True, kw_only=True)
-    class Config(MethodConfig):
+    class Config(ScheduledConfig):
         drop_last: bool = False  # leave out the last, smaller batch of an epoch
 
     RECIPES = {
@@ -42,6 +44,13 @@ class ERM(Method):
                 hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None, "drop_last": True},
             ),
         },
+        "biased_mnist": {
+            "bahng2020": Recipe(
+                source="ReBias code, the target network alone",
+                model="simple_conv",
+                hparams={"weight_decay": 1e-4, "epochs": 80, "lr_schedule": "step", "lr_decay_epochs": 20},
+            )
+        },
     }
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
@@ -62,6 +71,7 @@ class ERM(Method):
                 epochs=self.config.epochs,
                 num_steps=self.config.num_steps,
                 drop_last=self.config.drop_last,
+                learning_rate_factor=self.config.learning_rate_factor(),
             )
         ]
 

@@ -3,7 +3,7 @@
 from sacred import Ingredient
 
 from datasets.ingredient import data as data_ingredient
-from methods.defaults import default_hparams, default_recipe, settled_budget, shortened_steps
+from methods.defaults import default_hparams, default_recipe, settled_budget, shortened_lengths, shortened_steps
 
 method = Ingredient("method", ingredients=[data_ingredient])
 
@@ -26,3 +26,4 @@ def values(name, recipe, data):
     hparams = shortened_steps(
         name, data["name"], default_hparams(name, data["name"], recipe, data["protocol"]), hparams
     )
+    hparams = shortened_lengths(default_hparams(name, data["name"], recipe, data["protocol"]), hparams)

@@ -1,15 +1,28 @@
 """Optimisers, by name."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from core.errors import require_known
+from core.errors import UserError, require_known
+
+
+def _adamp(parameters: Iterable[nn.Parameter], **rates: Any) -> Optimizer:
+    """AdamP (Heo et al., ICLR 2021). Its code waits for the device in every step, once or twice per weight tensor."""
+    try:
+        from adamp import AdamP  # imported here: nothing else needs the package
+    except ImportError:
+        raise UserError("optimizer 'adamp' needs the package adamp: pip install adamp, or choose adam") from None
+    optimizer: Optimizer = AdamP(parameters, **rates)
+    return optimizer
+
 
 # fused: one kernel for all parameters, on CPU and GPU alike
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": lambda parameters, **rates: Adam(parameters, fused=True, **rates),
+    "adamp": _adamp,
     "adamw": lambda parameters, **rates: AdamW(parameters, fused=True, **rates),
     "sgd": lambda parameters, **rates: SGD(parameters, momentum=0.9, fused=True, **rates),
 }

@@ -6,13 +6,18 @@ from typing import Any
 from core.errors import require_known
 from core.settings import default_settings, settings
 from models.base import Architecture, Classifier, Encoder, Networks
+from models.convolutional import SimpleConv
 from models.mlp import MLP, MLPBranches
+from models.resnet import ResNet18, ResNet20
 
 __all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture", "default_model_hparams"]
 
 MODELS: dict[str, type[Architecture]] = {
     "mlp": MLP,
     "mlp_branches": MLPBranches,
+    "simple_conv": SimpleConv,
+    "resnet20": ResNet20,
+    "resnet18": ResNet18,
 }
 
 

@@ -9,9 +9,37 @@ from core.randomness import seeded
 
 
 class Encoder(nn.Module):
-    """Images float32 [B, C, H, W] in [0, 1] to features float32 [B, feature_dim]."""
+    """Images float32 [B, C, H, W], as in a `Batch`, to features float32 [B, feature_dim]."""
 
     feature_dim: int
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        """What `pool` makes the features of. An encoder that does not pool has the features alone."""
+        features: Tensor = self(image)
+        return features
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        """The features [B, feature_dim] of a feature map."""
+        return feature_map
+
+
+class PoolingEncoder(Encoder):
+    """An encoder whose features are the averages over its feature map [B, feature_dim, h, w], which `body` makes."""
+
+    def __init__(self, body: nn.Module, feature_dim: int) -> None:
+        super().__init__()
+        self.body = body
+        self.feature_dim = feature_dim
+
+    def feature_map(self, image: Tensor) -> Tensor:
+        feature_map: Tensor = self.body(image)
+        return feature_map
+
+    def pool(self, feature_map: Tensor) -> Tensor:
+        return feature_map.mean(dim=(2, 3))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.pool(self.feature_map(image))
 
 
 class Architecture(Protocol):
@@ -23,7 +51,10 @@ class Architecture(Protocol):
         ...
 
     def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
-        """The encoder for `role` and images of shape (channels, height, width), initialised by PyTorch's defaults."""
+        """The encoder for `role` and images of shape (channels, height, width).
+
+        It is initialised as its source says, or by PyTorch's defaults.
+        """
         ...
 
 
@@ -63,10 +94,10 @@ class Networks:
         with seeded(self.seed, "initial weights", role):
             return self.architecture.encoder(role, self.image_shape)
 
-    def head(self, role: str, in_features: int) -> nn.Linear:
-        """A linear layer to the classes."""
+    def head(self, role: str, in_features: int, out_features: int | None = None) -> nn.Linear:
+        """A linear layer to the classes, or to `out_features`."""
         with seeded(self.seed, "initial weights", role):
-            return nn.Linear(in_features, self.num_classes)
+            return nn.Linear(in_features, self.num_classes if out_features is None else out_features)
 
     def classifier(self, role: str) -> Classifier:
         encoder = self.encoder(role)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.randomness import torch_generator
-from datasets import Split
+from datasets import Normalization, Split
 from methods import Batch, Phase
 from training.evaluation import CHUNK, as_input
 
@@ -16,8 +16,10 @@ from training.evaluation import CHUNK, as_input
 class Batches:
     """The batches of one phase: each epoch in a new random order, a function of (seed, phase, epoch)."""
 
-    def __init__(self, split: Split, phase: Phase, seed: int, with_bias: bool) -> None:
-        self.split, self.phase, self.seed, self.with_bias = split, phase, seed, with_bias
+    def __init__(
+        self, split: Split, phase: Phase, seed: int, with_bias: bool, normalize: Normalization | None = None
+    ) -> None:
+        self.split, self.phase, self.seed, self.with_bias, self.normalize = split, phase, seed, with_bias, normalize
         self.batch_size = min(phase.batch_size, len(split))
         self.steps_per_epoch = len(split) // self.batch_size if phase.drop_last else ceil(len(split) / self.batch_size)
         if phase.num_steps is not None:
@@ -50,7 +52,7 @@ class Batches:
     def _batch(self, index: Tensor, step: int) -> Batch:
         split = self.split
         return Batch(
-            image=as_input(split.images.index_select(0, index)),
+            image=as_input(split.images.index_select(0, index), self.normalize),
             target=split.target.index_select(0, index),
             index=index,
             step=step,

@@ -72,9 +72,9 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`."""
-    state: dict[int, dict[str, Tensor]] = {}
+    """Inverse of `optimizer_tensors`. Whole numbers are counts that the optimiser keeps as such (AdamP's steps)."""
+    state: dict[int, dict[str, Tensor | int]] = {}
     for name, tensor in tensors.items():
         parameter, entry = name.split("/")
-        state.setdefault(int(parameter), {})[entry] = tensor
+        state.setdefault(int(parameter), {})[entry] = tensor if tensor.is_floating_point() else int(tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

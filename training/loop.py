@@ -141,7 +141,7 @@ class Trainer:
         correct = {
             name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
             for name, split in self.data.evaluation_splits().items()
-            for groups in [count_groups(phase.logits, split, self.aligned)]
+            for groups in [count_groups(phase.logits, split, self.aligned, self.data.normalize)]
         }
         evaluation = Evaluation(
             phase=phase.name,
@@ -165,7 +165,7 @@ class Trainer:
         return sum(self._batches(earlier).num_steps for earlier in before)
 
     def _batches(self, phase: Phase) -> Batches:
-        return Batches(self.data.train, phase, self.options.seed, self.method.needs_bias)
+        return Batches(self.data.train, phase, self.options.seed, self.method.needs_bias, self.data.normalize)
 
     def _totals(self, split: Split) -> list[list[int]]:
         group = split.target * self.aligned.shape[1] + split.bias

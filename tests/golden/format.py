@@ -6,7 +6,9 @@ and `batches`, and the recorded series: losses per step, final parameters, value
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,17 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from core.randomness import torch_generator
+from datasets import Normalization
 from methods import Batch, Task
 from training.evaluation import as_input
 
 TOLERANCE = 1e-4  # of what is recorded per step, per sample or per function value
 FINAL_TOLERANCE = 1e-3  # of final parameters and logits
 ABSOLUTE_TOLERANCE = 1e-6  # of a series that is practically zero
+ROUNDING_FACTOR = 3.0  # of our own rounding errors, in a series that they move further than the tolerance
+ROUNDING_LIMIT = 10.0  # times the tolerance, at most; none for final parameters, which may be nothing but rounding
+ROUNDING = 1e-7  # relative, about one unit in the last place of float32
 
 
 class Unreadable(Exception):
@@ -29,15 +36,27 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One recorded series: its name, the largest relative error of ours, and what is allowed."""
+    """One recorded series: its name, the largest relative error of ours, and what is allowed.
+
+    `ours` are our values, `scale` is what the error is relative to. `rounding` is how far, on the same scale, our own
+    values move when the images change by rounding errors (`rounding.py`).
+    """
 
     series: str
     error: float
     tolerance: float
+    ours: Any = field(default=None, repr=False, compare=False)
+    scale: float = 1.0
+    rounding: float = 0.0
+
+    @property
+    def allowed(self) -> float:
+        limit = inf if self.tolerance == FINAL_TOLERANCE else ROUNDING_LIMIT * self.tolerance
+        return max(self.tolerance, min(ROUNDING_FACTOR * self.rounding, limit))
 
     @property
     def passed(self) -> bool:
-        return self.error <= self.tolerance  # False for not-a-number
+        return self.error <= self.allowed  # False for not-a-number
 
 
 class GoldenFile:
@@ -53,6 +72,13 @@ class GoldenFile:
         except Exception as error:  # zipfile and zlib have errors of their own
             raise Unreadable(f"{path}: {error}") from None
         self.path = path
+        self.noise_seed: int | None = None  # of the rounding errors to add to the images
+
+    def with_rounding_errors(self, noise_seed: int) -> "GoldenFile":
+        """The same file, but for other rounding errors in its images."""
+        other = copy(self)
+        other.noise_seed = noise_seed
+        return other
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.arrays:
@@ -66,22 +92,31 @@ class GoldenFile:
         """The arrays whose names begin with `prefix`, by the rest of the name."""
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
-    def batches(self) -> list[Batch]:
-        """The recorded batches, images in [0, 1]."""
-        images = self.images()
-        target = torch.from_numpy(self["attrs"][:, 0].astype(numpy.int64))
+    def batches(self, normalize: Normalization | None = None, with_bias: bool = False) -> list[Batch]:
+        """The recorded batches."""
+        images = self.images(normalize)
+        target, bias = (torch.from_numpy(self["attrs"][:, column].astype(numpy.int64)) for column in (0, 1))
         indices = [torch.from_numpy(index.astype(numpy.int64)) for index in self["batches"]]
         return [
-            Batch(image=images[index], target=target[index], index=index, step=step)
+            Batch(
+                image=images[index],
+                target=target[index],
+                index=index,
+                step=step,
+                bias=bias[index] if with_bias else None,
+            )
             for step, index in enumerate(indices)
         ]
 
     def task(self, num_classes: int) -> Task:
         return Task(num_classes, torch.from_numpy(self["attrs"][:, 0].astype(numpy.int64)), seed=0)
 
-    def images(self) -> Tensor:
-        """All images, float32 [N, 3, H, W] in [0, 1]."""
-        return as_input(torch.from_numpy(numpy.ascontiguousarray(self["images"].transpose(0, 3, 1, 2))))
+    def images(self, normalize: Normalization | None = None) -> Tensor:
+        """All images, float32 [N, 3, H, W], in [0, 1] or normalised."""
+        images = as_input(torch.from_numpy(numpy.ascontiguousarray(self["images"].transpose(0, 3, 1, 2))), normalize)
+        if self.noise_seed is None:
+            return images
+        return images * (1 + ROUNDING * torch.randn(images.shape, generator=torch_generator(self.noise_seed, "noise")))
 
     def image_shape(self) -> tuple[int, int, int]:
         _, height, width, channels = self["images"].shape
@@ -137,8 +172,8 @@ def compare(
     error = float(numpy.abs(ours - theirs).max(initial=0.0))
     scale = float(numpy.abs(theirs).max(initial=0.0)) if scale is None else scale
     if scale < ABSOLUTE_TOLERANCE:
-        return Comparison(f"{series} (absolute)", error, ABSOLUTE_TOLERANCE)
-    return Comparison(series, error / scale, tolerance)
+        return Comparison(f"{series} (absolute)", error, ABSOLUTE_TOLERANCE, ours)
+    return Comparison(series, error / scale, tolerance, ours, scale)
 
 
 def wrong_shape(series: str, ours: tuple[int, ...], theirs: tuple[int, ...], tolerance: float) -> Comparison:

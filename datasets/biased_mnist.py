@@ -1,0 +1,156 @@
+"""Biased MNIST (Bahng et al., ICML 2020): white digits, on a background whose colour usually tells the class.
+
+Protocols: `published` trains on all 60,000 images and validates as EnD does (Tartaglione et al., CVPR 2021): on 30 % of
+the training images, coloured anew without bias while they also stay in training, so the digits are known. `holdout`
+keeps the last 5,000 training images out for validation. Both test on the same 10,000 digits, coloured three times: at
+rho 0.1, where no colour is the usual one (`test`), at rho 1 (`test_biased`) and at rho 0 (`test_rho0`).
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.randomness import numpy_generator
+from core.settings import require
+from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Split
+from datasets.cache import cache_folder, cached, fingerprint
+from datasets.coloring import Digits
+from datasets.mnist import CHECKSUMS, read_mnist
+
+VERSION = 1  # of what is built; raise it with every change of the result
+NUM_VALID = 5_000  # kept out of training under `holdout`
+LEAKED_SHARE = 0.3  # of the training images that `published` validates on
+
+# RGB; row c is the background colour of bias class c
+COLORS = numpy.array(
+    [
+        [255, 0, 0],
+        [0, 255, 0],
+        [0, 0, 255],
+        [225, 225, 0],
+        [225, 0, 225],
+        [0, 255, 255],
+        [255, 128, 0],
+        [255, 0, 128],
+        [128, 0, 255],
+        [128, 128, 128],
+    ],
+    dtype=numpy.uint8,
+)
+NUM_COLORS = len(COLORS)
+
+UNBIASED_RHO = 1 / NUM_COLORS
+TESTS = {"test": UNBIASED_RHO, "test_biased": 1.0, "test_rho0": 0.0}  # split -> rho
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiasedMNIST(DatasetConfig):
+    NUM_TRAIN = 60_000
+
+    cache: str | None = None  # folder of the built data set; None: <root>/cache
+    rho: float = 0.997  # fraction of the training images that have the colour of their class
+    n_confusing: int = 9  # colours that the other training images of a class have
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        require(0 <= self.rho <= 1, "rho", self.rho, "from 0 to 1")
+        require(1 <= self.n_confusing < NUM_COLORS, "n_confusing", self.n_confusing, f"1 to {NUM_COLORS - 1}")
+
+    def load(self) -> BiasedDataset:
+        key = fingerprint(
+            version=VERSION,
+            source=CHECKSUMS,
+            protocol=self.protocol,
+            seed=self.seed,
+            rho=self.rho,
+            n_confusing=self.n_confusing,
+        )
+        tensors = cached(cache_folder(self.root, self.cache), "biased_mnist", key, self._build)
+        return dataset_from_tensors(tensors, key)
+
+    def _build(self) -> dict[str, Tensor]:
+        train, test = read_mnist(Path(self.root))
+        leaks = self.protocol == "published"
+        num_valid = int(LEAKED_SHARE * len(train[0])) if leaks else NUM_VALID
+        return build_biased_digits(
+            train, test, num_valid=num_valid, leaks=leaks, rho=self.rho, n_confusing=self.n_confusing, seed=self.seed
+        )
+
+
+def build_biased_digits(
+    train: Digits, test: Digits, *, num_valid: int, leaks: bool, rho: float, n_confusing: int, seed: int
+) -> dict[str, Tensor]:
+    """Tensors "<split>/<field>" of train, valid and the splits of `TESTS`.
+
+    The validation images are unbiased: the last `num_valid` training images, which leave train; or, if validation
+    `leaks`, so many random ones, which stay in train. `rho` and `n_confusing` (see `assign_background`) are those of
+    train.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def add(split: str, digits: Digits, rho: float, n_confusing: int = NUM_COLORS - 1) -> None:
+        images, target = digits
+        bias = assign_background(target, rho, n_confusing, numpy_generator(seed, "background", split))
+        tensors[f"{split}/images"] = torch.from_numpy(color_background(images, bias))
+        tensors[f"{split}/target"] = torch.from_numpy(target.copy())
+        tensors[f"{split}/bias"] = torch.from_numpy(bias)
+
+    images, target = train
+    if leaks:
+        valid = numpy_generator(seed, "leaked validation").permutation(len(images))[:num_valid]
+        kept = slice(None)
+    else:
+        valid = numpy.arange(len(images) - num_valid, len(images))
+        kept = slice(len(images) - num_valid)
+    add("train", (images[kept], target[kept]), rho, n_confusing)
+    add("valid", (images[valid], target[valid]), UNBIASED_RHO)
+    for split, test_rho in TESTS.items():
+        add(split, test, test_rho)
+    return tensors
+
+
+def assign_background(
+    target: NDArray[numpy.int64], rho: float, n_confusing: int, generator: numpy.random.Generator
+) -> NDArray[numpy.int64]:
+    """Bias labels int64 [N] for targets int64 [N] by the protocol of ReBias.
+
+    Of the n samples of a class, in random order, the first int(n * rho) have the bias of the class. The others are cut
+    into chunks of equal length, rounded up; each has one of the next `n_confusing` biases, in random order.
+    """
+    bias = target.copy()
+    for label in numpy.unique(target):
+        members = generator.permutation(numpy.flatnonzero(target == label))
+        confusing = generator.permutation((label + 1 + numpy.arange(n_confusing)) % NUM_COLORS)
+        others = members[int(len(members) * rho) :]
+        chunk = max(1, ceil(len(others) / n_confusing))
+        bias[others] = confusing[numpy.arange(len(others)) // chunk]
+    return bias
+
+
+def color_background(digits: NDArray[numpy.uint8], bias: NDArray[numpy.int64]) -> NDArray[numpy.uint8]:
+    """Grey digits uint8 [N, H, W] on the colour of their bias: uint8 [N, 3, H, W]; every pixel but 0 becomes white."""
+    return numpy.where(digits[:, None] != 0, numpy.uint8(255), COLORS[bias][:, :, None, None])
+
+
+def dataset_from_tensors(tensors: dict[str, Tensor], key: str) -> BiasedDataset:
+    """The data set of tensors named as `build_biased_digits` does."""
+    train, valid, test, biased, rho0 = (
+        Split(tensors[f"{part}/images"], tensors[f"{part}/target"], tensors[f"{part}/bias"])
+        for part in ("train", "valid", *TESTS)
+    )
+    return BiasedDataset(
+        name="biased_mnist",
+        train=train,
+        valid=valid,
+        test=test,
+        num_classes=NUM_COLORS,
+        num_biases=NUM_COLORS,
+        fingerprint=key,
+        extra={"test_biased": biased, "test_rho0": rho0},
+        normalize=((0.5,) * 3, (0.5,) * 3),
+    )

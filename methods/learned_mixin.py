@@ -1,0 +1,80 @@
+"""LearnedMixin+H (Clark et al., EMNLP 2019), with the biased network of ReBias (Bahng et al., ICML 2020).
+
+The biased network g is trained first, and fixed then. The target network f learns as part of an ensemble with it: the
+logits of g are added to those of f, multiplied by a factor that f learns for each image. The entropy of what g
+contributes is penalised, so that the factor does not vanish.
+
+Deviations from the authors' (ReBias's) code, beside those of `vanilla_biased`:
+- The head h of the factor is trained, with the optimiser of f, as the method defines it. Theirs means to, but leaves
+  it out of every optimiser, so that it keeps its random weights; `train_head=False` does that.
+- Theirs multiplies the logits of g in place; the caller's stay as they are here.
+As in theirs, g stays in train mode after its own training: its logits are those of batch statistics.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy, softplus
+
+from core.settings import require
+from methods.base import Batch, Phase, Task, descend
+from methods.vanilla_biased import Outputs, VanillaBiased
+from models import Networks
+
+
+class LearnedMixin(VanillaBiased):
+    @dataclass(frozen=True, kw_only=True)
+    class Config(VanillaBiased.Config):
+        n_g_update: int = 0  # g stays as pretrained
+        pretrain_epochs: int | None = 5  # of g alone
+        pretrain_steps: int | None = None  # the same in optimiser steps, where training is counted so
+        entropy_weight: float = 0.36
+        train_head: bool = True  # False: as in the published code
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            epochs, steps = self.pretrain_epochs, self.pretrain_steps
+            require((epochs is None) != (steps is None), "pretrain_epochs", epochs, "set, or pretrain_steps, not both")
+            require(epochs is None or epochs > 0, "pretrain_epochs", epochs, "positive")
+            require(steps is None or steps > 0, "pretrain_steps", steps, "positive")
+            require(self.entropy_weight >= 0, "entropy_weight", self.entropy_weight, "0 or more")
+
+    def __init__(self, config: Any, networks: Networks, task: Task) -> None:
+        super().__init__(config, networks, task)
+        self.head = networks.head("head", self.f.encoder.feature_dim, 1).requires_grad_(config.train_head)
+        if config.train_head:
+            self.f_optimizer = self.optimizer_of(self.f, self.head)
+
+    def phases(self) -> Sequence[Phase]:
+        train = super().phases()[0]
+        pretrain = replace(
+            train,
+            name="pretrain",
+            update=self.pretrain,
+            logits=lambda image: {"biased": self.g(image)},
+            training=[self.g],
+            optimizers={"g": self.g_optimizer},
+            epochs=self.config.pretrain_epochs,
+            num_steps=self.config.pretrain_steps,
+        )
+        return [pretrain, train]
+
+    def pretrain(self, batch: Batch) -> dict[str, Tensor]:
+        loss = cross_entropy(self.g(batch.image), batch.target)
+        descend(loss, self.g_optimizer)
+        return {"loss": loss.detach()}
+
+    def f_losses(self, f: Outputs, batch: Batch) -> dict[str, Tensor]:
+        factor = softplus(self.head(f.features))  # [B, 1]
+        contribution = factor * self.g_outputs(batch.image).logits
+        ensemble = cross_entropy(f.logits + contribution, batch.target)
+        entropy = mean_entropy(contribution)
+        return {"loss": ensemble + self.config.entropy_weight * entropy, "ensemble": ensemble, "entropy": entropy}
+
+
+def mean_entropy(logits: Tensor) -> Tensor:
+    """The entropy of softmax(logits), averaged over the batch, in nats: logits [B, C] to a scalar."""
+    log_probabilities = logits.log_softmax(dim=1)
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()

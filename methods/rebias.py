@@ -1,0 +1,104 @@
+"""ReBias: learning de-biased representations with biased representations (Bahng et al., ICML 2020, arXiv:1910.02806).
+
+A biased network g, whose receptive field is small, can learn little but the bias. The target network f learns to
+classify with features that are independent of g's, as measured by HSIC, while g learns to follow f as far as it can.
+
+Deviations from the authors' code, beside those of `vanilla_biased`:
+- `sigma=median`: they forward a random 25 % of the batches once more at the start of every epoch, and take the median
+  over all. Here these are the first 25 % of the epoch's batches (in random order as well), each just before it is
+  trained on, and sigma^2 is the mean of the medians of the batches so far: the same at the end of these batches, but
+  for the training between them, and noisier before.
+- HSIC counts as 0 in a batch too small for the estimator: of less than 4 images (unbiased) or 2 (biased).
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from core.settings import require
+from methods.base import Batch, Task
+from methods.hsic import ESTIMATORS, median_squared_distance
+from methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
+from models import Networks
+
+FEATURES = ("post", "pre", "logits")
+MEDIAN_SHARE = 0.25  # of an epoch's batches
+LEAST_SIGMA = 1e-6  # where all features of the batches are the same
+
+
+class ReBias(VanillaBiased):
+    @dataclass(frozen=True, kw_only=True)
+    class Config(VanillaBiased.Config):
+        f_lambda: float = 1.0  # of HSIC in the loss of f
+        g_lambda: float = 1.0  # of -HSIC in the loss of g
+        features: str = "post"  # that are to be independent: post (after global pooling), pre (before it), logits
+        hsic: str = "unbiased"  # estimator: unbiased, biased
+        sigma: float | str = 1.0  # width of the kernels: a number, or "median" (of the distances, for each network)
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            for name in ("f_lambda", "g_lambda"):
+                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+            require(self.features in FEATURES, "features", self.features, f"one of {', '.join(FEATURES)}")
+            require(self.hsic in ESTIMATORS, "hsic", self.hsic, f"one of {', '.join(ESTIMATORS)}")
+            is_width = self.sigma == "median" if isinstance(self.sigma, str) else self.sigma > 0
+            require(is_width, "sigma", self.sigma, "a positive number, or median")
+
+    def __init__(self, config: Any, networks: Networks, task: Task) -> None:
+        super().__init__(config, networks, task)
+        self.steps_per_epoch = ceil(len(task.train_target) / config.batch_size)
+        self.median_sums: Tensor  # of f's and g's squared distances, over the observed batches of this epoch
+        self.num_medians: Tensor
+        self.register_buffer("median_sums", torch.zeros(2))
+        self.register_buffer("num_medians", torch.zeros(()))
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        if self.config.sigma == "median":
+            self.observe_distances(batch)
+        return super().update(batch)
+
+    def g_loss(self, g: Outputs, f: Outputs, batch: Batch) -> Tensor:
+        loss = super().g_loss(g, f, batch)
+        return loss - self.config.g_lambda * self.dependence(f, g) if self.config.g_lambda else loss
+
+    def f_losses(self, f: Outputs, batch: Batch) -> dict[str, Tensor]:
+        if not self.config.f_lambda:
+            return super().f_losses(f, batch)
+        classification = cross_entropy(f.logits, batch.target)
+        hsic = self.dependence(f, self.g_outputs(batch.image))
+        loss = classification + self.config.f_lambda * hsic
+        return {"loss": loss, "cross_entropy": classification, "hsic": hsic}
+
+    def dependence(self, f: Outputs, g: Outputs) -> Tensor:
+        """HSIC of the features of f and g."""
+        sigma_f, sigma_g = self.sigmas()
+        return ESTIMATORS[self.config.hsic](self.features_of(f), self.features_of(g), sigma_f, sigma_g)
+
+    def features_of(self, outputs: Outputs) -> Tensor:
+        """The features [B, ...] that the settings name, flattened."""
+        position = self.config.features
+        chosen = {"post": outputs.features, "pre": outputs.feature_map, "logits": outputs.logits}[position]
+        return chosen.flatten(1)
+
+    def sigmas(self) -> tuple[float | Tensor, float | Tensor]:
+        """The kernel widths for f and g."""
+        if self.config.sigma != "median":
+            return self.config.sigma, self.config.sigma
+        sigma_f, sigma_g = (self.median_sums / self.num_medians).sqrt().clamp(min=LEAST_SIGMA)
+        return sigma_f, sigma_g
+
+    @torch.no_grad()
+    def observe_distances(self, batch: Batch) -> None:
+        """Take note of the batch's median distances, if it is one of the first of its epoch."""
+        position = batch.step % self.steps_per_epoch
+        if position == 0:
+            self.median_sums.zero_()
+            self.num_medians.zero_()
+        if position < ceil(MEDIAN_SHARE * self.steps_per_epoch):
+            features = [self.features_of(outputs_of(network, batch.image)) for network in (self.f, self.g)]
+            self.median_sums += torch.stack([median_squared_distance(values) for values in features])
+            self.num_medians += 1

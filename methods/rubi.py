@@ -1,0 +1,37 @@
+"""RUBi: reducing unimodal biases (Cadene et al., NeurIPS 2019), with the biased network of ReBias (Bahng et al., 2020).
+
+A linear head h on the features of the biased network g masks the logits of the target network f, so that samples which
+g gets right teach f less. h also learns to classify by itself; neither loss reaches g.
+
+Deviations from the authors' (ReBias's) code, beside those of `vanilla_biased`:
+- h is trained, with the optimiser of f, as the method defines it. Theirs means to, but leaves h out of every optimiser,
+  so that it keeps its random weights; `train_head=False` does that.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from methods.base import Batch, Task
+from methods.vanilla_biased import Outputs, VanillaBiased
+from models import Networks
+
+
+class RUBi(VanillaBiased):
+    @dataclass(frozen=True, kw_only=True)
+    class Config(VanillaBiased.Config):
+        train_head: bool = True  # False: as in the published code
+
+    def __init__(self, config: Any, networks: Networks, task: Task) -> None:
+        super().__init__(config, networks, task)
+        self.head = networks.head("head", self.g.encoder.feature_dim).requires_grad_(config.train_head)
+        if config.train_head:
+            self.f_optimizer = self.optimizer_of(self.f, self.head)
+
+    def f_losses(self, f: Outputs, batch: Batch) -> dict[str, Tensor]:
+        mask_logits = self.head(self.g_outputs(batch.image).features)
+        masked = cross_entropy(f.logits * mask_logits.sigmoid(), batch.target)
+        head = cross_entropy(mask_logits, batch.target)
+        return {"loss": masked + head, "masked": masked, "head": head}

@@ -1,0 +1,48 @@
+"""Learning rates that fall during a phase, as functions of its step alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, cos, pi
+
+from core.settings import require
+from methods.base import MethodConfig
+
+SCHEDULES = ("constant", "step", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduledConfig(MethodConfig):
+    """Hyper-parameters of a method whose learning rates follow a schedule."""
+
+    lr_schedule: str = "constant"  # constant; step: decays in steps; cosine: falls to 0 at the end, once per epoch
+    lr_decay: float = 0.1  # "step": factor on the learning rate
+    lr_decay_epochs: int | None = None  # "step": epochs between two decays
+    lr_decay_steps: int | None = None  # "step": the same in optimiser steps, where training is counted so
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        epochs, steps = self.lr_decay_epochs, self.lr_decay_steps
+        require(self.lr_schedule in SCHEDULES, "lr_schedule", self.lr_schedule, f"one of {', '.join(SCHEDULES)}")
+        require(self.lr_decay > 0, "lr_decay", self.lr_decay, "positive")
+        require(epochs is None or epochs > 0, "lr_decay_epochs", epochs, "positive")
+        require(steps is None or steps > 0, "lr_decay_steps", steps, "positive")
+        one_length = (epochs is None) != (steps is None)
+        allowed = "set for lr_schedule=step, or lr_decay_steps, not both"
+        require(self.lr_schedule != "step" or one_length, "lr_decay_epochs", epochs, allowed)
+
+    def learning_rate_factor(self) -> Callable[[int, int], float]:
+        """The schedule of a phase as long as the settings say, for `Phase.learning_rate_factor`."""
+        return {"constant": lambda step, steps_per_epoch: 1.0, "step": self._step, "cosine": self._cosine}[
+            self.lr_schedule
+        ]
+
+    def _step(self, step: int, steps_per_epoch: int) -> float:
+        if self.lr_decay_steps is not None:
+            return self.lr_decay ** (step // self.lr_decay_steps)
+        assert self.lr_decay_epochs is not None
+        return self.lr_decay ** (step // (self.lr_decay_epochs * steps_per_epoch))
+
+    def _cosine(self, step: int, steps_per_epoch: int) -> float:
+        num_epochs = ceil(self.num_steps / steps_per_epoch) if self.num_steps is not None else self.epochs
+        assert num_epochs is not None
+        return 0.5 * (1 + cos(pi * (step // steps_per_epoch) / num_epochs))

@@ -1,0 +1,121 @@
+"""Vanilla & Biased: a network and one with a small receptive field, side by side (Bahng et al., ICML 2020, Table 1).
+
+Both the target network f and the biased network g learn by cross-entropy; neither sees the other. They are the
+baselines of ReBias, and the frame in which it, RUBi and LearnedMixin are built.
+
+Deviations from the authors' code:
+- One biased network; theirs takes several, but none of their settings uses more than one.
+- f is forwarded once per batch, theirs twice, so the running batch-norm statistics, which only predictions in
+  evaluation depend on, move by other steps. What is trained is the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+
+from core.settings import require
+from methods.base import Batch, Method, Phase, Recipe, Task, descend
+from methods.optimizers import build_optimizer
+from methods.schedules import ScheduledConfig
+from models import Classifier, Networks
+
+
+class Outputs(NamedTuple):
+    """What a network says of a batch: feature map [B, ...], its pooled features [B, F], logits [B, num_classes]."""
+
+    feature_map: Tensor
+    features: Tensor
+    logits: Tensor
+
+    def detach(self) -> "Outputs":
+        return Outputs(*(output.detach() for output in self))
+
+
+def outputs_of(network: Classifier, image: Tensor) -> Outputs:
+    feature_map = network.encoder.feature_map(image)
+    features = network.encoder.pool(feature_map)
+    return Outputs(feature_map, features, network.head(features))
+
+
+class VanillaBiased(Method):
+    @dataclass(frozen=True, kw_only=True)
+    class Config(ScheduledConfig):
+        n_g_update: int = 1  # updates of g in a batch, before that of f
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            require(self.n_g_update >= 0, "n_g_update", self.n_g_update, "0 or more")
+
+    RECIPES = {
+        "digits": {
+            "debiaslab": Recipe(
+                source="small networks and few images, to see the method run, not to see it work",
+                model="simple_conv",
+                model_hparams={"widths": [8, 16]},
+                hparams={"learning_rate": 0.01, "batch_size": 64, "epochs": 20},
+            )
+        },
+        "biased_mnist": {
+            "bahng2020": Recipe(
+                source="ReBias code, its settings for Biased MNIST",
+                model="simple_conv",
+                hparams={"weight_decay": 1e-4, "epochs": 80, "lr_schedule": "step", "lr_decay_epochs": 20},
+            )
+        },
+    }
+
+    def __init__(self, config: Any, networks: Networks, task: Task) -> None:
+        super().__init__(config, networks, task)
+        self.config = config
+        self.f, self.g = networks.classifier("f"), networks.classifier("g")
+        self.f_optimizer, self.g_optimizer = self.optimizer_of(self.f), self.optimizer_of(self.g)
+
+    def optimizer_of(self, *modules: nn.Module) -> Optimizer:
+        config = self.config
+        return build_optimizer(config.optimizer, modules, config.learning_rate, config.weight_decay)
+
+    def phases(self) -> Sequence[Phase]:
+        g_optimizers = {"g": self.g_optimizer} if self.config.n_g_update else {}
+        return [
+            Phase(
+                name="train",
+                update=self.update,
+                logits=lambda image: {"target": self.f(image), "biased": self.g(image)},
+                training=[self.f, self.g],
+                optimizers={"f": self.f_optimizer, **g_optimizers},
+                batch_size=self.config.batch_size,
+                epochs=self.config.epochs,
+                num_steps=self.config.num_steps,
+                drop_last=False,
+                learning_rate_factor=self.config.learning_rate_factor(),
+            )
+        ]
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        f = outputs_of(self.f, batch.image)
+        scalars = {}
+        for _ in range(self.config.n_g_update):
+            g_loss = self.g_loss(outputs_of(self.g, batch.image), f.detach(), batch)
+            descend(g_loss, self.g_optimizer)
+            scalars["biased"] = g_loss.detach()
+        losses = self.f_losses(f, batch)
+        descend(losses["loss"], self.f_optimizer)
+        return {name: loss.detach() for name, loss in losses.items()} | scalars
+
+    def g_loss(self, g: Outputs, f: Outputs, batch: Batch) -> Tensor:
+        """What g descends; f is a constant."""
+        return cross_entropy(g.logits, batch.target)
+
+    def f_losses(self, f: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """What f descends, as `loss`, and its terms."""
+        return {"loss": cross_entropy(f.logits, batch.target)}
+
+    @torch.no_grad()
+    def g_outputs(self, image: Tensor) -> Outputs:
+        """The outputs of g as it is now, as constants for the loss of f."""
+        return outputs_of(self.g, image)

@@ -1,0 +1,45 @@
+"""The plain convolutional networks of ReBias and EnD, whose kernel size is their receptive field."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from torch import nn
+
+from core.settings import require
+from models.base import Encoder, PoolingEncoder
+
+LAST_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimpleConv:
+    """SimpleConvNet (Bahng et al., ICML 2020): convolutions of one kernel size that keep the image's, then pooling.
+
+    Each is followed by batch norm and ReLU; in EnD's network, the last one by batch norm and tanh. The role "g",
+    ReBias's biased network, has kernels of `g_kernel` pixels; every other role, so each network of a method without
+    that role, has kernels of `f_kernel` pixels.
+    """
+
+    roles: ClassVar[None] = None
+
+    widths: tuple[int, ...] = (16, 32, 64, 128)  # channels of the convolutions
+    f_kernel: int = 7
+    g_kernel: int = 1
+    last_activation: str = "relu"  # of the features before pooling: relu (ReBias), tanh (EnD)
+
+    def __post_init__(self) -> None:
+        require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "one or more positive numbers")
+        for name in ("f_kernel", "g_kernel"):
+            kernel = getattr(self, name)
+            require(kernel > 0 and kernel % 2 == 1, name, kernel, "odd and positive")
+        allowed = f"one of {', '.join(LAST_ACTIVATIONS)}"
+        require(self.last_activation in LAST_ACTIVATIONS, "last_activation", self.last_activation, allowed)
+
+    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+        kernel = self.g_kernel if role == "g" else self.f_kernel
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in pairwise((image_shape[0], *self.widths)):
+            layers += [nn.Conv2d(fan_in, fan_out, kernel, padding="same"), nn.BatchNorm2d(fan_out), nn.ReLU()]
+        layers[-1] = LAST_ACTIVATIONS[self.last_activation]()
+        return PoolingEncoder(nn.Sequential(*layers), self.widths[-1])

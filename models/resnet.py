@@ -1,0 +1,71 @@
+"""Residual networks without their last layer: ResNet-20 for small images, and torchvision's ResNet-18."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from core.vision import torchvision
+from models.base import Encoder, PoolingEncoder
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut without parameters (He et al., CVPR 2016, option A).
+
+    Where the block halves the image, the shortcut takes every second pixel; new channels of it are zero.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride = stride
+        self.new_channels = channels - in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        before = self.new_channels // 2
+        return (residual + pad(shortcut, (0, 0, 0, 0, before, self.new_channels - before))).relu()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet20:
+    """The 20-layer network of He et al. (CVPR 2016, sec. 4.2) with their initialisation (ICCV 2015): 64 features."""
+
+    roles: ClassVar[None] = None
+
+    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+        layers: list[nn.Module] = [
+            nn.Conv2d(image_shape[0], 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+        ]
+        channels = 16
+        for width in (16, 32, 64):
+            for block in range(3):
+                stride = 2 if block == 0 and width > 16 else 1
+                layers.append(BasicBlock(channels, width, stride))
+                channels = width
+        body = nn.Sequential(*layers)
+        for module in body.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+        return PoolingEncoder(body, channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet18:
+    """torchvision's ResNet-18, not pretrained: 512 features; images of any size go through the 7x7 stride-2 stem."""
+
+    roles: ClassVar[None] = None
+
+    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+        network = torchvision("models").resnet18(weights=None)
+        head = ("avgpool", "fc")
+        body = OrderedDict((name, module) for name, module in network.named_children() if name not in head)
+        return PoolingEncoder(nn.Sequential(body), network.fc.in_features)

@@ -1,0 +1,75 @@
+"""Images reach the networks as the data set says, in training and in evaluation."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from datasets import BiasedDataset
+from methods import Phase
+from training.batches import Batches
+from training.evaluation import as_input, count_groups
+from training.history import Evaluation, History
+from training.loop import Options, Trainer
+from training.setup import read_setup
+
+NORMALIZE = ((0.5, 0.25, 0.0), (0.5, 1.0, 2.0))
+
+
+def normalized(image: Tensor) -> Tensor:
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in NORMALIZE)
+    return (image - mean) / std
+
+
+def test_as_input() -> None:
+    images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1)
+    assert as_input(images, NORMALIZE).flatten().tolist() == pytest.approx([-1.0, 0.75, 0.1])
+    assert as_input(images).flatten().tolist() == pytest.approx([0.0, 1.0, 0.2])
+    assert images.dtype == torch.uint8
+
+
+class Silent:
+    def progress(self, phase: str, step: int, num_steps: int) -> None:
+        pass
+
+    def evaluated(self, history: History, evaluation: Evaluation) -> None:
+        pass
+
+
+def test_the_loop_normalises_all_that_networks_see(digits: BiasedDataset) -> None:
+    config = {
+        "data": {"name": "digits"},
+        "method": {"name": "erm", "recipe": "debiaslab", "hparams": {"num_steps": 3, "epochs": None}},
+        "model": {"name": "mlp", "hparams": {"widths": [4]}},
+    }
+    run = {"seed": 1, "device": "cpu", "train": True, "checkpoint": None, "resume": None, "log_dir": "runs"}
+    rest = {"evaluate_every": 1, "checkpoint_seconds": 0.0, "selection": "last"}
+    data = replace(digits, normalize=NORMALIZE, extra={"test_again": digits.test})
+    method = read_setup({**run, **rest, **config}).build_method(data, torch.device("cpu"))
+    trainer = Trainer(method, data, Options(seed=1, selection="last"), Silent())
+    seen: dict[bool, list[Tensor]] = {True: [], False: []}
+    network = method.get_submodule("classifier.encoder")
+    network.register_forward_pre_hook(lambda module, inputs: seen[module.training].append(inputs[0].clone()))
+    history = trainer.fit().history
+    evaluation = history.evaluations[-1]
+    assert set(evaluation.correct) == {"valid", "test", "test_again"}
+    assert evaluation.correct["test"] == evaluation.correct["test_again"]
+    assert len(seen[True]) == 3
+    assert torch.cat(seen[False]).allclose(
+        normalized(torch.cat([as_input(s.images) for s in data.evaluation_splits().values()])), atol=1e-6
+    )
+    phase: Phase = trainer.phases[0]
+    for step, batch in enumerate(Batches(data.train, phase, 1, with_bias=False).from_step(0)):
+        assert seen[True][step].allclose(normalized(batch.image), atol=1e-6)
+
+
+def test_count_groups(digits: BiasedDataset) -> None:
+    def logits(image: Tensor) -> dict[str, Tensor]:
+        return {"sign": torch.stack([image.mean(dim=(1, 2, 3)), torch.zeros(len(image))], dim=1)}
+
+    aligned = digits.aligned_groups()
+    plain = count_groups(logits, digits.test, aligned)["sign"]
+    shifted = count_groups(logits, digits.test, aligned, ((1.0,) * 3, (1.0,) * 3))["sign"]
+    assert plain.correct.sum(axis=1).nonzero()[0].tolist() == [0]  # all positive: class 0
+    assert shifted.correct.sum(axis=1).nonzero()[0].tolist() == [1]
