@@ -56,7 +56,7 @@ class VanillaBiased(Method):
             "debiaslab": Recipe(
                 source="small networks and few images, to see the method run, not to see it work",
                 model="simple_conv",
-                model_hparams={"widths": [8, 16]},
+                model_hparams={"widths": [8, 8], "f_kernel": 5},
                 hparams={"learning_rate": 0.01, "batch_size": 64, "epochs": 20},
             )
         },
