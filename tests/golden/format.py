@@ -50,9 +50,13 @@ class Comparison:
     rounding: float = 0.0
 
     @property
+    def limit(self) -> float:
+        """What no rounding error excuses."""
+        return inf if self.tolerance == FINAL_TOLERANCE else ROUNDING_LIMIT * self.tolerance
+
+    @property
     def allowed(self) -> float:
-        limit = inf if self.tolerance == FINAL_TOLERANCE else ROUNDING_LIMIT * self.tolerance
-        return max(self.tolerance, min(ROUNDING_FACTOR * self.rounding, limit))
+        return max(self.tolerance, min(ROUNDING_FACTOR * self.rounding, self.limit))
 
     @property
     def passed(self) -> bool:

@@ -24,7 +24,8 @@ def allowing_for_rounding(replay: Replay) -> Replay:
     def replay_with_rounding(file: GoldenFile) -> list[Comparison]:
         comparisons = replay(file)
         for seed in range(REPEATS):
-            if all(comparison.passed for comparison in comparisons):
+            wrong = any(not comparison.error <= comparison.limit for comparison in comparisons)
+            if wrong or all(comparison.passed for comparison in comparisons):
                 break
             others = replay(file.with_rounding_errors(seed))
             comparisons = [moved(ours, other) for ours, other in zip(comparisons, others, strict=True)]
