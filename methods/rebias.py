@@ -4,10 +4,9 @@ A biased network g, whose receptive field is small, can learn little but the bia
 classify with features that are independent of g's, as measured by HSIC, while g learns to follow f as far as it can.
 
 Deviations from the authors' code, beside those of `vanilla_biased`:
-- `sigma=median`: they forward a random 25 % of the batches once more at the start of every epoch, and take the median
-  over all. Here these are the first 25 % of the epoch's batches (in random order as well), each just before it is
-  trained on, and sigma^2 is the mean of the medians of the batches so far: the same at the end of these batches, but
-  for the training between them, and noisier before.
+- `sigma=median`: theirs is the median over 25 % of the training batches, determined before each epoch. Here these are
+  the first 25 % of the epoch's batches (which are in random order), each just before it is trained on, and sigma^2 is
+  the mean of the medians of the batches so far: about the same after these batches, and noisier before.
 - HSIC counts as 0 in a batch too small for the estimator: of less than 4 images (unbiased) or 2 (biased).
 """
 
