@@ -21,6 +21,13 @@ def default_hparams(method: str, dataset: str, recipe: str, protocol: str) -> di
     return hparams | (dict(cls.PUBLISHED) if protocol == "published" else {})
 
 
+def fitted_hparams(method: str, dataset: str, recipe: str, protocol: str, hparams: Any) -> Any:
+    """The user's `hparams` with one budget, and with the recipe's other lengths fit to it. Raises `UserError`."""
+    defaults = default_hparams(method, dataset, recipe, protocol)
+    settled = settled_budget(defaults, hparams)
+    return shortened_lengths(defaults, shortened_steps(method, dataset, defaults, settled))
+
+
 def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
     """`hparams` with only one of `epochs` and `num_steps` set.
 

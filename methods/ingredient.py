@@ -3,7 +3,7 @@
 from sacred import Ingredient
 
 from datasets.ingredient import data as data_ingredient
-from methods.defaults import default_hparams, default_recipe, settled_budget, shortened_lengths, shortened_steps
+from methods.defaults import default_hparams, default_recipe, fitted_hparams
 
 method = Ingredient("method", ingredients=[data_ingredient])
 
@@ -22,8 +22,4 @@ def settings(name, data):
 def values(name, recipe, data):
     # hyper-parameters of the method
     hparams = default_hparams(name, data["name"], recipe, data["protocol"])
-    hparams = settled_budget(default_hparams(name, data["name"], recipe, data["protocol"]), hparams)
-    hparams = shortened_steps(
-        name, data["name"], default_hparams(name, data["name"], recipe, data["protocol"]), hparams
-    )
-    hparams = shortened_lengths(default_hparams(name, data["name"], recipe, data["protocol"]), hparams)
+    hparams = fitted_hparams(name, data["name"], recipe, data["protocol"], hparams)
