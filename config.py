@@ -38,7 +38,10 @@ def run():
     resume = None  # folder of an interrupted run to go on with
     log_dir = "runs"  # folder of the records
     evaluate_every = 1  # epochs
+    evaluate_images = None  # judge on so many random images of each split only; None: on all
     checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
+    memory_gb = 4.0  # images on file are read into the device's memory if all of them fit into so much
+    workers = 2  # threads that read images which do not fit
 
 
 @ex.config
@@ -91,8 +94,8 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"method": {"hparams": {"epochs": 100, "num_steps": None}}, "evaluate_every": 1},
     ),
     "smoke": (
-        "A few steps of every phase, to see that it runs.",
-        {"method": {"hparams": {"num_steps": 20, "epochs": None}}},
+        "A few steps of every phase, judged on 500 images of each split, to see that it runs.",
+        {"method": {"hparams": {"num_steps": 20, "epochs": None}}, "evaluate_images": 500},
     ),
     # place
     "server_user": (

@@ -43,10 +43,12 @@ def title_of(config: Mapping[str, Any]) -> str:
     """Method and data of a run, from its configuration; says where a phase's weights were chosen on test images."""
     data, method = config["data"], config["method"]
     variant = [f"{name} {data[name]}" for name in ("skew", "severity", "rho", "arrays") if data.get(name) is not None]
+    limit = config.get("evaluate_images")
+    limited = [f"judged on {limit} images of each split"] if limit else []
     swapped = ["target and bias swapped"] if data.get("reverse") else []
     rules = [f"{name} {value}" for name, value in method["hparams"].items() if str(value).startswith("oracle_test_")]
     chosen = [f"{rule} (chosen on test images)" for rule in rules]
-    return ", ".join([f"{method['name']} on {data['name']}", *variant, *swapped, data["protocol"], *chosen])
+    return ", ".join([f"{method['name']} on {data['name']}", *variant, *swapped, data["protocol"], *limited, *chosen])
 
 
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
