@@ -28,6 +28,7 @@ from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
 from recording.recorder import EVALUATIONS, RunRecorder
+from recording.version import code_version
 from training.diagnostics import selection_report
 from training.evaluation import count_groups
 from training.history import Evaluation, empty_history
@@ -172,12 +173,13 @@ def record_folder(run: Run) -> Path | None:
 
 
 def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
-    """What a record says of data and machine beside the configuration."""
+    """What a record says of data, machine and code beside the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     sizes = {name: len(split) for name, split in data.splits().items()}
     return {
         "data": {"fingerprint": data.fingerprint, "sizes": sizes},
         "machine": {"device": name, "torch": str(torch.__version__)},
+        "code": code_version(Path(__file__).parent),
     }
 
 
