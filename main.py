@@ -2,6 +2,7 @@
 
 python main.py with colored_mnist severity4 method=denetdm
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
+python main.py results with colored_mnist severity4      (what has been recorded, as a table)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from analysis.commands import QUESTIONS
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
 from analysis.result import result_of, result_tables, title_of
 from config import Run, ex
@@ -220,5 +222,10 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
     return f"interrupted; to go on: python main.py {shlex.join(words)}"
 
 
+def run(arguments: list[str]) -> int:
+    """Run the command line `arguments` and return the exit code."""
+    return run_command_line(ex, arguments, how_to_resume, QUESTIONS)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command_line(ex, sys.argv[1:], how_to_resume))
+    sys.exit(run(sys.argv[1:]))
