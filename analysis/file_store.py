@@ -34,15 +34,14 @@ class FileStore(Store):
     def find(self, query: Query) -> list[Record]:
         with closing(self._open()) as index:
             self._update(index)
-            rows = index.execute("SELECT id, config, entry, problem FROM runs ORDER BY id").fetchall()
-        self.problems = [problem for *_, problem in rows if problem is not None]
-        readable = [(run_id, json.loads(config), entry) for run_id, config, entry, problem in rows if problem is None]
-        require_known_settings(query, (config for _, config, _ in readable))
-        found = []
-        for run_id, config, entry in readable:
-            record = self._record(run_id, config, json.loads(entry))
-            if query.matches(record.id, record.config, record.status, record.start):
-                found.append(record)
+            self.problems = [problem for (problem,) in index.execute("SELECT problem FROM runs WHERE problem NOT NULL")]
+            conditions, values = _conditions(query)
+            rows = index.execute(f"SELECT id, config, entry FROM runs WHERE {conditions}", values).fetchall()
+            if not rows:
+                every = index.execute("SELECT config FROM runs WHERE problem IS NULL")
+                require_known_settings(query, (json.loads(config) for (config,) in every))
+        records = [self._record(run_id, json.loads(config), json.loads(entry)) for run_id, config, entry in rows]
+        found = [run for run in records if query.matches(run.id, run.config, run.status, run.start)]
         return sorted(found, key=lambda record: (str(record.start), record.id))
 
     def artifact(self, record: Record, name: str) -> bytes:
@@ -74,7 +73,7 @@ class FileStore(Store):
 
     def _update(self, index: sqlite3.Connection) -> None:
         known = dict(index.execute("SELECT id, stamp FROM runs").fetchall())
-        stamps = {entry.name: _stamp(Path(entry.path)) for entry in os.scandir(self.folder) if _may_be_run(entry)}
+        stamps = {entry.name: _stamp(entry.path) for entry in os.scandir(self.folder) if _may_be_run(entry)}
         changed = [run_id for run_id, stamp in stamps.items() if known.get(run_id) != stamp]
         gone = [(run_id,) for run_id in known if run_id not in stamps]
         with index:
@@ -94,20 +93,31 @@ class FileStore(Store):
         return run_id, stamp, json.dumps(config), json.dumps(entry), None
 
 
+def _conditions(query: Query) -> tuple[str, list[Any]]:
+    """SQL that leaves out most of what `query` does not ask for; `Query.matches` decides."""
+    terms, values = ["problem IS NULL"], []
+    for name, value in query.settings.items():
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            path = "$." + ".".join(f'"{part}"' for part in name.split("."))
+            terms.append("json_extract(config, ?) = ?")
+            values += [path, value]
+    if query.status is not None:
+        terms.append("json_extract(entry, '$.status') = ?")
+        values.append(query.status)
+    return " AND ".join(terms), values
+
+
 def _may_be_run(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith((".", "_")) and entry.is_dir()
 
 
-def _stamp(folder: Path) -> str:
-    """Changes whenever the record does."""
-    stamps = []
-    for name in ("run.json", "config.json", "info.json"):
-        try:
-            stat = os.stat(folder / name)
-            stamps.append(f"{stat.st_mtime_ns}/{stat.st_size}")
-        except OSError:
-            stamps.append("-")
-    return " ".join(stamps)
+def _stamp(folder: str) -> str:
+    """Changes whenever the record does: a run writes its run.json at every heartbeat and at its end."""
+    try:
+        stat = os.stat(f"{folder}/run.json")
+    except OSError:
+        return "none"
+    return f"{stat.st_mtime_ns}/{stat.st_size}"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
