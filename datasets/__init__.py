@@ -9,6 +9,7 @@ from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, S
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
 from datasets.digits import ColoredDigits
+from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
 
 __all__ = [
     "DATASETS",
@@ -25,6 +26,10 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
+    "bffhq": BFFHQ,
+    "dogs_and_cats": DogsAndCats,
+    "cmnist": FolderMNIST,
+    "cifar10c": FolderCIFAR10,
 }
 
 
