@@ -79,6 +79,8 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "dogs_and_cats": ("Dogs & Cats, with the colour of the fur as bias.", {"data": {"name": "dogs_and_cats"}}),
     "cmnist": ("Colored MNIST as DisEnt's authors publish it, in folders.", {"data": {"name": "cmnist"}}),
     "cifar10c": ("Corrupted CIFAR-10 as DisEnt's authors publish it, in folders.", {"data": {"name": "cifar10c"}}),
+    "bar": ("Biased Action Recognition: six actions, with the place as bias.", {"data": {"name": "bar"}}),
+    "pct0": ("BAR as published: no training image conflicts with the bias.", {"data": {"percent": 0.0}}),
     "pct0_5": ("0.5 % of the training images conflict with the bias.", {"data": {"percent": 0.5}}),
     "pct1": ("1 % of the training images conflict with the bias.", {"data": {"percent": 1.0}}),
     "pct2": ("2 % of the training images conflict with the bias.", {"data": {"percent": 2.0}}),

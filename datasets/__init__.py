@@ -5,6 +5,7 @@ from typing import Any
 
 from core.errors import UserError, one_of, require_known
 from core.settings import default_settings, setting_names, settings
+from datasets.bar import BAR
 from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
@@ -30,6 +31,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "dogs_and_cats": DogsAndCats,
     "cmnist": FolderMNIST,
     "cifar10c": FolderCIFAR10,
+    "bar": BAR,
 }
 
 
