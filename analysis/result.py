@@ -42,7 +42,11 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
 def title_of(config: Mapping[str, Any]) -> str:
     """Method and data of a run, from its configuration; says where a phase's weights were chosen on test images."""
     data, method = config["data"], config["method"]
-    variant = [f"{name} {data[name]}" for name in ("skew", "severity", "rho", "arrays") if data.get(name) is not None]
+    variant = [
+        f"{name} {data[name]}"
+        for name in ("skew", "severity", "rho", "percent", "arrays")
+        if data.get(name) is not None
+    ]
     limit = config.get("evaluate_images")
     limited = [f"judged on {limit} images of each split"] if limit else []
     swapped = ["target and bias swapped"] if data.get("reverse") else []

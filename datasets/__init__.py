@@ -5,10 +5,12 @@ from typing import Any
 
 from core.errors import UserError, one_of, require_known
 from core.settings import default_settings, setting_names, settings
+from datasets.bar import BAR
 from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
 from datasets.digits import ColoredDigits
+from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
 
 __all__ = [
     "DATASETS",
@@ -25,6 +27,11 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
+    "bffhq": BFFHQ,
+    "dogs_and_cats": DogsAndCats,
+    "cmnist": FolderMNIST,
+    "cifar10c": FolderCIFAR10,
+    "bar": BAR,
 }
 
 

@@ -19,6 +19,7 @@ UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labe
 
 # mean and standard deviation of each channel, of images in [0, 1]
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+CIFAR10_STATISTICS: Normalization = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
 
 class Reader(Protocol):

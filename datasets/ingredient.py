@@ -23,5 +23,7 @@ def variant(name):
     severity = default_setting(name, "severity", arrays)  # how strong the bias is in an image
     rho = default_setting(name, "rho")  # fraction of the training images that have the usual bias of their class
     n_confusing = default_setting(name, "n_confusing")  # biases of the other training images of a class
+    percent = default_setting(name, "percent")  # of the training images that conflict with the bias
+    image_size = default_setting(name, "image_size")  # pixels, height and width of the decoded images
     reverse = default_setting(name, "reverse")  # swap the roles of target and bias
     cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache
