@@ -106,7 +106,8 @@ class BiasedDataset:
     bias class c goes with class c.
 
     A bias label may stand for several attributes at once, of `attribute_sizes` values each (the last one changes
-    fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out.
+    fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out. `means` are
+    results that are the mean over several extra splits, by name.
     """
 
     name: str
@@ -122,6 +123,7 @@ class BiasedDataset:
     aligned: Tensor | None = None
     attribute_sizes: tuple[int, ...] | None = None
     min_group: int = 1
+    means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def splits(self) -> dict[str, Split]:
         """All splits, by name."""
