@@ -79,6 +79,9 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "rho997": ("99.7 % of the training images have the colour of their class.", {"data": {"rho": 0.997}}),
     "rho995": ("99.5 % of the training images have the colour of their class.", {"data": {"rho": 0.995}}),
     "rho990": ("99 % of the training images have the colour of their class.", {"data": {"rho": 0.990}}),
+    "imagenet9": ("9-class ImageNet of ReBias, with texture as bias.", {"data": {"name": "imagenet9"}}),
+    "imagenet_a": ("Test on ImageNet-A too, in the folder imagenet-a.", {"data": {"imagenet_a": "imagenet-a"}}),
+    "imagenet_c": ("Test on ImageNet-C too, in the folder imagenet-c.", {"data": {"imagenet_c": "imagenet-c"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (
         "The authors' protocol: their split and their selection, on the test images (labelled so).",

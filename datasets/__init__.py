@@ -9,6 +9,7 @@ from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, S
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
 from datasets.digits import ColoredDigits
+from datasets.imagenet9 import ImageNet9
 
 __all__ = [
     "DATASETS",
@@ -25,6 +26,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
+    "imagenet9": ImageNet9,
 }
 
 

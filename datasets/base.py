@@ -19,6 +19,7 @@ UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labe
 
 # mean and standard deviation of each channel, of images in [0, 1]
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Reader(Protocol):
