@@ -120,9 +120,9 @@ def resized_crops(images: Tensor, corner: Tensor, shape: Tensor, size: int, flip
     bool [B] says which are flipped horizontally.
     """
     steps = (torch.arange(size, device=images.device) + 0.5) / size
-    row, column = (corner[:, :, None] + shape[:, :, None] * steps).unbind(dim=1)  # [B, size] each, in [0, 1]
+    places = 2 * (corner[:, :, None] + shape[:, :, None] * steps) - 1  # from -1 to 1, as grid_sample counts
+    row, column = places.unbind(dim=1)  # [B, size] each
     if flip is not None:
         column = torch.where(flip[:, None], column.flip(1), column)
-    where = (column[:, None, :].expand(-1, size, -1), row[:, :, None].expand(-1, -1, size))
-    grid = torch.stack(where, dim=3) * 2 - 1
+    grid = torch.stack([column[:, None, :].expand(-1, size, -1), row[:, :, None].expand(-1, -1, size)], dim=3)
     return grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
