@@ -11,6 +11,7 @@ from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
 from datasets.digits import ColoredDigits
 from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
+from datasets.imagenet9 import ImageNet9
 
 __all__ = [
     "DATASETS",
@@ -32,6 +33,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "cmnist": FolderMNIST,
     "cifar10c": FolderCIFAR10,
     "bar": BAR,
+    "imagenet9": ImageNet9,
 }
 
 
