@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from analysis.commands import QUESTIONS
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
 from analysis.result import result_of, result_tables, title_of
 from config import Run, ex
@@ -29,11 +28,12 @@ from datasets import BiasedDataset
 from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
-from recording.recorder import EVALUATIONS, RunRecorder
+from recording.questions import QUESTIONS
+from recording.recorder import RunRecorder
 from recording.version import code_version
 from training.diagnostics import selection_report
 from training.evaluation import count_groups
-from training.history import Evaluation, empty_history
+from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_setup

@@ -25,10 +25,10 @@ from analysis.result import percent
 from analysis.tables import FORMATS, comparisons, result_table
 from config import NAMED_CONFIGS
 from core.errors import UserError, require_known
+from core.mongo import MONGO_URL
 from datasets import DATASETS
 from methods import METHODS
 from recording.command_line import SHORT_SETTINGS
-from recording.observers import MONGO_URL
 
 DEFAULT_METRIC = "test/unbiased"
 # words that are no settings of a run
