@@ -42,7 +42,11 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
 def title_of(config: Mapping[str, Any]) -> str:
     """Method and data of a run, from its configuration; says where a phase's weights were chosen on test images."""
     data, method = config["data"], config["method"]
-    variant = [f"{name} {data[name]}" for name in ("skew", "severity", "rho", "arrays") if data.get(name) is not None]
+    variant = [
+        f"{name} {data[name]}"
+        for name in ("corruptions", "skew", "severity", "rho", "arrays")
+        if data.get(name) is not None
+    ]
     swapped = ["target and bias swapped"] if data.get("reverse") else []
     rules = [f"{name} {value}" for name, value in method["hparams"].items() if str(value).startswith("oracle_test_")]
     chosen = [f"{rule} (chosen on test images)" for rule in rules]

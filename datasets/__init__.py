@@ -8,6 +8,7 @@ from core.settings import default_settings, setting_names, settings
 from datasets.base import BiasedDataset, DatasetConfig, Normalization, Split
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
+from datasets.corrupted_cifar10 import CorruptedCIFAR10
 from datasets.digits import ColoredDigits
 
 __all__ = [
@@ -24,6 +25,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
+    "corrupted_cifar10": CorruptedCIFAR10,
 }
 
 
