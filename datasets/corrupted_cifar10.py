@@ -90,7 +90,9 @@ class CorruptedCIFAR10(DatasetConfig):
 
     def names(self) -> tuple[str, ...]:
         """The corruptions of bias class 0, 1, ...; none if `corruptions` is not known."""
-        return TYPES.get(self.corruptions or "", ()) if not isinstance(self.corruptions, tuple) else self.corruptions
+        if isinstance(self.corruptions, tuple):
+            return self.corruptions
+        return TYPES.get(self.corruptions or "", ())
 
     def load(self) -> BiasedDataset:
         if self.arrays is not None:

@@ -76,7 +76,7 @@ def frost_textures() -> list[Images]:
 
     Raises `UserError` if their package is missing, or its pictures are others than the protocol's.
     """
-    install = f"install it with: pip install {TEXTURES_PACKAGE}==1.1.2"
+    install = f"install it with: pip install --no-deps {TEXTURES_PACKAGE}==1.1.2"
     package = find_spec(TEXTURES_PACKAGE)  # only found: it cannot be imported beside numpy 2
     if package is None or package.origin is None:
         raise UserError(

@@ -59,7 +59,7 @@ def main(paths: list[str]) -> int:
         for comparison in comparisons:
             verdict = "ok" if comparison.passed else "FAILED"
             cause = "chance" if comparison.sampling > comparison.rounding else "rounding"
-            noise = f", {comparison.allowed:.0e} with {cause}" if comparison.allowed > comparison.tolerance else ""
+            noise = f", {comparison.allowed:.1e} with {cause}" if comparison.allowed > comparison.tolerance else ""
             allowed = f"(at most {comparison.tolerance:.0e}{noise})"
             print(f"  {verdict:6} {comparison.error:8.1e} {allowed}  {comparison.series}")
         if not all(comparison.passed for comparison in comparisons):
