@@ -20,7 +20,11 @@ __all__ = ["NAMED_CONFIGS", "Run", "ex"]
 SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the real standard error, past the captured one
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False
 
-ex = Experiment("debiaslab", ingredients=[data_ingredient, method_ingredient, model_ingredient])
+ex = Experiment(
+    "debiaslab",
+    ingredients=[data_ingredient, method_ingredient, model_ingredient],
+    save_git_info=False,  # Sacred would ask git once for every source file; a run records the version itself
+)
 
 # Sacred's own remarks (added or changed entries, failed observers) are checked and reported by this project
 ex.logger = logging.getLogger("debiaslab")
@@ -38,7 +42,10 @@ def run():
     resume = None  # folder of an interrupted run to go on with
     log_dir = "runs"  # folder of the records
     evaluate_every = 1  # epochs
+    evaluate_images = None  # judge on so many random images of each split only; None: on all
     checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
+    memory_gb = 4.0  # images on file are read into the device's memory if all of them fit into so much
+    workers = 2  # threads that read images which do not fit
 
 
 @ex.config
@@ -75,6 +82,16 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "rho997": ("99.7 % of the training images have the colour of their class.", {"data": {"rho": 0.997}}),
     "rho995": ("99.5 % of the training images have the colour of their class.", {"data": {"rho": 0.995}}),
     "rho990": ("99 % of the training images have the colour of their class.", {"data": {"rho": 0.990}}),
+    "bffhq": ("BFFHQ: the age of faces, with gender as bias.", {"data": {"name": "bffhq"}}),
+    "dogs_and_cats": ("Dogs & Cats, with the colour of the fur as bias.", {"data": {"name": "dogs_and_cats"}}),
+    "cmnist": ("Colored MNIST as DisEnt's authors publish it, in folders.", {"data": {"name": "cmnist"}}),
+    "cifar10c": ("Corrupted CIFAR-10 as DisEnt's authors publish it, in folders.", {"data": {"name": "cifar10c"}}),
+    "bar": ("Biased Action Recognition: six actions, with the place as bias.", {"data": {"name": "bar"}}),
+    "pct0": ("BAR as published: no training image conflicts with the bias.", {"data": {"percent": 0.0}}),
+    "pct0_5": ("0.5 % of the training images conflict with the bias.", {"data": {"percent": 0.5}}),
+    "pct1": ("1 % of the training images conflict with the bias.", {"data": {"percent": 1.0}}),
+    "pct2": ("2 % of the training images conflict with the bias.", {"data": {"percent": 2.0}}),
+    "pct5": ("5 % of the training images conflict with the bias.", {"data": {"percent": 5.0}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (
         "The authors' protocol: their split and their selection, on the test images (labelled so).",
@@ -94,8 +111,8 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"method": {"hparams": {"epochs": 100, "num_steps": None}}, "evaluate_every": 1},
     ),
     "smoke": (
-        "A few steps of every phase, to see that it runs.",
-        {"method": {"hparams": {"num_steps": 20, "epochs": None}}},
+        "A few steps of every phase, judged on 500 images of each split, to see that it runs.",
+        {"method": {"hparams": {"num_steps": 20, "epochs": None}}, "evaluate_images": 500},
     ),
     # place
     "server_user": (

@@ -2,6 +2,7 @@
 
 python main.py with colored_mnist severity4 method=denetdm
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
+python main.py results with colored_mnist severity4      (what has been recorded, as a table)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from analysis.commands import QUESTIONS
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
 from analysis.result import result_of, result_tables, title_of
 from config import Run, ex
@@ -28,9 +30,10 @@ from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
 from recording.recorder import EVALUATIONS, RunRecorder
+from recording.version import code_version
 from training.diagnostics import selection_report
 from training.evaluation import count_groups
-from training.history import Evaluation, History
+from training.history import Evaluation, empty_history
 from training.loop import Options, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_setup
@@ -71,7 +74,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         save_sample_grid(folder / "samples.png", data)
         _run.add_artifact(folder / "samples.png", content_type="image/png")
 
-    data = data.to(device)
+    data = data.to(device, setup.run.memory_bytes)
     method = setup.build_method(data, device)
     options = Options(
         seed=setup.run.seed,
@@ -80,6 +83,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         identity=setup.identity(data),
         checkpoint=None if folder is None else folder / STATE,
         checkpoint_seconds=setup.run.checkpoint_seconds,
+        workers=setup.run.workers,
     )
     phase = method.phases()[-1].name
     with ProgressLine() as line:
@@ -101,7 +105,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
             artifacts.append("diagnostics.png")
         kept = method.kept_samples()
         if kept is not None:
-            report = selection_report(kept, data.train, data.aligned_groups())
+            report = selection_report(kept, data)
             with atomic_write(folder / "selection.json") as temporary:
                 temporary.write_text(json.dumps(report))
             artifacts.append("selection.json")
@@ -122,20 +126,20 @@ def evaluate(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
 def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
     device = setup.device()
-    data = setup.load_data().to(device)
+    data = setup.load_data().to(device, setup.run.memory_bytes)
     method = setup.build_method(data, device)
     path = weights_file(setup)
     facts = setup.load_weights(path, method)
     method.eval()
-    phase, aligned = method.phases()[-1], data.aligned_groups()
-    splits = data.evaluation_splits()
-    counts = {name: count_groups(phase.logits, split, aligned, data.normalize) for name, split in splits.items()}
+    phase = method.phases()[-1]
     correct = {
-        name: {branch: group.correct.tolist() for branch, group in groups.items()} for name, groups in counts.items()
+        name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
+        for name, split in data.evaluation_splits().items()
+        for groups in [count_groups(phase.logits, split, data, setup.run.workers)]
     }
-    total = {name: next(iter(groups.values())).total.tolist() for name, groups in counts.items()}
     evaluation = Evaluation(phase.name, facts["epoch"], facts["step"], facts["step"], {}, correct)
-    history = History([evaluation], total, aligned.tolist())
+    history = empty_history(data)
+    history.evaluations.append(evaluation)
 
     folder = record_folder(run)
     run.info.update(facts_of(data, device))
@@ -171,12 +175,13 @@ def record_folder(run: Run) -> Path | None:
 
 
 def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
-    """What a record says of data and machine beside the configuration."""
+    """What a record says of data, machine and code beside the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    sizes = {split: len(part) for split, part in {"train": data.train, **data.evaluation_splits()}.items()}
+    sizes = {name: len(split) for name, split in data.splits().items()}
     return {
         "data": {"fingerprint": data.fingerprint, "sizes": sizes},
         "machine": {"device": name, "torch": str(torch.__version__)},
+        "code": code_version(Path(__file__).parent),
     }
 
 
@@ -217,5 +222,10 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
     return f"interrupted; to go on: python main.py {shlex.join(words)}"
 
 
+def run(arguments: list[str]) -> int:
+    """Run the command line `arguments` and return the exit code."""
+    return run_command_line(ex, arguments, how_to_resume, QUESTIONS)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command_line(ex, sys.argv[1:], how_to_resume))
+    sys.exit(run(sys.argv[1:]))

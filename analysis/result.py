@@ -44,13 +44,15 @@ def title_of(config: Mapping[str, Any]) -> str:
     data, method = config["data"], config["method"]
     variant = [
         f"{name} {data[name]}"
-        for name in ("corruptions", "skew", "severity", "rho", "arrays")
+        for name in ("corruptions", "skew", "severity", "rho", "percent", "arrays")
         if data.get(name) is not None
     ]
+    limit = config.get("evaluate_images")
+    limited = [f"judged on {limit} images of each split"] if limit else []
     swapped = ["target and bias swapped"] if data.get("reverse") else []
     rules = [f"{name} {value}" for name, value in method["hparams"].items() if str(value).startswith("oracle_test_")]
     chosen = [f"{rule} (chosen on test images)" for rule in rules]
-    return ", ".join([f"{method['name']} on {data['name']}", *variant, *swapped, data["protocol"], *chosen])
+    return ", ".join([f"{method['name']} on {data['name']}", *variant, *swapped, data["protocol"], *limited, *chosen])
 
 
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:

@@ -60,7 +60,7 @@ def timed(work, device: torch.device) -> float:  # type: ignore[no-untyped-def]
 
 
 def train_epoch(data: BiasedDataset, phase: Phase, epoch: int) -> None:
-    batches = Batches(data.train, phase, seed=1, with_bias=False)
+    batches = Batches(data, phase, seed=1, with_bias=False)
     for step, batch in enumerate(batches.from_step(epoch * batches.steps_per_epoch), start=1):
         phase.update(batch)
         if step == batches.steps_per_epoch:
@@ -69,7 +69,7 @@ def train_epoch(data: BiasedDataset, phase: Phase, epoch: int) -> None:
 
 def evaluate(data: BiasedDataset, phase: Phase) -> None:
     for split in data.evaluation_splits().values():
-        count_groups(phase.logits, split, data.aligned_groups())
+        count_groups(phase.logits, split, data)
 
 
 def published_data() -> tuple[BiasedDataset, str]:

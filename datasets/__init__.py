@@ -5,17 +5,20 @@ from typing import Any
 
 from core.errors import UserError, one_of, require_known
 from core.settings import default_settings, setting_names, settings
-from datasets.base import BiasedDataset, DatasetConfig, Normalization, Split
+from datasets.bar import BAR
+from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
 from datasets.corrupted_cifar10 import CorruptedCIFAR10
 from datasets.digits import ColoredDigits
+from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
 
 __all__ = [
     "DATASETS",
     "BiasedDataset",
     "DatasetConfig",
     "Normalization",
+    "Source",
     "Split",
     "dataset_config",
     "default_setting",
@@ -26,6 +29,11 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
     "corrupted_cifar10": CorruptedCIFAR10,
+    "bffhq": BFFHQ,
+    "dogs_and_cats": DogsAndCats,
+    "cmnist": FolderMNIST,
+    "cifar10c": FolderCIFAR10,
+    "bar": BAR,
 }
 
 

@@ -41,7 +41,7 @@ def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: boo
     if num_valid:
         if num_valid >= len(train):
             raise UserError(f"{folder}: {len(train)} training images, too few to keep {num_valid} for validation")
-        held_out = _share_of_every_group(train, num_valid / len(train), seed)
+        held_out = share_of_every_group(train, num_valid / len(train), seed)
         valid, train = train.select(held_out.nonzero()[:, 0]), train.select((~held_out).nonzero()[:, 0])
     checksums = [checksum for _, _, checksum in parts.values()]
     key = fingerprint(source=checksums, num_valid=num_valid, seed=seed, reverse=reverse)
@@ -82,7 +82,7 @@ def _as_split(images: NDArray[numpy.uint8], attrs: NDArray[numpy.int64], columns
     return Split(torch.from_numpy(channels_first), target, bias)
 
 
-def _share_of_every_group(split: Split, share: float, seed: int) -> torch.Tensor:
+def share_of_every_group(split: Split, share: float, seed: int) -> torch.Tensor:
     """bool [N], True for `share` of the samples of every (target, bias) group, chosen at random."""
     chosen = torch.zeros(len(split), dtype=torch.bool)
     group = split.target * (int(split.bias.max()) + 1) + split.bias

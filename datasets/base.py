@@ -3,35 +3,97 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from core.randomness import torch_generator
+from datasets.augmentation import Augmentation
+
 # `holdout` validates on images kept out of training; `published` splits the data as the papers do
 PROTOCOLS = ("holdout", "published")
 
+UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
+
 # mean and standard deviation of each channel, of images in [0, 1]
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+CIFAR10_STATISTICS: Normalization = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+
+class Reader(Protocol):
+    """Reads images that are not in memory: of a file, or clips of videos. Threads may read at the same time."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(channels, height, width), or (channels, frames, height, width)."""
+        ...
+
+    @property
+    def num_draws(self) -> int:
+        """How many random numbers the reading of one image takes; 0: each row is one fixed image."""
+        ...
+
+    def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
+        """The images uint8 [B, *image_shape] of `rows` int64 [B].
+
+        `draws` float32 [B, num_draws] in [0, 1) choose among the views of an image, such as the clips of a video; None:
+        the middle one. Rows and draws are on the CPU, and so are the images.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Split:
-    """images uint8 [N, channels, height, width]; target and bias int64 [N], class indices from 0."""
+    """Images with target and bias, int64 [N], class indices from 0.
+
+    `images` uint8 [N, channels, height, width]; or, with a `reader`, int64 [N], the rows that it reads the images from.
+    All bias labels are `UNKNOWN_BIAS` where the bias is not known. A sample's prediction is the mean over `views`
+    evenly spaced views of it, if the reader offers several.
+    """
 
     images: Tensor
     target: Tensor
     bias: Tensor
+    reader: Reader | None = None
+    views: int = 1
 
     def __len__(self) -> int:
         return len(self.target)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return tuple(self.images.shape[1:]) if self.reader is None else self.reader.image_shape
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the bias labels are known."""
+        return bool((self.bias != UNKNOWN_BIAS).all())
+
+    def read(self, index: Tensor, draws: Tensor | None = None) -> Tensor:
+        """The images uint8 [B, *image_shape] at `index` int64 [B]; `draws` as a `Reader` takes them."""
+        chosen = self.images.index_select(0, index.to(self.images.device))
+        return chosen if self.reader is None else self.reader(chosen, draws)
+
     def to(self, device: torch.device) -> "Split":
-        return Split(self.images.to(device), self.target.to(device), self.bias.to(device))
+        """On `device`: the labels, and the images unless a reader reads them."""
+        images = self.images.to(device) if self.reader is None else self.images
+        return replace(self, images=images, target=self.target.to(device), bias=self.bias.to(device))
 
     def select(self, index: Tensor) -> "Split":
         """The samples at `index`, int64 [M], in that order."""
-        return Split(self.images[index], self.target[index], self.bias[index])
+        return replace(self, images=self.images[index], target=self.target[index], bias=self.bias[index])
+
+    def in_memory(self) -> "Split":
+        """The same with the images in memory. Only for a reader whose rows are fixed images."""
+        return self if self.reader is None else replace(self, images=self.reader(self.images), reader=None)
+
+    def file_bytes(self) -> int:
+        """Size of the images that `in_memory` would read."""
+        if self.reader is None or self.reader.num_draws:
+            return 0
+        return len(self) * torch.Size(self.image_shape).numel()
 
 
 @dataclass(frozen=True)
@@ -40,7 +102,12 @@ class BiasedDataset:
 
     `valid` is None where the protocol has no validation images. `fingerprint` identifies the content: equal
     fingerprints mean equal images and labels. `extra` are further test splits, by name. Networks get images in [0, 1],
-    less the mean and divided by the standard deviation of `normalize` where there is one.
+    less the mean and divided by the standard deviation of `normalize` where there is one; training images go through
+    `augment` first. `aligned` bool [num_classes, num_biases] says which (target, bias) pairs are the usual ones; None:
+    bias class c goes with class c.
+
+    A bias label may stand for several attributes at once, of `attribute_sizes` values each (the last one changes
+    fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out.
     """
 
     name: str
@@ -52,19 +119,79 @@ class BiasedDataset:
     fingerprint: str
     extra: Mapping[str, Split] = field(default_factory=dict)
     normalize: Normalization | None = None
+    augment: Augmentation | None = None
+    aligned: Tensor | None = None
+    attribute_sizes: tuple[int, ...] | None = None
+    min_group: int = 1
 
-    def to(self, device: torch.device) -> "BiasedDataset":
-        valid = None if self.valid is None else self.valid.to(device)
-        extra = {name: split.to(device) for name, split in self.extra.items()}
-        return replace(self, train=self.train.to(device), valid=valid, test=self.test.to(device), extra=extra)
+    def splits(self) -> dict[str, Split]:
+        """All splits, by name."""
+        return {"train": self.train, **self.evaluation_splits()}
 
     def evaluation_splits(self) -> dict[str, Split]:
         """The splits that every evaluation covers: "valid" where there is one, "test", and the extra ones."""
         return ({} if self.valid is None else {"valid": self.valid}) | {"test": self.test, **self.extra}
 
+    def to(self, device: torch.device, memory: float = float("inf")) -> "BiasedDataset":
+        """On `device`, with images that are on file too if all of them fit into `memory` bytes.
+
+        Otherwise they stay on file and are read as they are needed.
+        """
+        fits = sum(split.file_bytes() for split in self.splits().values()) <= memory
+        moved = self if not fits else self._with_splits({k: _loaded(split) for k, split in self.splits().items()})
+        moved = moved._with_splits({name: split.to(device) for name, split in moved.splits().items()})
+        return replace(moved, augment=None if self.augment is None else self.augment.to(device))
+
+    def limited(self, num_images: int) -> "BiasedDataset":
+        """The same with at most so many images, chosen at random, in every evaluation split."""
+        splits = {"train": self.train}
+        for name, split in self.evaluation_splits().items():
+            order = torch.randperm(len(split), generator=torch_generator(0, "limited", name))
+            splits[name] = split.select(order[:num_images].sort().values)
+        return self._with_splits(splits)
+
     def aligned_groups(self) -> Tensor:
-        """bool [num_classes, num_biases], True for the usual (target, bias) pairs: bias class c goes with class c."""
+        """bool [num_classes, num_biases], True for the usual (target, bias) pairs."""
+        if self.aligned is not None:
+            return self.aligned
         return torch.eye(self.num_classes, self.num_biases, dtype=torch.bool)
+
+    def tells_conflicting(self) -> bool:
+        """Whether the training images are known to be bias-aligned or bias-conflicting."""
+        return self.train.has_bias and bool(self.aligned_groups().any())
+
+    def group_shape(self, split: Split) -> torch.Size:
+        """(num_classes, num_biases), or (num_classes, 1) for a split without bias labels."""
+        return torch.Size((self.num_classes, self.num_biases if split.has_bias else 1))
+
+    def groups(self, split: Split) -> Tensor:
+        """The number of each sample's (target, bias) group, int64 [N]: its place in a flat table of `group_shape`."""
+        return split.target * self.num_biases + split.bias if split.has_bias else split.target
+
+    def _with_splits(self, splits: Mapping[str, Split]) -> "BiasedDataset":
+        extra = {name: splits[name] for name in self.extra}
+        return replace(self, train=splits["train"], valid=splits.get("valid"), test=splits["test"], extra=extra)
+
+
+def _loaded(split: Split) -> Split:
+    return split.in_memory() if split.file_bytes() else split
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file or folder that a data set is read from: where it has to be, what it is, and where to get it."""
+
+    path: Path
+    content: str  # such as "19,200 training images"
+    origin: str  # an address, or what to do; for a reader
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is there, or the folder, with something in it."""
+        try:
+            return self.path.is_file() or any(self.path.iterdir())
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +207,10 @@ class DatasetConfig(ABC):
     root: str = "data"  # folder of the downloaded files
     protocol: str = "holdout"
     seed: int = 0  # of the data, such as its colour noise; never the run's
+
+    def sources(self) -> list[Source]:
+        """What `load` reads; what it downloads itself is among them. Empty: nothing has to be there."""
+        return []
 
     @abstractmethod
     def load(self) -> BiasedDataset:

@@ -4,7 +4,7 @@ from sacred import Ingredient
 
 from datasets import default_setting
 
-data = Ingredient("data")
+data = Ingredient("data", save_git_info=False)
 
 
 @data.config
@@ -24,5 +24,7 @@ def variant(name):
     corruptions = default_setting(name, "corruptions", arrays)  # type0, type1, or ten names: what biases the images
     rho = default_setting(name, "rho")  # fraction of the training images that have the usual bias of their class
     n_confusing = default_setting(name, "n_confusing")  # biases of the other training images of a class
+    percent = default_setting(name, "percent")  # of the training images that conflict with the bias
+    image_size = default_setting(name, "image_size")  # pixels, height and width of the decoded images
     reverse = default_setting(name, "reverse")  # swap the roles of target and bias
     cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache

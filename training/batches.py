@@ -8,20 +8,32 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.randomness import torch_generator
-from datasets import Normalization, Split
+from datasets import BiasedDataset
 from methods import Batch, Phase
-from training.evaluation import CHUNK, as_input
+from training.evaluation import as_input, chunk_size
+from training.reading import prefetched
+
+# a batch before its images are read: positions int64 [B], step, random numbers [B, draws] (None: no random change)
+Plan = tuple[Tensor, int, Tensor | None]
 
 
 class Batches:
-    """The batches of one phase: each epoch in a new random order, a function of (seed, phase, epoch)."""
+    """The batches of one phase: each epoch in a new random order.
 
-    def __init__(
-        self, split: Split, phase: Phase, seed: int, with_bias: bool, normalize: Normalization | None = None
-    ) -> None:
-        self.split, self.phase, self.seed, self.with_bias, self.normalize = split, phase, seed, with_bias, normalize
-        self.batch_size = min(phase.batch_size, len(split))
-        self.steps_per_epoch = len(split) // self.batch_size if phase.drop_last else ceil(len(split) / self.batch_size)
+    Order and random changes of the images are functions of (seed, phase, epoch, image). `workers` threads read
+    images that are on file.
+    """
+
+    def __init__(self, data: BiasedDataset, phase: Phase, seed: int, with_bias: bool, workers: int = 0) -> None:
+        self.data, self.split, self.phase, self.seed, self.with_bias = data, data.train, phase, seed, with_bias
+        self.device = self.split.target.device
+        self.on_file = self.split.reader is not None
+        self.workers = workers if self.on_file else 0
+        self.reader_draws = self.split.reader.num_draws if self.split.reader is not None else 0
+        self.num_draws = self.reader_draws + (0 if data.augment is None else data.augment.num_draws)
+        self.batch_size = min(phase.batch_size, len(self.split))
+        steps = len(self.split) / self.batch_size
+        self.steps_per_epoch = int(steps) if phase.drop_last else ceil(steps)
         if phase.num_steps is not None:
             self.num_steps = phase.num_steps
         elif phase.epochs is not None:
@@ -31,30 +43,57 @@ class Batches:
 
     def from_step(self, step: int) -> Iterator[Batch]:
         """The batches from step `step` (from 0) to the end of the phase."""
-        order, order_epoch = None, -1
-        while step < self.num_steps:
-            epoch, position = divmod(step, self.steps_per_epoch)
-            if order is None or epoch != order_epoch:
-                order, order_epoch = self._order(epoch), epoch
-            yield self._batch(order[position * self.batch_size : (position + 1) * self.batch_size], step)
-            step += 1
+        return self._batches(self._plans(step))
 
     def in_order(self) -> Iterator[Batch]:
-        """All training images once, in order, in batches of `CHUNK`."""
-        everything = torch.arange(len(self.split), device=self.split.target.device)
-        for step, index in enumerate(torch.split(everything, CHUNK)):
-            yield self._batch(index, step)
+        """All training images once, in order, as they look in an evaluation, in large batches."""
+        parts = torch.split(torch.arange(len(self.split)), chunk_size(self.split))
+        return self._batches((self._placed(part), step, None) for step, part in enumerate(parts))
+
+    def _plans(self, step: int) -> Iterator[Plan]:
+        epoch = -1
+        while step < self.num_steps:
+            position = step % self.steps_per_epoch
+            if epoch != step // self.steps_per_epoch:
+                epoch = step // self.steps_per_epoch
+                order, draws = self._order(epoch), self._draws(epoch)
+            index = order[position * self.batch_size : (position + 1) * self.batch_size]
+            yield index, step, None if draws is None else draws.index_select(0, index)
+            step += 1
 
     def _order(self, epoch: int) -> Tensor:
         generator = torch_generator(self.seed, "order", self.phase.name, epoch)
-        return torch.randperm(len(self.split), generator=generator).to(self.split.target.device)
+        return self._placed(torch.randperm(len(self.split), generator=generator))
 
-    def _batch(self, index: Tensor, step: int) -> Batch:
-        split = self.split
+    def _draws(self, epoch: int) -> Tensor | None:
+        """Random numbers [N, num_draws] in [0, 1): those of the reader, then those of the augmentation."""
+        if self.num_draws == 0:
+            return None
+        generator = torch_generator(self.seed, "augmentation", self.phase.name, epoch)
+        return self._placed(torch.rand(len(self.split), self.num_draws, generator=generator))
+
+    def _placed(self, values: Tensor) -> Tensor:
+        """Where it is needed: with images on file, a batch begins on the CPU."""
+        return values if self.on_file else values.to(self.device)
+
+    def _batches(self, plans: Iterator[Plan]) -> Iterator[Batch]:
+        return map(self._finished, prefetched(self._read, plans, self.workers))
+
+    def _read(self, plan: Plan) -> tuple[Plan, Tensor]:
+        index, _, draws = plan
+        images = self.split.read(index, None if draws is None else draws[:, : self.reader_draws])
+        return plan, images.pin_memory() if self.on_file and self.device.type == "cuda" else images
+
+    def _finished(self, read: tuple[Plan, Tensor]) -> Batch:
+        (index, step, draws), images = read
+        index, images = (values.to(self.device, non_blocking=True) for values in (index, images))
+        if self.data.augment is not None:
+            own = None if draws is None else draws[:, self.reader_draws :].to(self.device, non_blocking=True)
+            images = self.data.augment(images, index, own)
         return Batch(
-            image=as_input(split.images.index_select(0, index), self.normalize),
-            target=split.target.index_select(0, index),
+            image=as_input(images, self.data.normalize),
+            target=self.split.target.index_select(0, index),
             index=index,
             step=step,
-            bias=split.bias.index_select(0, index) if self.with_bias else None,
+            bias=self.split.bias.index_select(0, index) if self.with_bias else None,
         )

@@ -2,50 +2,97 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from math import prod
 
 import torch
 from torch import Tensor
 
-from datasets import Normalization, Split
+from datasets import BiasedDataset, Split
+from datasets.base import Normalization
 from training.metrics import GroupCounts
+from training.reading import prefetched
 
-CHUNK = 2_000  # images per forward pass
+MAX_CHUNK, MIN_CHUNK = 2_000, 64  # images per forward pass
+CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images where they are larger than 32 x 32
+
+
+def chunk_size(split: Split) -> int:
+    """How many images of `split` go through the networks at once in an evaluation."""
+    return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(split.image_shape)))
 
 
 def as_input(images: Tensor, normalize: Normalization | None = None) -> Tensor:
-    """Images uint8 [B, C, H, W] as float32 in [0, 1], less the mean and divided by the standard deviation, if given."""
-    scaled = images.float().div_(255)
+    """Images [B, C, ...] in [0, 255] as float32 in [0, 1], less the mean and divided by the standard deviation, if
+    given."""
+    scaled = images.to(torch.float32, copy=True).div_(255)
     if normalize is None:
         return scaled
-    mean, std = _per_channel(normalize, images.device)
+    mean, std = _per_channel(normalize, images.device, images.ndim)
     return scaled.sub_(mean).div_(std)
 
 
 @lru_cache(maxsize=8)
-def _per_channel(normalize: Normalization, device: torch.device) -> tuple[Tensor, Tensor]:
-    """float32 [C, 1, 1] each, kept on the device."""
-    mean, std = (torch.tensor(values, device=device).view(-1, 1, 1) for values in normalize)
+def _per_channel(normalize: Normalization, device: torch.device, dimensions: int) -> tuple[Tensor, Tensor]:
+    """float32 [C, 1, ...] each, for images of so many dimensions, kept on the device."""
+    shape = (-1, *[1] * (dimensions - 2))
+    mean, std = (torch.tensor(values, device=device).view(shape) for values in normalize)
     return mean, std
 
 
 @torch.no_grad()
 def count_groups(
-    logits: Callable[[Tensor], dict[str, Tensor]], split: Split, aligned: Tensor, normalize: Normalization | None = None
+    logits: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int = 0
 ) -> dict[str, GroupCounts]:
-    """The group counts of each branch that `logits` returns. `aligned` bool [num_classes, num_biases]; `normalize` is
-    that of the data set.
+    """The group counts of each branch that `logits` returns, on a `split` of `data`.
 
-    The networks must be in eval mode. The host waits for the device once, at the end.
+    `workers` threads read images that are on file. A split without bias labels has one group for each class. The
+    networks must be in eval mode. The host waits for the device once, at the end.
     """
-    num_groups = aligned.numel()
-    group = split.target * aligned.shape[1] + split.bias
     hits: dict[str, list[Tensor]] = {}
-    for start in range(0, len(split), CHUNK):
-        part = slice(start, start + CHUNK)
-        for branch, values in logits(as_input(split.images[part], normalize)).items():
-            hits.setdefault(branch, []).append(values.argmax(dim=1) == split.target[part])
-    correct = [torch.bincount(group[torch.cat(hit)], minlength=num_groups) for hit in hits.values()]
-    counts = torch.stack([torch.bincount(group, minlength=num_groups), *correct]).cpu()
-    total, *per_branch = counts.view(-1, *aligned.shape).numpy()
-    pairs = zip(hits, per_branch, strict=True)
-    return {branch: GroupCounts(correct, total, aligned.numpy()) for branch, correct in pairs}
+    size = chunk_size(split)
+
+    def read(start: int) -> list[Tensor]:
+        index = torch.arange(start, min(start + size, len(split)), device=split.images.device)
+        return [split.read(index, draws) for draws in _views(split, len(index))]
+
+    starts = range(0, len(split), size)
+    views = prefetched(read, starts, workers if split.reader is not None else 0)
+    for start, images in zip(starts, views, strict=True):
+        target = split.target[start : start + size]
+        for branch, values in _predictions(logits, images, data, target.device).items():
+            hits.setdefault(branch, []).append(values.argmax(dim=1) == target)
+    return _counted(hits, split, data)
+
+
+def _views(split: Split, size: int) -> list[Tensor | None]:
+    """The draws for each view of `size` images, evenly spaced; None for the only view."""
+    if split.reader is None or split.views == 1:
+        return [None]
+    positions = torch.arange(split.views) / split.views
+    return [position.expand(size, split.reader.num_draws) for position in positions]
+
+
+def _predictions(
+    logits: Callable[[Tensor], dict[str, Tensor]], views: list[Tensor], data: BiasedDataset, device: torch.device
+) -> dict[str, Tensor]:
+    """The logits of each branch; of several views, the sum of their probabilities."""
+    first, *others = (as_input(view.to(device), data.normalize) for view in views)
+    predictions = logits(first)
+    if others:
+        predictions = {branch: values.softmax(dim=1) for branch, values in predictions.items()}
+    for view in others:
+        for branch, values in logits(view).items():
+            predictions[branch] = predictions[branch] + values.softmax(dim=1)
+    return predictions
+
+
+def _counted(hits: dict[str, list[Tensor]], split: Split, data: BiasedDataset) -> dict[str, GroupCounts]:
+    shape, group = data.group_shape(split), data.groups(split)
+    correct = [torch.bincount(group[torch.cat(hit)], minlength=shape.numel()) for hit in hits.values()]
+    counts = torch.stack([torch.bincount(group, minlength=shape.numel()), *correct]).cpu()
+    total, *per_branch = counts.view(-1, *shape).numpy()
+    aligned = data.aligned_groups() if split.has_bias else torch.zeros(shape, dtype=torch.bool)
+    return {
+        branch: GroupCounts(correct, total, aligned.numpy(), data.attribute_sizes, data.min_group)
+        for branch, correct in zip(hits, per_branch, strict=True)
+    }

@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy
+import torch
 
+from datasets import BiasedDataset
 from training.metrics import GroupCounts
 from training.selection import Rule, chosen_index
 
@@ -33,11 +35,16 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class History:
-    """All evaluations of a run. `total` is split -> counts [num_classes][num_biases], `aligned` the usual pairs."""
+    """All evaluations of a run. `total` is split -> counts [num_classes][num_biases], `aligned` the usual pairs.
+
+    A split without bias labels has counts [num_classes][1]. `attribute_sizes` and `min_group` as in `GroupCounts`.
+    """
 
     evaluations: list[Evaluation]
     total: dict[str, list[list[int]]]
     aligned: list[list[bool]]
+    attribute_sizes: list[int] | None = None
+    min_group: int = 1
 
     def of_phase(self, phase: str) -> list[Evaluation]:
         return [evaluation for evaluation in self.evaluations if evaluation.phase == phase]
@@ -46,7 +53,11 @@ class History:
         """The group counts of `branch` (None: the phase's prediction)."""
         branches = evaluation.correct[split]
         correct = branches[branch if branch is not None else next(iter(branches))]
-        return GroupCounts(numpy.array(correct), numpy.array(self.total[split]), numpy.array(self.aligned))
+        total, aligned = numpy.array(self.total[split]), numpy.array(self.aligned)
+        if total.shape != aligned.shape:  # no bias labels
+            aligned = numpy.zeros(total.shape, dtype=bool)
+        sizes = None if self.attribute_sizes is None else tuple(self.attribute_sizes)
+        return GroupCounts(numpy.array(correct), total, aligned, sizes, self.min_group)
 
     def value(self, evaluation: Evaluation, rule: Rule) -> float:
         """What `rule`, not `last`, compares: the prediction's metric on the rule's split."""
@@ -59,3 +70,13 @@ class History:
         if rule.split is None:
             return evaluations[-1]
         return evaluations[chosen_index([self.value(evaluation, rule) for evaluation in evaluations])]
+
+
+def empty_history(data: BiasedDataset) -> History:
+    """The history of a run on `data` before its first evaluation."""
+    total = {}
+    for name, split in data.evaluation_splits().items():
+        shape = data.group_shape(split)
+        total[name] = torch.bincount(data.groups(split), minlength=shape.numel()).view(shape).tolist()
+    sizes = None if data.attribute_sizes is None else list(data.attribute_sizes)
+    return History([], total, data.aligned_groups().tolist(), sizes, data.min_group)

@@ -5,13 +5,12 @@ from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from core.errors import UserError
-from datasets import BiasedDataset, Split
+from datasets import BiasedDataset
 from methods import Method, Phase
 from methods.optimizers import scale_learning_rates
 from training.batches import Batches
@@ -25,7 +24,7 @@ from training.checkpoint import (
 )
 from training.diagnostics import sample_diagnostics
 from training.evaluation import count_groups
-from training.history import Evaluation, History
+from training.history import Evaluation, History, empty_history
 from training.losses import LossSums
 from training.selection import Rule, is_better, parse_rule
 
@@ -46,7 +45,7 @@ class Options:
 
     `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
     the run that resumes it. `checkpoint` is the file to save the state in (None: nowhere), at an evaluation and no
-    more often than every `checkpoint_seconds`.
+    more often than every `checkpoint_seconds`. `workers` threads read images that are on file.
     """
 
     seed: int
@@ -55,6 +54,7 @@ class Options:
     identity: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
     checkpoint_seconds: float = 10.0
+    workers: int = 0
 
 
 @dataclass
@@ -80,12 +80,10 @@ class Trainer:
         """Raises `UserError` if a selection rule does not fit the data."""
         self.method, self.data, self.options, self.observer = method, data, options, observer
         self.phases = method.phases()
-        self.aligned = data.aligned_groups()
         has_valid = data.valid is not None
         self.rules = [parse_rule(phase.hand_over, has_valid, f"the rule of {phase.name}") for phase in self.phases[:-1]]
         self.rules.append(parse_rule(options.selection, has_valid, "selection"))
-        total = {name: self._totals(split) for name, split in data.evaluation_splits().items()}
-        self.history = History([], total, self.aligned.tolist())
+        self.history = empty_history(data)
         self.phase_index, self.phase_step, self.best = 0, 0, Best()
         self.last_saved = time.monotonic()
 
@@ -141,7 +139,7 @@ class Trainer:
         correct = {
             name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
             for name, split in self.data.evaluation_splits().items()
-            for groups in [count_groups(phase.logits, split, self.aligned, self.data.normalize)]
+            for groups in [count_groups(phase.logits, split, self.data, self.options.workers)]
         }
         evaluation = Evaluation(
             phase=phase.name,
@@ -150,7 +148,7 @@ class Trainer:
             step=self._steps_before(phase) + self.phase_step,
             losses=losses,
             correct=correct,
-            diagnostics=sample_diagnostics(self.method, self.data.train, self.aligned),
+            diagnostics=sample_diagnostics(self.method, self.data),
         )
         self.history.evaluations.append(evaluation)
         if rule.split is not None:
@@ -165,12 +163,7 @@ class Trainer:
         return sum(self._batches(earlier).num_steps for earlier in before)
 
     def _batches(self, phase: Phase) -> Batches:
-        return Batches(self.data.train, phase, self.options.seed, self.method.needs_bias, self.data.normalize)
-
-    def _totals(self, split: Split) -> list[list[int]]:
-        group = split.target * self.aligned.shape[1] + split.bias
-        totals = torch.bincount(group, minlength=self.aligned.numel()).view(self.aligned.shape)
-        return cast(list[list[int]], totals.tolist())
+        return Batches(self.data, phase, self.options.seed, self.method.needs_bias, self.options.workers)
 
     # ---- state
 

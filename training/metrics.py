@@ -10,11 +10,17 @@ METRICS = ("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "ali
 
 @dataclass(frozen=True)
 class GroupCounts:
-    """correct and total int64 [num_classes, num_biases]; aligned bool, True for the usual (target, bias) pairs."""
+    """correct and total int64 [num_classes, num_biases]; aligned bool, True for the usual (target, bias) pairs.
+
+    One column stands for images without bias labels. A bias may combine several attributes, of `attribute_sizes` values
+    each (the last one changes fastest); groups of fewer than `min_group` images are left out of every mean.
+    """
 
     correct: NDArray[numpy.int64]
     total: NDArray[numpy.int64]
     aligned: NDArray[numpy.bool_]
+    attribute_sizes: tuple[int, ...] | None = None
+    min_group: int = 1
 
     def accuracies(self) -> NDArray[numpy.float64]:
         """Accuracy of each group in [0, 1], not-a-number for a group without samples."""
@@ -22,23 +28,39 @@ class GroupCounts:
             return self.correct / self.total
 
     def metrics(self) -> dict[str, float]:
-        """All of `METRICS`, in [0, 1]; not-a-number where no group counts.
+        """All of `METRICS`, in [0, 1]; not-a-number where no group counts, or the bias is not known.
 
         `accuracy` over samples; `unbiased`, `aligned` and `conflicting`: means over all, the aligned and the other
-        groups; `worst_group`: the least; `align_conflict_harmonic`: harmonic mean of aligned and conflicting.
+        groups; `worst_group`: the least; `align_conflict_harmonic`: harmonic mean of aligned and conflicting. With
+        several attributes, `unbiased` is the mean of theirs, `worst_group` the least of theirs.
         """
-        groups = self.accuracies()
-        filled = self.total > 0
-        aligned, conflicting = _mean(groups[filled & self.aligned]), _mean(groups[filled & ~self.aligned])
-        both = aligned + conflicting
-        return {
-            "accuracy": float(self.correct.sum() / self.total.sum()) if filled.any() else float("nan"),
-            "unbiased": _mean(groups[filled]),
-            "aligned": aligned,
-            "conflicting": conflicting,
-            "worst_group": float(groups[filled].min()) if filled.any() else float("nan"),
-            "align_conflict_harmonic": 2 * aligned * conflicting / both if both != 0 else 0.0,
-        }
+        values = dict.fromkeys(METRICS, float("nan"))
+        if self.total.any():
+            values["accuracy"] = float(self.correct.sum() / self.total.sum())
+        if self.total.shape[1] == 1:
+            return values
+        tables = [groups[total >= self.min_group] for groups, total in self._of_attributes()]
+        if all(len(table) for table in tables):
+            values["unbiased"] = float(numpy.mean([table.mean() for table in tables]))
+            values["worst_group"] = float(min(table.min() for table in tables))
+        if self.aligned.any():
+            groups, filled = self.accuracies(), self.total >= self.min_group
+            aligned, conflicting = _mean(groups[filled & self.aligned]), _mean(groups[filled & ~self.aligned])
+            both = aligned + conflicting
+            harmonic = 2 * aligned * conflicting / both if both != 0 else 0.0
+            values |= {"aligned": aligned, "conflicting": conflicting, "align_conflict_harmonic": harmonic}
+        return values
+
+    def _of_attributes(self) -> list[tuple[NDArray[numpy.float64], NDArray[numpy.int64]]]:
+        """(accuracies, totals) [num_classes, values] for each attribute."""
+        sizes = self.attribute_sizes or self.total.shape[1:]
+        correct, total = (table.reshape(-1, *sizes) for table in (self.correct, self.total))
+        tables = []
+        for attribute in range(1, len(sizes) + 1):
+            others = tuple(axis for axis in range(1, len(sizes) + 1) if axis != attribute)
+            right, all_ = correct.sum(axis=others), total.sum(axis=others)
+            tables.append((right / numpy.maximum(all_, 1), all_))
+        return tables
 
 
 def _mean(values: NDArray[numpy.float64]) -> float:

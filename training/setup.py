@@ -27,7 +27,10 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
 }
 
 # settings that leave the result as it is
-NOT_IDENTITY = {"device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "data.root", "data.cache"}
+NOT_IDENTITY = {
+    *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
+    *("data.root", "data.cache"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +44,24 @@ class RunSettings:
     resume: str | None
     log_dir: str
     evaluate_every: int
+    evaluate_images: int | None
     checkpoint_seconds: float
+    memory_gb: float
+    workers: int
     selection: str
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 or more, below 2^32")
         require(self.evaluate_every > 0, "evaluate_every", self.evaluate_every, "positive")
-        require(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
+        images = self.evaluate_images
+        require(images is None or images > 0, "evaluate_images", images, "positive, or None for all")
+        for name in ("checkpoint_seconds", "memory_gb", "workers"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+
+    @property
+    def memory_bytes(self) -> float:
+        """How much the images of a data set may take in the device's memory."""
+        return self.memory_gb * 2**30
 
 
 @dataclass(frozen=True)
@@ -64,7 +78,12 @@ class Setup:
     def load_data(self) -> BiasedDataset:
         """The data set, on the CPU. Raises `UserError` if it cannot be had, or the selection rules do not fit it."""
         data = load_once(self.data)
+        if self.run.evaluate_images is not None:
+            data = data.limited(self.run.evaluate_images)
         self.check_rules(has_valid=data.valid is not None)
+        if self.method.needs_bias and not data.train.has_bias:
+            name = self.config["method"]["name"]
+            raise UserError(f"method {name} needs the bias labels of the training images, and {data.name} has none")
         return data
 
     def check_rules(self, has_valid: bool) -> None:
@@ -75,8 +94,7 @@ class Setup:
 
     def build_method(self, data: BiasedDataset, device: torch.device) -> Method:
         """The method with its networks initialised from the run's seed, on `device`."""
-        shape = tuple(data.train.images.shape[1:])
-        networks = Networks(self.model, shape, data.num_classes, self.run.seed)  # type: ignore[arg-type]
+        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed)  # type: ignore[arg-type]
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
         return self.method(self.method_config, networks, task).to(device)
 

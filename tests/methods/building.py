@@ -51,7 +51,10 @@ def short_setup(method: str, data_root: Path, seed: int = 1, dataset: str = "dig
             "resume": None,
             "log_dir": "runs",
             "evaluate_every": 1,
+            "evaluate_images": None,
             "checkpoint_seconds": 0.0,
+            "memory_gb": 4.0,
+            "workers": 0,
             "selection": "best_valid_unbiased",
             "data": {"name": dataset, "root": str(data_root)},
             "method": {"name": method, "recipe": recipe, "hparams": short},
@@ -77,5 +80,5 @@ def trained(setup: Setup, data: BiasedDataset) -> tuple[Method, Trained]:
 
 def first_batches(method: Method, data: BiasedDataset, count: int, phase: int = -1, seed: int = 1) -> list[Batch]:
     """The first `count` batches of the method's phase number `phase`."""
-    batches = Batches(data.train, method.phases()[phase], seed, method.needs_bias).from_step(0)
+    batches = Batches(data, method.phases()[phase], seed, method.needs_bias).from_step(0)
     return [batch for batch, _ in zip(batches, range(count), strict=False)]

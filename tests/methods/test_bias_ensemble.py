@@ -51,7 +51,7 @@ def test_each_classifier_starts_anew(digits: BiasedDataset, data_root: Path) -> 
     for number, phase in enumerate(method.phases()[:-1]):
         starts.append(method.classifier.head.weight.detach().clone())
         assert len(method.optimizer.state) == 0
-        batches = Batches(digits.train, phase, 1, False)
+        batches = Batches(digits, phase, 1, False)
         phase.update(next(batches.from_step(0)))
         assert len(method.optimizer.state) > 0
         assert int(method.voters) == number

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from analysis.plots import has_diagnostics, save_diagnostics
-from datasets import Split
+from datasets import BiasedDataset, Split
 from methods import Method
 from recording.recorder import scalars
 from training.diagnostics import sample_diagnostics, selection_report
@@ -14,6 +14,7 @@ from training.history import Evaluation, History
 ALIGNED = torch.eye(2, dtype=torch.bool)
 # conflicting are the samples 1 and 4
 TRAIN = Split(torch.zeros(6, 3, 2, 2), torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 0, 1, 0, 1]))
+DATA = BiasedDataset("six", TRAIN, None, TRAIN, 2, 2, "six")
 
 
 class Weighing(Method):
@@ -29,7 +30,7 @@ class Weighing(Method):
 
 
 def diagnostics(weights: list[float] | None, taken: list[bool] | None) -> dict[str, float]:
-    return sample_diagnostics(Weighing(weights, taken), TRAIN, ALIGNED)
+    return sample_diagnostics(Weighing(weights, taken), DATA)
 
 
 def test_weights_precision_and_recall() -> None:
@@ -58,14 +59,14 @@ def test_what_is_not_there_is_left_out() -> None:
 
 def test_selection_report() -> None:
     kept = torch.tensor([True, False, True, False, True, True])
-    assert selection_report(kept, TRAIN, ALIGNED) == {
+    assert selection_report(kept, DATA) == {
         "aligned": {"total": 4, "kept": 3},
         "conflicting": {"total": 2, "kept": 1},
         "precision": 0.5,
         "recall": 0.5,
         "kept": [0, 2, 4, 5],
     }
-    assert selection_report(torch.ones(6, dtype=torch.bool), TRAIN, ALIGNED)["precision"] is None
+    assert selection_report(torch.ones(6, dtype=torch.bool), DATA)["precision"] is None
 
 
 def history(phases: dict[str, dict[str, float]], branches: list[str]) -> History:

@@ -14,7 +14,7 @@ def test_counts_equal_a_count_one_by_one(digits: BiasedDataset) -> None:
         values = image.flatten(1) @ weights
         return {"plain": values, "negated": -values}
 
-    counts = count_groups(logits, digits.test, digits.aligned_groups())
+    counts = count_groups(logits, digits.test, digits)
     for branch, sign in (("plain", 1), ("negated", -1)):
         correct, total = torch.zeros(10, 10, dtype=torch.int64), torch.zeros(10, 10, dtype=torch.int64)
         for image, target, bias in zip(digits.test.images, digits.test.target, digits.test.bias, strict=True):
@@ -29,9 +29,10 @@ def test_chunks_do_not_matter(digits: BiasedDataset, monkeypatch) -> None:  # ty
     def logits(image: Tensor) -> dict[str, Tensor]:
         return {"mean": image.mean(dim=(1, 2, 3))[:, None] * torch.arange(10.0)}
 
-    whole = count_groups(logits, digits.test, digits.aligned_groups())["mean"]
-    monkeypatch.setattr(evaluation, "CHUNK", 7)
-    parts = count_groups(logits, digits.test, digits.aligned_groups())["mean"]
+    whole = count_groups(logits, digits.test, digits)["mean"]
+    for limit in ("MAX_CHUNK", "MIN_CHUNK"):
+        monkeypatch.setattr(evaluation, limit, 7)
+    parts = count_groups(logits, digits.test, digits)["mean"]
     assert whole.correct.tolist() == parts.correct.tolist()
     assert whole.correct.sum() > 0
 
@@ -41,7 +42,7 @@ def test_more_bias_classes_than_targets() -> None:
     counts = count_groups(
         lambda image: {"x": torch.tensor([[0.0, 1.0]]).repeat(len(image), 1)},
         split,
-        torch.zeros(2, 3, dtype=torch.bool),
+        BiasedDataset("three", split, None, split, 2, 3, "three"),
     )
     assert counts["x"].total.tolist() == [[0, 0, 1], [1, 1, 0]]
     assert counts["x"].correct.tolist() == [[0, 0, 0], [1, 1, 0]]

@@ -41,7 +41,10 @@ def trainer(method: str, data: BiasedDataset, hparams: Config, **options: Any) -
             "resume": None,
             "log_dir": "runs",
             "evaluate_every": 1,
+            "evaluate_images": None,
             "checkpoint_seconds": 0.0,
+            "memory_gb": 4.0,
+            "workers": 0,
             "selection": "last",
             "data": {"name": "digits"},
             "method": {"name": method, "recipe": "debiaslab", "hparams": {"batch_size": 64, "epochs": 2, **hparams}},
@@ -75,20 +78,20 @@ def test_a_budget_in_steps_ends_with_an_evaluation(digits: BiasedDataset) -> Non
 
 def test_drop_last(digits: BiasedDataset) -> None:
     phase = trainer("erm", digits, {"drop_last": True}).phases[0]
-    batches = Batches(digits.train, phase, seed=1, with_bias=False)
+    batches = Batches(digits, phase, seed=1, with_bias=False)
     sizes = {len(batch.target) for batch in batches.from_step(0)}
     assert (batches.steps_per_epoch, sizes) == (18, {64})
 
 
 def test_a_batch_larger_than_the_data(digits: BiasedDataset) -> None:
     phase = replace(trainer("erm", digits, {}).phases[0], batch_size=5000, drop_last=True)
-    batches = Batches(digits.train, phase, seed=1, with_bias=False)
+    batches = Batches(digits, phase, seed=1, with_bias=False)
     assert (batches.steps_per_epoch, batches.batch_size) == (1, len(digits.train))
 
 
 def test_each_epoch_sees_every_image_once_in_a_new_order(digits: BiasedDataset) -> None:
     phase = trainer("erm", digits, {}).phases[0]
-    batches = Batches(digits.train, phase, seed=1, with_bias=False)
+    batches = Batches(digits, phase, seed=1, with_bias=False)
     index = torch.cat([batch.index for batch in batches.from_step(0)]).view(2, -1)
     for epoch in index:
         assert epoch.sort().values.equal(torch.arange(len(digits.train)))
@@ -97,7 +100,7 @@ def test_each_epoch_sees_every_image_once_in_a_new_order(digits: BiasedDataset) 
 
 def test_batches_do_not_depend_on_where_they_start(digits: BiasedDataset) -> None:
     phase = trainer("erm", digits, {}).phases[0]
-    batches = Batches(digits.train, phase, seed=1, with_bias=False)
+    batches = Batches(digits, phase, seed=1, with_bias=False)
     whole = [batch.index for batch in batches.from_step(0)]
     tail = [batch.index for batch in batches.from_step(25)]
     assert all(a.equal(b) for a, b in zip(whole[25:], tail, strict=True))
@@ -105,7 +108,7 @@ def test_batches_do_not_depend_on_where_they_start(digits: BiasedDataset) -> Non
 
 def test_bias_labels_reach_only_a_method_that_declares_it(digits: BiasedDataset) -> None:
     phase = trainer("erm", digits, {}).phases[0]
-    blind, seeing = (next(Batches(digits.train, phase, 1, with_bias).from_step(0)) for with_bias in (False, True))
+    blind, seeing = (next(Batches(digits, phase, 1, with_bias).from_step(0)) for with_bias in (False, True))
     assert blind.bias is None
     assert seeing.bias is not None
     assert seeing.bias.equal(digits.train.bias[seeing.index])

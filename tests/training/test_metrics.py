@@ -37,3 +37,29 @@ def test_no_sample_at_all() -> None:
 
 def test_nothing_right() -> None:
     assert counts([[0, 0], [0, 0]], [[1, 1], [1, 1]]).metrics()["align_conflict_harmonic"] == 0
+
+
+def test_without_bias_labels_only_the_accuracy_is_known() -> None:
+    counts = GroupCounts(numpy.array([[3], [1]]), numpy.array([[4], [4]]), numpy.zeros((2, 1), dtype=bool))
+    metrics = counts.metrics()
+    assert metrics.pop("accuracy") == 0.5
+    assert all(isnan(value) for value in metrics.values())
+
+
+def test_without_usual_pairs_nothing_is_aligned_or_conflicting() -> None:
+    table = numpy.array([[2, 4], [4, 4]])
+    metrics = GroupCounts(table - 1, table, numpy.zeros((2, 2), dtype=bool)).metrics()
+    assert metrics["unbiased"] == (0.5 + 3 * 0.75) / 4
+    assert metrics["worst_group"] == 0.5
+    assert all(isnan(metrics[name]) for name in ("aligned", "conflicting", "align_conflict_harmonic"))
+
+
+def test_several_attributes_are_averaged_and_small_groups_left_out() -> None:
+    # two classes, attributes of 2 and 3 values: columns 00 01 02 10 11 12
+    total = numpy.array([[10, 10, 0, 10, 10, 1], [20, 0, 0, 0, 0, 0]])
+    correct = numpy.array([[10, 0, 0, 5, 5, 0], [10, 0, 0, 0, 0, 0]])
+    counts = GroupCounts(correct, total, numpy.zeros((2, 6), dtype=bool), (2, 3), min_group=2)
+    first = (10 / 20 + 10 / 21 + 10 / 20) / 3  # cells (0, 0), (0, 1), (1, 0)
+    second = (15 / 20 + 5 / 20 + 10 / 20) / 3  # (0, 0), (0, 1), (1, 0); (0, 2) has one sample
+    assert counts.metrics()["unbiased"] == pytest.approx((first + second) / 2)
+    assert counts.metrics()["worst_group"] == 0.25

@@ -44,7 +44,14 @@ def test_the_loop_normalises_all_that_networks_see(digits: BiasedDataset) -> Non
         "model": {"name": "mlp", "hparams": {"widths": [4]}},
     }
     run = {"seed": 1, "device": "cpu", "train": True, "checkpoint": None, "resume": None, "log_dir": "runs"}
-    rest = {"evaluate_every": 1, "checkpoint_seconds": 0.0, "selection": "last"}
+    rest = {
+        "evaluate_every": 1,
+        "evaluate_images": None,
+        "checkpoint_seconds": 0.0,
+        "memory_gb": 4.0,
+        "workers": 0,
+        "selection": "last",
+    }
     data = replace(digits, normalize=NORMALIZE, extra={"test_again": digits.test})
     method = read_setup({**run, **rest, **config}).build_method(data, torch.device("cpu"))
     trainer = Trainer(method, data, Options(seed=1, selection="last"), Silent())
@@ -60,7 +67,7 @@ def test_the_loop_normalises_all_that_networks_see(digits: BiasedDataset) -> Non
         normalized(torch.cat([as_input(s.images) for s in data.evaluation_splits().values()])), atol=1e-6
     )
     phase: Phase = trainer.phases[0]
-    for step, batch in enumerate(Batches(data.train, phase, 1, with_bias=False).from_step(0)):
+    for step, batch in enumerate(Batches(digits, phase, 1, with_bias=False).from_step(0)):
         assert seen[True][step].allclose(normalized(batch.image), atol=1e-6)
 
 
@@ -68,8 +75,7 @@ def test_count_groups(digits: BiasedDataset) -> None:
     def logits(image: Tensor) -> dict[str, Tensor]:
         return {"sign": torch.stack([image.mean(dim=(1, 2, 3)), torch.zeros(len(image))], dim=1)}
 
-    aligned = digits.aligned_groups()
-    plain = count_groups(logits, digits.test, aligned)["sign"]
-    shifted = count_groups(logits, digits.test, aligned, ((1.0,) * 3, (1.0,) * 3))["sign"]
+    plain = count_groups(logits, digits.test, digits)["sign"]
+    shifted = count_groups(logits, digits.test, replace(digits, normalize=((1.0,) * 3, (1.0,) * 3)))["sign"]
     assert plain.correct.sum(axis=1).nonzero()[0].tolist() == [0]  # all positive: class 0
     assert shifted.correct.sum(axis=1).nonzero()[0].tolist() == [1]

@@ -1,0 +1,121 @@
+import os
+import time
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from core.errors import UserError
+from datasets import pixels
+from datasets.pixels import MappedImages, Stretched, mapped_images
+
+SHAPES = [(20, 30), (16, 16), (40, 8), (7, 9)]  # height, width
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Image files of several sizes, formats and modes."""
+    generator = numpy.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    paths = []
+    for number, (height, width) in enumerate(SHAPES):
+        image = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=numpy.uint8))
+        path = tmp_path / "images" / f"{number}.{('png', 'jpg', 'bmp', 'png')[number]}"
+        (image.convert("L") if number == 3 else image).save(path)
+        paths.append(path)
+    return paths
+
+
+def read(files: list[Path], size: int = 16) -> MappedImages:
+    root = files[0].parent
+    return mapped_images(root.parent / "cache", "photos", root, files, Stretched(size))
+
+
+def cached_file(files: list[Path]) -> Path:
+    (path,) = (files[0].parent.parent / "cache").glob("*.safetensors")
+    return path
+
+
+def test_images_are_what_pillow_makes_of_them(files: list[Path]) -> None:
+    found = read(files)
+    assert found.image_shape == (3, 16, 16)
+    assert found.sizes.tolist() == [list(shape) for shape in SHAPES]
+    for row, path in enumerate(files):
+        with Image.open(path) as image:
+            expected = numpy.asarray(image.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR))
+        assert numpy.array_equal(found(torch.tensor([row]))[0].permute(1, 2, 0).numpy(), expected)
+    assert found(torch.tensor([2, 0])).equal(found.images[[2, 0]])
+
+
+def test_files_are_decoded_once(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read(files)
+    monkeypatch.setattr(pixels, "read_image", None)  # calling it would fail
+    again = read(files)
+    assert again.images.equal(first.images)
+    assert (again.path, again.checksum) == (first.path, first.checksum)
+
+
+def test_a_changed_file_or_size_is_decoded_anew(files: list[Path]) -> None:
+    first = read(files)
+    assert read(files, size=8).image_shape == (3, 8, 8)
+    Image.new("RGB", (16, 16), "red").save(files[1].with_suffix(".png"))
+    files[1].with_suffix(".png").replace(files[1])
+    os.utime(files[1], ns=(0, time.time_ns() + 10**9))
+    changed = read(files)
+    assert changed.images[1].flatten(1)[:, 0].tolist() == [255, 0, 0]
+    assert changed.checksum != first.checksum
+
+
+def test_the_checksum_is_that_of_the_pixels(files: list[Path]) -> None:
+    first = read(files)
+    os.utime(files[0], ns=(0, time.time_ns() + 10**9))
+    again = read(files)
+    assert again.path != first.path
+    assert again.checksum == first.checksum
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", "half"])
+def test_a_broken_image_is_named(files: list[Path], content: bytes | str) -> None:
+    whole = files[1].read_bytes()
+    files[1].write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
+    with pytest.raises(UserError, match=r"images/1\.jpg is not a complete image .*; replace or remove the file"):
+        read(files)
+    assert not list((files[0].parent.parent / "cache").glob("*photos*.part"))
+    assert not list((files[0].parent.parent / "cache").glob("*.safetensors"))
+
+
+def test_a_damaged_cache_is_refused(files: list[Path]) -> None:
+    read(files)
+    path = cached_file(files)
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="are damaged; delete the file to build it anew"):
+        read(files)
+    path.write_bytes(content[:-10])
+    with pytest.raises(UserError, match="are damaged; delete the file to build it anew"):
+        read(files)
+
+
+def test_what_an_interrupted_build_left_is_removed(files: list[Path]) -> None:
+    read(files)
+    path = cached_file(files)
+    path.unlink()
+    left = path.parent / f".{path.name}.killed.part"
+    left.write_bytes(b"half")
+    read(files)
+    assert path.exists()
+    assert not left.exists()
+
+
+def test_too_little_space_is_said_before(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "MARGIN", 2**60)
+    with pytest.raises(UserError, match=r"MiB needed; choose another with data\.cache=DIR"):
+        read(files)
+
+
+def test_several_blocks(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels, "BLOCK", 1000)
+    assert read(files).images.equal(read(files).images)
