@@ -92,6 +92,9 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "pct1": ("1 % of the training images conflict with the bias.", {"data": {"percent": 1.0}}),
     "pct2": ("2 % of the training images conflict with the bias.", {"data": {"percent": 2.0}}),
     "pct5": ("5 % of the training images conflict with the bias.", {"data": {"percent": 5.0}}),
+    "imagenet9": ("9-class ImageNet of ReBias, with texture as bias.", {"data": {"name": "imagenet9"}}),
+    "imagenet_a": ("Test on ImageNet-A too, in the folder imagenet-a.", {"data": {"imagenet_a": "imagenet-a"}}),
+    "imagenet_c": ("Test on ImageNet-C too, in the folder imagenet-c.", {"data": {"imagenet_c": "imagenet-c"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (
         "The authors' protocol: their split and their selection, on the test images (labelled so).",

@@ -12,6 +12,7 @@ from datasets.colored_mnist import ColoredMNIST
 from datasets.corrupted_cifar10 import CorruptedCIFAR10
 from datasets.digits import ColoredDigits
 from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
+from datasets.imagenet9 import ImageNet9
 
 __all__ = [
     "DATASETS",
@@ -34,6 +35,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "cmnist": FolderMNIST,
     "cifar10c": FolderCIFAR10,
     "bar": BAR,
+    "imagenet9": ImageNet9,
 }
 
 

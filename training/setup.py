@@ -29,7 +29,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
 # settings that leave the result as it is
 NOT_IDENTITY = {
     *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
-    *("data.root", "data.cache"),
+    *("data.root", "data.cache", "data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
 }
 
 
