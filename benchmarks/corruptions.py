@@ -22,7 +22,6 @@ from datasets.cifar10 import CHECKSUMS, FOLDER, IMAGE_FOLDER
 from datasets.cifar10_images import CLASSES, Pictures
 from datasets.corrupted_cifar10 import CHUNK, TYPES, build_corrupted_images
 from datasets.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt
-from datasets.parallel import num_cores
 
 NUM_IMAGES = 1_000  # for each corruption
 
@@ -32,7 +31,7 @@ def run() -> dict[str, float]:
     root = os.environ.get("DEBIAS_DATA", "data")
     real = (Path(root) / FOLDER / next(iter(CHECKSUMS))).is_file() or (Path(root) / IMAGE_FOLDER).is_dir()
     source = "CIFAR-10" if real else "random pixels"
-    print(f"{num_cores()} cores, load {os.getloadavg()[0]:.1f}; numpy {numpy.__version__}; {source}")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; numpy {numpy.__version__}; {source}")
     results: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as cache:
         for name in TYPES:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from core.errors import UserError
 from core.files import require_writable
 from core.vision import torchvision
+from datasets.base import Source
 from datasets.cifar10_images import Pictures, read_images
 
-FOLDER, IMAGE_FOLDER = "cifar-10-batches-py", "cifar10"
+FOLDER, IMAGE_FOLDER, LAYOUT = "cifar-10-batches-py", "cifar10", "{train,test}/<class>"
 URL, ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "cifar-10-python.tar.gz"
 ARCHIVE_CHECKSUM = "c58f30108f718f92721af3b95e74349a"  # MD5, as the authors publish it
 ARCHIVE_BYTES = 360 * 2**20  # packed and unpacked
@@ -47,27 +48,42 @@ ARRAY_NAMES = {
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Where CIFAR-10 is read from: `content` tells the pixels apart, `read` gives the training and the test images."""
 
     content: Any
     read: Callable[[], tuple[Pictures, Pictures]]
 
 
-def cifar10_source(root: Path, cache: Path) -> Source:
-    """The original files, if they are in `root` (or `root`/CIFAR10, where LfF's code puts them), else `root`/cifar10.
+def cifar10(root: Path, cache: Path) -> Origin:
+    """The original files if they are in `root`, else the images in `root`/cifar10.
 
     If there is neither, reading downloads the original files into `root`. Images are decoded once, into the folder
     `cache`. Raises `UserError`, as does reading, for whatever is missing, damaged or misplaced.
     """
-    for base in (root, root / "CIFAR10"):
-        if all((base / FOLDER / name).is_file() for name in CHECKSUMS):
-            return Source(CHECKSUMS, partial(_read_batches, base / FOLDER))
-    if (root / IMAGE_FOLDER).is_dir():
-        parts = read_images(root / IMAGE_FOLDER, cache)
-        content = [hashlib.sha256(images.tobytes() + target.tobytes()).hexdigest() for images, target in parts]
-        return Source(content, lambda: parts)
-    return Source(CHECKSUMS, partial(_download, root))
+    batches, images = batches_folder(root), root / IMAGE_FOLDER
+    if batches is not None:
+        return Origin(CHECKSUMS, partial(_read_batches, batches))
+    if images.is_dir():
+        (train, train_content), (test, test_content) = (read_images(images, cache, part) for part in ("train", "test"))
+        return Origin([train_content, test_content], lambda: (train, test))
+    return Origin(CHECKSUMS, partial(_download, root))
+
+
+def cifar10_files(root: Path) -> list[Source]:
+    """What `cifar10` reads."""
+    images, batches = root / IMAGE_FOLDER, batches_folder(root)
+    if batches is None and images.is_dir():
+        origin = "your copy of CIFAR-10, named after the classes; remove the folder to download the original"
+        return [Source(images / part, "images of 32x32 pixels, <class>/*", origin) for part in ("train", "test")]
+    origin = f"{URL}, by itself; or put that file, still packed, into {root}, or images into {images / LAYOUT}"
+    return [Source(batches or root / FOLDER, "the original CIFAR-10, as torchvision unpacks it", origin)]
+
+
+def batches_folder(root: Path) -> Path | None:
+    """The folder of the original files: in `root`, or in `root`/CIFAR10, where LfF's code puts it. None: not there."""
+    folders = (root / FOLDER, root / "CIFAR10" / FOLDER)
+    return next((folder for folder in folders if all((folder / name).is_file() for name in CHECKSUMS)), None)
 
 
 def _read_batches(folder: Path) -> tuple[Pictures, Pictures]:
@@ -110,6 +126,6 @@ def _download(root: Path) -> tuple[Pictures, Pictures]:
         raise UserError(
             f"CIFAR-10 is neither in {root / FOLDER} nor in {root / IMAGE_FOLDER}, and {URL} could not be downloaded"
             f" ({reason}); put that file, still packed, into {root}, or images into"
-            f" {root / IMAGE_FOLDER}/{{train,test}}/<class>, or name another folder with data.root=DIR"
+            f" {root / IMAGE_FOLDER / LAYOUT}, or name another folder with data.root=DIR"
         ) from None
     return _read_batches(root / FOLDER)

@@ -4,7 +4,9 @@ Protocols: `published` trains on all 50,000 images and, as the papers, has no va
 last 5,000 training images, corrupted without bias, for validation. Both test on the same 10,000 unbiased images.
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,22 +18,25 @@ from torch import Tensor
 from core.errors import UserError, require_known
 from core.randomness import derived_seed
 from core.settings import require
+from core.tracking import tracked
 from datasets.arrays import read_arrays
-from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig
+from datasets.augmentation import CropAndFlip
+from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source
 from datasets.bias import assign_bias
 from datasets.cache import cache_folder, cached, fingerprint
-from datasets.cifar10 import Source, cifar10_source
+from datasets.cifar10 import Origin, cifar10, cifar10_files
 from datasets.cifar10_images import CLASSES, Pictures
 from datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
 from datasets.corruptions import CORRUPTIONS, corrupt
-from datasets.corruptions.weather import frost_textures
-from datasets.parallel import in_parallel
+from datasets.corruptions.weather import INSTALL, frost_textures, textures_folder
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000
 MAX_SEVERITY = 4
 CHUNK = 250  # images that are corrupted at a time
-NORMALIZE = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # of the papers
+AUGMENT = CropAndFlip(padding=4)
+
+ARRAYS = {"images": "uint8 [N, 32, 32, 3]", "attrs": "integers [N, 2]: target and bias"}
 
 # the corruptions of bias class 0, 1, ...
 TYPES: dict[str, tuple[str, ...]] = {
@@ -94,30 +99,38 @@ class CorruptedCIFAR10(DatasetConfig):
             return self.corruptions
         return TYPES.get(self.corruptions or "", ())
 
+    def sources(self) -> list[Source]:
+        if self.arrays is not None:
+            files = [Path(self.arrays) / part / f"{name}.npy" for part in ("train", "valid") for name in ARRAYS]
+            return [Source(file, ARRAYS[file.stem], "written by make_dataset.py of LfF's code") for file in files]
+        frost = [Source(textures_folder(), "the pictures of the corruption frost", INSTALL)]
+        return cifar10_files(Path(self.root)) + (frost if "frost" in self.names() else [])
+
     def load(self) -> BiasedDataset:
         if self.arrays is not None:
             data = read_arrays(Path(self.arrays), "corrupted_cifar10", self._num_valid(), self.seed, self.reverse)
-            return replace(data, normalize=NORMALIZE)
+            return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT)
         if "frost" in self.names():
             frost_textures()  # if they are missing, it is known before any work
         folder = cache_folder(self.root, self.cache)
-        source = cifar10_source(Path(self.root), folder)
+        origin = cifar10(Path(self.root), folder)
         key = fingerprint(
             version=VERSION,
-            source=source.content,
+            source=origin.content,
             protocol=self.protocol,
             seed=self.seed,
             skew=self.skew,
             severity=self.severity,
             corruptions=self.names(),
         )
-        tensors = cached(folder, "corrupted_cifar10", key, lambda: self._build(source))
-        return replace(dataset_from_tensors("corrupted_cifar10", tensors, key, self.reverse), normalize=NORMALIZE)
+        tensors = cached(folder, "corrupted_cifar10", key, lambda: self._build(origin))
+        data = dataset_from_tensors("corrupted_cifar10", tensors, key, self.reverse)
+        return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT)
 
-    def _build(self, source: Source) -> dict[str, Tensor]:
+    def _build(self, origin: Origin) -> dict[str, Tensor]:
         assert self.skew is not None
         assert self.severity is not None
-        train, test = source.read()
+        train, test = origin.read()
         return build_corrupted_images(
             train,
             test,
@@ -158,7 +171,8 @@ def build_corrupted_images(
 
     `skew` is the bias-conflicting fraction of train; valid, the last `num_valid` training images (none: no such
     split), and test are unbiased. Bias class b is `corruptions[b]`, at `severity` 1 to 5. The random numbers of an
-    image depend on `seed`, the corruption and the image's position in CIFAR-10 alone. `workers`: see `in_parallel`.
+    image depend on `seed`, the corruption and the image's position in CIFAR-10 alone. `workers`: threads; None: one for
+    each core.
     """
     tensors: dict[str, Tensor] = {}
     chunks: list[Chunk] = []
@@ -189,5 +203,12 @@ def build_corrupted_images(
     if num_valid:
         add("valid", (images[size:], target[size:]), names[size:], UNBIASED_RATIO)
     add("test", test, [f"test/{position}" for position in range(len(test[0]))], UNBIASED_RATIO)
-    in_parallel(fill, chunks, "corrupting CIFAR-10", workers)
+    label = f"corrupting {len(images) + len(test[0]):,} images once"
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # numpy and scipy compute outside of Python's lock
+        try:
+            for _ in tracked(pool.map(fill, chunks), len(chunks), label):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return tensors

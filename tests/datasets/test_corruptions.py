@@ -194,22 +194,22 @@ def test_equalized() -> None:
     assert equalized(image).tolist() == [[[0, 0], [128, 255]], [[5, 5], [5, 5]]]
 
 
-def test_frost_without_its_pictures(monkeypatch: pytest.MonkeyPatch, images: Images) -> None:
+def test_frost_without_its_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, images: Images) -> None:
     frost_textures.cache_clear()
-    monkeypatch.setattr(weather, "find_spec", lambda name: None)
+    monkeypatch.setattr(weather, "textures_folder", lambda: tmp_path / "frost")
     with pytest.raises(
-        UserError, match=r"frost needs .* imagecorruptions, .*pip install .*imagecorruptions=="
+        UserError, match=r"frost needs .* imagecorruptions; .*pip install .*imagecorruptions=="
     ) as error:
         corrupt(images, "frost", 1, range(12))
     assert "\n" not in str(error.value)
-
-
-def test_frost_with_other_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    frost_textures.cache_clear()
-    spec = importlib.util.spec_from_file_location("imagecorruptions", tmp_path / "__init__.py")
-    monkeypatch.setattr(weather, "find_spec", lambda name: spec)
+    (tmp_path / "frost").mkdir()
     with pytest.raises(UserError, match=r"frost/frost1\.png is missing or not the picture"):
         frost_textures()
+
+
+def test_folder_of_frost_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weather, "find_spec", lambda name: None)
+    assert weather.textures_folder().parts[-2:] == ("imagecorruptions", "frost")
 
 
 def test_unknown_corruption_and_severity(images: Images) -> None:
