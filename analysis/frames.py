@@ -62,9 +62,8 @@ def curves_frame(records: Iterable[Record]) -> pandas.DataFrame:
         history = record.history()
         for evaluation in history.evaluations:
             place = {"phase": evaluation.phase, "epoch": evaluation.epoch, "step": evaluation.step}
-            for split, branches in evaluation.correct.items():
-                for position, branch in enumerate(branches):
-                    metrics = history.counts(evaluation, split, branch).metrics()
+            for split, branches in history.metrics(evaluation).items():
+                for position, (branch, metrics) in enumerate(branches.items()):
                     where = {"split": split, "branch": branch, "is_prediction": position == 0}
                     rows.append(_facts(record) | place | where | metrics)
     return pandas.DataFrame(rows)

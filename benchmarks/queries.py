@@ -54,7 +54,7 @@ def write_runs(folder: Path) -> None:
     branches = ("", "target/", "deep/", "target_and_deep/")
     for number in range(NUM_RUNS):
         accuracy = number / NUM_RUNS
-        summary = {f"test/{branch}{metric}": accuracy for branch in branches for metric in metrics}
+        summary: dict[str, object] = {f"test/{branch}{metric}": accuracy for branch in branches for metric in metrics}
         method, skew, seed = METHODS[number % 4], SKEWS[number // 4 % 4], number // 16
         config = {
             "seed": seed,
