@@ -57,7 +57,7 @@ def outcome(data):
 # every run's record keeps the project's own code
 PACKAGES = ("analysis", "core", "datasets", "methods", "models", "recording", "training")
 _root = Path(__file__).parent
-for _file in [_root / "main.py", *(file for package in PACKAGES for file in sorted((_root / package).glob("*.py")))]:
+for _file in [_root / "main.py", *(file for package in PACKAGES for file in sorted((_root / package).rglob("*.py")))]:
     ex.add_source_file(str(_file))
 
 # name -> (what it is for, the settings that it changes)
@@ -75,6 +75,9 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "severity3": ("A stronger bias.", {"data": {"severity": 3}}),
     "severity4": ("The strongest bias of the papers: pure colours.", {"data": {"severity": 4}}),
     "biased_mnist": ("Biased MNIST of ReBias and EnD.", {"data": {"name": "biased_mnist"}}),
+    "corrupted_cifar10": ("Corrupted CIFAR-10 by LfF's protocol.", {"data": {"name": "corrupted_cifar10"}}),
+    "type0": ("Corruptions snow, frost, fog, ... of Corrupted CIFAR-10.", {"data": {"corruptions": "type0"}}),
+    "type1": ("Corruptions by noise and blur of Corrupted CIFAR-10.", {"data": {"corruptions": "type1"}}),
     "rho999": ("99.9 % of the training images have the colour of their class.", {"data": {"rho": 0.999}}),
     "rho997": ("99.7 % of the training images have the colour of their class.", {"data": {"rho": 0.997}}),
     "rho995": ("99.5 % of the training images have the colour of their class.", {"data": {"rho": 0.995}}),

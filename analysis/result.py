@@ -44,7 +44,7 @@ def title_of(config: Mapping[str, Any]) -> str:
     data, method = config["data"], config["method"]
     variant = [
         f"{name} {data[name]}"
-        for name in ("skew", "severity", "rho", "percent", "arrays")
+        for name in ("corruptions", "skew", "severity", "rho", "percent", "arrays")
         if data.get(name) is not None
     ]
     limit = config.get("evaluate_images")

@@ -9,6 +9,7 @@ from datasets.bar import BAR
 from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
+from datasets.corrupted_cifar10 import CorruptedCIFAR10
 from datasets.digits import ColoredDigits
 from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
 from datasets.imagenet9 import ImageNet9
@@ -28,6 +29,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
+    "corrupted_cifar10": CorruptedCIFAR10,
     "bffhq": BFFHQ,
     "dogs_and_cats": DogsAndCats,
     "cmnist": FolderMNIST,

@@ -21,6 +21,7 @@ def variant(name):
     arrays = default_setting(name, "arrays")  # a ready-made LfF/DeNetDM array folder to read instead
     skew = default_setting(name, "skew", arrays)  # fraction of bias-conflicting training images
     severity = default_setting(name, "severity", arrays)  # how strong the bias is in an image
+    corruptions = default_setting(name, "corruptions", arrays)  # type0, type1, or ten names: what biases the images
     rho = default_setting(name, "rho")  # fraction of the training images that have the usual bias of their class
     n_confusing = default_setting(name, "n_confusing")  # biases of the other training images of a class
     percent = default_setting(name, "percent")  # of the training images that conflict with the bias
