@@ -69,7 +69,7 @@ def test_weights_that_cannot_be_downloaded_end_the_run_before_it_starts(
         (["method=erm", "model.pretraned=none"], "unknown setting 'model.pretraned'; did you mean 'pretrained'?"),
         (
             ["model=conv_branches"],
-            "model ConvBranches needs images of at least 42x42 pixels for its 'shallow' network, and these",
+            "model ConvBranches needs images of at least 42x42 pixels for its 'shallow' network",
         ),
         (["method=erm", "model=resnet18_3d"], "model ResNet3D takes clips, and the data set has images;"),
         (["method=erm", "model=resnet18_bagnet18"], "model ResNet18BagNet18 has no 'classifier' network, it has f, g;"),

@@ -1,5 +1,8 @@
 """Every method can be built and trained with each of its recipes, on images of the data set's kind."""
 
+import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,9 +20,10 @@ from methods.defaults import (
 )
 from methods.disent import DisEnt
 from methods.lff import LfF
-from models import Networks, architecture, default_model_hparams
+from models import MODELS, Networks, architecture, default_model_hparams
 from models.pretrained import require_weights
 
+ROOT = Path(__file__).parents[2]
 DIGITS = ("digits", "colored_mnist", "cmnist", "biased_mnist")
 CIFAR = ("corrupted_cifar10", "cifar10c")
 CLIPS = ("kinetics10", "kinetics50")
@@ -227,3 +231,24 @@ def test_a_frozen_network_is_in_no_optimizer_and_stays() -> None:
     learnt = {name for name in moved if name in dict(network.named_parameters())}
     assert learnt == {f"{branch}.head.{part}" for branch in ("biased", "debiased") for part in ("weight", "bias")}
     assert "biased.encoder.body.bn1.running_mean" in moved  # as in LfF's code
+
+
+def test_the_documentation_lists_every_recipe() -> None:
+    """The first table of docs/methods/recipes.md: a row for each data set, a column for each method or family."""
+    text = (ROOT / "docs" / "methods" / "recipes.md").read_text()
+    header, _, *rows = [line[1:-1].split("|") for line in text.splitlines() if line.startswith("|")]
+    methods = [re.findall(r"`(\w+)`", cell) for cell in header[1:]]
+    assert sorted(itertools.chain(*methods)) == sorted(METHODS)
+    listed: dict[tuple[str, str], list[str]] = {}
+    for row in itertools.takewhile(lambda row: len(row) == len(header), rows):
+        for names, cell in zip(methods, row[1:], strict=True):
+            listed |= {(name, row[0].strip(" `")): re.findall(r"\w+", cell) for name in names}
+    recipes = {(name, dataset): list(own) for name in METHODS for dataset, own in METHODS[name].RECIPES.items()}
+    assert {key: names for key, names in listed.items() if names} == recipes
+
+
+def test_the_documentation_lists_every_network() -> None:
+    text = (ROOT / "docs" / "models.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    documented = {row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[5])) for row in rows[1:] if len(row) == 8}
+    assert documented == {name: set(default_model_hparams(name)) for name in MODELS}
