@@ -20,7 +20,11 @@ __all__ = ["NAMED_CONFIGS", "Run", "ex"]
 SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the real standard error, past the captured one
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False
 
-ex = Experiment("debiaslab", ingredients=[data_ingredient, method_ingredient, model_ingredient])
+ex = Experiment(
+    "debiaslab",
+    ingredients=[data_ingredient, method_ingredient, model_ingredient],
+    save_git_info=False,  # Sacred would ask git once for every source file; a run records the version itself
+)
 
 # Sacred's own remarks (added or changed entries, failed observers) are checked and reported by this project
 ex.logger = logging.getLogger("debiaslab")

@@ -2,6 +2,7 @@
 
 python main.py with colored_mnist severity4 method=denetdm
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
+python main.py results with colored_mnist severity4      (what has been recorded, as a table)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from analysis.commands import QUESTIONS
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
 from analysis.result import result_of, result_tables, title_of
 from config import Run, ex
@@ -28,6 +30,7 @@ from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
 from recording.recorder import EVALUATIONS, RunRecorder
+from recording.version import code_version
 from training.diagnostics import selection_report
 from training.evaluation import count_groups
 from training.history import Evaluation, empty_history
@@ -173,12 +176,13 @@ def record_folder(run: Run) -> Path | None:
 
 
 def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
-    """What a record says of data and machine beside the configuration."""
+    """What a record says of data, machine and code beside the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     sizes = {name: len(split) for name, split in data.splits().items()}
     return {
         "data": {"fingerprint": data.fingerprint, "sizes": sizes},
         "machine": {"device": name, "torch": str(torch.__version__)},
+        "code": code_version(Path(__file__).parent),
     }
 
 
@@ -219,5 +223,10 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
     return f"interrupted; to go on: python main.py {shlex.join(words)}"
 
 
+def run(arguments: list[str]) -> int:
+    """Run the command line `arguments` and return the exit code."""
+    return run_command_line(ex, arguments, how_to_resume, QUESTIONS)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command_line(ex, sys.argv[1:], how_to_resume))
+    sys.exit(run(sys.argv[1:]))

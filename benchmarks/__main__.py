@@ -6,11 +6,12 @@ import core  # noqa: F401 (first: it sets what torch reads when it is imported)
 import sys
 from collections.abc import Callable
 
-from benchmarks import denetdm_epochs
+from benchmarks import denetdm_epochs, queries
 from core.errors import UserError, require_known
 
 BENCHMARKS: dict[str, Callable[[], object]] = {
     "denetdm_epochs": denetdm_epochs.run,
+    "queries": queries.run,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from core.errors import UserError, one_of, require_known
 from core.settings import default_settings, setting_names, settings
-from datasets.base import BiasedDataset, DatasetConfig, Normalization, Split
+from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
 from datasets.colored_mnist import ColoredMNIST
 from datasets.digits import ColoredDigits
@@ -15,6 +15,7 @@ __all__ = [
     "BiasedDataset",
     "DatasetConfig",
     "Normalization",
+    "Source",
     "Split",
     "dataset_config",
     "default_setting",

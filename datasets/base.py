@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import torch
@@ -175,6 +176,23 @@ def _loaded(split: Split) -> Split:
     return split.in_memory() if split.file_bytes() else split
 
 
+@dataclass(frozen=True)
+class Source:
+    """A file or folder that a data set is read from: where it has to be, what it is, and where to get it."""
+
+    path: Path
+    content: str  # such as "19,200 training images"
+    origin: str  # an address, or what to do; for a reader
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file is there, or the folder, with something in it."""
+        try:
+            return self.path.is_file() or any(self.path.iterdir())
+        except OSError:
+            return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig(ABC):
     """The settings of one data set, which can load it.
@@ -188,6 +206,10 @@ class DatasetConfig(ABC):
     root: str = "data"  # folder of the downloaded files
     protocol: str = "holdout"
     seed: int = 0  # of the data, such as its colour noise; never the run's
+
+    def sources(self) -> list[Source]:
+        """What `load` reads; what it downloads itself is among them. Empty: nothing has to be there."""
+        return []
 
     @abstractmethod
     def load(self) -> BiasedDataset:

@@ -4,7 +4,7 @@ from sacred import Ingredient
 
 from datasets import default_setting
 
-data = Ingredient("data")
+data = Ingredient("data", save_git_info=False)
 
 
 @data.config

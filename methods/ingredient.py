@@ -5,7 +5,7 @@ from sacred import Ingredient
 from datasets.ingredient import data as data_ingredient
 from methods.defaults import conflicting_percent, default_hparams, default_recipe, fitted_hparams
 
-method = Ingredient("method", ingredients=[data_ingredient])
+method = Ingredient("method", ingredients=[data_ingredient], save_git_info=False)
 
 
 @method.config

@@ -47,7 +47,7 @@ class RunRecorder:
         path = self.folder / EVALUATIONS
         lines = [evaluation.as_dict()]
         if evaluation is history.evaluations[0]:
-            lines.insert(0, {"total": history.total, "aligned": history.aligned})
+            lines.insert(0, {name: value for name, value in vars(history).items() if name != "evaluations"})
         try:
             with path.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)

@@ -24,7 +24,7 @@ def chunk_size(split: Split) -> int:
 def as_input(images: Tensor, normalize: Normalization | None = None) -> Tensor:
     """Images [B, C, ...] in [0, 255] as float32 in [0, 1], less the mean and divided by the standard deviation, if
     given."""
-    scaled = images / 255
+    scaled = images.to(torch.float32, copy=True).div_(255)
     if normalize is None:
         return scaled
     mean, std = _per_channel(normalize, images.device, images.ndim)
