@@ -49,7 +49,8 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
     setup = read_setup(config)
     if command_name in RECORDED:
         data = setup.load_data()
-        setup.build_method(data, setup.device())  # refuses a model without the networks that the method needs
+        # refuses a model without the networks that the method needs, and weights to start from that cannot be had
+        setup.build_method(data, setup.device(), pretrained=not evaluates_only(setup, command_name))
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
         if evaluates_only(setup, command_name):
@@ -127,7 +128,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
     device = setup.device()
     data = setup.load_data().to(device, setup.run.memory_bytes)
-    method = setup.build_method(data, device)
+    method = setup.build_method(data, device, pretrained=False)
     path = weights_file(setup)
     facts = setup.load_weights(path, method)
     method.eval()
