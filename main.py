@@ -70,6 +70,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     device = setup.device()
     data = setup.load_data()
     folder = record_folder(_run)
+    say_notes(data)
     _run.info.update(facts_of(data, device))
     if folder is not None:
         save_sample_grid(folder / "samples.png", data)
@@ -128,6 +129,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
     device = setup.device()
     data = setup.load_data().to(device, setup.run.memory_bytes)
+    say_notes(data)
     method = setup.build_method(data, device, pretrained=False)
     path = weights_file(setup)
     facts = setup.load_weights(path, method)
@@ -180,10 +182,16 @@ def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     sizes = {name: len(split) for name, split in data.splits().items()}
     return {
-        "data": {"fingerprint": data.fingerprint, "sizes": sizes},
+        "data": {"fingerprint": data.fingerprint, "sizes": sizes, "notes": list(data.notes)},
         "machine": {"device": name, "torch": str(torch.__version__)},
         "code": code_version(Path(__file__).parent),
     }
+
+
+def say_notes(data: BiasedDataset) -> None:
+    """Print what the user should know of the data that was read."""
+    for note in data.notes:
+        print(note)
 
 
 def show(*things: Any) -> None:

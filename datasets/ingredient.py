@@ -32,4 +32,6 @@ def variant(name):
     imagenet_c = default_setting(name, "imagenet_c")  # folder of ImageNet-C, alike; None: not tested on
     clusters = default_setting(name, "clusters")  # where texture clusters come from: vgg16, none, or a CSV file
     vgg16 = default_setting(name, "vgg16")  # file of torchvision's VGG-16 weights; None: downloaded
+    frames = default_setting(name, "frames")  # of a clip
+    stride = default_setting(name, "stride")  # from one frame of a clip to the next
     cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache
