@@ -95,6 +95,8 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "imagenet9": ("9-class ImageNet of ReBias, with texture as bias.", {"data": {"name": "imagenet9"}}),
     "imagenet_a": ("Test on ImageNet-A too, in the folder imagenet-a.", {"data": {"imagenet_a": "imagenet-a"}}),
     "imagenet_c": ("Test on ImageNet-C too, in the folder imagenet-c.", {"data": {"imagenet_c": "imagenet-c"}}),
+    "kinetics10": ("Actions of 10 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics10"}}),
+    "kinetics50": ("Actions of 50 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics50"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (
         "The authors' protocol: their split and their selection, on the test images (labelled so).",

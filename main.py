@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from analysis.commands import QUESTIONS
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
 from analysis.result import result_of, result_tables, title_of
 from config import Run, ex
@@ -29,11 +28,12 @@ from datasets import BiasedDataset
 from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
-from recording.recorder import EVALUATIONS, RunRecorder
+from recording.questions import QUESTIONS
+from recording.recorder import RunRecorder
 from recording.version import code_version
 from training.diagnostics import selection_report
 from training.evaluation import count_groups
-from training.history import Evaluation, empty_history
+from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_setup
@@ -49,7 +49,8 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
     setup = read_setup(config)
     if command_name in RECORDED:
         data = setup.load_data()
-        setup.build_method(data, setup.device())  # refuses a model without the networks that the method needs
+        # refuses a model without the networks that the method needs, and weights to start from that cannot be had
+        setup.build_method(data, setup.device(), pretrained=not evaluates_only(setup, command_name))
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
         if evaluates_only(setup, command_name):
@@ -69,6 +70,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     device = setup.device()
     data = setup.load_data()
     folder = record_folder(_run)
+    say_notes(data)
     _run.info.update(facts_of(data, device))
     if folder is not None:
         save_sample_grid(folder / "samples.png", data)
@@ -127,7 +129,8 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
     device = setup.device()
     data = setup.load_data().to(device, setup.run.memory_bytes)
-    method = setup.build_method(data, device)
+    say_notes(data)
+    method = setup.build_method(data, device, pretrained=False)
     path = weights_file(setup)
     facts = setup.load_weights(path, method)
     method.eval()
@@ -179,10 +182,16 @@ def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     sizes = {name: len(split) for name, split in data.splits().items()}
     return {
-        "data": {"fingerprint": data.fingerprint, "sizes": sizes},
+        "data": {"fingerprint": data.fingerprint, "sizes": sizes, "notes": list(data.notes)},
         "machine": {"device": name, "torch": str(torch.__version__)},
         "code": code_version(Path(__file__).parent),
     }
+
+
+def say_notes(data: BiasedDataset) -> None:
+    """Print what the user should know of the data that was read."""
+    for note in data.notes:
+        print(note)
 
 
 def show(*things: Any) -> None:

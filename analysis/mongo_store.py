@@ -8,7 +8,7 @@ from pymongo.errors import PyMongoError
 from analysis.query import Query, require_known_settings
 from analysis.records import Record, Store, record_of
 from core.errors import UserError
-from recording.observers import MONGO_TIMEOUT_MS, parse_address, reason, without_password
+from core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
 
 
 class MongoStore(Store):

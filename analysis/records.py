@@ -9,8 +9,7 @@ from typing import Any
 
 from analysis.query import Query
 from core.errors import UserError
-from recording.recorder import EVALUATIONS
-from training.history import Evaluation, History
+from training.history import EVALUATIONS, Evaluation, History
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,13 @@ def variant(name):
     rho = default_setting(name, "rho")  # fraction of the training images that have the usual bias of their class
     n_confusing = default_setting(name, "n_confusing")  # biases of the other training images of a class
     percent = default_setting(name, "percent")  # of the training images that conflict with the bias
-    image_size = default_setting(name, "image_size")  # pixels, height and width of the decoded images
+    image_size = default_setting(name, "image_size")  # pixels, height and width of what the networks see
     reverse = default_setting(name, "reverse")  # swap the roles of target and bias
     imagenet = default_setting(name, "imagenet")  # folder of ImageNet, in root unless the path is absolute
     imagenet_a = default_setting(name, "imagenet_a")  # folder of ImageNet-A, alike; None: not tested on
     imagenet_c = default_setting(name, "imagenet_c")  # folder of ImageNet-C, alike; None: not tested on
-    image_size = default_setting(name, "image_size")  # pixels, height and width of what the networks see
     clusters = default_setting(name, "clusters")  # where texture clusters come from: vgg16, none, or a CSV file
     vgg16 = default_setting(name, "vgg16")  # file of torchvision's VGG-16 weights; None: downloaded
+    frames = default_setting(name, "frames")  # of a clip
+    stride = default_setting(name, "stride")  # from one frame of a clip to the next
     cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache

@@ -3,7 +3,7 @@
 from sacred import Ingredient
 
 from datasets.ingredient import data as data_ingredient
-from methods.defaults import default_hparams, default_recipe, fitted_hparams
+from methods.defaults import conflicting_percent, default_hparams, default_recipe, fitted_hparams
 
 method = Ingredient("method", ingredients=[data_ingredient], save_git_info=False)
 
@@ -21,5 +21,5 @@ def settings(name, data):
 @method.config
 def values(name, recipe, data):
     # hyper-parameters of the method
-    hparams = default_hparams(name, data["name"], recipe, data["protocol"])
-    hparams = fitted_hparams(name, data["name"], recipe, data["protocol"], hparams)
+    hparams = default_hparams(name, data["name"], recipe, data["protocol"], conflicting_percent(data))
+    hparams = fitted_hparams(name, data["name"], recipe, data["protocol"], hparams, conflicting_percent(data))

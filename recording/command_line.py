@@ -15,7 +15,8 @@ from sacred.arg_parser import get_config_updates
 from sacred.utils import recursive_update
 
 from core.errors import TrainingDiverged, UserError, require_known
-from recording.observers import MONGO_URL, FileRecord
+from core.mongo import MONGO_URL
+from recording.observers import FileRecord
 
 # short for what is typed often; the settings on the right are the ones that are recorded
 SHORT_SETTINGS: dict[str, str] = {

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from recording.progress import ProgressLine
-from training.history import Evaluation, History
-
-EVALUATIONS = "evaluations.jsonl"
+from training.history import EVALUATIONS, Evaluation, History
 
 
 class RunRecorder:

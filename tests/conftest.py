@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import main
+from core.mongo import MONGO_URL
 from datasets import BiasedDataset, dataset_config
-from recording.observers import MONGO_URL
 
 torch.set_num_threads(1)
 

@@ -11,6 +11,8 @@ from datasets import BiasedDataset
 from training.metrics import METRICS, GroupCounts
 from training.selection import Rule, chosen_index
 
+EVALUATIONS = "evaluations.jsonl"  # the file of a run's record that holds its history
+
 
 @dataclass(frozen=True)
 class Evaluation:

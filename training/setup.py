@@ -14,6 +14,7 @@ from core.settings import require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
 from methods import Method, MethodConfig, Task, method_class
 from models import Architecture, Networks, architecture
+from models.pretrained import NONE, read_weights, require_weights
 from training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
 from training.device import choose_device
 from training.loop import require_same_identity
@@ -23,7 +24,7 @@ from training.selection import parse_rule
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "data": (),
     "method": ("name", "recipe", "hparams"),
-    "model": ("name", "hparams"),
+    "model": ("name", "pretrained", "hparams"),
 }
 
 # settings that leave the result as it is
@@ -73,6 +74,7 @@ class Setup:
     method: type[Method]
     method_config: MethodConfig
     model: Architecture
+    pretrained: str  # weights that the networks start from
     config: Mapping[str, Any]
 
     def load_data(self) -> BiasedDataset:
@@ -92,9 +94,12 @@ class Setup:
         for name, rule in self.method_config.rules().items():
             parse_rule(rule, has_valid, f"method.hparams.{name}")
 
-    def build_method(self, data: BiasedDataset, device: torch.device) -> Method:
-        """The method with its networks initialised from the run's seed, on `device`."""
-        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed)  # type: ignore[arg-type]
+    def build_method(self, data: BiasedDataset, device: torch.device, pretrained: bool = True) -> Method:
+        """The method with its networks initialised from the run's seed and, if `pretrained`, from the weights that the
+        settings name, on `device`. Raises `UserError` if these cannot be had, or the networks do not fit the data.
+        """
+        weights = read_weights(self.pretrained) if pretrained else None
+        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed, weights)
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
         return self.method(self.method_config, networks, task).to(device)
 
@@ -109,7 +114,7 @@ class Setup:
     def architecture_identity(self) -> dict[str, Any]:
         """What a run must share with one that loads its weights."""
         data = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
-        model = {f"model.{name}": value for name, value in flattened(self.config["model"])}
+        model = {f"model.{name}": value for name, value in flattened(self.config["model"]) if name != "pretrained"}
         return {"method.name": self.config["method"]["name"]} | data | model
 
     def save_weights(self, path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -164,7 +169,9 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
     method = method_class(config["method"]["name"])
     method_config = settings(method.Config, section(config, "method"), "method.hparams.")
     model = architecture(config["model"]["name"], section(config, "model"))
-    setup = Setup(run, data, method, method_config, model, config)
+    pretrained = config["model"].get("pretrained", NONE)
+    require_weights(config["model"]["name"], model, pretrained)
+    setup = Setup(run, data, method, method_config, model, pretrained, config)
     setup.check_rules(has_valid=True)
     return setup
 

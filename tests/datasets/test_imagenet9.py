@@ -17,7 +17,7 @@ from datasets import BiasedDataset, dataset_config
 from datasets.augmentation import RandomResizedCropAndFlip
 from datasets.imagenet9 import BENCHMARK, CLASS_OF, CLASSES, IMAGENET_A, SYNSETS
 from datasets.pixels import MappedImages
-from methods.base import Recipe
+from methods import Recipe
 from methods.erm import ERM
 from tests.conftest import Command
 from tests.datasets.imagenet_folders import NUM_TEST, NUM_TRAIN, OTHER_SYNSET, make_folders, make_vgg16

@@ -18,17 +18,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from analysis.frames import variant_of
 from analysis.query import Query, flat, parse_date, parse_status
 from analysis.records import Record, Store
-from analysis.result import percent
+from analysis.result import percent, variant_of
 from analysis.tables import FORMATS, comparisons, result_table
 from config import NAMED_CONFIGS
 from core.errors import UserError, require_known
+from core.mongo import MONGO_URL
 from datasets import DATASETS
 from methods import METHODS
 from recording.command_line import SHORT_SETTINGS
-from recording.observers import MONGO_URL
 
 DEFAULT_METRIC = "test/unbiased"
 # words that are no settings of a run
@@ -131,7 +130,13 @@ def run_list(records: Sequence[Record]) -> Table:
     for record in records:
         config: Any = record.config
         last = (record.result or {}).get("last", {})
-        facts = [record.id, config["method"]["name"], config["data"]["name"], variant_of(config), str(config["seed"])]
+        facts = [
+            record.id,
+            config["method"]["name"],
+            config["data"]["name"],
+            variant_of(config["data"]),
+            str(config["seed"]),
+        ]
         table.add_row(*facts, record.status.lower(), percent(last.get("test/unbiased")))
     return table
 
