@@ -7,7 +7,9 @@ from core.errors import UserError, one_of, require_known
 from core.settings import default_settings, setting_names, settings
 from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
+from datasets.celeba import CelebA
 from datasets.colored_mnist import ColoredMNIST
+from datasets.custom import Custom
 from datasets.digits import ColoredDigits
 
 __all__ = [
@@ -19,12 +21,15 @@ __all__ = [
     "Split",
     "dataset_config",
     "default_setting",
+    "knows_bias",
 ]
 
 DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
+    "celeba": CelebA,
+    "custom": Custom,
 }
 
 
@@ -56,3 +61,14 @@ def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
         elif value is not None:
             raise UserError(f"data.{setting} is not a setting of {name}; its settings: {one_of(own)}")
     return settings(DATASETS[name], chosen, "data.")
+
+
+def knows_bias(values: Mapping[str, Any]) -> bool:
+    """Whether weights can be chosen by accuracies that need bias labels, by default; True for settings that are wrong.
+
+    They are refused where they are read.
+    """
+    try:
+        return dataset_config(values).knows_bias()
+    except UserError:
+        return True

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from core.randomness import torch_generator
 from datasets.augmentation import Augmentation
 
@@ -19,6 +20,8 @@ UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labe
 
 # mean and standard deviation of each channel, of images in [0, 1]
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
+IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Reader(Protocol):
@@ -107,6 +110,8 @@ class BiasedDataset:
 
     A bias label may stand for several attributes at once, of `attribute_sizes` values each (the last one changes
     fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out.
+
+    `class_names` and `bias_names` are what the labels stand for, by class index; None: numbers.
     """
 
     name: str
@@ -122,6 +127,8 @@ class BiasedDataset:
     aligned: Tensor | None = None
     attribute_sizes: tuple[int, ...] | None = None
     min_group: int = 1
+    class_names: tuple[str, ...] | None = None
+    bias_names: tuple[str, ...] | None = None
 
     def splits(self) -> dict[str, Split]:
         """All splits, by name."""
@@ -159,6 +166,14 @@ class BiasedDataset:
         """Whether the training images are known to be bias-aligned or bias-conflicting."""
         return self.train.has_bias and bool(self.aligned_groups().any())
 
+    def class_labels(self) -> list[str]:
+        """The classes for a reader: their names, or their numbers."""
+        return [str(label) for label in self.class_names or range(self.num_classes)]
+
+    def bias_labels(self) -> list[str]:
+        """The biases for a reader: their names, or their numbers."""
+        return [str(label) for label in self.bias_names or range(self.num_biases)]
+
     def group_shape(self, split: Split) -> torch.Size:
         """(num_classes, num_biases), or (num_classes, 1) for a split without bias labels."""
         return torch.Size((self.num_classes, self.num_biases if split.has_bias else 1))
@@ -178,11 +193,15 @@ def _loaded(split: Split) -> Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A file or folder that a data set is read from: where it has to be, what it is, and where to get it."""
+    """A file or folder that a data set is read from: where it has to be, what it is, and where to get it.
+
+    `required` is False for what `load` downloads itself, or can do without.
+    """
 
     path: Path
     content: str  # such as "19,200 training images"
     origin: str  # an address, or what to do; for a reader
+    required: bool = True
 
     @property
     def is_there(self) -> bool:
@@ -210,6 +229,18 @@ class DatasetConfig(ABC):
     def sources(self) -> list[Source]:
         """What `load` reads; what it downloads itself is among them. Empty: nothing has to be there."""
         return []
+
+    def require_sources(self, name: str) -> None:
+        """Raise `UserError` if something that the data set `name` cannot do without is missing."""
+        missing = [source.path for source in self.sources() if source.required and not source.is_there]
+        if missing:
+            others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            advice = f"python main.py inspect with {name} data.root={self.root}"
+            raise UserError(f"{name} needs {missing[0]}{others}, which is missing; what to get: {advice}")
+
+    def knows_bias(self) -> bool:
+        """Whether the images that weights are chosen on have bias labels; told without loading them."""
+        return True
 
     @abstractmethod
     def load(self) -> BiasedDataset:

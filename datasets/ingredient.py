@@ -24,4 +24,10 @@ def variant(name):
     rho = default_setting(name, "rho")  # fraction of the training images that have the usual bias of their class
     n_confusing = default_setting(name, "n_confusing")  # biases of the other training images of a class
     reverse = default_setting(name, "reverse")  # swap the roles of target and bias
+    csv = default_setting(name, "csv")  # the CSV of the user's own images
+    image_size = default_setting(name, "image_size")  # pixels, height and width of the decoded images
+    augment = default_setting(name, "augment")  # random change of training images
+    normalize = default_setting(name, "normalize")  # statistics of the channels
+    target_attribute = default_setting(name, "target_attribute")  # what is to be learnt
+    bias_attribute = default_setting(name, "bias_attribute")  # what usually comes with it
     cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache
