@@ -20,6 +20,10 @@ COLUMNS = {
 }
 
 
+# settings of the data that a title shows
+VARIANT = ("skew", "severity", "rho", "arrays", "csv", "target_attribute", "bias_attribute")
+
+
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
     """The accuracies of the phase's evaluations chosen by `last` and by `rule`, in [0, 1]; None where undefined."""
     evaluations = history.of_phase(phase)
@@ -42,7 +46,7 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
 def title_of(config: Mapping[str, Any]) -> str:
     """Method and data of a run, from its configuration; says where a phase's weights were chosen on test images."""
     data, method = config["data"], config["method"]
-    variant = [f"{name} {data[name]}" for name in ("skew", "severity", "rho", "arrays") if data.get(name) is not None]
+    variant = [f"{name} {data[name]}" for name in VARIANT if data.get(name) is not None]
     limit = config.get("evaluate_images")
     limited = [f"judged on {limit} images of each split"] if limit else []
     swapped = ["target and bias swapped"] if data.get("reverse") else []
@@ -54,12 +58,13 @@ def title_of(config: Mapping[str, Any]) -> str:
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
     """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
 
-    `labels` are the rules' names for a reader.
+    Below the last one, the metrics that are not known and why. `labels` are the rules' names for a reader.
     """
     tables = []
     for name, values in result.items():
         title = f"{labels.get(name, name)}, {values['phase']} epoch {values['epoch']}"
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        table.caption_justify = "left"
         table.add_column("test (%)", no_wrap=True)
         for header in COLUMNS.values():
             table.add_column(header, justify="right")
@@ -67,7 +72,21 @@ def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, 
             accuracies = [percent(values[f"test/{branch}/{metric}"]) for metric in COLUMNS]
             table.add_row(branch, *accuracies, style="bold" if position == 0 else "dim")
         tables.append(table)
+    tables[-1].caption = why_unknown(values, "test")
     return tables
+
+
+def why_unknown(values: Mapping[str, Any], split: str) -> str | None:
+    """Which of `COLUMNS` a summary does not have for a split, and why; None if it has all."""
+    unknown = [metric for metric in COLUMNS if values.get(f"{split}/{metric}") is None]
+    if not unknown:
+        return None
+    names = ", ".join(COLUMNS[metric] for metric in unknown)
+    if "unbiased" in unknown:
+        return f"{names}: not known, as the {split} images have no bias labels"
+    if {"aligned", "conflicting"} <= set(unknown):
+        return f"{names}: not known, as no pair of target and bias is the usual one"
+    return f"{names}: no such {split} image"
 
 
 def branches_of(values: Mapping[str, Any], split: str) -> list[str]:
