@@ -59,7 +59,7 @@ def outcome(data):
 # every run's record keeps the project's own code
 PACKAGES = ("analysis", "core", "datasets", "methods", "models", "recording", "training")
 _root = Path(__file__).parent
-for _file in [_root / "main.py", *(file for package in PACKAGES for file in sorted((_root / package).glob("*.py")))]:
+for _file in [_root / "main.py", *(file for package in PACKAGES for file in sorted((_root / package).rglob("*.py")))]:
     ex.add_source_file(str(_file))
 
 # name -> (what it is for, the settings that it changes)
@@ -77,10 +77,26 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "severity3": ("A stronger bias.", {"data": {"severity": 3}}),
     "severity4": ("The strongest bias of the papers: pure colours.", {"data": {"severity": 4}}),
     "biased_mnist": ("Biased MNIST of ReBias and EnD.", {"data": {"name": "biased_mnist"}}),
+    "corrupted_cifar10": ("Corrupted CIFAR-10 by LfF's protocol.", {"data": {"name": "corrupted_cifar10"}}),
+    "type0": ("Corruptions snow, frost, fog, ... of Corrupted CIFAR-10.", {"data": {"corruptions": "type0"}}),
+    "type1": ("Corruptions by noise and blur of Corrupted CIFAR-10.", {"data": {"corruptions": "type1"}}),
     "rho999": ("99.9 % of the training images have the colour of their class.", {"data": {"rho": 0.999}}),
     "rho997": ("99.7 % of the training images have the colour of their class.", {"data": {"rho": 0.997}}),
     "rho995": ("99.5 % of the training images have the colour of their class.", {"data": {"rho": 0.995}}),
     "rho990": ("99 % of the training images have the colour of their class.", {"data": {"rho": 0.990}}),
+    "bffhq": ("BFFHQ: the age of faces, with gender as bias.", {"data": {"name": "bffhq"}}),
+    "dogs_and_cats": ("Dogs & Cats, with the colour of the fur as bias.", {"data": {"name": "dogs_and_cats"}}),
+    "cmnist": ("Colored MNIST as DisEnt's authors publish it, in folders.", {"data": {"name": "cmnist"}}),
+    "cifar10c": ("Corrupted CIFAR-10 as DisEnt's authors publish it, in folders.", {"data": {"name": "cifar10c"}}),
+    "bar": ("Biased Action Recognition: six actions, with the place as bias.", {"data": {"name": "bar"}}),
+    "pct0": ("BAR as published: no training image conflicts with the bias.", {"data": {"percent": 0.0}}),
+    "pct0_5": ("0.5 % of the training images conflict with the bias.", {"data": {"percent": 0.5}}),
+    "pct1": ("1 % of the training images conflict with the bias.", {"data": {"percent": 1.0}}),
+    "pct2": ("2 % of the training images conflict with the bias.", {"data": {"percent": 2.0}}),
+    "pct5": ("5 % of the training images conflict with the bias.", {"data": {"percent": 5.0}}),
+    "imagenet9": ("9-class ImageNet of ReBias, with texture as bias.", {"data": {"name": "imagenet9"}}),
+    "imagenet_a": ("Test on ImageNet-A too, in the folder imagenet-a.", {"data": {"imagenet_a": "imagenet-a"}}),
+    "imagenet_c": ("Test on ImageNet-C too, in the folder imagenet-c.", {"data": {"imagenet_c": "imagenet-c"}}),
     "celeba": ("CelebA: blond hair or not, with gender as bias.", {"data": {"name": "celeba"}}),
     "custom": ("Images of your own: data.csv=PATH names them.", {"data": {"name": "custom"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),

@@ -3,6 +3,7 @@
 python main.py with colored_mnist severity4 method=denetdm
 python main.py inspect with colored_mnist               what the data are, and what of them is missing
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
+python main.py results with colored_mnist severity4      (what has been recorded, as a table)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -31,11 +32,12 @@ from datasets import BiasedDataset
 from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
-from recording.recorder import EVALUATIONS, RunRecorder
+from recording.questions import QUESTIONS
+from recording.recorder import RunRecorder
 from recording.version import code_version
 from training.diagnostics import selection_report
 from training.evaluation import count_groups
-from training.history import Evaluation, empty_history
+from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_data_settings, read_setup
@@ -54,7 +56,8 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
     setup = read_setup(config)
     if command_name in RECORDED:
         data = setup.load_data()
-        setup.build_method(data, setup.device())  # refuses a model without the networks that the method needs
+        # refuses a model without the networks that the method needs, and weights to start from that cannot be had
+        setup.build_method(data, setup.device(), pretrained=not evaluates_only(setup, command_name))
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
         if evaluates_only(setup, command_name):
@@ -132,7 +135,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
     device = setup.device()
     data = setup.load_data().to(device, setup.run.memory_bytes)
-    method = setup.build_method(data, device)
+    method = setup.build_method(data, device, pretrained=False)
     path = weights_file(setup)
     facts = setup.load_weights(path, method, data)
     method.eval()
@@ -237,5 +240,10 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
     return f"interrupted; to go on: python main.py {shlex.join(words)}"
 
 
+def run(arguments: list[str]) -> int:
+    """Run the command line `arguments` and return the exit code."""
+    return run_command_line(ex, arguments, how_to_resume, QUESTIONS)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command_line(ex, sys.argv[1:], how_to_resume))
+    sys.exit(run(sys.argv[1:]))

@@ -13,7 +13,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
-from analysis.result import COLUMNS, percent, title_of, why_unknown
+from analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
 from core.errors import UserError
 from training.selection import RULES, parse_rule
 
@@ -56,7 +56,7 @@ def runs_in(folder: Path) -> list[RecordedRun]:
 
 
 def run_table(run: RecordedRun) -> Table:
-    """Test accuracies in percent: a row for each metric, a column for each rule."""
+    """Test accuracies in percent: a row for each metric, and for each extra split; a column for each rule."""
     reason = why_unknown(next(iter(run.result.values())), "test")
     caption = "\n".join([f"{run.folder.name}, seed {run.config['seed']}", *([reason] if reason else [])])
     table = Table(title=title_of(run.config), caption=caption)
@@ -66,6 +66,9 @@ def run_table(run: RecordedRun) -> Table:
         table.add_column(label.replace(" (", "\n("), justify="right")
     for metric, name in COLUMNS.items():
         table.add_row(name, *(percent(values.get(f"test/{metric}")) for values in run.result.values()))
+    for split in extra_splits(next(iter(run.result.values()))):
+        accuracies = (percent(values.get(f"{split}/accuracy")) for values in run.result.values())
+        table.add_row(f"{split}: {COLUMNS['accuracy']}", *accuracies)
     return table
 
 

@@ -1,6 +1,6 @@
 """The result of a run, as plain values and as a table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -21,7 +21,7 @@ COLUMNS = {
 
 
 # settings of the data that a title shows
-VARIANT = ("skew", "severity", "rho", "arrays", "csv", "target_attribute", "bias_attribute")
+VARIANT = ("corruptions", "skew", "severity", "rho", "percent", "arrays", "csv", "target_attribute", "bias_attribute")
 
 
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
@@ -34,9 +34,9 @@ def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
 def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
     """Where the evaluation stands, and `<split>/<branch>/<metric>` and, for the prediction, `<split>/<metric>`."""
     values: dict[str, Any] = {"phase": evaluation.phase, "epoch": evaluation.epoch, "step": evaluation.step}
-    for split, branches in evaluation.correct.items():
-        for position, branch in enumerate(branches):
-            for metric, value in history.counts(evaluation, split, branch).metrics().items():
+    for split, branches in history.metrics(evaluation).items():
+        for position, (branch, metrics) in enumerate(branches.items()):
+            for metric, value in metrics.items():
                 values[f"{split}/{branch}/{metric}"] = None if isnan(value) else value
                 if position == 0:
                     values[f"{split}/{metric}"] = None if isnan(value) else value
@@ -58,7 +58,8 @@ def title_of(config: Mapping[str, Any]) -> str:
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
     """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
 
-    Below the last one, the metrics that are not known and why. `labels` are the rules' names for a reader.
+    Below them, those of the prediction on each extra split. Metrics that are not known of any row are left out; why is
+    said below the last table. `labels` are the rules' names for a reader.
     """
     tables = []
     for name, values in result.items():
@@ -66,11 +67,17 @@ def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, 
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
         table.caption_justify = "left"
         table.add_column("test (%)", no_wrap=True)
-        for header in COLUMNS.values():
-            table.add_column(header, justify="right")
-        for position, branch in enumerate(branches_of(values, "test")):
-            accuracies = [percent(values[f"test/{branch}/{metric}"]) for metric in COLUMNS]
-            table.add_row(branch, *accuracies, style="bold" if position == 0 else "dim")
+        rows = {branch: f"test/{branch}" for branch in branches_of(values, "test")}
+        extra = extra_splits(values)
+        columns = [metric for metric in COLUMNS if _is_known(values, [*rows.values(), *extra], metric)]
+        for metric in columns:
+            table.add_column(COLUMNS[metric], justify="right")
+        for position, (branch, source) in enumerate(rows.items()):
+            style = "bold" if position == 0 else "dim"
+            table.add_row(branch, *_percentages(values, source, columns), style=style)
+        table.add_section()
+        for split in extra:
+            table.add_row(split, *_percentages(values, split, columns))
         tables.append(table)
     tables[-1].caption = why_unknown(values, "test")
     return tables
@@ -94,6 +101,20 @@ def branches_of(values: Mapping[str, Any], split: str) -> list[str]:
     suffix = f"/{METRICS[0]}"
     names = [name.removesuffix(suffix).split("/") for name in values if name.endswith(suffix)]
     return [name[1] for name in names if name[0] == split and len(name) == 2]
+
+
+def extra_splits(values: Mapping[str, Any]) -> list[str]:
+    """The splits in a summary beside "valid" and "test"."""
+    names = dict.fromkeys(name.split("/")[0] for name in values if name.count("/") == 2)
+    return [name for name in names if name not in ("valid", "test")]
+
+
+def _is_known(values: Mapping[str, Any], sources: Sequence[str], metric: str) -> bool:
+    return any(values[f"{source}/{metric}"] is not None for source in sources)
+
+
+def _percentages(values: Mapping[str, Any], source: str, metrics: Sequence[str]) -> list[str]:
+    return [percent(values[f"{source}/{metric}"]) for metric in metrics]
 
 
 def percent(value: float | None) -> str:

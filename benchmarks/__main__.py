@@ -6,11 +6,15 @@ import core  # noqa: F401 (first: it sets what torch reads when it is imported)
 import sys
 from collections.abc import Callable
 
-from benchmarks import denetdm_epochs
+from benchmarks import corruptions, denetdm_epochs, loading, queries, resized_crops
 from core.errors import UserError, require_known
 
 BENCHMARKS: dict[str, Callable[[], object]] = {
+    "corruptions": corruptions.run,
     "denetdm_epochs": denetdm_epochs.run,
+    "queries": queries.run,
+    "loading": loading.run,
+    "resized_crops": resized_crops.run,
 }
 
 

@@ -5,12 +5,16 @@ from typing import Any
 
 from core.errors import UserError, one_of, require_known
 from core.settings import default_settings, setting_names, settings
+from datasets.bar import BAR
 from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
 from datasets.celeba import CelebA
 from datasets.colored_mnist import ColoredMNIST
+from datasets.corrupted_cifar10 import CorruptedCIFAR10
 from datasets.custom import Custom
 from datasets.digits import ColoredDigits
+from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
+from datasets.imagenet9 import ImageNet9
 
 __all__ = [
     "DATASETS",
@@ -28,6 +32,13 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "digits": ColoredDigits,
     "colored_mnist": ColoredMNIST,
     "biased_mnist": BiasedMNIST,
+    "corrupted_cifar10": CorruptedCIFAR10,
+    "bffhq": BFFHQ,
+    "dogs_and_cats": DogsAndCats,
+    "cmnist": FolderMNIST,
+    "cifar10c": FolderCIFAR10,
+    "bar": BAR,
+    "imagenet9": ImageNet9,
     "celeba": CelebA,
     "custom": Custom,
 }

@@ -4,12 +4,13 @@ The random numbers come from outside, a row for each image, so that an image's c
 (seed, epoch, image) alone, whatever the batch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import log
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import grid_sample, pad
 
 
 class Augmentation(Protocol):
@@ -57,3 +58,73 @@ class CropAndFlip:
 
     def to(self, device: torch.device) -> "CropAndFlip":
         return self
+
+
+@dataclass(frozen=True)
+class RandomResizedCropAndFlip:
+    """A random part of the image, resized to `size` x `size`, and a random flip, of images stretched to one shape.
+
+    `sizes` int [N, 2] are the (height, width) that the images had before they were stretched: the parts are random
+    boxes of the original images, as torchvision's RandomResizedCrop draws them: a share of the area within `scale` and
+    a ratio of width to height within `ratio`, uniform in its logarithm; after `tries` boxes that do not fit into the
+    image, the largest part in its middle whose ratio is allowed. The flip is horizontal, for half of the images. Pixels
+    are interpolated linearly (float32), without a filter against aliasing: stretching has filtered the images already.
+
+    The plain view is the square in the middle, of `center` times the short side.
+    """
+
+    size: int
+    sizes: Tensor
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    tries: int = 10
+    center: float = 224 / 256
+
+    @property
+    def num_draws(self) -> int:
+        return 2 * self.tries + 3  # share and ratio of each box, position of the chosen one, flip
+
+    def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
+        sizes = self.sizes.index_select(0, index).float()
+        if draws is None:
+            shape = (sizes.amin(dim=1, keepdim=True) * self.center).expand(-1, 2)
+            return resized_crops(images, (sizes - shape) / 2 / sizes, shape / sizes, self.size)
+        corner, shape = self.random_boxes(sizes, draws[:, :-1])
+        return resized_crops(images, corner / sizes, shape / sizes, self.size, flip=draws[:, -1] < 0.5)
+
+    def random_boxes(self, sizes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """(top, left) and (height, width), float32 [B, 2] each, whole pixels of images of `sizes` [B, 2].
+
+        `draws` [B, 2 * tries + 2] are in [0, 1).
+        """
+        share, position_in_ratio, position = torch.split(draws, [self.tries, self.tries, 2], dim=1)
+        area = sizes.prod(dim=1, keepdim=True) * (self.scale[0] + (self.scale[1] - self.scale[0]) * share)
+        low, high = (log(ratio) for ratio in self.ratio)
+        ratio = torch.exp(low + (high - low) * position_in_ratio)
+        boxes = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], dim=2).round()  # [B, tries, 2]
+        fits = ((boxes > 0) & (boxes <= sizes[:, None])).all(dim=2)
+        first = fits.byte().argmax(dim=1)
+        chosen = boxes[torch.arange(len(boxes), device=boxes.device), first]
+        limit = torch.stack([sizes[:, 1] / self.ratio[0], sizes[:, 0] * self.ratio[1]], dim=1).round()
+        largest = torch.minimum(sizes, limit)
+        fitted = fits.any(dim=1, keepdim=True)
+        corner = torch.where(fitted, position * (sizes - chosen + 1), (sizes - largest) / 2).floor()
+        return corner, torch.where(fitted, chosen, largest)
+
+    def to(self, device: torch.device) -> "RandomResizedCropAndFlip":
+        return replace(self, sizes=self.sizes.to(device))
+
+
+def resized_crops(images: Tensor, corner: Tensor, shape: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
+    """A box of each image, resized to `size` x `size`: float32 [B, C, size, size] of images [B, C, H, W].
+
+    `corner` (top, left) and `shape` (height, width), float32 [B, 2], are shares of the image's height and width; `flip`
+    bool [B] says which are flipped horizontally.
+    """
+    steps = (torch.arange(size, device=images.device) + 0.5) / size
+    places = 2 * (corner[:, :, None] + shape[:, :, None] * steps) - 1  # from -1 to 1, as grid_sample counts
+    row, column = places.unbind(dim=1)  # [B, size] each
+    if flip is not None:
+        column = torch.where(flip[:, None], column.flip(1), column)
+    grid = torch.stack([column[:, None, :].expand(-1, size, -1), row[:, :, None].expand(-1, -1, size)], dim=3)
+    return grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -20,7 +20,7 @@ UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labe
 
 # mean and standard deviation of each channel, of images in [0, 1]
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
-
+CIFAR10_STATISTICS: Normalization = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -109,7 +109,8 @@ class BiasedDataset:
     bias class c goes with class c.
 
     A bias label may stand for several attributes at once, of `attribute_sizes` values each (the last one changes
-    fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out.
+    fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out. `means` are
+    results that are the mean over several extra splits, by name.
 
     `class_names` and `bias_names` are what the labels stand for, by class index; None: numbers.
     """
@@ -127,6 +128,7 @@ class BiasedDataset:
     aligned: Tensor | None = None
     attribute_sizes: tuple[int, ...] | None = None
     min_group: int = 1
+    means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     class_names: tuple[str, ...] | None = None
     bias_names: tuple[str, ...] | None = None
 

@@ -53,9 +53,10 @@ class Custom(DatasetConfig):
         table = self._table()
         if not table.has("bias"):
             return False
-        judged = {"valid", "test"} if "valid" in table.columns.get("split", ()) else set(SPLITS)
-        splits = table.columns.get("split", ["test"] * len(table.lines))
-        return all(bias for bias, split in zip(table.columns["bias"], splits, strict=True) if split in judged)
+        splits = table.columns.get("split", ["train"] * len(table.lines))
+        valid = "valid" if "valid" in splits else "train"  # where validation images come from
+        judged = "test" if self.protocol == "published" else valid
+        return all(bias for bias, split in zip(table.columns["bias"], splits, strict=True) if split == judged)
 
     def load(self) -> BiasedDataset:
         table = self._table()

@@ -61,6 +61,28 @@ class Stretched:
 
 
 @dataclass(frozen=True)
+class ResizedCenterCrop:
+    """The image resized so that its short side has `resize` pixels, and of that the middle `crop` x `crop` pixels.
+
+    The pixels of torchvision's Resize and CenterCrop (bilinear, antialiased). `crop` is at most `resize`.
+    """
+
+    resize: int
+    crop: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (3, self.crop, self.crop)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        short = min(image.size)
+        width, height = (self.resize * side // short for side in image.size)
+        left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return resized.crop((left, top, left + self.crop, top + self.crop))
+
+
+@dataclass(frozen=True)
 class MappedImages:
     """A `Reader` of the images in a file: a row is an image's number in the file."""
 

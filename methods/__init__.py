@@ -1,7 +1,7 @@
 """Methods, by name. Torch only, but for `ingredient.py`."""
 
 from core.errors import require_known
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, recipe_for
+from methods.base import Batch, Method, MethodConfig, Phase, Task, recipe_for
 from methods.bias_ensemble import DisEntBE, LfFBE
 from methods.denetdm import DeNetDM
 from methods.disent import DisEnt
@@ -10,6 +10,7 @@ from methods.erm import ERM
 from methods.learned_mixin import LearnedMixin
 from methods.lff import LfF
 from methods.rebias import ReBias
+from methods.recipes import Recipe
 from methods.rubi import RUBi
 from methods.vanilla_biased import VanillaBiased
 

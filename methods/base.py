@@ -5,7 +5,7 @@ A method owns its networks, its optimisers and its per-sample state, and yields 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from core.errors import require_known
 from core.settings import require
 from methods.optimizers import OPTIMIZERS
+from methods.recipes import Recipe, Recipes
 from models import Networks
 
 
@@ -72,16 +73,6 @@ class MethodConfig:
         return {}
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """The settings that a method was published with on one data set, where they differ from the defaults."""
-
-    source: str
-    model: str
-    model_hparams: Mapping[str, Any] = field(default_factory=dict)
-    hparams: Mapping[str, Any] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Phase:
     """One stretch of training.
@@ -115,7 +106,7 @@ class Method(nn.Module):
     """Base of all methods: networks and per-sample state are submodules and buffers, so `state_dict` is complete."""
 
     Config: ClassVar[type[MethodConfig]]
-    RECIPES: ClassVar[Mapping[str, Mapping[str, Recipe]]]  # data set -> recipe name -> recipe; the first is the default
+    RECIPES: ClassVar[Recipes]
     PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' own selection, for their protocol
     needs_bias: ClassVar[bool] = False
 

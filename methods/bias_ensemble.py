@@ -19,11 +19,13 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend
+from methods.base import Batch, Method, MethodConfig, Phase, Task, descend
 from methods.disent import DisEnt
 from methods.lff import LfF
 from methods.losses import generalized_cross_entropy
 from methods.optimizers import build_optimizer
+from methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from methods.recipes import merged, named, unpublished
 from models import Networks
 
 
@@ -140,31 +142,11 @@ class LfFBE(BiasEnsemble):
         drop_last: bool = True  # leave out the last, smaller batch of an epoch
 
     Inner = LfF
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="ours: chosen on validation images to show the effect in seconds",
-                model="mlp",
-                model_hparams={"widths": [100], "input_scale": 1 / 8},
-                hparams={
-                    "learning_rate": 2e-3,
-                    "batch_size": 32,
-                    "num_steps": 1_500,
-                    "epochs": None,
-                    "ensemble_steps": 600,
-                    "ensemble_check_steps": 500,
-                },
-            )
-        },
-        "colored_mnist": {
-            "lee2023": Recipe(
-                source="BiasEnsemble code, lff_be on cmnist",
-                model="mlp",
-                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
-                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None},
-            )
-        },
-    }
+    RECIPES = merged(
+        named("debiaslab", DIGITS, ensemble_steps=600, ensemble_check_steps=500),
+        named("debiaslab", unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES),
+        named("lee2023", LEE | LEE_2023),
+    )
 
 
 class DisEntBE(BiasEnsemble):
@@ -175,30 +157,8 @@ class DisEntBE(BiasEnsemble):
         STEP_SETTINGS: ClassVar[tuple[str, ...]] = EnsembleConfig.STEP_SETTINGS + DisEnt.Config.STEP_SETTINGS
 
     Inner = DisEnt
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="ours: chosen on validation images to show the effect in seconds",
-                model="mlp",
-                model_hparams={"widths": [100], "input_scale": 1 / 8},
-                hparams={
-                    "learning_rate": 2e-3,
-                    "batch_size": 32,
-                    "num_steps": 1_500,
-                    "epochs": None,
-                    "curr_step": 500,
-                    "lr_decay_step": 500,
-                    "ensemble_steps": 600,
-                    "ensemble_check_steps": 500,
-                },
-            )
-        },
-        "colored_mnist": {
-            "lee2023": Recipe(
-                source="BiasEnsemble code, disent_be on cmnist",
-                model="mlp",
-                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
-                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None},
-            )
-        },
-    }
+    RECIPES = merged(
+        named("debiaslab", for_disent(DIGITS), ensemble_steps=600, ensemble_check_steps=500),
+        named("debiaslab", for_disent(unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES)),
+        named("lee2023", for_disent(LEE | LEE_2023)),
+    )

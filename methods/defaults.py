@@ -1,6 +1,7 @@
 """The hyper-parameters of a run before the user changes any: defaults, recipe, protocol."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 from core.errors import UserError
@@ -22,26 +23,42 @@ def chosen_recipe(method: str, dataset: str, recipe: str | None) -> Recipe:
     return NO_RECIPE if recipe is None else recipe_for(method_class(method), dataset, recipe)[1]
 
 
+def conflicting_percent(data: Mapping[str, Any]) -> float | None:
+    """The percentage of bias-conflicting training images, by the settings of the data set; None if they do not tell."""
+    for setting, percents in (("percent", 1), ("skew", 100)):
+        value = data.get(setting)
+        if isinstance(value, (int, float)):
+            return float(value * percents)
+    return None
+
+
 def default_hparams(
-    method: str, dataset: str, recipe: str | None, protocol: str, knows_bias: bool = True
+    method: str,
+    dataset: str,
+    recipe: str | None,
+    protocol: str,
+    percent: float | None = None,
+    knows_bias: bool = True,
 ) -> dict[str, Any]:
     """All hyper-parameters of `method` as plain values. Under protocol "published", the authors' selection rules.
 
-    Rules go by the accuracy over all images unless the data set `knows_bias`.
+    `percent` of the training images are bias-conflicting: some recipes depend on it. Unless the data set `knows_bias`,
+    rules go by the accuracy over all images.
     """
     cls = method_class(method)
-    hparams = default_settings(cls.Config) | dict(chosen_recipe(method, dataset, recipe).hparams)
-    hparams |= dict(cls.PUBLISHED) if protocol == "published" else {}
+    rules = dict(cls.PUBLISHED) if protocol == "published" else {}
+    hparams = default_settings(cls.Config) | rules | chosen_recipe(method, dataset, recipe).hparams_at(percent)
     if knows_bias:
         return hparams
     return {name: without_bias(value) if isinstance(value, str) else value for name, value in hparams.items()}
 
 
-def fitted_hparams(method: str, dataset: str, recipe: str | None, protocol: str, hparams: Any) -> Any:
+def fitted_hparams(
+    method: str, dataset: str, recipe: str | None, protocol: str, hparams: Any, percent: float | None = None
+) -> Any:
     """The user's `hparams` with one budget, and with the recipe's other lengths fit to it. Raises `UserError`."""
-    defaults = default_hparams(method, dataset, recipe, protocol)
-    settled = settled_budget(defaults, hparams)
-    return shortened_lengths(defaults, shortened_steps(method, dataset, defaults, settled))
+    defaults = default_hparams(method, dataset, recipe, protocol, percent)
+    return shortened_steps(method, dataset, defaults, settled_budget(defaults, hparams))
 
 
 def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
@@ -59,18 +76,43 @@ def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
 
 
 def shortened_steps(method: str, dataset: str, defaults: Mapping[str, Any], hparams: Any) -> Any:
-    """`hparams` with the settings that count steps (`MethodConfig.STEP_SETTINGS`) fit to the length of training.
+    """`hparams` in which the parts of a shorter training keep the share of it that they have in `defaults`.
 
-    They shrink in proportion where training is shorter than that of `defaults`; what is not 0 stays above 0. A value
-    that differs from `defaults` is the user's and stays, and so does what is no mapping at all.
+    A part is counted in steps (`MethodConfig.STEP_SETTINGS`), or as the training is, in epochs or in steps (a pair of
+    settings NAME_epochs and NAME_steps). What is not 0 stays above 0. A part that differs from `defaults` is the user's
+    and stays, and so does what is no mapping at all.
     """
-    longest = steps_of(defaults, dataset)
-    wanted = steps_of(hparams, dataset) if isinstance(hparams, Mapping) else None
-    if longest is None or wanted is None or wanted >= longest:
+    if not isinstance(hparams, Mapping):
         return hparams
-    own = {name: defaults[name] for name in method_class(method).Config.STEP_SETTINGS if defaults[name]}
-    scaled = {name: max(1, round(value * wanted / longest)) for name, value in own.items() if hparams[name] == value}
-    return dict(hparams) | scaled
+    changed: dict[str, int | None] = {}
+    steps, all_steps = steps_of(hparams, dataset), steps_of(defaults, dataset)
+    if steps is not None and all_steps is not None and steps < all_steps:
+        for name in method_class(method).Config.STEP_SETTINGS:
+            if defaults[name] and hparams[name] == defaults[name]:
+                changed[name] = share(defaults[name], all_steps, steps)
+    for name in (setting.removesuffix("_epochs") for setting in defaults if setting.endswith("_epochs")):
+        if f"{name}_steps" in defaults:
+            changed |= fitted_part(name, defaults, hparams)
+    return dict(hparams) | changed
+
+
+def fitted_part(name: str, defaults: Mapping[str, Any], hparams: Mapping[str, Any]) -> dict[str, int | None]:
+    """What changes of NAME_epochs and NAME_steps: the part is counted as the training is, and shrinks with it."""
+    part = {"epochs": f"{name}_epochs", "num_steps": f"{name}_steps"}  # by the setting of the whole training's length
+    own = {setting: hparams[setting] for setting in part.values() if hparams[setting] != defaults[setting]}
+    if own:
+        return dict.fromkeys(part.values()) | own
+    for before, after in product(part, part):
+        length, whole, new_whole = defaults[part[before]], defaults[before], hparams[after]
+        known = length is not None and whole is not None and isinstance(new_whole, int)
+        if known and (before != after or new_whole < whole):
+            return {part[before]: None, part[after]: share(length, whole, new_whole)}
+    return {}
+
+
+def share(length: int, whole: float, new_whole: float) -> int:
+    """As much of `new_whole` as `length` is of `whole`, but no less than 1."""
+    return max(1, round(length * new_whole / whole))
 
 
 def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
@@ -78,34 +120,10 @@ def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
     epochs, num_steps, batch_size = hparams["epochs"], hparams["num_steps"], hparams["batch_size"]
     if num_steps is not None:
         return num_steps if isinstance(num_steps, int) and num_steps > 0 else None
-    images = DATASETS[dataset].NUM_TRAIN
+    images = DATASETS[dataset].NUM_TRAIN if dataset in DATASETS else None
     if images is None or not all(isinstance(value, int) and value > 0 for value in (epochs, batch_size)):
         return None
     return float(epochs * max(1, images / batch_size))
-
-
-def shortened_lengths(defaults: Mapping[str, Any], hparams: Any) -> Any:
-    """`hparams` with lengths of parts of the training, NAME_epochs or NAME_steps, that fit the length of the training.
-
-    Epochs as in `defaults` shrink with `epochs`; where training is counted in steps, they become steps in proportion.
-    A length that differs from `defaults` is the user's and stays, and so does what is no mapping at all.
-    """
-    if not isinstance(hparams, Mapping) or defaults["epochs"] is None:
-        return hparams
-    changed: dict[str, int | None] = {}
-    for name in (name.removesuffix("_epochs") for name in hparams if name.endswith("_epochs")):
-        epochs, steps = f"{name}_epochs", f"{name}_steps"
-        if steps not in hparams or defaults[epochs] is None:
-            continue
-        if hparams[steps] is not None and hparams[epochs] == defaults[epochs]:
-            changed |= {epochs: None}
-        elif hparams[steps] is None and hparams[epochs] == defaults[epochs]:
-            share = defaults[epochs] / defaults["epochs"]
-            if isinstance(hparams["num_steps"], int):
-                changed |= {epochs: None, steps: max(1, round(share * hparams["num_steps"]))}
-            elif isinstance(hparams["epochs"], int) and hparams["epochs"] < defaults["epochs"]:
-                changed |= {epochs: max(1, round(share * hparams["epochs"]))}
-    return dict(hparams) | changed
 
 
 def default_model(method: str, dataset: str, recipe: str | None) -> str:
@@ -117,3 +135,9 @@ def recipe_model_hparams(method: str, dataset: str, recipe: str | None, model: s
     """The recipe's settings for `model`; none if the user chose another architecture than the recipe's."""
     chosen = chosen_recipe(method, dataset, recipe)
     return dict(chosen.model_hparams) if chosen.model == model else {}
+
+
+def default_pretrained(method: str, dataset: str, recipe: str | None, model: str) -> str:
+    """The weights that the recipe starts from; "none" if the user chose another architecture than the recipe's."""
+    chosen = chosen_recipe(method, dataset, recipe)
+    return chosen.pretrained if chosen.model == model else "none"

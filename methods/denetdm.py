@@ -7,21 +7,25 @@ learns from both, by the same sum and by distillation from the shallow branch.
 Deviations from the authors' code:
 - The distillation phase runs (there, an option that is on by default skips it), and the seed is honoured.
 - The teacher keeps modules of its own; theirs is a second copy of the model. The numbers are the same.
+- On CelebA, where their code has no second phase and its shallow branch does not fit the linear layer behind it, that
+  layer is left out and the shallow branch predicts.
 - By default the weights that phase two starts from are chosen on validation images, by the same metric as theirs
   (accuracy on bias-conflicting images); theirs, chosen on the test images, is `hand_over=oracle_test_conflicting`.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend, require_optimizer
+from methods.base import Batch, Method, MethodConfig, Phase, Task, descend, require_optimizer
 from methods.losses import distillation_loss
 from methods.optimizers import build_optimizer
+from methods.published import OWN_BRANCHES, SREELATHA
+from methods.recipes import Recipe, merged, named, unpublished
 from models import Networks
 
 
@@ -30,11 +34,13 @@ class DeNetDM(Method):
     class Config(MethodConfig):
         weight_decay: float = 1e-3  # of the separation phase
         batch_size: int = 64
-        hand_over: str = "best_valid_conflicting"  # rule for the separation weights that distillation starts from
+        # rule for the separation weights that distillation starts from; None: none, the shallow branch predicts
+        hand_over: str | None = "best_valid_conflicting"
         distill_optimizer: str | None = None  # None: that of the separation phase
         distill_learning_rate: float = 1e-3
         distill_weight_decay: float = 0.0
-        distill_epochs: int | None = None  # None: as long as the separation phase
+        distill_epochs: int | None = None  # None, and no distill_steps: as long as the separation phase
+        distill_steps: int | None = None  # the same in optimiser steps
         poe_weight: float = 1.0  # of the cross-entropy of target + deep branch
         distill_weight: float = 1.0  # of the distillation loss
         temperature: float = 2.0
@@ -47,28 +53,30 @@ class DeNetDM(Method):
                 require(getattr(self, name) > 0, name, getattr(self, name), "positive")
             for name in ("distill_weight_decay", "poe_weight", "distill_weight"):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-            epochs = self.distill_epochs
+            epochs, steps = self.distill_epochs, self.distill_steps
             require(epochs is None or epochs > 0, "distill_epochs", epochs, "positive")
+            require(steps is None or steps > 0, "distill_steps", steps, "positive")
+            require(epochs is None or steps is None, "distill_epochs", epochs, "left out, or distill_steps")
 
         def rules(self) -> dict[str, str]:
-            return {"hand_over": self.hand_over}
+            return {} if self.hand_over is None else {"hand_over": self.hand_over}
 
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="ours: the paper's networks; batch size and length chosen on validation images",
-                model="mlp_branches",
-                hparams={"batch_size": 16, "epochs": 40},
-            )
+    RECIPES = merged(
+        {
+            "digits": {
+                "debiaslab": Recipe(
+                    source="ours: the paper's networks; batch size and length chosen on validation images",
+                    model="mlp_branches",
+                    hparams={"batch_size": 16, "epochs": 40},
+                )
+            }
         },
-        "colored_mnist": {
-            "sreelatha2024": Recipe(
-                source="DeNetDM paper, appendix, and code",
-                model="mlp_branches",
-                hparams={"epochs": 100},
-            )
-        },
-    }
+        named("sreelatha2024", SREELATHA),
+        named("debiaslab", unpublished({"cmnist": SREELATHA["colored_mnist"]}, "as colored_mnist")),
+        named("debiaslab", unpublished({"cifar10c": SREELATHA["corrupted_cifar10"]}, "as corrupted_cifar10")),
+        named("debiaslab", unpublished({"dogs_and_cats": SREELATHA["bffhq"]}, "as bffhq")),
+        named("debiaslab", OWN_BRANCHES),
+    )
 
     PUBLISHED = {"hand_over": "oracle_test_conflicting"}
 
@@ -77,13 +85,15 @@ class DeNetDM(Method):
         self.config = config
         self.shallow, self.deep = networks.encoder("shallow"), networks.encoder("deep")
         self.head = networks.head("head", self.deep.feature_dim)
+        self.separation_optimizer = build_optimizer(
+            config.optimizer, [self.shallow, self.deep, self.head], config.learning_rate, config.weight_decay
+        )
+        if config.hand_over is None:
+            return
         self.target = networks.encoder("target")
         # copies of deep and head that go on in phase two, while the originals stay as the teacher's
         self.target_deep = networks.encoder("deep").requires_grad_(False)
         self.target_head = networks.head("head", self.deep.feature_dim)
-        self.separation_optimizer = build_optimizer(
-            config.optimizer, [self.shallow, self.deep, self.head], config.learning_rate, config.weight_decay
-        )
         self.distillation_optimizer = build_optimizer(
             config.distill_optimizer or config.optimizer,
             [self.target, self.target_head],
@@ -93,32 +103,32 @@ class DeNetDM(Method):
 
     def phases(self) -> Sequence[Phase]:
         config = self.config
-        return [
-            Phase(
-                name="separate",
-                update=self.separate,
-                logits=self.separation_logits,
-                training=[self.shallow, self.deep, self.head],
-                optimizers={"separation": self.separation_optimizer},
-                batch_size=config.batch_size,
-                epochs=config.epochs,
-                num_steps=config.num_steps,
-                drop_last=True,
-                hand_over=config.hand_over,
-                finish=self.start_distillation,
-            ),
-            Phase(
-                name="distill",
-                update=self.distill,
-                logits=self.distillation_logits,
-                training=[self.target, self.target_deep, self.target_head],
-                optimizers={"distillation": self.distillation_optimizer},
-                batch_size=config.batch_size,
-                epochs=config.epochs if config.distill_epochs is None else config.distill_epochs,
-                num_steps=config.num_steps if config.distill_epochs is None else None,
-                drop_last=True,
-            ),
-        ]
+        separation = Phase(
+            name="separate",
+            update=self.separate,
+            logits=self.separation_logits,
+            training=[self.shallow, self.deep, self.head],
+            optimizers={"separation": self.separation_optimizer},
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            num_steps=config.num_steps,
+            drop_last=True,
+        )
+        if config.hand_over is None:
+            return [separation]
+        as_long = config.distill_epochs is None and config.distill_steps is None
+        distillation = Phase(
+            name="distill",
+            update=self.distill,
+            logits=self.distillation_logits,
+            training=[self.target, self.target_deep, self.target_head],
+            optimizers={"distillation": self.distillation_optimizer},
+            batch_size=config.batch_size,
+            epochs=config.epochs if as_long else config.distill_epochs,
+            num_steps=config.num_steps if as_long else config.distill_steps,
+            drop_last=True,
+        )
+        return [replace(separation, hand_over=config.hand_over, finish=self.start_distillation), distillation]
 
     def separate(self, batch: Batch) -> dict[str, Tensor]:
         features = self.shallow(batch.image) + self.deep(batch.image)

@@ -18,10 +18,12 @@ from torch.nn.functional import cross_entropy
 
 from core.randomness import torch_generator
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend
+from methods.base import Batch, Method, MethodConfig, Phase, Task, descend
 from methods.losses import bias_amplifying_loss
 from methods.optimizers import build_optimizer
 from methods.per_sample import RelativeDifficulty
+from methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from methods.recipes import merged, named
 from models import Networks
 
 
@@ -55,31 +57,11 @@ class DisEnt(Method):
             require(decay is None or decay > 0, "lr_decay_step", decay, "positive, or None")
             require(self.lr_gamma > 0, "lr_gamma", self.lr_gamma, "positive")
 
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="ours: chosen on validation images to show the effect in seconds",
-                model="mlp",
-                model_hparams={"widths": [100], "input_scale": 1 / 8},
-                hparams={
-                    "learning_rate": 2e-3,
-                    "batch_size": 32,
-                    "num_steps": 1_500,
-                    "epochs": None,
-                    "curr_step": 500,
-                    "lr_decay_step": 500,
-                },
-            )
-        },
-        "colored_mnist": {
-            "lee2021": Recipe(
-                source="DisEnt code, cmnist at all ratios",
-                model="mlp",
-                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
-                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None},
-            )
-        },
-    }
+    RECIPES = merged(
+        named("debiaslab", for_disent(DIGITS | OWN_IMAGES)),
+        named("lee2021", for_disent(LEE | LEE_2021)),
+        named("lee2023", for_disent(LEE_2023)),
+    )
 
     kept: Tensor | None
 

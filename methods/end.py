@@ -19,8 +19,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from core.settings import require
-from methods.base import Batch, Method, Phase, Recipe, Task, descend
+from methods.base import Batch, Method, Phase, Task, descend
 from methods.optimizers import build_optimizer
+from methods.published import OWN_IMAGES
+from methods.recipes import Recipe, merged, named
 from methods.schedules import ScheduledConfig
 from models import Networks
 
@@ -36,23 +38,34 @@ class EnD(Method):
             for name in ("alpha", "beta"):
                 require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="chosen on validation images to show the effect in seconds",
-                model="mlp",
-                hparams={"alpha": 1.0, "beta": 1.0, "batch_size": 64, "epochs": 100},
-            )
+    RECIPES = merged(
+        {
+            "digits": {
+                "debiaslab": Recipe(
+                    source="chosen on validation images to show the effect in seconds",
+                    model="mlp",
+                    hparams={"alpha": 1.0, "beta": 1.0, "batch_size": 64, "epochs": 100},
+                )
+            },
+            "biased_mnist": {
+                "tartaglione2021": Recipe(
+                    source="EnD paper and code; alpha and beta: the authors' check value",
+                    model="simple_conv",
+                    model_hparams={"last_activation": "tanh"},
+                    hparams={"weight_decay": 1e-4, "epochs": 80, "lr_schedule": "step", "lr_decay_epochs": 20},
+                )
+            },
+            "celeba": {
+                "debiaslab": Recipe(
+                    source="none in the code of EnD: the rates of LfF's recipe, with all layers trained",
+                    model="resnet18",
+                    hparams={"learning_rate": 1e-4, "weight_decay": 1e-4, "epochs": 50},
+                    pretrained="imagenet",
+                )
+            },
         },
-        "biased_mnist": {
-            "tartaglione2021": Recipe(
-                source="EnD paper and code; alpha and beta: the authors' check value",
-                model="simple_conv",
-                model_hparams={"last_activation": "tanh"},
-                hparams={"weight_decay": 1e-4, "epochs": 80, "lr_schedule": "step", "lr_decay_epochs": 20},
-            )
-        },
-    }
+        named("debiaslab", OWN_IMAGES),
+    )
 
     needs_bias = True
 

@@ -6,13 +6,15 @@ Deviations from the authors' code: none known.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from methods.base import Batch, Method, Phase, Recipe, Task, descend
+from methods.base import Batch, Method, Phase, Task, descend
 from methods.optimizers import build_optimizer
+from methods.published import BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
+from methods.recipes import Recipe, merged, named
 from methods.schedules import ScheduledConfig
 from models import Networks
 
@@ -22,36 +24,22 @@ class ERM(Method):
     class Config(ScheduledConfig):
         drop_last: bool = False  # leave out the last, smaller batch of an epoch
 
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="ours: DeNetDM's budget on these digits",
-                model="mlp",
-                hparams={"batch_size": 16, "epochs": 40},
-            )
+    RECIPES = merged(
+        {
+            "digits": {
+                "debiaslab": Recipe(
+                    source="ours: DeNetDM's budget on these digits",
+                    model="mlp",
+                    hparams={"batch_size": 16, "epochs": 40},
+                )
+            }
         },
-        "colored_mnist": {
-            "nam2020": Recipe(
-                source="LfF code, train_vanilla.py",
-                model="mlp",
-                model_hparams={"input_scale": 1 / 255},
-                hparams={"num_steps": 235 * 100, "epochs": None},
-            ),
-            "lee2021": Recipe(
-                source="DisEnt code, --train_vanilla --lr=0.01",
-                model="mlp",
-                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
-                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None, "drop_last": True},
-            ),
-        },
-        "biased_mnist": {
-            "bahng2020": Recipe(
-                source="ReBias code, the target network alone",
-                model="simple_conv",
-                hparams={"weight_decay": 1e-4, "epochs": 80, "lr_schedule": "step", "lr_decay_epochs": 20},
-            )
-        },
-    }
+        named("nam2020", NAM),
+        named("lee2021", LEE | LEE_2021_BASELINE, drop_last=True),
+        named("lee2023", LEE_2023, drop_last=True),
+        named("bahng2020", BAHNG | {"imagenet9": replace(BAHNG["imagenet9"], model="resnet18")}),  # f alone
+        named("debiaslab", OWN_IMAGES),
+    )
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

@@ -20,6 +20,8 @@ from torch.nn.functional import cross_entropy, softplus
 
 from core.settings import require
 from methods.base import Batch, Phase, Task, descend
+from methods.published import BAHNG, OWN_PAIRS
+from methods.recipes import merged, named
 from methods.vanilla_biased import Outputs, VanillaBiased
 from models import Networks
 
@@ -41,6 +43,14 @@ class LearnedMixin(VanillaBiased):
             require(steps is None or steps > 0, "pretrain_steps", steps, "positive")
             require(self.entropy_weight >= 0, "entropy_weight", self.entropy_weight, "0 or more")
 
+    RECIPES = merged(
+        VanillaBiased.RECIPES,
+        named(
+            "bahng2020", {name: BAHNG[name] for name in ("imagenet9", "kinetics10", "kinetics50")}, pretrain_epochs=30
+        ),
+        named("debiaslab", OWN_PAIRS, pretrain_epochs=None, pretrain_steps=500),
+    )
+
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
         self.head = networks.head("head", self.f.encoder.feature_dim, 1).requires_grad_(config.train_head)
@@ -58,6 +68,7 @@ class LearnedMixin(VanillaBiased):
             optimizers={"g": self.g_optimizer},
             epochs=self.config.pretrain_epochs,
             num_steps=self.config.pretrain_steps,
+            learning_rate_factor=lambda step, steps_per_epoch: 1.0,
         )
         return [pretrain, train]
 

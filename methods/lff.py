@@ -14,10 +14,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Recipe, Task, descend
+from methods.base import Batch, Method, MethodConfig, Phase, Task, descend
 from methods.losses import bias_amplifying_loss
 from methods.optimizers import build_optimizer
 from methods.per_sample import RelativeDifficulty
+from methods.published import DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
+from methods.recipes import merged, named
 from models import Networks
 
 
@@ -36,30 +38,12 @@ class LfF(Method):
             require(0 < self.q <= 1, "q", self.q, "above 0, at most 1")
             require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 or more, below 1")
 
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="ours: chosen on validation images to show the effect in seconds",
-                model="mlp",
-                model_hparams={"widths": [100], "input_scale": 1 / 8},
-                hparams={"learning_rate": 2e-3, "batch_size": 32, "num_steps": 1_500, "epochs": None},
-            )
-        },
-        "colored_mnist": {
-            "nam2020": Recipe(
-                source="LfF paper and code",
-                model="mlp",
-                model_hparams={"input_scale": 1 / 255},
-                hparams={"num_steps": 235 * 100, "epochs": None},
-            ),
-            "lee2021": Recipe(
-                source="the LfF of DisEnt's and BiasEnsemble's tables: their networks and learning rate",
-                model="mlp",
-                model_hparams={"widths": [100, 100, 16], "input_scale": 1 / 255},
-                hparams={"learning_rate": 0.01, "num_steps": 50_000, "epochs": None, "drop_last": True},
-            ),
-        },
-    }
+    RECIPES = merged(
+        named("debiaslab", DIGITS | OWN_IMAGES),
+        named("nam2020", NAM),
+        named("lee2021", LEE | LEE_2021, drop_last=True),
+        named("lee2023", LEE_2023, drop_last=True),
+    )
 
     kept: Tensor | None
 

@@ -29,9 +29,9 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 
 
 def build_optimizer(name: str, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float) -> Optimizer:
-    """The optimiser `name` over all parameters of `modules`. Raises `UserError` for an unknown name."""
+    """The optimiser `name` over all trainable parameters of `modules`. Raises `UserError` for an unknown name."""
     require_known("optimizer", name, OPTIMIZERS)
-    parameters = [parameter for module in modules for parameter in module.parameters()]
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     optimizer = OPTIMIZERS[name](parameters, lr=learning_rate, weight_decay=weight_decay)
     for group in optimizer.param_groups:
         group["initial_lr"] = learning_rate

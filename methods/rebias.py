@@ -21,6 +21,8 @@ from torch.nn.functional import cross_entropy
 from core.settings import require
 from methods.base import Batch, Task
 from methods.hsic import ESTIMATORS, median_squared_distance
+from methods.published import BAHNG
+from methods.recipes import merged
 from methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
 from models import Networks
 
@@ -46,6 +48,10 @@ class ReBias(VanillaBiased):
             require(self.hsic in ESTIMATORS, "hsic", self.hsic, f"one of {', '.join(ESTIMATORS)}")
             is_width = self.sigma == "median" if isinstance(self.sigma, str) else self.sigma > 0
             require(is_width, "sigma", self.sigma, "a positive number, or median")
+
+    RECIPES = merged(
+        VanillaBiased.RECIPES, {"imagenet9": {"bahng2020": BAHNG["imagenet9"].with_hparams(sigma="median")}}
+    )
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

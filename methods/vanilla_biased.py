@@ -19,8 +19,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from core.settings import require
-from methods.base import Batch, Method, Phase, Recipe, Task, descend
+from methods.base import Batch, Method, Phase, Task, descend
 from methods.optimizers import build_optimizer
+from methods.published import BAHNG, OWN_PAIRS
+from methods.recipes import Recipe, merged, named
 from methods.schedules import ScheduledConfig
 from models import Classifier, Networks
 
@@ -51,23 +53,20 @@ class VanillaBiased(Method):
             super().__post_init__()
             require(self.n_g_update >= 0, "n_g_update", self.n_g_update, "0 or more")
 
-    RECIPES = {
-        "digits": {
-            "debiaslab": Recipe(
-                source="small networks and few images, to see the method run, not to see it work",
-                model="simple_conv",
-                model_hparams={"widths": [8, 8], "f_kernel": 5},
-                hparams={"learning_rate": 0.01, "batch_size": 64, "epochs": 20},
-            )
+    RECIPES = merged(
+        {
+            "digits": {
+                "debiaslab": Recipe(
+                    source="small networks and few images, to see the method run, not to see it work",
+                    model="simple_conv",
+                    model_hparams={"widths": [8, 8], "f_kernel": 5},
+                    hparams={"learning_rate": 0.01, "batch_size": 64, "epochs": 20},
+                )
+            }
         },
-        "biased_mnist": {
-            "bahng2020": Recipe(
-                source="ReBias code, its settings for Biased MNIST",
-                model="simple_conv",
-                hparams={"weight_decay": 1e-4, "epochs": 80, "lr_schedule": "step", "lr_decay_epochs": 20},
-            )
-        },
-    }
+        named("bahng2020", BAHNG),
+        named("debiaslab", OWN_PAIRS),
+    )
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

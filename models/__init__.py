@@ -5,19 +5,27 @@ from typing import Any
 
 from core.errors import require_known
 from core.settings import default_settings, settings
-from models.base import Architecture, Classifier, Encoder, Networks
+from models.bagnet import BagNet18, ResNet18BagNet18
+from models.base import Architecture, Encoder
+from models.branches import ConvBranches
 from models.convolutional import SimpleConv
 from models.mlp import MLP, MLPBranches
+from models.networks import Classifier, Networks
 from models.resnet import ResNet18, ResNet20
+from models.video import ResNet3D
 
 __all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture", "default_model_hparams"]
 
 MODELS: dict[str, type[Architecture]] = {
     "mlp": MLP,
     "mlp_branches": MLPBranches,
+    "conv_branches": ConvBranches,
     "simple_conv": SimpleConv,
     "resnet20": ResNet20,
     "resnet18": ResNet18,
+    "bagnet18": BagNet18,
+    "resnet18_bagnet18": ResNet18BagNet18,
+    "resnet18_3d": ResNet3D,
 }
 
 

@@ -2,26 +2,23 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
 
 from torch import nn
 
 from core.settings import require
-from models.base import Encoder, PoolingEncoder
+from models.base import Architecture, Encoder, PoolingEncoder
 
 LAST_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimpleConv:
+class SimpleConv(Architecture):
     """SimpleConvNet (Bahng et al., ICML 2020): convolutions of one kernel size that keep the image's, then pooling.
 
     Each is followed by batch norm and ReLU; in EnD's network, the last one by batch norm and tanh. The role "g",
     ReBias's biased network, has kernels of `g_kernel` pixels; every other role, so each network of a method without
     that role, has kernels of `f_kernel` pixels.
     """
-
-    roles: ClassVar[None] = None
 
     widths: tuple[int, ...] = (16, 32, 64, 128)  # channels of the convolutions
     f_kernel: int = 7
@@ -36,7 +33,7 @@ class SimpleConv:
         allowed = f"one of {', '.join(LAST_ACTIVATIONS)}"
         require(self.last_activation in LAST_ACTIVATIONS, "last_activation", self.last_activation, allowed)
 
-    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         kernel = self.g_kernel if role == "g" else self.f_kernel
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise((image_shape[0], *self.widths)):

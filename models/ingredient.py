@@ -3,7 +3,7 @@
 from sacred import Ingredient
 
 from datasets.ingredient import data as data_ingredient
-from methods.defaults import default_model, recipe_model_hparams
+from methods.defaults import default_model, default_pretrained, recipe_model_hparams
 from methods.ingredient import method as method_ingredient
 from models import default_model_hparams
 
@@ -17,5 +17,7 @@ def choice(data, method):
 
 @model.config
 def values(name, data, method):
+    # initial weights of the ResNet-18s: none (random), imagenet (torchvision's), or a file with torchvision's names
+    pretrained = default_pretrained(method["name"], data["name"], method["recipe"], name)
     # sizes of the architecture
     hparams = default_model_hparams(name) | recipe_model_hparams(method["name"], data["name"], method["recipe"], name)

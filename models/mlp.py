@@ -8,13 +8,13 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from core.settings import require
-from models.base import Encoder
+from models.base import Architecture, Encoder
 
 
 class MLPEncoder(Encoder):
     """Linear-ReLU layers of the given widths on the flattened image, multiplied by `input_scale`."""
 
-    def __init__(self, image_shape: tuple[int, int, int], widths: tuple[int, ...], input_scale: float) -> None:
+    def __init__(self, image_shape: tuple[int, ...], widths: tuple[int, ...], input_scale: float) -> None:
         super().__init__()
         sizes = (prod(image_shape), *widths)
         self.layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
@@ -31,10 +31,8 @@ class MLPEncoder(Encoder):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLP:
+class MLP(Architecture):
     """The same network for every role: LfF's is 100-100-100, DisEnt's 100-100-16 (and a linear head each)."""
-
-    roles: ClassVar[None] = None
 
     widths: tuple[int, ...] = (100, 100, 100)  # of the hidden layers
     input_scale: float = 1.0  # of images in [0, 1]; LfF's and DisEnt's code divides them by 255 once more
@@ -43,12 +41,12 @@ class MLP:
         require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "one or more positive numbers")
         require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
 
-    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         return MLPEncoder(image_shape, self.widths, self.input_scale)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLPBranches:
+class MLPBranches(Architecture):
     """DeNetDM's branches: MLPs of one width that differ in depth (hidden layers, the common head not counted)."""
 
     roles: ClassVar[tuple[str, ...]] = ("shallow", "deep", "target")
@@ -64,5 +62,5 @@ class MLPBranches:
             require(getattr(self, name) > 0, name, getattr(self, name), "positive")
         require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
 
-    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         return MLPEncoder(image_shape, (self.width,) * getattr(self, role), self.input_scale)

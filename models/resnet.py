@@ -2,13 +2,12 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from core.vision import torchvision
-from models.base import Encoder, PoolingEncoder
+from models.base import Architecture, Encoder, PoolingEncoder
 
 
 class BasicBlock(nn.Module):
@@ -34,12 +33,10 @@ class BasicBlock(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet20:
+class ResNet20(Architecture):
     """The 20-layer network of He et al. (CVPR 2016, sec. 4.2) with their initialisation (ICCV 2015): 64 features."""
 
-    roles: ClassVar[None] = None
-
-    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         layers: list[nn.Module] = [
             nn.Conv2d(image_shape[0], 16, 3, padding=1, bias=False),
             nn.BatchNorm2d(16),
@@ -58,14 +55,36 @@ class ResNet20:
         return PoolingEncoder(body, channels)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResNet18:
-    """torchvision's ResNet-18, not pretrained: 512 features; images of any size go through the 7x7 stride-2 stem."""
+class ResNet18Body(nn.Sequential):
+    """torchvision's ResNet-18 up to its feature map, with torchvision's names of parameters and initialisation."""
 
-    roles: ClassVar[None] = None
+    FEATURES = 512
 
-    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+    def __init__(self) -> None:
         network = torchvision("models").resnet18(weights=None)
         head = ("avgpool", "fc")
-        body = OrderedDict((name, module) for name, module in network.named_children() if name not in head)
-        return PoolingEncoder(nn.Sequential(body), network.fc.in_features)
+        super().__init__(OrderedDict((name, layer) for name, layer in network.named_children() if name not in head))
+
+
+class FixedStatistics(PoolingEncoder):
+    """Its batch norm uses, and keeps, the running statistics that it has: always in eval mode."""
+
+    def train(self, mode: bool = True) -> "FixedStatistics":
+        super().train(False)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet18(Architecture):
+    """torchvision's ResNet-18: 512 features; images of any size go through the 7x7 stride-2 stem."""
+
+    frozen: bool = False  # only the heads on its features learn
+    fixed_statistics: bool = True  # of the frozen network's batch norm; False, as LfF's code: they follow the batches
+
+    @property
+    def pretrained_roles(self) -> None:
+        return None
+
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
+        kind = FixedStatistics if self.frozen and self.fixed_statistics else PoolingEncoder
+        return kind(ResNet18Body(), ResNet18Body.FEATURES).requires_grad_(not self.frozen)

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -15,7 +15,8 @@ from sacred.arg_parser import get_config_updates
 from sacred.utils import recursive_update
 
 from core.errors import TrainingDiverged, UserError, require_known
-from recording.observers import MONGO_URL, FileRecord
+from core.mongo import MONGO_URL
+from recording.observers import FileRecord
 
 # short for what is typed often; the settings on the right are the ones that are recorded
 SHORT_SETTINGS: dict[str, str] = {
@@ -30,13 +31,21 @@ SHORT_SETTINGS: dict[str, str] = {
 REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
 
 
+# answers a question about recorded runs, given the words after `with`
+Answer = Callable[[list[str]], None]
+
+
 def run_command_line(
-    ex: Experiment, arguments: list[str], after_interruption: Callable[[str | None, list[str]], str]
+    ex: Experiment,
+    arguments: list[str],
+    after_interruption: Callable[[str | None, list[str]], str],
+    questions: Mapping[str, Answer] | None = None,
 ) -> int:
     """Run `arguments` (as of `sys.argv[1:]`) and return the exit code.
 
     0: done; 1: training failed; 2: a user's mistake, told in one line; 130: interrupted, then `after_interruption`,
-    given command and updates, says how to go on. Any other error is a fault of this project and leaves its traceback.
+    given command and updates, says how to go on. `questions` are commands that run no experiment. Any other error is a
+    fault of this project and leaves its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     program = "main.py"
@@ -46,8 +55,11 @@ def run_command_line(
         return 0
     try:
         command = options["COMMAND"] or ex.default_command
-        require_known("command", command, [name for name, _ in ex.gather_commands()])
+        require_known("command", command, [*(name for name, _ in ex.gather_commands()), *(questions or {})])
         updates = [*options["UPDATE"], *taken_options(options)]
+        if questions and command in questions:
+            questions[command](updates)
+            return 0
         settings, named_configs = read_updates(ex, updates)
         run = ex.run(command, settings, named_configs, options=options)
         for observer in run.observers:

@@ -11,18 +11,15 @@ from typing import Any
 
 import gridfs
 import pymongo
-from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
-from pymongo.uri_parser import parse_uri
+from pymongo.errors import PyMongoError
 from sacred.observers import FileStorageObserver, MongoObserver
 from sacred.serializer import flatten
 
 from core.errors import UserError
 from core.files import atomic_write
+from core.mongo import MONGO_TIMEOUT_MS, MONGO_URL, parse_address, reason, without_password
 
-MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place where a password may stand
-MONGO_TIMEOUT_MS = 4_000
 STATE = "resume.safetensors"  # in a run's folder until the run is complete
-DEFAULT_DATABASE = "debiaslab"
 
 
 def new_run_id() -> str:
@@ -135,33 +132,3 @@ def mongo_from_environment() -> MongoRecord | None:
     """The record in the MongoDB that the environment names, if it names one."""
     url = os.environ.get(MONGO_URL)
     return MongoRecord.connect(url) if url else None
-
-
-def parse_address(url: str) -> tuple[str, str]:
-    """(address for pymongo, database) of "HOST:PORT:DB", "DB", or "mongodb://.../DB"; raises `UserError`."""
-    if "://" in url:
-        try:
-            return url, parse_uri(url, validate=False)["database"] or DEFAULT_DATABASE
-        except (InvalidURI, ConfigurationError, ValueError):
-            raise unreadable_address(url) from None
-    parts = url.split(":") if ":" in url else ["localhost", "27017", url]
-    if len(parts) != 3 or not all(parts) or not parts[1].isdigit() or not 0 < int(parts[1]) < 65536:
-        raise unreadable_address(url)
-    host, port, database = parts
-    return f"mongodb://{host}:{port}", database
-
-
-def unreadable_address(url: str) -> UserError:
-    found = without_password(url)
-    return UserError(f"cannot read the MongoDB address {found!r}; write HOST:PORT:DB or mongodb://HOST:PORT/DB")
-
-
-def without_password(url: str) -> str:
-    """`url` with everything before an @, and all options, left out."""
-    scheme, separator, rest = url.rpartition("://")
-    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
-
-
-def reason(error: Exception) -> str:
-    """First part of a pymongo error; never the address with credentials, which pymongo leaves out itself."""
-    return str(error).partition(",")[0].partition(" (configured timeouts")[0] or type(error).__name__

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from recording.progress import ProgressLine
-from training.history import Evaluation, History
-
-EVALUATIONS = "evaluations.jsonl"
+from training.history import EVALUATIONS, Evaluation, History
 
 
 class RunRecorder:
@@ -64,10 +62,9 @@ def scalars(history: History, evaluation: Evaluation, last_phase: str) -> dict[s
     phase = "" if evaluation.phase == last_phase else f"{evaluation.phase}/"
     values = {f"{phase}{name if name == 'loss' else f'loss/{name}'}": loss for name, loss in evaluation.losses.items()}
     values |= {f"{phase}diagnostics/{name}": value for name, value in evaluation.diagnostics.items()}
-    for split, branches in evaluation.correct.items():
+    for split, branches in history.metrics(evaluation).items():
         prediction = next(iter(branches))
-        for branch in branches:
+        for branch, metrics in branches.items():
             prefix = f"{phase}{split}/" if branch == prediction else f"{phase}{split}/{branch}/"
-            metrics = history.counts(evaluation, split, branch).metrics()
             values |= {prefix + metric: value for metric, value in metrics.items()}
     return values

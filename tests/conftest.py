@@ -11,10 +11,8 @@ import pytest
 import torch
 
 import main
-from config import ex
+from core.mongo import MONGO_URL
 from datasets import BiasedDataset, dataset_config
-from recording.command_line import run_command_line
-from recording.observers import MONGO_URL
 
 torch.set_num_threads(1)
 
@@ -57,11 +55,12 @@ def command(
     monkeypatch.delenv(MONGO_URL, raising=False)
 
     def call(*words: str, data: bool = True) -> Outcome:
-        arguments = [*words, *([] if "with" in words else ["with"]), *([f"data.root={data_root}"] if data else [])]
+        settings = [f"data.root={data_root}"] if data else []
+        arguments = [*words, *(["with"] if settings and "with" not in words else []), *settings]
         before = set(tmp_path.glob("**/run.json"))
         capfd.readouterr()
         try:
-            code = run_command_line(ex, arguments, main.how_to_resume)
+            code = main.run(arguments)
         finally:
             os.environ.pop(MONGO_URL, None)  # -m has put it there
         out, err = capfd.readouterr()

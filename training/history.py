@@ -1,6 +1,6 @@
 """What a run has measured: one evaluation after the other, as plain values that fit a record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isnan
 from typing import Any
@@ -10,8 +10,10 @@ import torch
 
 from core.errors import UserError
 from datasets import BiasedDataset
-from training.metrics import GroupCounts
+from training.metrics import METRICS, GroupCounts
 from training.selection import Rule, chosen_index, without_bias
+
+EVALUATIONS = "evaluations.jsonl"  # the file of a run's record that holds its history
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Evaluation:
 class History:
     """All evaluations of a run. `total` is split -> counts [num_classes][num_biases], `aligned` the usual pairs.
 
-    A split without bias labels has counts [num_classes][1]. `attribute_sizes` and `min_group` as in `GroupCounts`.
+    A split without bias labels has counts [num_classes][1]. `attribute_sizes` and `min_group` as in `GroupCounts`;
+    `means` is the name of a mean -> the splits that it is over.
     """
 
     evaluations: list[Evaluation]
@@ -47,6 +50,7 @@ class History:
     aligned: list[list[bool]]
     attribute_sizes: list[int] | None = None
     min_group: int = 1
+    means: dict[str, list[str]] = field(default_factory=dict)
 
     def of_phase(self, phase: str) -> list[Evaluation]:
         return [evaluation for evaluation in self.evaluations if evaluation.phase == phase]
@@ -60,6 +64,19 @@ class History:
             aligned = numpy.zeros(total.shape, dtype=bool)
         sizes = None if self.attribute_sizes is None else tuple(self.attribute_sizes)
         return GroupCounts(numpy.array(correct), total, aligned, sizes, self.min_group)
+
+    def metrics(self, evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
+        """Split -> branch -> metric -> value in [0, 1] or not-a-number; after the splits come the `means`."""
+        values = {
+            split: {branch: self.counts(evaluation, split, branch).metrics() for branch in branches}
+            for split, branches in evaluation.correct.items()
+        }
+        for name, splits in self.means.items():
+            values[name] = {
+                branch: {metric: _mean(values[split][branch][metric] for split in splits) for metric in METRICS}
+                for branch in values[splits[0]]
+            }
+        return values
 
     def value(self, evaluation: Evaluation, rule: Rule) -> float:
         """What `rule`, not `last`, compares: the prediction's metric on the rule's split."""
@@ -81,7 +98,8 @@ def empty_history(data: BiasedDataset) -> History:
         shape = data.group_shape(split)
         total[name] = torch.bincount(data.groups(split), minlength=shape.numel()).view(shape).tolist()
     sizes = None if data.attribute_sizes is None else list(data.attribute_sizes)
-    return History([], total, data.aligned_groups().tolist(), sizes, data.min_group)
+    means = {name: list(splits) for name, splits in data.means.items()}
+    return History([], total, data.aligned_groups().tolist(), sizes, data.min_group, means)
 
 
 def require_defined(rule: Rule, data: BiasedDataset, setting: str) -> None:
@@ -92,7 +110,12 @@ def require_defined(rule: Rule, data: BiasedDataset, setting: str) -> None:
     everything = Evaluation("", 0, 0, 0, {}, {split: {"": total} for split, total in history.total.items()})
     if isnan(history.value(everything, rule)):
         split = data.evaluation_splits()[rule.split]
-        reason = "have no image of such a group" if split.has_bias else "have no bias labels"
+        least = f" of {data.min_group} or more" if data.min_group > 1 else ""
+        reason = f"have no such group{least}" if split.has_bias else "have no bias labels"
         raise UserError(
             f"{setting}={rule.name}: the {rule.split} images {reason}; use {without_bias(rule.name)}, or last"
         )
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(numpy.mean(list(values)))

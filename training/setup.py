@@ -14,6 +14,7 @@ from core.settings import require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
 from methods import Method, MethodConfig, Task, method_class, recipe_for
 from models import Architecture, Networks, architecture
+from models.pretrained import NONE, read_weights, require_weights
 from training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
 from training.device import choose_device
 from training.history import require_defined
@@ -24,13 +25,14 @@ from training.selection import parse_rule
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "data": (),
     "method": ("name", "recipe", "hparams"),
-    "model": ("name", "hparams"),
+    "model": ("name", "pretrained", "hparams"),
 }
 
 # settings that leave the result as it is
 NOT_IDENTITY = {
     *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
     *("data.root", "data.cache", "data.csv"),
+    *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
 }
 
 
@@ -74,6 +76,7 @@ class Setup:
     method: type[Method]
     method_config: MethodConfig
     model: Architecture
+    pretrained: str  # weights that the networks start from
     config: Mapping[str, Any]
 
     def load_data(self) -> BiasedDataset:
@@ -95,9 +98,12 @@ class Setup:
             if data is not None:
                 require_defined(rule, data, setting)
 
-    def build_method(self, data: BiasedDataset, device: torch.device) -> Method:
-        """The method with its networks initialised from the run's seed, on `device`."""
-        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed)  # type: ignore[arg-type]
+    def build_method(self, data: BiasedDataset, device: torch.device, pretrained: bool = True) -> Method:
+        """The method with its networks initialised from the run's seed and, if `pretrained`, from the weights that the
+        settings name, on `device`. Raises `UserError` if these cannot be had, or the networks do not fit the data.
+        """
+        weights = read_weights(self.pretrained) if pretrained else None
+        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed, weights)
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
         return self.method(self.method_config, networks, task).to(device)
 
@@ -113,7 +119,7 @@ class Setup:
         """What a run must share with one that loads its weights."""
         task = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
         classes = {} if data.class_names is None else {"data classes": list(data.class_names)}
-        model = {f"model.{name}": value for name, value in flattened(self.config["model"])}
+        model = {f"model.{name}": value for name, value in flattened(self.config["model"]) if name != "pretrained"}
         return {"method.name": self.config["method"]["name"]} | task | classes | model
 
     def save_weights(
@@ -176,7 +182,9 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
     recipe_for(method, config["data"]["name"], config["method"]["recipe"])  # refuses a data set without one
     method_config = settings(method.Config, section(config, "method"), "method.hparams.")
     model = architecture(config["model"]["name"], section(config, "model"))
-    setup = Setup(run, data, method, method_config, model, config)
+    pretrained = config["model"].get("pretrained", NONE)
+    require_weights(config["model"]["name"], model, pretrained)
+    setup = Setup(run, data, method, method_config, model, pretrained, config)
     setup.check_rules()
     return setup
 

@@ -1,6 +1,11 @@
+import numpy
 import torch
+from PIL import Image
+from torch import Tensor
 
-from datasets.augmentation import CropAndFlip
+from core.vision import torchvision
+from datasets.augmentation import CropAndFlip, RandomResizedCropAndFlip
+from datasets.pixels import ResizedCenterCrop, Stretched
 
 IMAGES = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
 INDEX = torch.arange(2)
@@ -41,3 +46,105 @@ def test_every_shift_is_equally_likely() -> None:
     assert where.sum() == 9_000
     assert where[1:4, 1:4].sum() == 9_000
     assert (where[1:4, 1:4] - 1_000).abs().max() < 120  # 4 standard deviations
+
+
+# ---- random resized crops
+
+STRETCHED = 64  # pixels, height and width
+
+
+def photos() -> list[Image.Image]:
+    from sklearn.datasets import load_sample_images
+
+    return [Image.fromarray(photo) for photo in load_sample_images().images]  # 640 x 427 pixels
+
+
+def stretched(images: list[Image.Image], size: int) -> Tensor:
+    pixels = [numpy.asarray(Stretched(size)(image)) for image in images]
+    return torch.from_numpy(numpy.stack(pixels)).permute(0, 3, 1, 2)
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(numpy.asarray(image).copy()).permute(2, 0, 1).float()
+
+
+def test_a_crop_is_what_torchvision_makes_of_the_original_photo() -> None:
+    crops = torchvision("transforms.functional")
+    images = photos()
+    sizes = torch.tensor([[image.height, image.width] for image in images])
+    change = RandomResizedCropAndFlip(224, sizes)
+    draws = torch.rand(12, change.num_draws, generator=torch.Generator().manual_seed(0))
+    index = torch.arange(12) % len(images)
+    found = change(stretched(images, 256)[index], index, draws)
+    corners, shapes = change.random_boxes(sizes[index].float(), draws[:, :-1])
+    assert found.shape == (12, 3, 224, 224)
+    differences = []
+    for number in range(12):
+        (top, left), (height, width) = corners[number].long().tolist(), shapes[number].long().tolist()
+        cropped = crops.resized_crop(images[index[number]], top, left, height, width, [224, 224])
+        expected = as_tensor(cropped.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draws[number, -1] < 0.5 else cropped)
+        differences.append(float((found[number] - expected).abs().mean()))
+        assert (found[number] - expected.flip(2)).abs().mean() > 3 * differences[-1]
+    assert sum(differences) / 12 < 4  # of 255; the small crops are blurred by stretching
+    assert max(differences) < 8
+
+
+def test_a_crop_of_an_image_that_was_not_stretched_is_exact() -> None:
+    # enlarged, so that no filter against aliasing is at work; torchvision rounds, and stops at the edges of the box
+    crops = torchvision("transforms.functional")
+    image = photos()[0].resize((STRETCHED, STRETCHED))
+    change = RandomResizedCropAndFlip(STRETCHED, torch.tensor([[STRETCHED, STRETCHED]]))
+    draws = torch.rand(20, change.num_draws, generator=torch.Generator().manual_seed(1))
+    draws[:, -1] = 0.9
+    index = torch.zeros(20, dtype=torch.int64)
+    found = change(stretched([image], STRETCHED)[index], index, draws)
+    corners, shapes = change.random_boxes(torch.full((20, 2), float(STRETCHED)), draws[:, :-1])
+    for number in range(20):
+        (top, left), (height, width) = corners[number].long().tolist(), shapes[number].long().tolist()
+        expected = as_tensor(crops.resized_crop(image, top, left, height, width, [STRETCHED, STRETCHED]))
+        difference = (found[number] - expected).abs()[:, 3:-3, 3:-3]
+        assert difference.max() < 1.5
+
+
+def test_boxes_are_distributed_as_torchvision_s() -> None:
+    boxes_of = torchvision("transforms").RandomResizedCrop.get_params
+    for height, width in ((375, 500), (500, 333), (100, 600)):
+        change = RandomResizedCropAndFlip(224, torch.tensor([[height, width]]))
+        draws = torch.rand(4_000, change.num_draws, generator=torch.Generator().manual_seed(0))
+        sizes = torch.tensor([[float(height), float(width)]]).expand(4_000, -1)
+        corner, shape = change.random_boxes(sizes, draws[:, :-1])
+        assert ((corner >= 0) & (shape >= 1) & (corner + shape <= sizes)).all()
+        blank = torch.empty(3, height, width)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            boxes = [boxes_of(blank, (0.08, 1.0), (3 / 4, 4 / 3)) for _ in range(4_000)]
+        expected = torch.tensor(boxes, dtype=torch.float32)
+        found = torch.cat([corner, shape], dim=1)
+        for ours, theirs in zip(marginals(found), marginals(expected), strict=True):
+            values = torch.cat([ours, theirs]).sort().values
+            shares = [torch.searchsorted(x.sort().values, values, right=True) / len(x) for x in (ours, theirs)]
+            assert (shares[0] - shares[1]).abs().max() < 0.04  # Kolmogorov-Smirnov, p = 0.003
+
+
+def marginals(boxes: Tensor) -> list[Tensor]:
+    top, left, height, width = boxes.unbind(dim=1)
+    return [top, left, height, width, height * width, width / height]
+
+
+def test_the_plain_view_is_the_middle() -> None:
+    image = photos()[0]
+    change = RandomResizedCropAndFlip(224, torch.tensor([[image.height, image.width]]))
+    plain = change(stretched([image], 256), torch.tensor([0]), None)[0]
+    expected = as_tensor(ResizedCenterCrop(256, 224)(image))
+    assert (plain - expected).abs().mean() < 5
+    assert (plain - as_tensor(image.resize((224, 224)))).abs().mean() > 15
+
+
+def test_the_change_follows_the_index_and_moves_to_a_device() -> None:
+    images = stretched(photos(), STRETCHED)
+    change = RandomResizedCropAndFlip(16, torch.tensor([[427, 640], [640, 427]]))
+    draws = torch.rand(2, change.num_draws, generator=torch.Generator().manual_seed(3))
+    both = change(images, torch.tensor([0, 1]), draws)
+    assert both[1].equal(change(images[1:], torch.tensor([1]), draws[1:])[0])
+    assert not both[1].equal(change(images[1:], torch.tensor([0]), draws[1:])[0])
+    assert change.to(torch.device("meta")).sizes.device.type == "meta"

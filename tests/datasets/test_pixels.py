@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from core.errors import UserError
+from core.vision import torchvision
 from datasets import pixels
-from datasets.pixels import MappedImages, Stretched, mapped_images
+from datasets.pixels import MappedImages, ResizedCenterCrop, Stretched, mapped_images
 
 SHAPES = [(20, 30), (16, 16), (40, 8), (7, 9)]  # height, width
 
@@ -119,3 +120,16 @@ def test_too_little_space_is_said_before(files: list[Path], monkeypatch: pytest.
 def test_several_blocks(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pixels, "BLOCK", 1000)
     assert read(files).images.equal(read(files).images)
+
+
+@pytest.mark.parametrize("size", [(640, 427), (427, 640), (213, 160), (301, 300), (37, 37), (50, 333)])
+def test_resized_center_crop_is_torchvision_s(size: tuple[int, int]) -> None:
+    from sklearn.datasets import load_sample_images
+
+    transforms = torchvision("transforms")
+    photo = Image.fromarray(load_sample_images().images[0]).resize(size)
+    for resize, crop in ((256, 224), (37, 32), (32, 32)):
+        expected = transforms.Compose([transforms.Resize(resize), transforms.CenterCrop(crop)])(photo)
+        found = ResizedCenterCrop(resize, crop)
+        assert found.image_shape == (3, crop, crop)
+        assert numpy.array_equal(numpy.asarray(found(photo)), numpy.asarray(expected))

@@ -25,7 +25,7 @@ from training.evaluation import as_input
 TOLERANCE = 1e-4  # of what is recorded per step, per sample or per function value
 FINAL_TOLERANCE = 1e-3  # of final parameters and logits
 ABSOLUTE_TOLERANCE = 1e-6  # of a series that is practically zero
-ROUNDING_FACTOR = 3.0  # of our own rounding errors, in a series that they move further than the tolerance
+NOISE_FACTOR = 3.0  # of rounding errors or chance, in a series that they move further than the tolerance
 ROUNDING_LIMIT = 10.0  # times the tolerance, at most; none for final parameters, which may be nothing but rounding
 ROUNDING = 1e-7  # relative, about one unit in the last place of float32
 
@@ -39,7 +39,8 @@ class Comparison:
     """One recorded series: its name, the largest relative error of ours, and what is allowed.
 
     `ours` are our values, `scale` is what the error is relative to. `rounding` is how far, on the same scale, our own
-    values move when the images change by rounding errors (`rounding.py`).
+    values move when the images change by rounding errors (`rounding.py`); `sampling` is the standard error of the
+    difference, on the same scale, where values are drawn at random.
     """
 
     series: str
@@ -48,15 +49,16 @@ class Comparison:
     ours: Any = field(default=None, repr=False, compare=False)
     scale: float = 1.0
     rounding: float = 0.0
+    sampling: float = 0.0
 
     @property
     def limit(self) -> float:
-        """What no rounding error excuses."""
+        """What no rounding error or chance excuses."""
         return inf if self.tolerance == FINAL_TOLERANCE else ROUNDING_LIMIT * self.tolerance
 
     @property
     def allowed(self) -> float:
-        return max(self.tolerance, min(ROUNDING_FACTOR * self.rounding, self.limit))
+        return max(self.tolerance, min(NOISE_FACTOR * max(self.rounding, self.sampling), self.limit))
 
     @property
     def passed(self) -> bool:

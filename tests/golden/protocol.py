@@ -1,4 +1,4 @@
-"""Replay of the data protocols: bias labels and colours of Colored MNIST."""
+"""Replay of the data protocols: bias labels, colours of Colored MNIST, image corruptions."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from datasets.bias import assign_bias
 from datasets.coloring import COLORS, color_digits
 from datasets.mnist import read_mnist
+from tests.golden import corruptions
 from tests.golden.format import Comparison, GoldenFile, Unreadable, wrong_shape
 
 
 def replay(file: GoldenFile) -> list[Comparison]:
-    """Labels and images must be equal, value for value."""
+    """Labels and coloured images must be equal, value for value; for corruptions see there."""
     comparisons = []
     for name in sorted(name for name in file.arrays if name.startswith("attr") and name.endswith("/target")):
         series = name.removesuffix("target")
@@ -28,6 +29,7 @@ def replay(file: GoldenFile) -> list[Comparison]:
     for severity, images in by_severity.items():
         ours = color_digits(digits, file["colour/bias"], file["colour/noise"], int(severity))
         comparisons.append(exact(f"colour/severity{severity}", ours.transpose(0, 2, 3, 1), images))
+    comparisons += corruptions.replay(file)
     if not comparisons:
         raise Unreadable(f"{file.path}: neither a method's file nor one of a data protocol")
     return comparisons

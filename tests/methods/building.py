@@ -58,7 +58,7 @@ def short_setup(method: str, data_root: Path, seed: int = 1, dataset: str = "dig
             "selection": "best_valid_unbiased",
             "data": {"name": dataset, "root": str(data_root)},
             "method": {"name": method, "recipe": recipe, "hparams": short},
-            "model": {"name": model, "hparams": model_hparams},
+            "model": {"name": model, "pretrained": "none", "hparams": model_hparams},
         }
     )
 

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import ClassVar
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from datasets import BiasedDataset
 from methods import Batch, Task
 from methods.end import EnD, cosines, disentangling_loss, entangling_loss
 from methods.erm import ERM
-from models import Encoder, Networks
+from models import Architecture, Encoder, Networks
 from models.mlp import MLP, MLPEncoder
 from training.evaluation import as_input
 
@@ -85,10 +84,8 @@ class NormalizedMLPEncoder(MLPEncoder):
         return normalize(super().forward(image), dim=1)
 
 
-class NormalizedMLP:
-    roles: ClassVar[None] = None
-
-    def encoder(self, role: str, image_shape: tuple[int, int, int]) -> Encoder:
+class NormalizedMLP(Architecture):
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         return NormalizedMLPEncoder(image_shape, (16,), 1.0)
 
 

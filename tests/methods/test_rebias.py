@@ -216,6 +216,12 @@ def test_learned_mixin_trains_g_first_and_then_f(digits: BiasedDataset) -> None:
     assert not same_weights(method.f, f)
 
 
+def test_learned_mixin_pretrains_g_at_a_constant_rate(digits: BiasedDataset) -> None:
+    pretrain, train = build("learned_mixin", digits, lr_schedule="cosine", epochs=10).phases()
+    assert [pretrain.learning_rate_factor(step, 8) for step in (0, 40, 79)] == [1, 1, 1]
+    assert train.learning_rate_factor(40, 8) == pytest.approx(0.5)
+
+
 def test_learned_mixin_leaves_the_logits_of_g_alone(digits: BiasedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     method = build("learned_mixin", digits)
     batch = batch_of(digits)

@@ -5,7 +5,8 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
-from methods.defaults import default_hparams, shortened_lengths
+from datasets import DATASETS
+from methods.defaults import default_hparams, default_recipe, shortened_steps
 from methods.schedules import ScheduledConfig
 
 STEPS_PER_EPOCH = 3
@@ -82,7 +83,7 @@ def test_lengths_follow_the_length_of_training(
     own: dict[str, Any], expected: tuple[int | None, int | None, int | None, int | None]
 ) -> None:
     defaults = default_hparams("learned_mixin", "biased_mnist", "bahng2020", "holdout")
-    hparams = shortened_lengths(defaults, defaults | own)
+    hparams = shortened_steps("learned_mixin", "biased_mnist", defaults, defaults | own)
     names = ("lr_decay_epochs", "lr_decay_steps", "pretrain_epochs", "pretrain_steps")
     assert tuple(hparams[name] for name in names) == expected
     assert {name: value for name, value in hparams.items() if name not in names} == {
@@ -90,7 +91,36 @@ def test_lengths_follow_the_length_of_training(
     }
 
 
+@pytest.mark.parametrize(
+    ("dataset", "own", "expected"),
+    [
+        ("bffhq", {}, (100, None)),  # beside 10 epochs of separation
+        ("bffhq", {"epochs": 5}, (50, None)),
+        ("bffhq", {"epochs": None, "num_steps": 30}, (None, 300)),
+        ("bffhq", {"epochs": 5, "distill_epochs": 7}, (7, None)),
+        ("custom", {}, (None, 10_000)),  # beside 2,000 steps of separation
+        ("custom", {"num_steps": 20}, (None, 100)),
+        ("custom", {"num_steps": 4_000}, (None, 10_000)),
+        ("custom", {"epochs": 20, "num_steps": None}, (100, None)),
+        ("custom", {"distill_epochs": 3}, (3, None)),
+        ("colored_mnist", {"epochs": 5}, (None, None)),  # as long as the separation
+    ],
+)
+def test_the_length_of_distillation(dataset: str, own: dict[str, Any], expected: tuple[int | None, int | None]) -> None:
+    defaults = default_hparams("denetdm", dataset, default_recipe("denetdm", dataset), "holdout")
+    hparams = shortened_steps("denetdm", dataset, defaults, defaults | own)
+    assert (hparams["distill_epochs"], hparams["distill_steps"]) == expected
+
+
+def test_parts_on_data_of_unknown_size_shrink_with_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(DATASETS, "custom", raising=False)
+    for method, part, expected in (("disent", "curr_step", 400), ("learned_mixin", "pretrain_steps", 100)):
+        defaults = default_hparams(method, "custom", "debiaslab", "holdout")
+        assert shortened_steps(method, "custom", defaults, defaults | {"num_steps": 2_000})[part] == expected
+        assert shortened_steps(method, "custom", defaults, defaults | {"epochs": 3, "num_steps": None})["epochs"] == 3
+
+
 def test_what_is_no_settings_is_left_to_others_to_refuse() -> None:
     defaults = default_hparams("learned_mixin", "biased_mnist", "bahng2020", "holdout")
-    assert shortened_lengths(defaults, 3) == 3
-    assert shortened_lengths(defaults, defaults | {"epochs": "many"})["epochs"] == "many"
+    assert shortened_steps("learned_mixin", "biased_mnist", defaults, 3) == 3
+    assert shortened_steps("learned_mixin", "biased_mnist", defaults, defaults | {"epochs": "many"})["epochs"] == "many"

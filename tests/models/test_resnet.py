@@ -48,6 +48,28 @@ def test_resnet18_is_torchvisions_without_its_last_layer() -> None:
     assert encoder(image).allclose(whole(image), atol=1e-5)
 
 
+def test_resnet18_has_torchvisions_size_and_takes_small_images() -> None:
+    encoder = ResNet18().encoder("classifier", (3, 32, 32))
+    head = nn.Linear(encoder.feature_dim, 1000)
+    assert sum(p.numel() for part in (encoder, head) for p in part.parameters()) == 11_689_512
+    assert encoder.feature_map(torch.rand(2, 3, 32, 32)).shape == (2, 512, 1, 1)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_a_frozen_network(fixed: bool) -> None:
+    """It does not learn; its batch norm keeps its statistics, or goes on with those of the batches."""
+    encoder = ResNet18(frozen=True, fixed_statistics=fixed).encoder("classifier", (3, 32, 32))
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    encoder.train()
+    assert encoder.get_submodule("body.bn1").training != fixed
+    image = torch.rand(4, 3, 32, 32)
+    before = encoder.get_buffer("body.bn1.running_mean").clone()
+    features = encoder(image)
+    assert features.grad_fn is None
+    assert encoder.get_buffer("body.bn1.running_mean").equal(before) == fixed
+    assert features.allclose(encoder.eval()(image)) == fixed
+
+
 @pytest.mark.parametrize("name", ["resnet20", "resnet18"])
 def test_every_role_gets_the_same_architecture(name: str) -> None:
     model = architecture(name, {})

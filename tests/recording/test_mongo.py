@@ -13,8 +13,8 @@ import pytest
 
 from config import ex
 from core.errors import UserError
+from core.mongo import MONGO_URL, parse_address, without_password
 from recording import observers
-from recording.observers import parse_address, without_password
 from recording.server import free_port, running_server
 from tests.conftest import Command
 from training.setup import Setup
@@ -77,7 +77,7 @@ def test_no_password_in_any_record_or_output(command: Command, port: int, monkey
     url = f"mongodb://user:{SECRET}@localhost:{port}/secrets"
     for words in (["-m", url], [f"-m{url}"], [f"--mongo_db={url}"], [f"--mongo={url}"], []):
         if not words:
-            monkeypatch.setenv(observers.MONGO_URL, url)
+            monkeypatch.setenv(MONGO_URL, url)
         outcome = command(*words, "with", "smoke", "method=erm")
         (folder,) = outcome.runs
         assert outcome.code == 0

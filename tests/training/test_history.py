@@ -41,5 +41,5 @@ def test_rules_without_images_of_the_group(digits: BiasedDataset) -> None:
     data = replace(digits, test=with_bias(digits.test, digits.test.target.clone()))
     for rule in ("oracle_test_aligned", "oracle_test_unbiased", "best_valid_conflicting"):
         require(data, rule)
-    with pytest.raises(UserError, match=r"the test images have no image of such a group; use oracle_test_accuracy"):
+    with pytest.raises(UserError, match=r"the test images have no such group; use oracle_test_accuracy"):
         require(data, "oracle_test_conflicting")

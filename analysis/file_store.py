@@ -1,0 +1,132 @@
+"""Runs in a folder of records, with an index that makes thousands of them quick to search."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from analysis.query import Query, require_known_settings
+from analysis.records import Record, Store, record_of
+from core.errors import UserError
+
+INDEX = ".index.sqlite"
+VERSION = 1  # of the index; raise it with every change of what is in it
+SCHEMA = "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, stamp TEXT, config TEXT, entry TEXT, problem TEXT)"
+# what the index keeps of run.json; the rest is large and not asked for
+KEPT = ("command", "status", "start_time", "stop_time", "heartbeat", "result")
+
+Row = tuple[str, str, str | None, str | None, str | None]  # as in SCHEMA
+
+
+class FileStore(Store):
+    """The runs in the subfolders of `folder`. The index is brought up to date with the folder by every `find`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `UserError` if there is no such folder."""
+        if not folder.is_dir():
+            raise UserError(f"no folder of records {folder}; name one with log_dir=DIR")
+        self.folder = folder
+        self.problems: list[str] = []
+
+    def find(self, query: Query) -> list[Record]:
+        with closing(self._open()) as index:
+            self._update(index)
+            self.problems = [problem for (problem,) in index.execute("SELECT problem FROM runs WHERE problem NOT NULL")]
+            conditions, values = _conditions(query)
+            rows = index.execute(f"SELECT id, config, entry FROM runs WHERE {conditions}", values).fetchall()
+            if not rows:
+                every = index.execute("SELECT config FROM runs WHERE problem IS NULL")
+                require_known_settings(query, (json.loads(config) for (config,) in every))
+        records = [self._record(run_id, json.loads(config), json.loads(entry)) for run_id, config, entry in rows]
+        found = [run for run in records if query.matches(run.id, run.config, run.status, run.start)]
+        return sorted(found, key=lambda record: (str(record.start), record.id))
+
+    def artifact(self, record: Record, name: str) -> bytes:
+        try:
+            return (self.folder / record.id / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {self.folder / record.id / name}: {error.strerror}") from None
+
+    def artifact_names(self, record: Record) -> list[str]:
+        return [str(name) for name in _read_json(self.folder / record.id / "run.json").get("artifacts", [])]
+
+    def _record(self, run_id: str, config: Mapping[str, Any], entry: Mapping[str, Any]) -> Record:
+        return record_of(entry, config, entry["info"], run_id, self)
+
+    # ---- the index
+
+    def _open(self) -> sqlite3.Connection:
+        """The index; in memory where the folder cannot be written or the file is none."""
+        try:
+            index = sqlite3.connect(self.folder / INDEX, timeout=30)
+            if index.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                index.execute("DROP TABLE IF EXISTS runs")
+            index.execute(SCHEMA)
+            index.execute(f"PRAGMA user_version = {VERSION}")
+        except sqlite3.Error:
+            index = sqlite3.connect(":memory:")
+            index.execute(SCHEMA)
+        return index
+
+    def _update(self, index: sqlite3.Connection) -> None:
+        known = dict(index.execute("SELECT id, stamp FROM runs").fetchall())
+        stamps = {entry.name: _stamp(entry.path) for entry in os.scandir(self.folder) if _may_be_run(entry)}
+        changed = [run_id for run_id, stamp in stamps.items() if known.get(run_id) != stamp]
+        gone = [(run_id,) for run_id in known if run_id not in stamps]
+        with index:
+            index.executemany("DELETE FROM runs WHERE id = ?", gone)
+            rows = (self._row(run_id, stamps[run_id]) for run_id in changed)
+            index.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?)", rows)
+
+    def _row(self, run_id: str, stamp: str) -> Row:
+        folder = self.folder / run_id
+        try:
+            run, config = _read_json(folder / "run.json"), _read_json(folder / "config.json")
+            entry = {name: run[name] for name in KEPT if name in run}
+            entry["info"] = _read_json(folder / "info.json") if (folder / "info.json").exists() else {}
+            self._record(run_id, config, entry)  # refuses a damaged one
+        except UserError as error:
+            return run_id, stamp, None, None, str(error)
+        return run_id, stamp, json.dumps(config), json.dumps(entry), None
+
+
+def _conditions(query: Query) -> tuple[str, list[Any]]:
+    """SQL that leaves out most of what `query` does not ask for; `Query.matches` decides."""
+    terms, values = ["problem IS NULL"], []
+    for name, value in query.settings.items():
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            path = "$." + ".".join(f'"{part}"' for part in name.split("."))
+            terms.append("json_extract(config, ?) = ?")
+            values += [path, value]
+    if query.status is not None:
+        terms.append("json_extract(entry, '$.status') = ?")
+        values.append(query.status)
+    return " AND ".join(terms), values
+
+
+def _may_be_run(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith((".", "_")) and entry.is_dir()
+
+
+def _stamp(folder: str) -> str:
+    """Changes whenever the record does: a run writes its run.json at every heartbeat and at its end."""
+    try:
+        stat = os.stat(f"{folder}/run.json")
+    except OSError:
+        return "none"
+    return f"{stat.st_mtime_ns}/{stat.st_size}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"the record {path.parent} is damaged: {path.name}: {error.strerror}") from None
+    except ValueError as error:
+        raise UserError(f"the record {path.parent} is damaged: {path.name}: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"the record {path.parent} is damaged: {path.name} holds no settings")
+    return value

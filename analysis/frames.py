@@ -1,0 +1,129 @@
+"""Recorded runs as tidy pandas frames: results, group accuracies, curves."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy
+import pandas
+
+from analysis.query import flat
+from analysis.records import Record
+from analysis.result import summary
+from core.errors import UserError
+from training.history import History
+from training.selection import Rule, parse_rule
+
+DATA_VARIANT = ("skew", "severity", "rho", "n_confusing", "percent", "type", "arrays", "reverse")
+
+
+def results_frame(records: Iterable[Record], rules: Sequence[str] | None = None) -> pandas.DataFrame:
+    """A row for each run and selection rule: what was run, where the rule chose, and `<split>/<metric>` in [0, 1].
+
+    `rules` None: those that each run recorded at its end. Others are applied to the recorded evaluations. Runs without
+    a result, or for a rule that their data does not allow, give no row.
+    """
+    rows = []
+    for record in records:
+        for rule, values in _chosen(record, rules).items():
+            accuracies = {name: values[name] for name in sorted(values) if name.count("/") == 1}
+            place = {name: values[name] for name in ("phase", "epoch", "step")}
+            rows.append(_facts(record) | {"rule": rule} | place | accuracies)
+    return pandas.DataFrame(rows)
+
+
+def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFrame:
+    """A row for each run, split, branch and (target, bias) group with images: correct, total, and accuracy in [0, 1].
+
+    Of the evaluation of the last phase that `rule` chooses; a split without bias labels has bias 0 alone.
+    """
+    rows = []
+    for record in records:
+        history = record.history()
+        evaluations = history.of_phase(history.evaluations[-1].phase) if history.evaluations else []
+        chosen = _rule_of(history, rule) if evaluations else None
+        if chosen is None:
+            continue
+        evaluation = history.chosen(evaluations, chosen)
+        for split, branches in evaluation.correct.items():
+            for branch in branches:
+                counts = history.counts(evaluation, split, branch)
+                for target, bias in numpy.argwhere(counts.total > 0).tolist():
+                    correct, total = int(counts.correct[target, bias]), int(counts.total[target, bias])
+                    group = {"split": split, "branch": branch, "target": target, "bias": bias}
+                    counted = {"correct": correct, "total": total, "accuracy": correct / total}
+                    rows.append(_facts(record) | {"rule": rule} | group | counted)
+    return pandas.DataFrame(rows)
+
+
+def curves_frame(records: Iterable[Record]) -> pandas.DataFrame:
+    """A row for each run, evaluation, split and branch: phase, epoch, step, and every metric in [0, 1]."""
+    rows = []
+    for record in records:
+        history = record.history()
+        for evaluation in history.evaluations:
+            place = {"phase": evaluation.phase, "epoch": evaluation.epoch, "step": evaluation.step}
+            for split, branches in history.metrics(evaluation).items():
+                for position, (branch, metrics) in enumerate(branches.items()):
+                    where = {"split": split, "branch": branch, "is_prediction": position == 0}
+                    rows.append(_facts(record) | place | where | metrics)
+    return pandas.DataFrame(rows)
+
+
+def variant_of(config: dict[str, Any]) -> str:
+    """The variant of the data set, as a reader would name it: "skew 0.005, severity 4"."""
+    data = config["data"]
+    named = [name if data[name] is True else f"{name} {data[name]}" for name in DATA_VARIANT if data.get(name)]
+    return ", ".join(named)
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    config = dict(record.config)
+    return {
+        "id": record.id,
+        "method": config["method"]["name"],
+        "recipe": config["method"].get("recipe"),
+        "data": config["data"]["name"],
+        "variant": variant_of(config),
+        "protocol": config["data"].get("protocol"),
+        "seed": config.get("seed"),
+        "status": record.status,
+        "start": record.start,
+        "seconds": record.seconds,
+    }
+
+
+def _chosen(record: Record, rules: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """rule -> summary."""
+    in_order = sorted((record.result or {}).items(), key=lambda item: (item[0] != "last", item[0]))
+    recorded = {rule: dict(values) for rule, values in in_order}
+    if rules is None:
+        return recorded
+    found = {rule: recorded[rule] for rule in rules if rule in recorded}
+    missing = [rule for rule in rules if rule not in recorded]
+    if missing and record.result is not None:
+        history = record.history()
+        phase = history.evaluations[-1].phase
+        for name in missing:
+            rule = _rule_of(history, name)
+            if rule is not None:
+                found[name] = summary(history, history.chosen(history.of_phase(phase), rule))
+    return {rule: found[rule] for rule in rules if rule in found}
+
+
+def _rule_of(history: History, name: str) -> Rule | None:
+    """The rule, or None if these evaluations have no validation images to apply it to. Raises `UserError`."""
+    parse_rule(name, True, "rule")
+    try:
+        return parse_rule(name, "valid" in history.total, "rule")
+    except UserError:
+        return None
+
+
+def settings_that_differ(records: Sequence[Record]) -> list[str]:
+    """The dotted settings in which the runs differ, but for the seed and what leaves the result as it is."""
+    from training.setup import NOT_IDENTITY
+
+    flattened = [dict(flat(record.config)) for record in records]
+    names = dict.fromkeys(name for settings in flattened for name in settings)
+    ignored = NOT_IDENTITY | {"seed"}
+    return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in flattened}) > 1]

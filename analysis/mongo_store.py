@@ -1,0 +1,71 @@
+"""Runs in MongoDB, read through incense."""
+
+from typing import Any
+
+import gridfs
+from pymongo.errors import PyMongoError
+
+from analysis.query import Query, require_known_settings
+from analysis.records import Record, Store, record_of
+from core.errors import UserError
+from core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
+
+
+class MongoStore(Store):
+    """The runs in the database at `url`, written as for `main.py -m`."""
+
+    def __init__(self, url: str) -> None:
+        from incense import ExperimentLoader  # imported here: it takes a second, and files do without
+
+        address, database = parse_address(url)
+        self.address = without_password(url)
+        # what jsonpickle might have put into a record is not brought to life: a record is data, never code
+        self.loader = ExperimentLoader(address, database, unpickle=False, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS)
+        self.problems: list[str] = []
+
+    def experiments(self, query: Query) -> Any:
+        """incense's experiments for `query`. Raises `UserError` if the server does not answer."""
+        conditions: dict[str, Any] = {f"config.{name}": value for name, value in query.settings.items()}
+        if query.status is not None:
+            conditions["status"] = query.status
+        if query.ids is not None:
+            conditions["_id"] = {"$in": list(query.ids)}
+        return self._ask(lambda: self.loader.find(conditions))
+
+    def find(self, query: Query) -> list[Record]:
+        found, self.problems = [], []
+        experiments = self.experiments(query)
+        if not len(experiments) and query.settings:
+            configs = self._ask(lambda: [run.get("config", {}) for run in self.loader._runs.find({}, {"config": 1})])
+            require_known_settings(query, configs)
+        for experiment in experiments:
+            run = experiment.to_dict()
+            try:
+                record = record_of(run, run.get("config"), run.get("info"), str(experiment.id), self)
+            except UserError as error:
+                self.problems.append(str(error))
+                continue
+            if query.matches(record.id, record.config, record.status, record.start):
+                found.append(record)
+        return sorted(found, key=lambda record: (str(record.start), record.id))
+
+    def experiment(self, record: Record) -> Any:
+        """incense's object for one run."""
+        return self._ask(lambda: self.loader.find_by_id(record.id))
+
+    def artifact(self, record: Record, name: str) -> bytes:
+        artifacts = self._ask(lambda: self.experiment(record).artifacts)
+        if name not in artifacts:
+            raise UserError(f"the run {record.id} in MongoDB {self.address} has no file {name}")
+        content: bytes = self._ask(lambda: artifacts[name].file.read())
+        artifacts[name].file.seek(0)
+        return content
+
+    def artifact_names(self, record: Record) -> list[str]:
+        return list(self._ask(lambda: self.experiment(record).artifacts))
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            return question()
+        except (PyMongoError, gridfs.errors.GridFSError) as error:
+            raise UserError(f"MongoDB at {self.address} cannot be asked ({reason(error)})") from None

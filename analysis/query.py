@@ -1,0 +1,97 @@
+"""Which runs a question is about: the words that a run was started with find it again.
+
+`colored_mnist severity4 method=denetdm seed=1 status=completed since=2026-11-01`: named configurations, settings, and
+the words `status`, `id`, `since` and `until`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from core.errors import UserError, one_of, suggestion
+
+STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OUT")
+
+
+@dataclass(frozen=True)
+class Query:
+    """Conditions that a run has to meet, all of them: dotted setting -> value, statuses, ids, and when it started."""
+
+    settings: Mapping[str, Any]
+    status: str | None = None
+    ids: Sequence[str] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def matches(self, run_id: str, config: Mapping[str, Any], status: str, start: datetime | None) -> bool:
+        if self.ids is not None and run_id not in self.ids:
+            return False
+        if self.status is not None and status != self.status:
+            return False
+        if self.since is not None and (start is None or start < self.since):
+            return False
+        if self.until is not None and (start is None or start >= self.until):
+            return False
+        return all(same(setting_of(config, name), value) for name, value in self.settings.items())
+
+
+EVERYTHING = Query({})
+MISSING = object()
+
+
+def setting_of(config: Mapping[str, Any], name: str) -> Any:
+    """The value of the dotted setting `name`, `MISSING` if there is none."""
+    value: Any = config
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return MISSING
+        value = value[part]
+    return value
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether a recorded value is the wanted one; 1 and 1.0 are, 1 and True are not."""
+    if isinstance(found, bool) != isinstance(wanted, bool):
+        return False
+    if isinstance(found, (list, tuple)) and isinstance(wanted, (list, tuple)):
+        return len(found) == len(wanted) and all(map(same, found, wanted))
+    return bool(found == wanted)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of nested settings."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -> None:
+    """Raise `UserError` for a setting that none of the runs has, naming the nearest one."""
+    unknown = set(query.settings)
+    known: set[str] = set()
+    for config in configs:
+        unknown = {name for name in unknown if setting_of(config, name) is MISSING}
+        if not unknown:
+            return
+        known |= {name for name, _ in flat(config)}
+    for name in sorted(unknown if known else ()):
+        raise UserError(f"no run has a setting {name!r}{suggestion(name, known)} they have {one_of(known)}")
+
+
+def parse_date(name: str, text: str) -> datetime:
+    """The time that `text`, such as 2026-11-22 or 2026-11-22T14:00, names (UTC). Raises `UserError`."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
+        raise UserError(f"{name}={text!r} is no date; write it as 2026-11-22 or 2026-11-22T14:00") from None
+
+
+def parse_status(text: str) -> str:
+    """Raises `UserError` for an unknown status."""
+    if text.upper() not in STATUSES:
+        options = [status.lower() for status in STATUSES]
+        raise UserError(f"unknown status {text!r}{suggestion(text.lower(), options)} one of {one_of(options)}")
+    return text.upper()

@@ -1,0 +1,101 @@
+"""Recorded runs, wherever they are: in a folder of records or in MongoDB, with the same answers."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from analysis.query import Query
+from core.errors import UserError
+from training.history import EVALUATIONS, Evaluation, History
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: its id, nested configuration, Sacred's status, start (UTC) and length in seconds, result, facts.
+
+    `result` is rule -> name -> value as `analysis.result.summary` makes them, or None for a run without one; `info` are
+    the facts on data, machine and code. `store` is where the run's files are.
+    """
+
+    id: str
+    command: str
+    config: Mapping[str, Any]
+    status: str
+    start: datetime | None
+    seconds: float | None
+    result: Mapping[str, Mapping[str, Any]] | None
+    info: Mapping[str, Any]
+    store: "Store" = field(repr=False, compare=False)
+
+    def artifact(self, name: str) -> bytes:
+        """The content of one of the run's files. Raises `UserError` if it has none of that name."""
+        return self.store.artifact(self, name)
+
+    def artifact_names(self) -> list[str]:
+        return self.store.artifact_names(self)
+
+    def history(self) -> History:
+        """All evaluations. Raises `UserError` if they are missing or damaged."""
+        return parse_history(self.artifact(EVALUATIONS), self.id)
+
+
+class Store(ABC):
+    """A place where runs are recorded."""
+
+    @abstractmethod
+    def find(self, query: Query) -> list[Record]:
+        """The runs that `query` asks for, oldest first. Damaged ones are left out, and told in `problems`."""
+
+    @abstractmethod
+    def artifact(self, record: Record, name: str) -> bytes: ...
+
+    @abstractmethod
+    def artifact_names(self, record: Record) -> list[str]: ...
+
+    problems: Sequence[str] = ()  # a line for each damaged record that the last `find` met
+
+
+def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store: Store) -> Record:
+    """The record of Sacred's run entry `run`. Raises `UserError` if something essential is missing."""
+    try:
+        start, stop = _time(run.get("start_time")), _time(run.get("stop_time") or run.get("heartbeat"))
+        result = run.get("result") if str(run["status"]) == "COMPLETED" else None
+        return Record(
+            id=run_id,
+            command=str(run["command"]),
+            config={name: config[name] for name in config} | {"data": dict(config["data"])},
+            status=str(run["status"]),
+            start=start,
+            seconds=(stop - start).total_seconds() if start and stop else None,
+            result=result if isinstance(result, Mapping) else None,
+            info=info if isinstance(info, Mapping) else {},
+            store=store,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the record {run_id} is damaged: {type(error).__name__} {error}") from None
+
+
+def _time(value: Any) -> datetime | None:
+    """Sacred's times, which are UTC: ISO text in files, datetimes in MongoDB."""
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None)
+    return datetime.fromisoformat(value).replace(tzinfo=None) if value else None
+
+
+def parse_history(content: bytes, run_id: str) -> History:
+    """The history that the lines of evaluations.jsonl hold; a half-written last line is left out."""
+    lines = content.decode(errors="replace").splitlines()
+    try:
+        history = History([], **json.loads(lines[0]))
+        for number, line in enumerate(lines[1:], start=2):
+            try:
+                history.evaluations.append(Evaluation(**json.loads(line)))
+            except ValueError:
+                if number < len(lines):
+                    raise
+    except (ValueError, TypeError, IndexError) as error:
+        raise UserError(f"the evaluations of the run {run_id} are damaged: {error}") from None
+    return history

@@ -1,0 +1,303 @@
+"""Tables of results: methods x variants, mean and standard deviation over seeds, beside published numbers."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import nan
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as RichTable
+
+from analysis.frames import results_frame, settings_that_differ, variant_of
+from analysis.query import flat
+from analysis.records import Record
+from core.errors import UserError, one_of, suggestion
+from training.selection import parse_rule
+
+PUBLISHED_FILE = Path(__file__).with_name("published.csv")
+# settings that make rows, or columns, or the runs of one cell; a difference in another one makes a row of its own
+NOT_ROW = ("data.", "method.name", "selection", "evaluate_every", "evaluate_images")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Accuracies in percent of the runs `ids`, one value each."""
+
+    values: tuple[float, ...]
+    ids: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.values)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation over seeds (of the sample: n - 1); not-a-number for one run."""
+        return stdev(self.values) if len(self.values) > 1 else nan
+
+    def text(self, separator: str = " +- ") -> str:
+        spread = f"{separator}{self.std:.2f}" if len(self.values) > 1 else ""
+        return f"{self.mean:.2f}{spread}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published accuracy in percent, with its source."""
+
+    mean: float
+    std: float | None
+    source: str
+
+    def text(self, separator: str = " +- ") -> str:
+        return f"{self.mean:.2f}" + (f"{separator}{self.std:.2f}" if self.std is not None else "")
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """`cells` (row, column) -> `Cell`; `published` the same for what the papers say. Rows are methods, columns data."""
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: Mapping[tuple[str, str], Cell]
+    published: Mapping[tuple[str, str], Published]
+
+
+def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTable:
+    """One cell for each method (and whatever else differs) and data set variant; `metric` such as "test/unbiased".
+
+    Runs that differ in anything but their seed never share a cell. Raises `UserError` for no run, an unknown rule or
+    metric, or two runs of one cell with the same seed and different results.
+    """
+    frame = results_frame(records, [rule])
+    if frame.empty:
+        raise UserError(f"no complete run with a result under the rule {rule}")
+    metrics = [name for name in frame.columns if "/" in name]
+    if metric not in metrics:
+        raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
+    by_id = {record.id: record for record in records}
+    kept = [by_id[run_id] for run_id in frame["id"]]
+    rows, columns = row_names(kept), column_names(kept)
+    values = dict(zip(frame["id"], frame[metric], strict=True))
+    members: dict[tuple[str, str], dict[int, tuple[str, float]]] = {}
+    for record in kept:
+        value = values[record.id]
+        if value is None or value != value:
+            continue
+        place, seed = (rows[record.id], columns[record.id]), record.config["seed"]
+        # of runs that were repeated, the last one counts
+        members.setdefault(place, {})[seed] = (record.id, 100 * float(value))
+    if not members:
+        raise UserError(f"no run has the metric {metric}: its data has no such images or no bias labels")
+    cells = {place: _cell(runs) for place, runs in members.items()}
+    published = {
+        (rows[record.id], columns[record.id]): found
+        for record in kept
+        if (found := published_result(record.config, metric)) is not None
+    }
+    names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
+    label = parse_rule(rule, True, "rule").label
+    return ResultTable(f"{metric} (%), {label}", names[0], _sorted_columns(names[1]), cells, published)
+
+
+def _cell(runs: Mapping[int, tuple[str, float]]) -> Cell:
+    seeds = tuple(sorted(runs))
+    return Cell(tuple(runs[seed][1] for seed in seeds), tuple(runs[seed][0] for seed in seeds), seeds)
+
+
+def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
+
+
+def row_names(records: Sequence[Record]) -> dict[str, str]:
+    """The method of each run; with the recipe, and further settings, where runs on the same data differ in them."""
+    names = {}
+    for method in dict.fromkeys(record.config["method"]["name"] for record in records):
+        same_method = [record for record in records if record.config["method"]["name"] == method]
+        recipes = {record.config["method"].get("recipe") for record in same_method}
+        for recipe in recipes:
+            runs = [record for record in same_method if record.config["method"].get("recipe") == recipe]
+            differing = differing_on_same_data(runs)
+            for record in runs:
+                settings = dict(flat(record.config))
+                facts = [str(recipe)] if len(recipes) > 1 else []
+                facts += [f"{name.split('.')[-1]} {shown(settings.get(name))}" for name in differing]
+                names[record.id] = f"{method} ({', '.join(facts)})" if facts else method
+    return names
+
+
+def shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def differing_on_same_data(records: Sequence[Record]) -> list[str]:
+    """The settings in which runs on the same data differ."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(repr(sorted(flat(record.config["data"]))), []).append(record)
+    found = dict.fromkeys(name for group in groups.values() for name in settings_that_differ(group))
+    return [name for name in found if not name.startswith(NOT_ROW)]
+
+
+def column_names(records: Sequence[Record]) -> dict[str, str]:
+    """The data set and variant of each run; protocol, data seed and a limit on images where they differ."""
+    names = {}
+    protocols = {record.config["data"].get("protocol") for record in records}
+    for record in records:
+        config: Any = record.config
+        data = config["data"]
+        parts = [data["name"], variant_of(config)]
+        parts += [data["protocol"]] if len(protocols) > 1 else []
+        parts += [f"data seed {data['seed']}"] if data.get("seed") else []
+        parts += [f"{config['evaluate_images']} images"] if config.get("evaluate_images") else []
+        names[record.id] = ", ".join(part for part in parts if part)
+    return names
+
+
+# ---- published numbers
+
+
+@cache
+def published_results() -> dict[tuple[str, str, str, str], Published]:
+    """(data set, variant, metric, method) -> the published number, as in published.csv."""
+    with PUBLISHED_FILE.open(newline="") as file:
+        return {
+            (row["dataset"], row["variant"], row["metric"], row["method"]): Published(
+                float(row["mean"]), float(row["std"]) if row["std"] else None, row["source"]
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def published_result(config: Mapping[str, Any], metric: str) -> Published | None:
+    """What a paper reports for this method on this data, if one does."""
+    data = config["data"]
+    if data.get("reverse"):
+        return None
+    key = (data["name"], published_variant(data), metric, config["method"]["name"])
+    return published_results().get(key)
+
+
+def published_variant(data: Mapping[str, Any]) -> str:
+    """The variant in the terms of the papers: "0.5pct" (of conflicting images), "rho0.997", "-"."""
+    if data.get("rho") is not None:
+        return f"rho{data['rho']:.3f}"
+    percent = data.get("percent") if data.get("percent") is not None else 100 * (data.get("skew") or 0)
+    return f"{percent:g}pct" if percent else "-"
+
+
+# ---- comparison of two methods
+
+
+def paired_test(first: Cell, second: Cell) -> tuple[float, float, int]:
+    """(mean difference in points, p of a two-sided paired t-test, number of pairs), over the seeds that both have.
+
+    p is not-a-number for fewer than two pairs. Raises `UserError` for no common seed.
+    """
+    from scipy.stats import ttest_rel
+
+    ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (first, second))
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        raise UserError(f"no seed in common: {list(first.seeds)} and {list(second.seeds)}")
+    pairs = [(ours[seed], theirs[seed]) for seed in seeds]
+    difference = fmean(a - b for a, b in pairs)
+    spread = len({a - b for a, b in pairs}) > 1
+    p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue) if len(pairs) > 1 and spread else nan
+    return difference, p, len(pairs)
+
+
+def comparisons(table: ResultTable, base: str) -> list[str]:
+    """A line for each row and column that has the row `base` beside it. Raises `UserError` for an unknown row."""
+    if base not in table.rows:
+        raise UserError(f"unknown row {base!r}{suggestion(base, table.rows)} one of {one_of(table.rows)}")
+    lines = []
+    for (row, column), cell in table.cells.items():
+        beside = table.cells.get((base, column))
+        if row == base or beside is None:
+            continue
+        try:
+            difference, p, pairs = paired_test(cell, beside)
+        except UserError:
+            continue
+        chance = f"p = {p:.3g}" if p == p else "no test possible"
+        lines.append(f"{column}: {row} - {base} = {difference:+.2f} points, {chance} (paired t-test, n={pairs})")
+    return lines
+
+
+# ---- renderings
+
+
+def as_terminal(table: ResultTable) -> RichTable:
+    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    header, *lines = as_rows(table, " +- ", "\n")
+    shown.add_column(header[0], no_wrap=True)
+    for name in header[1:]:
+        shown.add_column(name.replace(", ", "\n"), justify="right")
+    for line in lines:
+        shown.add_row(*line)
+    return shown
+
+
+def as_rows(table: ResultTable, plus_minus: str, line_break: str) -> list[list[str]]:
+    """Header and a row for each method: our mean with its spread and n, then the published number and how far ours is
+    from it."""
+    rows = [["method", *table.columns]]
+    for row in table.rows:
+        texts = [row]
+        for column in table.columns:
+            cell, published = table.cells.get((row, column)), table.published.get((row, column))
+            parts = [] if cell is None else [f"{cell.text(plus_minus)} (n={len(cell.values)})"]
+            if cell is not None and published is not None:
+                parts.append(f"paper {published.text(plus_minus)} ({cell.mean - published.mean:+.2f})")
+            texts.append(line_break.join(parts) or "-")
+        rows.append(texts)
+    return rows
+
+
+def as_markdown(table: ResultTable) -> str:
+    header, *lines = as_rows(table, " ± ", "<br>")
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def as_latex(table: ResultTable) -> str:
+    """A booktabs table."""
+
+    def escaped(text: str) -> str:
+        for character in "&%_#":
+            text = text.replace(character, f"\\{character}")
+        return text
+
+    header, *lines = ([escaped(cell) for cell in line] for line in as_rows(table, r" $\pm$ ", "; "))
+    body = [" & ".join(line) + r" \\" for line in lines]
+    columns = "l" + "r" * (len(header) - 1)
+    top = [f"% {table.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(header) + r" \\"]
+    return "\n".join([*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+
+
+def as_csv(table: ResultTable) -> str:
+    """A line for each cell, with the ids of its runs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "data", "mean", "std", "n", "published", "published_std", "source", "runs"])
+    for (row, column), cell in table.cells.items():
+        published = table.published.get((row, column))
+        paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
+        std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
+        writer.writerow([row, column, f"{cell.mean:.4f}", std, len(cell.values), *paper, " ".join(cell.ids)])
+    return text.getvalue()
+
+
+FORMATS: dict[str, Callable[[ResultTable], Any]] = {
+    "terminal": as_terminal,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
+}

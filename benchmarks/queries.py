@@ -1,0 +1,78 @@
+"""Seconds that a question to 10,000 recorded runs takes, with and without an index that is up to date."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from analysis.file_store import INDEX, FileStore
+from analysis.frames import results_frame
+from analysis.query import EVERYTHING, Query
+from analysis.tables import result_table
+
+NUM_RUNS = 10_000
+REPEATS = 5
+METHODS = ("denetdm", "lff", "disent", "erm")
+SKEWS = (0.05, 0.02, 0.01, 0.005)
+
+
+def run() -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        write_runs(folder)
+        store = FileStore(folder)
+        one_method = Query({"method.name": "lff", "data.skew": 0.01})
+        seconds = {"first question (builds the index)": timed(lambda: store.find(EVERYTHING), 1)}
+        seconds["all runs"] = timed(lambda: store.find(EVERYTHING), REPEATS)
+        seconds["one method and skew"] = timed(lambda: store.find(one_method), REPEATS)
+        seconds["frame of all results"] = timed(lambda: results_frame(store.find(EVERYTHING)), REPEATS)
+        seconds["table of one method"] = timed(
+            lambda: result_table(store.find(one_method), "last", "test/unbiased"), REPEATS
+        )
+        size = (folder / INDEX).stat().st_size
+    print(f"{NUM_RUNS:,} runs; index {size / 2**20:.0f} MiB")
+    for name, value in seconds.items():
+        print(f"{name:34} {value:7.3f} s")
+    return seconds
+
+
+def timed(question: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        question()
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def write_runs(folder: Path) -> None:
+    """Records with as many settings and results as a run of DeNetDM has, without pictures and weights."""
+    hparams = {f"setting_{number}": 0.001 * number for number in range(18)}
+    metrics = ("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "align_conflict_harmonic")
+    branches = ("", "target/", "deep/", "target_and_deep/")
+    for number in range(NUM_RUNS):
+        accuracy = number / NUM_RUNS
+        summary: dict[str, object] = {f"test/{branch}{metric}": accuracy for branch in branches for metric in metrics}
+        method, skew, seed = METHODS[number % 4], SKEWS[number // 4 % 4], number // 16
+        config = {
+            "seed": seed,
+            "selection": "last",
+            "data": {"name": "colored_mnist", "skew": skew, "severity": 4, "protocol": "published", "seed": 0},
+            "method": {"name": method, "recipe": "published", "hparams": hparams},
+            "model": {"name": "mlp", "hparams": {"widths": [100, 100, 100], "input_scale": 1.0}},
+        }
+        summary |= {"phase": "train", "epoch": 100, "step": 23_500}
+        run = {
+            "command": "train",
+            "status": "COMPLETED",
+            "start_time": f"2026-11-22T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}",
+            "stop_time": "2026-11-23T00:00:00",
+            "experiment": {"sources": [[f"methods/file_{source}.py", "0" * 32] for source in range(80)]},
+            "result": {"last": summary, "best_valid_unbiased": summary},
+        }
+        place = folder / f"20261122-{number:06}-aaaa"
+        place.mkdir()
+        for name, content in (("run", run), ("config", config), ("info", {"data": {"fingerprint": "0" * 16}})):
+            (place / f"{name}.json").write_text(json.dumps(content))

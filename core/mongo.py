@@ -1,0 +1,40 @@
+"""Addresses of MongoDB servers, and what may be said of them: never a password."""
+
+from pymongo.errors import ConfigurationError, InvalidURI
+from pymongo.uri_parser import parse_uri
+
+from core.errors import UserError
+
+MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place where a password may stand
+MONGO_TIMEOUT_MS = 4_000
+DEFAULT_DATABASE = "debiaslab"
+
+
+def parse_address(url: str) -> tuple[str, str]:
+    """(address for pymongo, database) of "HOST:PORT:DB", "DB", or "mongodb://.../DB"; raises `UserError`."""
+    if "://" in url:
+        try:
+            return url, parse_uri(url, validate=False)["database"] or DEFAULT_DATABASE
+        except (InvalidURI, ConfigurationError, ValueError):
+            raise unreadable_address(url) from None
+    parts = url.split(":") if ":" in url else ["localhost", "27017", url]
+    if len(parts) != 3 or not all(parts) or not parts[1].isdigit() or not 0 < int(parts[1]) < 65536:
+        raise unreadable_address(url)
+    host, port, database = parts
+    return f"mongodb://{host}:{port}", database
+
+
+def unreadable_address(url: str) -> UserError:
+    found = without_password(url)
+    return UserError(f"cannot read the MongoDB address {found!r}; write HOST:PORT:DB or mongodb://HOST:PORT/DB")
+
+
+def without_password(url: str) -> str:
+    """`url` with everything before an @, and all options, left out."""
+    scheme, separator, rest = url.rpartition("://")
+    return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
+
+
+def reason(error: Exception) -> str:
+    """First part of a pymongo error; never the address with credentials, which pymongo leaves out itself."""
+    return str(error).partition(",")[0].partition(" (configured timeouts")[0] or type(error).__name__

@@ -1,0 +1,222 @@
+"""Biased Action Recognition (Nam et al., NeurIPS 2020): six actions, each in its usual place; no bias labels but these.
+
+All published training images show the usual place, all test images another one. An image in the usual place has its
+class as bias label. Of any other place is known only that it is not the usual one: its label is the next class, as
+BiasEnsemble (Lee et al., AAAI 2023) has it in training.
+
+Two layouts: the original one, and BiasEnsemble's folders with their own splits. From the original one, `percent` > 0
+moves test images into training (`bar_split.py`), and `holdout` validates on further ones. `published` is LfF's split
+(`percent` 0: all 1,941 training and 654 test images, no validation) or BiasEnsemble's folders.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.errors import UserError
+from core.settings import require
+from datasets.augmentation import CropAndFlip
+from datasets.bar_split import num_moved, saved_split
+from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
+from datasets.cache import cache_folder
+from datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT
+from datasets.image_files import (
+    LabelledFiles,
+    content_fingerprint,
+    image_files,
+    missing,
+    name_numbers,
+    require_class_folder,
+    require_conflicting,
+    require_every_class,
+    require_label,
+)
+from datasets.pixels import Stretched, mapped_images
+
+VERSION = 1  # of how splits are made; raise it with every change of the result
+ACTIONS = ("climbing", "diving", "fishing", "racing", "throwing", "pole vaulting")  # in the order of the class indices
+PERCENTS = (0.0, 0.5, 1.0, 2.0, 5.0)
+FOLDERS = ("BAR", "bar")
+ORIGINAL = "https://github.com/alinlab/BAR"
+
+FilesByAction = dict[str, list[Path]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BAR(DatasetConfig):
+    NUM_TRAIN = 1_941
+
+    cache: str | None = None  # folder of the decoded images and of the split; None: <root>/cache
+    percent: float = 1.0  # of the training images that conflict with the bias: 0.5, 1, 2 or 5; 0: none, as published
+    image_size: int = 224  # pixels, height and width that images are stretched to
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        allowed = ", ".join(f"{percent:g}" for percent in PERCENTS)
+        require(self.percent in PERCENTS, "percent", self.percent, f"one of {allowed}")
+        require(self.image_size > 0, "image_size", self.image_size, "positive")
+
+    @property
+    def folder(self) -> Path:
+        """`<root>/BAR` or `<root>/bar`. Raises `UserError` if both are there: they may hold different splits."""
+        found = [path for path in (Path(self.root) / name for name in FOLDERS) if path.is_dir()]
+        if len(found) == 2 and not found[0].samefile(found[1]):
+            raise UserError(f"{found[0]} and {found[1]} are both there; keep one of them in data.root={self.root}")
+        return found[0] if found else Path(self.root) / FOLDERS[0]
+
+    @property
+    def has_layout_of_bias_ensemble(self) -> bool:
+        return (self.folder / "train" / ALIGN).is_dir()
+
+    @property
+    def conflict_folder(self) -> Path:
+        """BiasEnsemble's conflicting training images."""
+        return self.folder / "train" / CONFLICT / f"{self.percent:g}pct"
+
+    def sources(self) -> list[Source]:
+        if self.has_layout_of_bias_ensemble:
+            origin = f"linked on the authors' page: {BIAS_ENSEMBLE}"
+            contents = {
+                self.folder / "train" / ALIGN: "bias-aligned training images, <class>/<id>_<target>_<number>.jpg",
+                self.conflict_folder: "bias-conflicting training images, named alike; data.percent chooses the folder",
+                self.folder / "valid": "validation images, named alike",
+                self.folder / "test": "test images, named alike",
+            }
+        else:
+            origin = f"the repository {ORIGINAL}, or BiasEnsemble's folders, linked on {BIAS_ENSEMBLE}"
+            contents = {
+                self.folder / "train": "1,941 training images, <action>_<number>.jpg",
+                self.folder / "test": "654 test images, <action>_<number>.jpg",
+            }
+        return [Source(path, content, origin) for path, content in contents.items()]
+
+    def knows_bias(self) -> bool:
+        return self.protocol == "published" or not self.has_layout_of_bias_ensemble
+
+    def load(self) -> BiasedDataset:
+        splits = self._splits_of_bias_ensemble() if self.has_layout_of_bias_ensemble else self._splits_of_original()
+        return BiasedDataset(
+            name="bar",
+            train=splits["train"],
+            valid=splits.get("valid"),
+            test=splits["test"],
+            num_classes=len(ACTIONS),
+            num_biases=len(ACTIONS),
+            fingerprint=content_fingerprint(VERSION, splits),
+            normalize=CIFAR10_STATISTICS,
+            augment=CropAndFlip(padding=4),
+            class_names=ACTIONS,
+        )
+
+    def _decoded(self, name: str, part: LabelledFiles) -> Split:
+        folder, prepare = cache_folder(self.root, self.cache), Stretched(self.image_size)
+        return part.split(mapped_images(folder, name, self.folder, part.files, prepare))
+
+    # ---- the original layout
+
+    def _splits_of_original(self) -> dict[str, Split]:
+        folders = [self.folder / "train", self.folder / "test"]
+        for folder in folders:
+            if not folder.is_dir():
+                raise missing(folder, "bar")
+        if self.protocol == "published" and self.percent:
+            raise UserError(
+                f"data.percent={self.percent:g} is not published for the layout of {self.folder}; use"
+                " data.protocol=holdout, or data.percent=0 (LfF's split), or get BiasEnsemble's folders"
+            )
+        train, test = (_by_action(folder) for folder in folders)
+        whole = _labelled(self.folder, train, test)
+        rows = {path: row for row, path in enumerate(whole.files)}
+        parts = {"train": _listed(train), "test": _listed(test)}
+        if self.protocol == "holdout":
+            parts = self._with_test_images_split(train, test)
+        images = self._decoded("bar", whole)
+        return {name: images.select(torch.tensor([rows[path] for path in paths])) for name, paths in parts.items()}
+
+    def _with_test_images_split(self, train: FilesByAction, test: FilesByAction) -> dict[str, list[Path]]:
+        names = {action: [path.name for path in paths] for action, paths in test.items()}
+        num_aligned = {action: len(paths) for action, paths in train.items()}
+        index = cache_folder(self.root, self.cache) / f"bar-split-seed{self.seed}.json"
+        split = saved_split(index, names, num_aligned, self.seed)
+        folder = self.folder / "test"
+        moved = []
+        for action in ACTIONS:
+            wanted = num_moved(num_aligned[action], self.percent)
+            if wanted > len(split.moved[action]):
+                raise UserError(
+                    f"{index} moves {len(split.moved[action])} images of {action}, data.percent={self.percent:g} needs"
+                    f" {wanted}; use a smaller one, or delete the file to split them anew"
+                )
+            moved += [folder / name for name in split.moved[action][:wanted]]
+        return {
+            "train": [*_listed(train), *moved],
+            "valid": [folder / name for action in ACTIONS for name in split.valid[action]],
+            "test": [folder / name for action in ACTIONS for name in split.test[action]],
+        }
+
+    # ---- BiasEnsemble's folders
+
+    def _splits_of_bias_ensemble(self) -> dict[str, Split]:
+        """Whether its validation images are aligned is not documented: their bias is unknown."""
+        if not self.percent:
+            raise UserError(
+                f"data.percent=0 is LfF's split, and {self.folder} has BiasEnsemble's layout;"
+                f" use data.percent=1 or 5, or get the original from {ORIGINAL}"
+            )
+        align = self._files(self.folder / "train" / ALIGN, shift=0)
+        conflict = self._files(self.conflict_folder, shift=1)
+        require_conflicting(conflict, len(ACTIONS))
+        train = LabelledFiles(
+            align.folder,
+            [*align.files, *conflict.files],
+            [*align.target, *conflict.target],
+            [*align.bias, *conflict.bias],
+        )
+        valid = self._files(self.folder / "valid", shift=None)
+        test = self._files(self.folder / "test", shift=1)
+        parts = {f"train-{self.percent:g}pct": train, "valid": valid, "test": test}
+        for part in parts.values():
+            require_every_class(part, len(ACTIONS))
+        return {name.partition("-")[0]: self._decoded(f"bar-{name}", part) for name, part in parts.items()}
+
+    def _files(self, folder: Path, shift: int | None) -> LabelledFiles:
+        """The images <id>_<target>_<number>; their bias is the class `shift` further on, or unknown."""
+        if not folder.is_dir():
+            raise missing(folder, "bar")
+        files = image_files(folder)
+        targets = [name_numbers(path)[0] for path in files]
+        for path, target in zip(files, targets, strict=True):
+            require_label(target, len(ACTIONS), "target", path)
+            require_class_folder(path, folder, target)
+        biases = [UNKNOWN_BIAS if shift is None else (target + shift) % len(ACTIONS) for target in targets]
+        return LabelledFiles(folder, files, targets, biases)
+
+
+def _by_action(folder: Path) -> FilesByAction:
+    """The images <action>_<number> of each action, in the order of the numbers. Raises `UserError` for other names."""
+    numbered: dict[str, list[tuple[int, str, Path]]] = {action: [] for action in ACTIONS}
+    for path in image_files(folder, levels=0):
+        action, _, number = path.stem.rpartition("_")
+        if action not in numbered or not (number.isascii() and number.isdecimal()):
+            raise UserError(f"{path}: the name must be ACTION_NUMBER, ACTION one of {', '.join(ACTIONS)}; rename it")
+        numbered[action].append((int(number), path.name, path))
+    for action, paths in numbered.items():
+        if not paths:
+            raise UserError(f"{folder}: no image of {action}; complete the download")
+    return {action: [path for _, _, path in sorted(paths)] for action, paths in numbered.items()}
+
+
+def _listed(files: FilesByAction) -> list[Path]:
+    return [path for action in ACTIONS for path in files[action]]
+
+
+def _labelled(folder: Path, train: FilesByAction, test: FilesByAction) -> LabelledFiles:
+    """All images of both folders: those of train aligned, those of test conflicting."""
+    files, targets, biases = [], [], []
+    for part, shift in ((train, 0), (test, 1)):
+        for target, action in enumerate(ACTIONS):
+            files += part[action]
+            targets += [target] * len(part[action])
+            biases += [(target + shift) % len(ACTIONS)] * len(part[action])
+    return LabelledFiles(folder, files, targets, biases)

@@ -1,0 +1,212 @@
+"""Corrupted CIFAR-10 (Nam et al., NeurIPS 2020): each class has a usual corruption.
+
+Protocols: `published` trains on all 50,000 images and, as the papers, has no validation images; `holdout` keeps the
+last 5,000 training images, corrupted without bias, for validation. Both test on the same 10,000 unbiased images.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.errors import UserError, require_known
+from core.randomness import derived_seed
+from core.settings import require
+from core.tracking import tracked
+from datasets.arrays import array_sources, read_arrays
+from datasets.augmentation import CropAndFlip
+from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source
+from datasets.bias import assign_bias
+from datasets.cache import cache_folder, cached, fingerprint
+from datasets.cifar10 import Origin, cifar10, cifar10_files
+from datasets.cifar10_images import CLASSES, Pictures
+from datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
+from datasets.corruptions import CORRUPTIONS, corrupt
+from datasets.corruptions.weather import INSTALL, frost_textures, textures_folder
+
+VERSION = 1  # of what is built; raise it with every change of the result
+NUM_VALID = 5_000
+MAX_SEVERITY = 4
+CHUNK = 250  # images that are corrupted at a time
+AUGMENT = CropAndFlip(padding=4)
+
+# the corruptions of bias class 0, 1, ...
+TYPES: dict[str, tuple[str, ...]] = {
+    "type0": (
+        "snow",
+        "frost",
+        "fog",
+        "brightness",
+        "contrast",
+        "spatter",
+        "elastic",
+        "jpeg",
+        "pixelate",
+        "saturate",
+    ),
+    "type1": (
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "speckle_noise",
+        "gaussian_blur",
+        "defocus_blur",
+        "glass_blur",
+        "motion_blur",
+        "zoom_blur",
+        "original",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptedCIFAR10(DatasetConfig):
+    NUM_TRAIN = 50_000
+
+    cache: str | None = None  # folder of the built data set; None: <root>/cache
+    skew: float | None = 0.01  # fraction of bias-conflicting training images
+    severity: int | None = 4  # 0 to 4: how strong the corruptions are; CIFAR-10-C's severity less one
+    corruptions: str | tuple[str, ...] | None = "type0"  # or type1, or the names of ten corruptions
+    reverse: bool = False  # swap the roles of object and corruption
+    arrays: str | None = None  # a ready-made LfF/DeNetDM array folder to read instead of CIFAR-10
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        if self.arrays is not None:
+            for name in ("skew", "severity", "corruptions"):
+                require(getattr(self, name) is None, name, getattr(self, name), "left out with data.arrays")
+            return
+        require(self.skew is not None and 0 < self.skew < 1, "skew", self.skew, "between 0 and 1, both excluded")
+        in_range = self.severity is not None and 0 <= self.severity <= MAX_SEVERITY
+        require(in_range, "severity", self.severity, f"0 to {MAX_SEVERITY}")
+        names = self.names()
+        for name in names:
+            require_known("corruption", name, CORRUPTIONS)
+        allowed = f"{', '.join(TYPES)}, or a list of {len(CLASSES)} different corruptions"
+        require(len(set(names)) == len(names) == len(CLASSES), "corruptions", self.corruptions, allowed)
+
+    def names(self) -> tuple[str, ...]:
+        """The corruptions of bias class 0, 1, ...; none if `corruptions` is not known."""
+        if isinstance(self.corruptions, tuple):
+            return self.corruptions
+        return TYPES.get(self.corruptions or "", ())
+
+    def sources(self) -> list[Source]:
+        if self.arrays is not None:
+            return array_sources(Path(self.arrays))
+        frost = [Source(textures_folder(), "the pictures of the corruption frost", INSTALL)]
+        return cifar10_files(Path(self.root)) + (frost if "frost" in self.names() else [])
+
+    def load(self) -> BiasedDataset:
+        if self.arrays is not None:
+            data = read_arrays(Path(self.arrays), "corrupted_cifar10", self._num_valid(), self.seed, self.reverse)
+            return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT)
+        if "frost" in self.names():
+            frost_textures()  # if they are missing, it is known before any work
+        folder = cache_folder(self.root, self.cache)
+        origin = cifar10(Path(self.root), folder)
+        key = fingerprint(
+            version=VERSION,
+            source=origin.content,
+            protocol=self.protocol,
+            seed=self.seed,
+            skew=self.skew,
+            severity=self.severity,
+            corruptions=self.names(),
+        )
+        tensors = cached(folder, "corrupted_cifar10", key, lambda: self._build(origin))
+        data = dataset_from_tensors("corrupted_cifar10", tensors, key, self.reverse)
+        names = (self.names(), CLASSES) if self.reverse else (CLASSES, self.names())
+        return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT, class_names=names[0], bias_names=names[1])
+
+    def _build(self, origin: Origin) -> dict[str, Tensor]:
+        assert self.skew is not None
+        assert self.severity is not None
+        train, test = origin.read()
+        return build_corrupted_images(
+            train,
+            test,
+            num_valid=self._num_valid(),
+            skew=self.skew,
+            severity=self.severity + 1,
+            corruptions=self.names(),
+            seed=self.seed,
+        )
+
+    def _num_valid(self) -> int:
+        return NUM_VALID if self.protocol == "holdout" else 0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some images of a split that get the same corruption."""
+
+    images: NDArray[numpy.uint8]  # of the split, [N, 3, 32, 32]
+    corrupted: NDArray[numpy.uint8]  # of the split, to be filled
+    index: NDArray[numpy.int64]  # of the chunk's images in the split
+    corruption: str
+    names: Sequence[str]  # of the images, which their random numbers depend on
+
+
+def build_corrupted_images(
+    train: Pictures,
+    test: Pictures,
+    *,
+    num_valid: int,
+    skew: float,
+    severity: int,
+    corruptions: Sequence[str],
+    seed: int,
+    workers: int | None = None,
+) -> dict[str, Tensor]:
+    """Tensors "<split>/<field>" of train, valid and test.
+
+    `skew` is the bias-conflicting fraction of train; valid, the last `num_valid` training images (none: no such
+    split), and test are unbiased. Bias class b is `corruptions[b]`, at `severity` 1 to 5. The random numbers of an
+    image depend on `seed`, the corruption and the image's position in CIFAR-10 alone. `workers`: threads; None: one for
+    each core.
+    """
+    tensors: dict[str, Tensor] = {}
+    chunks: list[Chunk] = []
+
+    def add(split: str, pictures: Pictures, names: Sequence[str], aligned_ratio: float) -> None:
+        images, target = pictures
+        bias = assign_bias(target, aligned_ratio, num_classes=len(corruptions))
+        corrupted = numpy.empty_like(images)
+        for label, corruption in enumerate(corruptions):
+            of_bias = numpy.flatnonzero(bias == label)
+            for start in range(0, len(of_bias), CHUNK):
+                index = of_bias[start : start + CHUNK]
+                chunks.append(Chunk(images, corrupted, index, corruption, [names[i] for i in index]))
+        tensors[f"{split}/images"] = torch.from_numpy(corrupted)
+        tensors[f"{split}/target"] = torch.from_numpy(target.copy())
+        tensors[f"{split}/bias"] = torch.from_numpy(bias)
+
+    def fill(chunk: Chunk) -> None:
+        seeds = [derived_seed(seed, "corruption", chunk.corruption, name) for name in chunk.names]
+        chunk.corrupted[chunk.index] = corrupt(chunk.images[chunk.index], chunk.corruption, severity, seeds)
+
+    images, target = train
+    size = len(images) - num_valid
+    if size <= 0:
+        raise UserError(f"{len(images)} training images of CIFAR-10 are too few to keep {num_valid} for validation")
+    names = [f"train/{position}" for position in range(len(images))]
+    add("train", (images[:size], target[:size]), names[:size], 1 - skew)
+    if num_valid:
+        add("valid", (images[size:], target[size:]), names[size:], UNBIASED_RATIO)
+    add("test", test, [f"test/{position}" for position in range(len(test[0]))], UNBIASED_RATIO)
+    label = f"corrupting {len(images) + len(test[0]):,} images once"
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # numpy and scipy compute outside of Python's lock
+        try:
+            for _ in tracked(pool.map(fill, chunks), len(chunks), label):
+                pass
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return tensors

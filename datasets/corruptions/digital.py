@@ -1,0 +1,61 @@
+"""Distortion, and what digital processing loses."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy
+from PIL import Image
+
+from datasets.corruptions.draws import Draws
+from datasets.corruptions.pixels import Images, as_bytes, as_unit, interpolate, smoothed
+
+
+def elastic(images: Images, draws: Draws, shift: float, sigma: float, affine: float) -> Images:
+    """A random affine map, then a smooth random displacement of every pixel.
+
+    All lengths are shares of the image's size. The affine map moves three corners of the inner square (a third of the
+    size around the middle) by up to `affine`; the displacements are uniform noise, smoothed by `sigma`, times `shift`.
+    """
+    size = images.shape[-1]
+    reach = size // 3
+    corners = size // 2 + numpy.array([[reach, reach], [reach, -reach], [-reach, -reach]], numpy.float64)  # (x, y)
+    moved = corners + draws.uniform(-affine * size, affine * size, 3, 2)
+    back = numpy.linalg.solve(numpy.concatenate([moved, numpy.ones((len(images), 3, 1))], axis=2), corners)
+    y, x = numpy.indices((size, size)).astype(numpy.float64)
+    by_x, by_y, constant = back[:, :, :, None, None].swapaxes(0, 1)  # each [N, 2, 1, 1]
+    columns, rows = (by_x * x + by_y * y + constant).swapaxes(0, 1)
+    values = interpolate(as_unit(images), rows, columns, border="centre")
+
+    noise = draws.uniform(-1, 1, 2, size, size)
+    down, right = (shift * size * smoothed(noise, sigma * size, truncate=3, mode="reflect")).swapaxes(0, 1)
+    return as_bytes(interpolate(values, y + down, x + right, border="edge"))
+
+
+def pixelate(images: Images, _: Draws, scale: float) -> Images:
+    """Shrunk to `scale` of the size and back, each time by the mean over the area that a pixel covers."""
+    size = images.shape[-1]
+    small = int(size * scale)
+
+    def process(image: Image.Image) -> Image.Image:
+        shrunk = image.resize((small, small), Image.Resampling.BOX)
+        return shrunk.resize((size, size), Image.Resampling.BOX)
+
+    return one_by_one(process, images)
+
+
+def jpeg(images: Images, _: Draws, quality: int) -> Images:
+    """Compressed as JPEG of that quality, and decoded."""
+
+    def process(image: Image.Image) -> Image.Image:
+        file = BytesIO()
+        image.save(file, "JPEG", quality=quality)
+        return Image.open(file)
+
+    return one_by_one(process, images)
+
+
+def one_by_one(process: Callable[[Image.Image], Image.Image], images: Images) -> Images:
+    """`images` after Pillow has processed each."""
+    pictures = (Image.fromarray(image) for image in numpy.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+    processed = numpy.stack([numpy.asarray(process(picture)) for picture in pictures])
+    return numpy.ascontiguousarray(processed.transpose(0, 3, 1, 2))

@@ -1,0 +1,34 @@
+"""Random numbers for a batch of images."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy
+from numpy.typing import NDArray
+
+
+class Draws:
+    """Each image draws by a seed of its own, so that its numbers do not depend on the images beside it."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.seeds = seeds
+
+    @cached_property
+    def generators(self) -> list[numpy.random.Generator]:
+        return [numpy.random.default_rng(seed) for seed in self.seeds]
+
+    def normal(self, *shape: int) -> NDArray[numpy.float64]:
+        """Standard normal, [N, *shape]."""
+        return numpy.stack([generator.standard_normal(shape) for generator in self.generators])
+
+    def uniform(self, low: float, high: float, *shape: int) -> NDArray[numpy.float64]:
+        """From `low` to below `high`, [N, *shape]."""
+        return numpy.stack([generator.uniform(low, high, shape) for generator in self.generators])
+
+    def integers(self, low: int, high: int, *shape: int) -> NDArray[numpy.int64]:
+        """From `low` to `high` - 1, [N, *shape]."""
+        return numpy.stack([generator.integers(low, high, shape) for generator in self.generators])
+
+    def poisson(self, rates: NDArray[numpy.float64]) -> NDArray[numpy.int64]:
+        """A count for each of `rates` [N, ...]."""
+        return numpy.stack([generator.poisson(rate) for generator, rate in zip(self.generators, rates, strict=True)])

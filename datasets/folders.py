@@ -1,0 +1,214 @@
+"""Data sets that their authors publish as image folders, aligned and conflicting training images apart.
+
+`<root>/<name>/<percent>pct/{align,conflict}/<class>/<id>_<target>_<bias>.png`: Colored MNIST, Corrupted CIFAR-10 and
+BFFHQ of DisEnt (Lee et al., NeurIPS 2021), and Dogs & Cats of BiasEnsemble (Lee et al., AAAI 2023).
+
+Both protocols take the authors' splits as they are. Without a folder of validation images, `holdout` keeps
+`VALID_SHARE` of every group of the training images for validation, and `published` has none.
+"""
+
+from dataclasses import dataclass
+from math import log
+from pathlib import Path
+from typing import ClassVar
+
+from core.errors import UserError
+from core.settings import require
+from datasets.augmentation import Augmentation, CropAndFlip
+from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Normalization, Source, Split
+from datasets.cache import cache_folder
+from datasets.groups import share_of_every_group
+from datasets.image_files import (
+    LabelledFiles,
+    content_fingerprint,
+    image_files,
+    missing,
+    name_numbers,
+    require_class_folder,
+    require_conflicting,
+    require_every_class,
+    require_label,
+)
+from datasets.pixels import Stretched, mapped_images
+
+VERSION = 1  # of how splits are made; raise it with every change of the result
+PERCENTS = (0.5, 1.0, 2.0, 5.0)
+VALID_SHARE = 0.1
+ALIGN, CONFLICT = "align", "conflict"
+
+DISENT = "https://github.com/kakaoenterprise/Learning-Debiased-Disentangled"
+BIAS_ENSEMBLE = "https://github.com/kakaoenterprise/BiasEnsemble"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignConflictFolders(DatasetConfig):
+    NAME: ClassVar[str]  # of the data set, and of its folder
+    NUM_CLASSES: ClassVar[int]  # and biases: bias class c is the usual one of class c
+    PAGES: ClassVar[tuple[str, ...]]  # of the authors, who link the download there
+    AUGMENT: ClassVar[Augmentation | None] = CropAndFlip(padding=4)
+    NORMALIZE: ClassVar[Normalization | None] = CIFAR10_STATISTICS
+
+    cache: str | None = None  # folder of the decoded images; None: <root>/cache
+    percent: float = 1.0  # of the training images that conflict with the bias: 0.5, 1, 2 or 5
+    image_size: int = 224  # pixels, height and width that images are stretched to
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        allowed = ", ".join(f"{percent:g}" for percent in PERCENTS)
+        require(self.percent in PERCENTS, "percent", self.percent, f"one of {allowed}")
+        require(self.image_size > 0, "image_size", self.image_size, "positive")
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.root) / self.NAME
+
+    @property
+    def train_folder(self) -> Path:
+        """The folder of the percentage; or `train`, as in DeNetDM's copy, if only that is there."""
+        folder, other = self.folder / f"{self.percent:g}pct", self.folder / "train"
+        return other if other.is_dir() and not folder.is_dir() else folder
+
+    @property
+    def valid_folder(self) -> Path:
+        """The authors' validation images: of the percentage, or of all percentages."""
+        own, common = self.train_folder / "valid", self.folder / "valid"
+        return own if own.is_dir() or not common.is_dir() else common
+
+    @property
+    def test_folder(self) -> Path:
+        return self.folder / "test"
+
+    def sources(self) -> list[Source]:
+        origin = f"linked on the authors' page: {' or '.join(self.PAGES)}; data.percent chooses the folder"
+        names = "<id>_<target>_<bias>.png"
+        return [
+            Source(self.train_folder / ALIGN, f"bias-aligned training images, <class>/{names}", origin),
+            Source(self.train_folder / CONFLICT, f"bias-conflicting training images, <class>/{names}", origin),
+            Source(
+                self.valid_folder,
+                f"validation images, {names} or <class>/{names}; without them, training images are held out",
+                origin,
+                required=False,
+            ),
+            Source(self.test_folder, f"test images, {names} or <class>/{names}", origin),
+        ]
+
+    def load(self) -> BiasedDataset:
+        for folder in (self.train_folder / ALIGN, self.train_folder / CONFLICT, self.test_folder):
+            if not folder.is_dir():
+                raise missing(folder, self.NAME)
+        files = self._train_files()
+        require_conflicting(files, self.NUM_CLASSES)
+        self._require_percent(files)
+        splits = {"train": self._split("train", files), "test": self._split("test", self._files(self.test_folder))}
+        if self.valid_folder.is_dir():
+            splits["valid"] = self._split("valid", self._files(self.valid_folder))
+        elif self.protocol == "holdout":
+            train = splits["train"]
+            held_out = share_of_every_group(train.target * self.NUM_CLASSES + train.bias, VALID_SHARE, self.seed)
+            splits["valid"] = train.select(held_out.nonzero()[:, 0])
+            splits["train"] = train.select((~held_out).nonzero()[:, 0])
+        return BiasedDataset(
+            name=self.NAME,
+            train=splits["train"],
+            valid=splits.get("valid"),
+            test=splits["test"],
+            num_classes=self.NUM_CLASSES,
+            num_biases=self.NUM_CLASSES,
+            fingerprint=content_fingerprint(VERSION, splits),
+            normalize=self.NORMALIZE,
+            augment=self.AUGMENT,
+        )
+
+    def _split(self, name: str, part: LabelledFiles) -> Split:
+        require_every_class(part, self.NUM_CLASSES)
+        of_percent = part.folder.is_relative_to(self.train_folder)
+        file_name = f"{self.NAME}-{self.train_folder.name}-{name}" if of_percent else f"{self.NAME}-{name}"
+        folder, prepare = cache_folder(self.root, self.cache), Stretched(self.image_size)
+        return part.split(mapped_images(folder, file_name, self.folder, part.files, prepare))
+
+    def _train_files(self) -> LabelledFiles:
+        """Aligned images, then conflicting ones; an image that is in the wrong one of the two folders is refused."""
+        parts = [self._files(self.train_folder / name) for name in (ALIGN, CONFLICT)]
+        for part, aligned in zip(parts, (True, False), strict=True):
+            for path, target, bias in zip(part.files, part.target, part.bias, strict=True):
+                if (target == bias) != aligned:
+                    other = self.train_folder / (CONFLICT if aligned else ALIGN)
+                    raise UserError(f"{path}: target {target} and bias {bias} in its name; it belongs in {other}")
+        align, conflict = parts
+        return LabelledFiles(
+            self.train_folder,
+            [*align.files, *conflict.files],
+            [*align.target, *conflict.target],
+            [*align.bias, *conflict.bias],
+        )
+
+    def _files(self, folder: Path) -> LabelledFiles:
+        files = image_files(folder)
+        labels = [name_numbers(path) for path in files]
+        for path, (target, bias) in zip(files, labels, strict=True):
+            require_label(target, self.NUM_CLASSES, "target", path)
+            require_label(bias, self.NUM_CLASSES, "bias", path)
+            require_class_folder(path, folder, target)
+        return LabelledFiles(folder, files, [target for target, _ in labels], [bias for _, bias in labels])
+
+    def _require_percent(self, train: LabelledFiles) -> None:
+        """Raise `UserError` if the name of the folder does not tell the percentage, and it is another one."""
+        if self.train_folder.name != "train":
+            return
+        conflicting = sum(target != bias for target, bias in zip(train.target, train.bias, strict=True))
+        found = 100 * conflicting / len(train.files)
+        nearest = min(PERCENTS, key=lambda percent: abs(log(percent / found)))
+        if nearest != self.percent:
+            raise UserError(
+                f"{train.folder}: {found:.2g} % of the images conflict with the bias; use data.percent={nearest:g},"
+                f" or put the images of {self.percent:g} % into {self.folder / f'{self.percent:g}pct'}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BFFHQ(AlignConflictFolders):
+    """Faces: age (young or old), with gender as bias."""
+
+    NAME = "bffhq"
+    NUM_CLASSES = 2
+    NUM_TRAIN = 19_200
+    PAGES = (BIAS_ENSEMBLE, f"{DISENT} (0.5 % only)")
+
+    percent: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class DogsAndCats(AlignConflictFolders):
+    """Animals: dog or cat, with the colour of the fur, bright or dark, as bias."""
+
+    NAME = "dogs_and_cats"
+    NUM_CLASSES = 2
+    NUM_TRAIN = 8_100  # about: it differs with the percentage
+    PAGES = (BIAS_ENSEMBLE,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderMNIST(AlignConflictFolders):
+    """DisEnt's Colored MNIST: digits, with their colour as bias."""
+
+    NAME = "cmnist"
+    NUM_CLASSES = 10
+    NUM_TRAIN = 55_000
+    PAGES = (DISENT, BIAS_ENSEMBLE)
+    AUGMENT = None
+    NORMALIZE = None
+
+    image_size: int = 28
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderCIFAR10(AlignConflictFolders):
+    """DisEnt's Corrupted CIFAR-10: objects, with the corruption as bias."""
+
+    NAME = "cifar10c"
+    NUM_CLASSES = 10
+    NUM_TRAIN = 45_000  # about: it differs with the percentage
+    PAGES = (DISENT,)
+
+    image_size: int = 32

@@ -1,0 +1,116 @@
+"""Folders of image files, and the labels that their names hold."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from core.errors import UserError
+from datasets.base import Split
+from datasets.cache import fingerprint
+from datasets.pixels import MappedImages
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+JUNK = ("thumbs.db", "desktop.ini", "__macosx")  # what operating systems leave behind, hidden files apart
+
+
+@dataclass(frozen=True)
+class LabelledFiles:
+    """The image files of a split, with a target and a bias label each."""
+
+    folder: Path
+    files: Sequence[Path]
+    target: Sequence[int]
+    bias: Sequence[int]
+
+    def split(self, images: MappedImages) -> Split:
+        """The split, of `images` decoded from `files` in their order."""
+        return Split(torch.arange(len(self.files)), torch.tensor(self.target), torch.tensor(self.bias), images)
+
+
+def missing(path: Path, dataset: str) -> UserError:
+    """What to raise where the download of a data set, or a part of it, is not there."""
+    return UserError(
+        f"{path} is not there; type `python main.py inspect with {dataset}` for what to get and where to put it"
+    )
+
+
+def image_files(folder: Path, levels: int = 1) -> list[Path]:
+    """The images in `folder` and so many `levels` of folders in it, sorted by path; hidden files and `JUNK` left out.
+
+    Raises `UserError` for a file of another kind, a folder further down, a folder that cannot be read, and if there is
+    no image at all.
+    """
+    files = sorted(_walk(folder, levels), key=Path.as_posix)
+    if not files:
+        raise UserError(f"{folder}: no image; put the images of the download there")
+    return files
+
+
+def _walk(folder: Path, levels: int) -> Iterator[Path]:
+    try:
+        entries = list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}; check data.root") from None
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in JUNK:
+            continue
+        if entry.suffix.lower() in SUFFIXES:
+            yield entry
+        elif entry.is_dir() and levels:
+            yield from _walk(entry, levels - 1)
+        else:
+            raise UserError(f"{entry} is no image ({', '.join(SUFFIXES)}); move it out of {folder}")
+
+
+def name_numbers(path: Path) -> tuple[int, int]:
+    """The last two numbers of a file name `<id>_<number>_<number>`. Raises `UserError` for any other name."""
+    fields = path.stem.split("_")
+    if len(fields) < 3 or not all(field.isascii() and field.isdecimal() for field in fields[-2:]):
+        raise UserError(f"{path}: the name must end in _TARGET_BIAS, two class indices; rename or remove the file")
+    return int(fields[-2]), int(fields[-1])
+
+
+def require_label(label: int, num_labels: int, kind: str, path: Path) -> None:
+    """Raise `UserError` unless the `kind` label in the name of `path` is a class index."""
+    if label >= num_labels:
+        raise UserError(f"{path}: {kind} {label} in its name, must be 0 to {num_labels - 1}; rename or remove the file")
+
+
+def require_class_folder(path: Path, folder: Path, target: int) -> None:
+    """Raise `UserError` if `path` is in a folder of `folder` that is named by the index of another class."""
+    name = path.parent.name
+    if path.parent != folder and name.isascii() and name.isdecimal() and int(name) != target:
+        raise UserError(f"{path}: target {target} in its name, but in the folder of class {name}; move or rename it")
+
+
+def require_every_class(part: LabelledFiles, num_classes: int) -> None:
+    """Raise `UserError` unless every class has an image."""
+    absent = sorted(set(range(num_classes)) - set(part.target))
+    if absent:
+        raise UserError(
+            f"{part.folder}: no image of target class {absent[0]} (of {num_classes}); complete the download"
+        )
+
+
+def require_conflicting(part: LabelledFiles, num_classes: int) -> None:
+    """Raise `UserError` unless every class has an image whose bias label is another one."""
+    having = {target for target, bias in zip(part.target, part.bias, strict=True) if target != bias}
+    absent = sorted(set(range(num_classes)) - having)
+    if absent:
+        raise UserError(
+            f"{part.folder}: no bias-conflicting image of target class {absent[0]} (of {num_classes});"
+            " complete the download"
+        )
+
+
+def content_fingerprint(version: int, splits: Mapping[str, Split]) -> str:
+    """The fingerprint of splits of decoded images: of their pixels, rows and labels."""
+    content = {}
+    for name, split in splits.items():
+        assert isinstance(split.reader, MappedImages)
+        values = torch.stack([split.images, split.target, split.bias]).numpy()
+        content[name] = [split.reader.checksum, hashlib.sha256(values.tobytes()).hexdigest()]
+    return fingerprint(version=version, splits=content)

@@ -1,0 +1,258 @@
+"""9-class ImageNet (Bahng et al., ICML 2020): 42 ImageNet synsets in nine classes; the bias is texture.
+
+Trained on ImageNet's training images of these synsets, without bias labels. The test images are ImageNet's validation
+images; their bias labels are texture clusters (`texture.py`), so that "accuracy" is what the paper calls biased, and
+"unbiased" what it calls unbiased: a mean over the (class, cluster) cells of at least 10 images, then over three
+clusterings. Further test splits: `imagenet_a`, natural images that networks find hard (Hendrycks et al., CVPR 2021),
+and `imagenet_c_<corruption>`, corrupted validation images (Hendrycks & Dietterich, ICLR 2019), all severities together.
+
+Protocols: `published` has no validation images (the paper reports the last epoch); `holdout` keeps a tenth of the
+training images of every synset for validation.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.randomness import torch_generator
+from core.settings import require
+from datasets.augmentation import RandomResizedCropAndFlip
+from datasets.base import IMAGENET_STATISTICS, PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
+from datasets.cache import cache_folder, fingerprint
+from datasets.pixels import Preparation, ResizedCenterCrop, Stretched, mapped_images
+from datasets.texture import (
+    NUM_CLUSTERINGS,
+    NUM_CLUSTERS,
+    VGG16,
+    as_bias,
+    first_layers,
+    read_clusters,
+    texture_clusters,
+    vgg16_file,
+)
+
+VERSION = 1  # of what is made of the images; raise it with every change of the result
+HELD_OUT = 0.1  # share of the training images of every synset that `holdout` validates on
+MIN_CELL = 10  # images of a (class, cluster) cell that counts
+SEVERITIES = range(1, 6)
+CORRUPTED = "imagenet_c_"  # begins the names of the splits of ImageNet-C
+BENCHMARK = (  # the corruptions whose mean counts; ImageNet-C comes with four more
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+HELP = "type `python main.py inspect with imagenet9` for what to get and where to put it"
+
+_listing = json.loads(Path(__file__).with_suffix(".json").read_text())
+SYNSETS: dict[str, list[str]] = _listing["synsets"]  # of each class, in the order of the class indices
+CLASSES = tuple(SYNSETS)
+CLASS_OF: dict[str, int] = {synset: index for index, name in enumerate(CLASSES) for synset in SYNSETS[name]}
+IMAGENET_A: list[str] = _listing["imagenet_a"]  # those of the synsets that ImageNet-A has
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet9(DatasetConfig):
+    cache: str | None = None  # folder of the decoded images; None: <root>/cache
+    imagenet: str = "imagenet"  # folder of train/ and val/, in root
+    imagenet_a: str | None = None  # folder of ImageNet-A in root, to test on it too
+    imagenet_c: str | None = None  # folder of ImageNet-C in root, to test on it too
+    image_size: int = 224  # pixels, height and width
+    clusters: str = "vgg16"  # vgg16: cluster the textures; none: no bias labels; else the CSV file of the ReBias code
+    vgg16: str | None = None  # file of torchvision's VGG-16; None: downloaded
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        require(self.image_size > 0, "image_size", self.image_size, "positive")
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folders of images, by setting; a path in the root, or an absolute one."""
+        given = {"imagenet": self.imagenet, "imagenet_a": self.imagenet_a, "imagenet_c": self.imagenet_c}
+        return {name: Path(self.root) / folder for name, folder in given.items() if folder is not None}
+
+    def sources(self) -> list[Source]:
+        folders = self.folders
+        imagenet = "https://image-net.org, ILSVRC 2012, after registration"
+        found = [
+            Source(folders["imagenet"] / "train", "ImageNet's training images, a folder for each synset", imagenet),
+            Source(folders["imagenet"] / "val", "ImageNet's validation images, a folder for each synset", imagenet),
+        ]
+        if self.clusters == "vgg16":
+            path = vgg16_file() if self.vgg16 is None else Path(self.vgg16)
+            found.append(
+                Source(
+                    path,
+                    "torchvision's VGG-16, for the texture clusters",
+                    f"{VGG16}, by itself",
+                    self.vgg16 is not None,
+                )
+            )
+        elif self.clusters != "none":
+            origin = "https://github.com/clovaai/rebias, clusters/9class_imagenet_val.csv"
+            found.append(Source(Path(self.clusters), "the authors' texture clusters", origin))
+        if "imagenet_a" in folders:
+            origin = "https://github.com/hendrycks/natural-adv-examples"
+            found.append(Source(folders["imagenet_a"], "ImageNet-A, a folder for each synset", origin))
+        if "imagenet_c" in folders:
+            content = "ImageNet-C, <corruption>/<severity>/<synset>/*, or with noise/, blur/, ... above"
+            found.append(Source(folders["imagenet_c"], content, "https://github.com/hendrycks/robustness"))
+        return found
+
+    def knows_bias(self) -> bool:
+        return self.clusters == "vgg16" or (self.clusters != "none" and self.protocol == "published")
+
+    def load(self) -> BiasedDataset:
+        listings = self._listings()
+        held_out = self._held_out(listings["train"])
+        if held_out.any():
+            listings["valid"] = listings["train"].select(held_out)
+        cache = cache_folder(self.root, self.cache)
+        weights = first_layers(self.vgg16, cache) if self.clusters == "vgg16" else None
+        clusters = self._published_clusters(listings["test"])
+        images = {
+            name: mapped_images(cache, f"imagenet9_{name}", listing.root, listing.files, self._preparation(name))
+            for name, listing in listings.items()
+        }
+        if weights is not None:
+            judged = [name for name in ("valid", "test") if name in images]
+            clusters = {name: texture_clusters(images[name], weights, cache) for name in judged}
+        splits = {
+            name: Split(torch.arange(len(target)), target, _bias(clusters.get(name), len(target)), images[name])
+            for name, target in ((name, listing.target) for name, listing in listings.items())
+        }
+        kept = (~held_out).nonzero()[:, 0]
+        num_biases = NUM_CLUSTERS**NUM_CLUSTERINGS
+        extra = {name: split for name, split in splits.items() if name.startswith("imagenet_")}
+        averaged = tuple(name for name in extra if name.removeprefix(CORRUPTED) in BENCHMARK)
+        return BiasedDataset(
+            name="imagenet9",
+            train=splits["train"].select(kept),
+            valid=splits.get("valid"),
+            test=splits["test"],
+            num_classes=len(CLASSES),
+            num_biases=num_biases,
+            fingerprint=fingerprint(
+                version=VERSION,
+                images={name: reader.checksum for name, reader in images.items()},
+                clusters={name: labels.tolist() for name, labels in clusters.items()},
+            ),
+            extra=extra,
+            normalize=IMAGENET_STATISTICS,
+            augment=RandomResizedCropAndFlip(self.image_size, images["train"].sizes.index_select(0, kept)),
+            aligned=torch.zeros(len(CLASSES), num_biases, dtype=torch.bool),
+            attribute_sizes=(NUM_CLUSTERS,) * NUM_CLUSTERINGS,
+            min_group=MIN_CELL,
+            class_names=CLASSES,
+            means={f"{CORRUPTED}mean": averaged} if averaged else {},
+        )
+
+    def _listings(self) -> dict[str, "Listing"]:
+        """The images of each split; those of "train" are all training images, before any is held out."""
+        folders = self.folders
+        listings = {
+            "test": list_images(folders["imagenet"] / "val", CLASS_OF),
+            "train": list_images(folders["imagenet"] / "train", CLASS_OF),
+        }
+        if "imagenet_a" in folders:
+            listings["imagenet_a"] = list_images(folders["imagenet_a"], IMAGENET_A)
+        if "imagenet_c" in folders:
+            listings |= list_corrupted(folders["imagenet_c"])
+        return listings
+
+    def _preparation(self, name: str) -> Preparation:
+        """How the images of a split are made to have one size."""
+        resize = round(self.image_size * 256 / 224)
+        if name == "train":
+            return Stretched(resize)
+        has_been_cropped = name.startswith(CORRUPTED)
+        return ResizedCenterCrop(self.image_size if has_been_cropped else resize, self.image_size)
+
+    def _held_out(self, train: "Listing") -> Tensor:
+        """bool [N], True for the training images that are kept for validation: a share of every synset."""
+        chosen = torch.zeros(len(train.files), dtype=torch.bool)
+        if self.protocol == "published":
+            return chosen
+        members_of: dict[str, list[int]] = {}
+        for index, file in enumerate(train.files):
+            members_of.setdefault(file.parent.name, []).append(index)
+        for synset, positions in members_of.items():
+            members = torch.tensor(positions)
+            if len(members) == 1:
+                raise UserError(f"{train.root / synset} has one image, too few to keep any for validation")
+            order = torch.randperm(len(members), generator=torch_generator(self.seed, "hold out", synset))
+            chosen[members[order[: max(1, round(len(members) * HELD_OUT))]]] = True
+        return chosen
+
+    def _published_clusters(self, test: "Listing") -> dict[str, Tensor]:
+        """The clusters of the file that `clusters` names, which has those of the test images alone."""
+        if self.clusters in ("vgg16", "none"):
+            return {}
+        images = [(file.relative_to(test.root).as_posix(), CLASSES[CLASS_OF[file.parent.name]]) for file in test.files]
+        return {"test": read_clusters(self.clusters, images)}
+
+
+def _bias(clusters: Tensor | None, size: int) -> Tensor:
+    return torch.full((size,), UNKNOWN_BIAS) if clusters is None else as_bias(clusters)
+
+
+# ---- folders
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files below `root`, each in a folder that is named for its synset."""
+
+    root: Path
+    files: list[Path]
+
+    @property
+    def target(self) -> Tensor:
+        return torch.tensor([CLASS_OF[file.parent.name] for file in self.files])
+
+    def select(self, chosen: Tensor) -> "Listing":
+        """The files for which `chosen`, bool [N], is True."""
+        return Listing(self.root, [file for file, keep in zip(self.files, chosen.tolist(), strict=True) if keep])
+
+
+def list_images(folder: Path, synsets: Iterable[str]) -> Listing:
+    """All images of `<folder>/<synset>/*`, sorted. Raises `UserError`, naming the synsets that have none."""
+    names = sorted(synsets)
+    files = {name: _files(folder / name) for name in names}
+    missing = [name for name in names if not files[name]]
+    if len(missing) == len(names):
+        raise UserError(f"{folder} has none of the {len(names)} synset folders that are needed; {HELP}")
+    if missing:
+        raise UserError(f"{folder} lacks {len(missing)} of {len(names)} synsets: {', '.join(missing)}; {HELP}")
+    return Listing(folder, [file for name in names for file in files[name]])
+
+
+def list_corrupted(folder: Path) -> dict[str, Listing]:
+    """The images of ImageNet-C in `folder`: "imagenet_c_<corruption>" -> those of all severities.
+
+    The folders of corruptions may be in folders of categories. Raises `UserError` for missing synsets.
+    """
+    corruptions = {path.parent.name: path.parent for pattern in ("*/1", "*/*/1") for path in folder.glob(pattern)}
+    if not corruptions:
+        raise UserError(f"{folder} has no folders <corruption>/<severity>/<synset>; {HELP}")
+    return {
+        f"{CORRUPTED}{name}": Listing(
+            folder, [file for severity in SEVERITIES for file in list_images(path / str(severity), CLASS_OF).files]
+        )
+        for name, path in sorted(corruptions.items())
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files in `folder` that are not hidden, sorted; none if it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if entry.is_file() and entry.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None

@@ -1,0 +1,171 @@
+"""Texture clusters: images grouped by what their textures are like, as a bias that no one has labelled.
+
+Bahng et al. (ReBias, ICML 2020), sec. 4.3: k-means on the L2-normalised gram matrices of VGG-16's conv1_2 features. The
+features are what that convolution puts out, before its ReLU. Three clusterings, each from a random start of its own.
+"""
+
+import csv
+import hashlib
+import pickle
+from collections.abc import Sequence
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from core.errors import UserError
+from core.tracking import tracked
+from datasets.base import IMAGENET_STATISTICS
+from datasets.cache import cached, fingerprint
+from datasets.pixels import MappedImages
+
+VERSION = 1  # of the clusters; raise it with every change of the result
+NUM_CLUSTERS = 9
+NUM_CLUSTERINGS = 3
+STARTS = 10  # of each clustering, of which the best counts
+CHUNK = 8  # images whose features are in memory at once
+
+VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"  # torchvision's; the name ends with the checksum
+SHAPES = {  # of conv1_1 and conv1_2, named as in torchvision
+    "features.0.weight": (64, 3, 3, 3),
+    "features.0.bias": (64,),
+    "features.2.weight": (64, 64, 3, 3),
+    "features.2.bias": (64,),
+}
+COLUMNS = ("path", "category", *(f"cluster{number}" for number in range(1, NUM_CLUSTERINGS + 1)))
+
+
+def vgg16_file() -> Path:
+    """Where torch keeps the VGG-16 that it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / VGG16.rpartition("/")[2]
+
+
+def texture_clusters(images: MappedImages, weights: dict[str, Tensor], folder: Path) -> Tensor:
+    """The cluster of every image in each clustering, int64 [N, 3] of 0 to 8; computed once, and kept in `folder`.
+
+    `weights` are those of `first_layers`. Raises `UserError` for fewer images than clusters.
+    """
+    if len(images.images) < NUM_CLUSTERS:
+        raise UserError(f"{len(images.images)} images are too few for {NUM_CLUSTERS} clusters; use data.clusters=none")
+    key = fingerprint(version=VERSION, images=images.checksum, weights=_checksum(weights))
+
+    def build() -> dict[str, Tensor]:
+        return {"clusters": clusterings(gram_matrices(images, weights))}
+
+    return cached(folder, "texture_clusters", key, build)["clusters"]
+
+
+def gram_matrices(images: MappedImages, weights: dict[str, Tensor]) -> Tensor:
+    """Of the conv1_2 features of each image, with norm 1: float32 [N, 64 * 64]."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET_STATISTICS)
+    first, first_bias, second, second_bias = (weights[name] for name in SHAPES)
+    chunks = torch.split(torch.arange(len(images.images)), CHUNK)
+    grams = []
+    for rows in tracked(chunks, len(chunks), f"textures of {len(images.images):,} images"):
+        inputs = (images(rows) / 255 - mean) / std
+        features = conv2d(conv2d(inputs, first, first_bias, padding=1).relu(), second, second_bias, padding=1)
+        flat = features.flatten(2)  # [B, 64, H * W]
+        gram = (flat @ flat.transpose(1, 2)).flatten(1)
+        grams.append(gram / gram.norm(dim=1, keepdim=True))
+    return torch.cat(grams)
+
+
+def clusterings(features: Tensor) -> Tensor:
+    """Cluster labels int64 [N, 3] of features float32 [N, D], by k-means from three random states."""
+    from sklearn.cluster import KMeans  # imported here: it takes seconds, and the cache saves them
+
+    values = features.numpy()
+    labels = [KMeans(NUM_CLUSTERS, n_init=STARTS, random_state=seed).fit_predict(values) for seed in range(3)]
+    return torch.stack([torch.from_numpy(values).long() for values in labels], dim=1)
+
+
+def as_bias(clusters: Tensor) -> Tensor:
+    """One label int64 [N] for the clusters int64 [N, 3] of an image, the last clustering changing fastest."""
+    places = NUM_CLUSTERS ** torch.arange(NUM_CLUSTERINGS - 1, -1, -1)
+    return (clusters * places).sum(dim=1)
+
+
+# ---- the network
+
+
+def first_layers(file: str | None, folder: Path) -> dict[str, Tensor]:
+    """Weights of VGG-16's first two convolutions, trained on ImageNet, named as in torchvision.
+
+    From `file`, a state dict as torchvision publishes it, or downloaded (528 MB, once); kept in `folder` without the
+    other layers. Raises `UserError` if they cannot be had.
+    """
+    if file is None:
+        return cached(folder, "vgg16_first_layers", fingerprint(url=VGG16), _downloaded)
+    path = Path(file)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot read data.vgg16={file}: {error.strerror}") from None
+    key = fingerprint(path=str(path.absolute()), size=stat.st_size, time=stat.st_mtime_ns)
+    return cached(folder, "vgg16_first_layers", key, lambda: _read(path))
+
+
+def _downloaded() -> dict[str, Tensor]:
+    path = vgg16_file()
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(VGG16, str(path), hash_prefix=path.stem.rpartition("-")[2])
+        except (OSError, HTTPException, RuntimeError) as error:
+            raise UserError(
+                f"texture clusters need torchvision's VGG-16, and {VGG16} could not be downloaded ({error}); put that"
+                f" file into {path.parent}, or name it with data.vgg16=FILE, or go on without with data.clusters=none"
+            ) from None
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {name: state[name].float().clone() for name in SHAPES}
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        raise UserError(f"cannot read the VGG-16 in {path}: damaged, or no state dict saved by torch") from None
+    except (KeyError, TypeError, AttributeError, IndexError):
+        weights = {}
+    if {name: tuple(value.shape) for name, value in weights.items()} != SHAPES:
+        raise UserError(f"{path} is not torchvision's VGG-16: it must have {', '.join(SHAPES)}")
+    return weights
+
+
+def _checksum(weights: dict[str, Tensor]) -> str:
+    return hashlib.sha256(b"".join(weights[name].numpy().tobytes() for name in SHAPES)).hexdigest()
+
+
+# ---- the authors' clusters
+
+
+def read_clusters(file: str, images: Sequence[tuple[str, str]]) -> Tensor:
+    """The clusters int64 [N, 3] of `images`, pairs of "<synset>/<file name>" and class name, from a table.
+
+    The table is that of the ReBias code, a CSV file with the columns path, category and cluster1 to cluster3. Raises
+    `UserError` if it cannot be read, or does not fit the images.
+    """
+    path = Path(file)
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            rows = list(csv.DictReader(lines))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"cannot read data.clusters={file}: {error}; vgg16, none, or a CSV file") from None
+    if not rows or not set(COLUMNS) <= set(rows[0]):
+        raise UserError(f"data.clusters={file}: must be a CSV file with the columns {', '.join(COLUMNS)}")
+    table = {row["path"]: row for row in rows}
+    if len(table) < len(rows):
+        raise UserError(f"data.clusters={file}: an image has more than one row")
+    clusters = []
+    for image, category in images:
+        if image not in table:
+            raise UserError(f"data.clusters={file}: no row for the image {image}")
+        found, *labels = (table[image][name] for name in COLUMNS[1:])
+        if found != category:
+            raise UserError(f"data.clusters={file}: {image} has category {found!r}, and is of class {category}")
+        if any(label not in [str(cluster) for cluster in range(NUM_CLUSTERS)] for label in labels):
+            raise UserError(f"data.clusters={file}: {image} has clusters {labels}, expected 0 to {NUM_CLUSTERS - 1}")
+        clusters.append([int(label) for label in labels])
+    return torch.tensor(clusters)

@@ -1,0 +1,166 @@
+"""The published settings, by paper, of all methods that it compares; and ours, where none are published."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from methods.recipes import Recipe, steps
+
+# ---- Nam et al., NeurIPS 2020: LfF and the baseline
+
+NAM = {
+    "colored_mnist": Recipe("LfF code, colored_mnist", "mlp", {"input_scale": 1 / 255}, steps(235 * 100)),
+    "corrupted_cifar10": Recipe("LfF code, corrupted_cifar10", "resnet20", {}, steps(196 * 200)),
+    "celeba": Recipe(
+        "LfF code, celeba: the last layer alone is trained, and batch norm uses the statistics of the batches",
+        "resnet18",
+        {"frozen": True, "fixed_statistics": False},
+        {"learning_rate": 1e-4, "weight_decay": 1e-4, **steps(636 * 200)},
+        pretrained="imagenet",
+    ),
+}
+
+# ---- Lee et al., NeurIPS 2021 (DisEnt) and AAAI 2023 (BiasEnsemble): what all methods in their tables share
+
+_COLORED_DIGITS = Recipe(
+    "DisEnt and BiasEnsemble code, cmnist",
+    "mlp",
+    {"widths": [100, 100, 16], "input_scale": 1 / 255},
+    {"learning_rate": 0.01, **steps(50_000)},
+)
+_CORRUPTED = Recipe(
+    "DisEnt code, cifar10c",
+    "resnet18",
+    hparams=steps(50_000),
+    by_percent={0.5: {"learning_rate": 5e-4}, 1: {}, 2: {}, 5: {}},
+)
+_PHOTOGRAPHS = Recipe(
+    "DisEnt and BiasEnsemble code, bffhq",
+    "resnet18",
+    hparams={"batch_size": 64, "learning_rate": 1e-4, **steps(50_000)},
+)
+LEE = {"colored_mnist": _COLORED_DIGITS, "cmnist": _COLORED_DIGITS, "bffhq": _PHOTOGRAPHS}  # in both papers
+LEE_2021 = {"cifar10c": _CORRUPTED, "corrupted_cifar10": _CORRUPTED}
+LEE_2021_BASELINE = {name: replace(recipe, by_percent={}) for name, recipe in LEE_2021.items()}  # one rate for all
+LEE_2023 = {
+    "dogs_and_cats": replace(_PHOTOGRAPHS, source="BiasEnsemble code, dogs_and_cats"),
+    "bar": replace(_PHOTOGRAPHS, source="BiasEnsemble code, bar", pretrained="imagenet").with_hparams(
+        learning_rate=1e-5
+    ),
+}
+
+
+def loss_weights(align: float, swap: float = 1.0) -> dict[str, float]:
+    return {"lambda_dis_align": align, "lambda_swap_align": align, "lambda_swap": swap}
+
+
+# what DisEnt, with BiasEnsemble or without, has beside those settings, where it differs from the defaults
+DISENT: dict[str, dict[str, Any]] = {
+    "digits": {"curr_step": 500, "lr_decay_step": 500},
+    "cifar10c": loss_weights(5.0),
+    "corrupted_cifar10": loss_weights(5.0),
+    "bffhq": {**loss_weights(2.0, swap=0.1), "lr_gamma": 0.1},
+    "dogs_and_cats": {**loss_weights(1.0), "lr_gamma": 0.1},
+    "bar": {**loss_weights(1.0), "lr_gamma": 0.1},
+    "custom": {**loss_weights(1.0), "lr_gamma": 0.1, "curr_step": 2_000, "lr_decay_step": 2_000},
+}
+DISENT_ALIGN = {0.5: 1.0, 1: 5.0, 2: 5.0, 5: 1.0}  # on Corrupted CIFAR-10, by percent of bias-conflicting images
+
+
+def for_disent(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """`recipes`, by data set, with DisEnt's own settings."""
+    return {
+        dataset: replace(
+            recipe.with_hparams(**DISENT.get(dataset, {})),
+            by_percent={
+                percent: {**rates, **loss_weights(DISENT_ALIGN[percent])}
+                for percent, rates in recipe.by_percent.items()
+            },
+        )
+        for dataset, recipe in recipes.items()
+    }
+
+
+# ---- Bahng et al., ICML 2020 (ReBias): the networks f and g, and how all methods in their tables train them
+
+_IMAGES = Recipe(
+    "ReBias code, ImageNet",
+    "resnet18_bagnet18",
+    hparams={"weight_decay": 1e-4, "batch_size": 128, "epochs": 120, "lr_schedule": "cosine"},
+)
+_CLIPS = replace(_IMAGES, source="ReBias code, Kinetics", model="resnet18_3d").with_hparams(learning_rate=0.1)
+BAHNG = {
+    "biased_mnist": Recipe(
+        "ReBias code, Biased MNIST",
+        "simple_conv",
+        hparams={"weight_decay": 1e-4, "epochs": 80, "lr_schedule": "step", "lr_decay_epochs": 20},
+    ),
+    "imagenet9": _IMAGES,
+    "kinetics10": _CLIPS,
+    "kinetics50": _CLIPS,
+}
+
+# ---- Sreelatha et al., NeurIPS 2024: DeNetDM
+
+_LONGER = {"epochs": 100, "distill_epochs": 200, "distill_learning_rate": 1e-4}
+SREELATHA = {
+    "colored_mnist": Recipe("DeNetDM paper, appendix, and code", "mlp_branches", hparams={"epochs": 100}),
+    "corrupted_cifar10": Recipe(
+        "DeNetDM paper, appendix, and code",
+        "conv_branches",
+        {"shallow": "conv3", "deep": "resnet20", "width": 64},
+        {"batch_size": 256, **_LONGER},
+        pretrained="imagenet",
+    ),
+    "bffhq": Recipe(
+        "DeNetDM paper, appendix, and code",
+        "conv_branches",
+        hparams={
+            "weight_decay": 0.0,
+            "epochs": 10,
+            "distill_epochs": 100,
+            "distill_learning_rate": 1e-4,
+            "distill_weight": 0.0,
+        },
+        pretrained="imagenet",
+    ),
+    "bar": Recipe(
+        "DeNetDM paper, table 12; the networks of bffhq",
+        "conv_branches",
+        hparams={"batch_size": 256, **_LONGER},
+        pretrained="imagenet",
+    ),
+    "celeba": Recipe(
+        "DeNetDM code: networks, and the rates of an earlier state of it; no distillation",
+        "conv_branches",
+        {"pretrained_roles": ["deep", "target"]},
+        {
+            "learning_rate": 1e-4,
+            "weight_decay": 1e-4,
+            "epochs": 50,
+            "hand_over": None,
+            "distill_learning_rate": 1e-4,
+        },
+        pretrained="imagenet",
+    ),
+}
+
+# ---- ours: scikit-learn's digits in seconds; the user's own images, as photographs above, for a fifth of the steps
+
+DIGITS = {
+    "digits": Recipe(
+        "ours: chosen on validation images to show the effect in seconds",
+        "mlp",
+        {"widths": [100], "input_scale": 1 / 8},
+        {"learning_rate": 2e-3, "batch_size": 32, **steps(1_500)},
+    )
+}
+OWN_IMAGES = {"custom": replace(_PHOTOGRAPHS, source="default for own images").with_hparams(**steps(10_000))}
+OWN_PAIRS = {"custom": replace(OWN_IMAGES["custom"], model="resnet18_bagnet18")}  # of f and g
+OWN_BRANCHES = {
+    "custom": Recipe(
+        "default for own images: the networks of bffhq",
+        "conv_branches",
+        hparams={"weight_decay": 0.0, **steps(2_000), "distill_steps": 10_000, "distill_learning_rate": 1e-4},
+    )
+}

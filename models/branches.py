@@ -1,0 +1,91 @@
+"""DeNetDM's convolutional branches: a plain shallow network beside residual ones."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from core.settings import require
+from models.base import Architecture, Encoder, PoolingEncoder
+from models.resnet import ResNet18, ResNet20
+
+
+@dataclass(frozen=True)
+class PlainConv(Architecture):
+    """Convolutions without padding, pooled at the end: (kernel, channels, what follows it) of each."""
+
+    convolutions: tuple[tuple[int, int, str], ...]
+
+    def smallest_image(self, role: str) -> int:
+        size = 1
+        for kernel, _, following in reversed(self.convolutions):
+            size = size * (2 if "pool" in following else 1) + kernel - 1
+        return size
+
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
+        layers: list[nn.Module] = []
+        channels = image_shape[0]
+        for kernel, width, following in self.convolutions:
+            further = {"norm": nn.BatchNorm2d(width), "relu": nn.ReLU(inplace=True), "pool": nn.MaxPool2d(2)}
+            layers += [nn.Conv2d(channels, width, kernel), *(further[name] for name in following.split())]
+            channels = width
+        return PoolingEncoder(nn.Sequential(*layers), channels)
+
+
+NETWORKS: dict[str, Architecture] = {
+    "conv3": PlainConv(((5, 32, "norm relu pool"), (5, 64, "norm relu pool"), (5, 64, "norm relu"))),
+    "conv4": PlainConv(
+        ((7, 64, "norm relu pool"), (3, 128, "norm relu pool"), (3, 512, "pool norm relu"), (3, 512, "norm relu"))
+    ),
+    "resnet20": ResNet20(),
+    "resnet18": ResNet18(),
+}
+
+
+class Projected(Encoder):
+    """An encoder with a linear layer to `feature_dim` features on top."""
+
+    def __init__(self, encoder: Encoder, feature_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projection = nn.Linear(encoder.feature_dim, feature_dim)
+        self.feature_dim = feature_dim
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.projection(self.encoder(image))
+        return features
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvBranches(Architecture):
+    """DeNetDM's branches for photographs and, with other networks, for Corrupted CIFAR-10 (code of Sreelatha et al.).
+
+    conv3 (64 features) is made for 32x32 pixels, where its feature map is one pixel; conv4 has 512 features, resnet20
+    64, resnet18 512.
+    """
+
+    roles: ClassVar[tuple[str, ...]] = ("shallow", "deep", "target")
+
+    shallow: str = "conv4"
+    deep: str = "resnet18"
+    target: str = "resnet18"
+    width: int = 512  # features of every branch; a network that has more or fewer gets a linear layer to so many
+    pretrained_roles: tuple[str, ...] = ("target",)  # which of the ResNet-18s start from model.pretrained
+
+    def __post_init__(self) -> None:
+        for role in self.roles:
+            network = getattr(self, role)
+            require(network in NETWORKS, role, network, f"one of {', '.join(NETWORKS)}")
+        require(self.width > 0, "width", self.width, "positive")
+        known = set(self.pretrained_roles) <= set(self.roles)
+        require(known, "pretrained_roles", self.pretrained_roles, f"among {', '.join(self.roles)}")
+
+    def smallest_image(self, role: str) -> int:
+        return self._network(role).smallest_image(role)
+
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
+        encoder = self._network(role).encoder(role, image_shape)
+        return encoder if encoder.feature_dim == self.width else Projected(encoder, self.width)
+
+    def _network(self, role: str) -> Architecture:
+        return NETWORKS[getattr(self, role)]

@@ -1,0 +1,83 @@
+"""The networks of a method, made by an architecture for one data set."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from core.errors import UserError, one_of
+from core.randomness import seeded
+from models.base import Architecture, Encoder
+from models.resnet import ResNet18Body
+
+
+class Classifier(nn.Module):
+    """An encoder with a linear head: images [B, C, H, W] to logits [B, num_classes]."""
+
+    def __init__(self, encoder: Encoder, head: nn.Linear) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.encoder(image))
+        return logits
+
+
+class Networks:
+    """Makes a method's networks; the initial weights of each depend on the seed and its role alone.
+
+    `weights` (`models/pretrained.py`) replace those of every `ResNet18Body` in the architecture's `pretrained_roles`.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        image_shape: tuple[int, ...],
+        num_classes: int,
+        seed: int,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.architecture = architecture
+        self.image_shape = image_shape
+        self.num_classes = num_classes
+        self.seed = seed
+        self.weights = weights
+
+    def encoder(self, role: str) -> Encoder:
+        """Raises `UserError` if the architecture has no network for `role`, or none for such images."""
+        self._check(role)
+        with seeded(self.seed, "initial weights", role):
+            encoder = self.architecture.encoder(role, self.image_shape)
+        pretrained = self.architecture.pretrained_roles
+        if self.weights is not None and (pretrained is None or role in pretrained):
+            bodies = [module for module in encoder.modules() if isinstance(module, ResNet18Body)]
+            if not bodies:
+                raise UserError(f"the {role!r} network is no ResNet-18: leave it out of model.hparams.pretrained_roles")
+            for body in bodies:
+                body.load_state_dict(self.weights)
+        return encoder
+
+    def head(self, role: str, in_features: int, out_features: int | None = None) -> nn.Linear:
+        """A linear layer to the classes, or to `out_features`."""
+        with seeded(self.seed, "initial weights", role):
+            return nn.Linear(in_features, self.num_classes if out_features is None else out_features)
+
+    def classifier(self, role: str) -> Classifier:
+        encoder = self.encoder(role)
+        return Classifier(encoder, self.head(f"{role} head", encoder.feature_dim))
+
+    def _check(self, role: str) -> None:
+        architecture, fix = self.architecture, "leave model.name out to get the one that the method was published with"
+        name, roles = type(architecture).__name__, architecture.roles
+        if roles is not None and role not in roles:
+            raise UserError(f"model {name} has no {role!r} network, it has {one_of(roles)}; {fix}")
+        clips = len(self.image_shape) == 4
+        if clips != architecture.takes_clips:
+            kinds = ("images", "clips")
+            raise UserError(f"model {name} takes {kinds[not clips]}, and the data set has {kinds[clips]}; {fix}")
+        least, size = architecture.smallest_image(role), self.image_shape[-2:]
+        if min(size) < least:
+            raise UserError(
+                f"model {name} needs images of at least {least}x{least} pixels for its {role!r} network, and these have"
+                f" {size[0]}x{size[1]}; choose another with model.name"
+            )

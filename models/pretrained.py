@@ -1,0 +1,112 @@
+"""Weights of torchvision's ResNet-18 to start from: those trained on ImageNet, or a file of the user's."""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from core.errors import UserError
+from core.vision import torchvision
+from models.base import Architecture
+from models.resnet import ResNet18Body
+
+NONE, IMAGENET = "none", "imagenet"  # the values of `model.pretrained` that are no files
+CHOICES = "model.pretrained is imagenet, none, or a file with the weights of torchvision's ResNet-18"
+WITHOUT = "go on without them with model.pretrained=none"
+
+
+def require_weights(name: str, architecture: Architecture, source: Any) -> None:
+    """Raise `UserError` unless `source` may be the weights that the networks of `architecture`, `name`, start from."""
+    if not isinstance(source, str):
+        raise UserError(f"model.pretrained={source!r}: {CHOICES}")
+    if source != NONE and architecture.pretrained_roles == ():
+        raise UserError(f"model.pretrained={source}: model {name} has no network for such weights; {WITHOUT}")
+
+
+@lru_cache(maxsize=1)
+def read_weights(source: str) -> dict[str, Tensor] | None:
+    """The state of a `ResNet18Body`, on the CPU; None for the source "none".
+
+    "imagenet" is torchvision's ResNet18_Weights.IMAGENET1K_V1, which torch.hub downloads into its folder, if it is not
+    there yet; any other source is a file with a state dict of torchvision's ResNet-18 (.pth or .safetensors). The last
+    layer, `fc`, is left out. Raises `UserError` if the weights cannot be had or do not fit.
+    """
+    if source == NONE:
+        return None
+    path = downloaded() if source == IMAGENET else Path(source)
+    state = read_state(path)
+    own = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    body = ResNet18Body().state_dict()
+    counters = {name: value for name, value in body.items() if name.endswith("num_batches_tracked")}  # often left out
+    weights = counters | own
+    problems = {
+        "misses": [name for name in body if name not in weights],
+        "has unexpected": [name for name in weights if name not in body],
+        "has of another shape": [name for name in weights if name in body and weights[name].shape != body[name].shape],
+    }
+    found = [f"{kind} {named(names)}" for kind, names in problems.items() if names]
+    if found:
+        raise UserError(f"{path} does not fit torchvision's ResNet-18: it {', '.join(found)}; {CHOICES}")
+    return weights
+
+
+def named(names: list[str]) -> str:
+    """The first of `names`, and how many others there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def imagenet_url() -> str:
+    """The address of torchvision's ImageNet weights; the file's name ends with the first digits of its SHA-256."""
+    return str(torchvision("models").ResNet18_Weights.IMAGENET1K_V1.url)
+
+
+def downloaded() -> Path:
+    """The file of torchvision's ImageNet weights in torch.hub's folder, downloaded if it is not there.
+
+    Raises `UserError` if it cannot be downloaded, or if the file there is another.
+    """
+    url = imagenet_url()
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / url.rpartition("/")[2]
+    checksum = path.stem.rpartition("-")[2]
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=checksum, progress=sys.stderr.isatty())
+        except (OSError, HTTPException, RuntimeError) as error:
+            raise UserError(
+                f"cannot download the ImageNet weights ({str(error).splitlines()[0]}): put {path.name} from {url}"
+                f" into {folder}, or {WITHOUT}"
+            ) from None
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(checksum):
+        raise UserError(
+            f"{path} is damaged or another file: its SHA-256 does not begin with {checksum};"
+            f" remove it, to download {url} again, or {WITHOUT}"
+        )
+    return path
+
+
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """The tensors in a file, by name; nothing in it is run. Raises `UserError` if it has none."""
+    state: Any
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"no file {path}; {CHOICES}") from None
+    except Exception:  # there is no end to what the readers raise for a file of another kind
+        state = None
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{path} has no tensors by name, as torch.save(network.state_dict(), PATH) writes; {CHOICES}")
+    return state

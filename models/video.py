@@ -1,0 +1,71 @@
+"""3D-ResNet-18: SlowFast's basic-block residual network for short clips, the networks of ReBias on Kinetics."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from core.settings import require
+from models.base import Architecture, Encoder, PoolingEncoder
+
+
+class Block3D(nn.Module):
+    """A convolution over time and space, one over space, and a shortcut; time keeps its length."""
+
+    def __init__(self, in_channels: int, channels: int, stride: int, temporal_kernel: int) -> None:
+        super().__init__()
+        strides, padding = (1, stride, stride), (temporal_kernel // 2, 1, 1)
+        self.conv1 = nn.Conv3d(in_channels, channels, (temporal_kernel, 3, 3), strides, padding, bias=False)
+        self.bn1 = nn.BatchNorm3d(channels)
+        self.conv2 = nn.Conv3d(channels, channels, (1, 3, 3), padding=(0, 1, 1), bias=False)
+        self.bn2 = nn.BatchNorm3d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != channels:
+            self.shortcut = nn.Sequential(
+                nn.Conv3d(in_channels, channels, 1, strides, bias=False), nn.BatchNorm3d(channels)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual: Tensor = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
+        shortcut: Tensor = self.shortcut(x)
+        return (residual + shortcut).relu_()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet3D(Architecture):
+    """3D-ResNet-18 (Feichtenhofer et al., ICCV 2019, as used by Bahng et al., ICML 2020): 8 x `width` features.
+
+    The stem and the first convolution of each block see neighbouring frames: `f_temporal_kernel` of them, or
+    `g_temporal_kernel` for the role "g", ReBias's biased network, to which 1 leaves single frames.
+    """
+
+    takes_clips: ClassVar[bool] = True
+
+    width: int = 32  # channels of the stem and of the first stage; each further stage has twice as many
+    f_temporal_kernel: int = 3
+    g_temporal_kernel: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.width > 0, "width", self.width, "positive")
+        for name in ("f_temporal_kernel", "g_temporal_kernel"):
+            kernel = getattr(self, name)
+            require(kernel > 0 and kernel % 2 == 1, name, kernel, "odd and positive")
+
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
+        kernel = self.g_temporal_kernel if role == "g" else self.f_temporal_kernel
+        layers: list[nn.Module] = [
+            nn.Conv3d(image_shape[0], self.width, (kernel, 7, 7), (1, 2, 2), (kernel // 2, 3, 3), bias=False),
+            nn.BatchNorm3d(self.width),
+            nn.ReLU(inplace=True),
+            nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
+        ]
+        channels = self.width
+        for stage in range(4):
+            width = self.width * 2**stage
+            layers += [Block3D(channels, width, 2 if stage else 1, kernel), Block3D(width, width, 1, kernel)]
+            channels = width
+        body = nn.Sequential(*layers)
+        for module in body.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        return PoolingEncoder(body, channels)

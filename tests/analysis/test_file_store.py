@@ -1,0 +1,129 @@
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import file_store
+from analysis.file_store import FileStore
+from analysis.query import EVERYTHING, Query
+from core.errors import UserError
+from tests.analysis.recorded import write_record
+
+
+def ids(folder: Path, query: Query) -> list[str]:
+    return [record.id for record in FileStore(folder).find(query)]
+
+
+def test_a_record(tmp_path: Path) -> None:
+    run_id = write_record(tmp_path, method="lff", seed=3, unbiased=0.25)
+    (record,) = FileStore(tmp_path).find(EVERYTHING)
+    assert (record.id, record.status, record.seconds) == (run_id, "COMPLETED", 90)
+    assert record.start == datetime(2026, 11, 22, 10)
+    assert record.config["method"]["name"] == "lff"
+    assert record.result is not None
+    assert record.result["last"]["test/unbiased"] == 0.25
+    assert record.info == {"code": {"commit": "abc"}}
+    assert [evaluation.step for evaluation in record.history().evaluations] == [10, 20]
+    assert record.artifact_names() == ["evaluations.jsonl"]
+    with pytest.raises(UserError, match=r"cannot read .*none\.png"):
+        record.artifact("none.png")
+
+
+def test_conditions(tmp_path: Path) -> None:
+    first = write_record(tmp_path, method="erm", seed=1, start="2026-11-20T10:00:00")
+    second = write_record(tmp_path, method="lff", seed=2, start="2026-11-21T10:00:00")
+    third = write_record(tmp_path, method="lff", seed=2, start="2026-11-22T10:00:00", status="RUNNING")
+    assert ids(tmp_path, EVERYTHING) == [first, second, third]
+    assert ids(tmp_path, Query({"method.name": "lff"})) == [second, third]
+    assert ids(tmp_path, Query({"method.name": "lff", "method.hparams.q": 0.7}, status="COMPLETED")) == [second]
+    assert ids(tmp_path, Query({"seed": 1})) == [first]
+    assert ids(tmp_path, Query({"seed": True})) == []  # 1 is no truth value
+    assert ids(tmp_path, Query({"model.hparams.widths": [4]})) == [first, second, third]
+    assert ids(tmp_path, Query({}, since=datetime(2026, 11, 21))) == [second, third]
+    assert ids(tmp_path, Query({}, until=datetime(2026, 11, 21))) == [first]
+    assert ids(tmp_path, Query({}, ids=[third, first])) == [first, third]
+
+
+def test_an_unknown_setting_names_the_nearest(tmp_path: Path) -> None:
+    write_record(tmp_path)
+    with pytest.raises(UserError, match=r"no run has a setting 'data\.skw'; did you mean 'data\.skew'\?"):
+        ids(tmp_path, Query({"data.skw": 1}))
+
+
+def test_the_index_follows_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = write_record(tmp_path, status="RUNNING")
+    second = write_record(tmp_path)
+    assert set(ids(tmp_path, EVERYTHING)) == {first, second}
+    read: list[Path] = []
+    original = file_store._read_json
+
+    def watched(path: Path) -> dict[str, Any]:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(file_store, "_read_json", watched)
+    assert set(ids(tmp_path, EVERYTHING)) == {first, second}
+    assert read == []  # nothing has changed: no record is opened
+    run = tmp_path / first / "run.json"
+    run.write_text(run.read_text().replace("RUNNING", "COMPLETED"))
+    third = write_record(tmp_path)
+    for file in (tmp_path / second).iterdir():
+        file.unlink()
+    (tmp_path / second).rmdir()
+    found = FileStore(tmp_path).find(EVERYTHING)
+    assert {record.id: record.status for record in found} == {first: "COMPLETED", third: "COMPLETED"}
+    assert {path.parent.name for path in read} == {first, third}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "COMPLETED"}'])
+@pytest.mark.parametrize("name", ["run.json", "config.json"])
+def test_damaged_records_are_told_and_left_out(tmp_path: Path, name: str, content: str) -> None:
+    good, bad = write_record(tmp_path), write_record(tmp_path)
+    (tmp_path / bad / name).write_text(content)
+    store = FileStore(tmp_path)
+    assert [record.id for record in store.find(EVERYTHING)] == [good]
+    (problem,) = store.problems
+    assert bad in problem
+    assert "is damaged" in problem
+
+
+def test_a_folder_without_records_is_told(tmp_path: Path) -> None:
+    (tmp_path / "20261122-100000-aaaa").mkdir()
+    store = FileStore(tmp_path)
+    assert store.find(EVERYTHING) == []
+    assert "run.json: No such file" in store.problems[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    run_id = write_record(tmp_path)
+    tmp_path.chmod(0o555)
+    try:
+        assert ids(tmp_path, EVERYTHING) == [run_id]
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_damaged_index_is_no_obstacle(tmp_path: Path) -> None:
+    run_id = write_record(tmp_path)
+    (tmp_path / file_store.INDEX).write_bytes(b"this is no database" * 100)
+    assert ids(tmp_path, EVERYTHING) == [run_id]
+
+
+def test_half_a_last_line_of_evaluations(tmp_path: Path) -> None:
+    run_id = write_record(tmp_path)
+    path = tmp_path / run_id / "evaluations.jsonl"
+    path.write_text(path.read_text() + '{"phase": "tr')
+    (record,) = FileStore(tmp_path).find(EVERYTHING)
+    assert len(record.history().evaluations) == 2
+    path.write_text(json.dumps({"total": 1}) + "\n")
+    with pytest.raises(UserError, match=f"the evaluations of the run {run_id} are damaged"):
+        record.history()
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder of records"):
+        FileStore(tmp_path / "none")

@@ -1,0 +1,95 @@
+"""`main.py results`, from files and from a real MongoDB."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas
+import pytest
+
+from analysis.file_store import FileStore
+from analysis.frames import curves_frame, groups_frame, results_frame
+from analysis.mongo_store import MongoStore
+from analysis.query import EVERYTHING, Query
+from core.errors import UserError
+from recording.server import free_port, running_server
+from tests.analysis.recorded import write_record
+from tests.conftest import Command
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    number = free_port()
+    with running_server(number, tmp_path_factory.mktemp("mongo")):
+        yield number
+
+
+def test_the_words_of_a_run_find_it_again(command: Command) -> None:
+    words = ("with", "digits", "smoke", "skewed4", "method=erm")
+    (folder,) = command(*words).runs
+    command("with", "digits", "smoke", "skewed1", "method=erm")
+    outcome = command("results", *words, data=False)
+    assert (outcome.code, outcome.err, outcome.runs) == (0, "", [])
+    assert "erm" in outcome.out
+    assert "skew 0.005" in outcome.out
+    assert "skew 0.05\n" not in outcome.out
+    assert "best_valid_unbiased" in outcome.out
+    listed = command("results", *words, "list=True", data=False).out
+    assert folder.name in listed
+    assert listed.count("completed") == 1
+
+
+def test_files_and_mongodb_give_the_same_answers(command: Command, port: int, tmp_path: Path) -> None:
+    for method, seed in (("erm", 1), ("erm", 2), ("denetdm", 1)):
+        command("-m", f"localhost:{port}:same", "with", "smoke", f"method={method}", f"seed={seed}")
+    stores = FileStore(tmp_path / "runs"), MongoStore(f"localhost:{port}:same")
+    for query in (EVERYTHING, Query({"method.name": "erm"}), Query({"seed": 1, "data.skew": 0.02}, "COMPLETED")):
+        files, mongo = (store.find(query) for store in stores)
+        assert [record.id for record in files] == [record.id for record in mongo]
+        assert len(files) in (2, 3)
+        for frame in (results_frame, groups_frame, curves_frame):
+            expected, found = (frame(records).drop(columns=["start", "seconds"]) for records in (files, mongo))
+            pandas.testing.assert_frame_equal(found, expected, check_exact=True)
+    in_files, in_mongo = (store.find(EVERYTHING)[0] for store in stores)
+    assert set(in_mongo.artifact_names()) == set(in_files.artifact_names())
+    assert in_mongo.artifact("curves.png") == in_files.artifact("curves.png")
+    assert in_mongo.start is not None
+    assert in_files.start is not None
+    assert abs((in_mongo.start - in_files.start).total_seconds()) < 0.001
+    table = command("-m", f"localhost:{port}:same", "results", data=False)
+    assert (table.code, table.out) == (0, command("results", data=False).out)
+    assert "(n=2)" in table.out
+
+
+def test_mongodb_that_does_not_answer() -> None:
+    with pytest.raises(UserError, match=rf"MongoDB at localhost:{free_port()}:x cannot be asked|cannot be asked"):
+        MongoStore(f"localhost:{free_port()}:x").find(EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["method=lf"], "unknown method 'lf'; did you mean 'lff'?"),
+        (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
+        (["status=done"], "unknown status 'done'; one of completed"),
+        (["since=yesterday"], "since='yesterday' is no date; write it as 2026-11-22"),
+        (["format=word"], "unknown format 'word'"),
+        (["rule=best"], "unknown rule rule='best'"),
+        (["seed=17"], "no recorded run is like that"),
+        (["log_dir=none"], "no folder of records none; name one with log_dir=DIR"),
+    ],
+)
+def test_bad_questions(command: Command, tmp_path: Path, words: list[str], error: str) -> None:
+    write_record(tmp_path / "runs")
+    outcome = command("results", "with", *words, data=False)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {error}")
+    assert outcome.err.count("\n") == 1
+
+
+def test_damaged_records_are_told(command: Command, tmp_path: Path) -> None:
+    write_record(tmp_path / "runs")
+    bad = write_record(tmp_path / "runs")
+    (tmp_path / "runs" / bad / "run.json").write_text("{")
+    outcome = command("results", data=False)
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"left out: the record runs/{bad} is damaged: run.json")

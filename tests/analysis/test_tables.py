@@ -1,0 +1,116 @@
+import csv
+import io
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.file_store import FileStore
+from analysis.query import EVERYTHING
+from analysis.tables import FORMATS, Cell, ResultTable, comparisons, paired_test, result_table
+from core.errors import UserError
+from tests.analysis.recorded import write_record
+
+COLUMN = "colored_mnist, skew 0.005, severity 4"
+
+
+def table(folder: Path, rule: str = "last", metric: str = "test/unbiased") -> ResultTable:
+    return result_table(FileStore(folder).find(EVERYTHING), rule, metric)
+
+
+def test_mean_and_deviation_over_seeds(tmp_path: Path) -> None:
+    ids = [write_record(tmp_path, seed=seed, unbiased=value) for seed, value in ((1, 0.3), (2, 0.4), (3, 0.6))]
+    found = table(tmp_path)
+    cell = found.cells["erm", COLUMN]
+    assert cell.mean == pytest.approx(130 / 3)
+    assert cell.std == pytest.approx(15.2752523)  # n - 1
+    assert (cell.seeds, cell.ids) == ((1, 2, 3), tuple(ids))
+    assert found.published["erm", COLUMN].mean == 35.34
+    assert found.published["erm", COLUMN].source == "Sreelatha et al. 2024, Table 1"
+
+
+def test_one_run_has_no_deviation(tmp_path: Path) -> None:
+    write_record(tmp_path)
+    cell = table(tmp_path).cells["erm", COLUMN]
+    assert isnan(cell.std)
+    assert cell.text() == "50.00"
+
+
+def test_of_a_repeated_run_the_last_counts(tmp_path: Path) -> None:
+    write_record(tmp_path, unbiased=0.1, start="2026-11-22T10:00:00")
+    again = write_record(tmp_path, unbiased=0.2, start="2026-11-22T11:00:00")
+    cell = table(tmp_path).cells["erm", COLUMN]
+    assert (cell.values, cell.ids) == ((20.0,), (again,))
+
+
+def test_runs_that_differ_never_share_a_cell(tmp_path: Path) -> None:
+    write_record(tmp_path, method="lff", seed=1)
+    write_record(tmp_path, method="lff", seed=2, hparams={"q": 0.5})
+    write_record(tmp_path, method="erm", seed=1, data={"protocol": "holdout"})
+    write_record(tmp_path, method="erm", seed=2)
+    found = table(tmp_path)
+    assert set(found.cells) == {
+        ("lff (q 0.7)", f"{COLUMN}, published"),
+        ("lff (q 0.5)", f"{COLUMN}, published"),
+        ("erm", f"{COLUMN}, holdout"),
+        ("erm", f"{COLUMN}, published"),
+    }
+
+
+def test_unfinished_runs_have_no_cell(tmp_path: Path) -> None:
+    write_record(tmp_path, status="RUNNING")
+    with pytest.raises(UserError, match="no complete run with a result under the rule last"):
+        table(tmp_path)
+
+
+def test_a_rule_that_was_not_recorded_is_applied_to_the_evaluations(tmp_path: Path) -> None:
+    write_record(tmp_path)
+    found = table(tmp_path, "oracle_test_worst_group", "test/accuracy")
+    assert found.title == "test/accuracy (%), oracle_test_worst_group (chosen on test images)"
+    assert found.cells["erm", COLUMN].mean == pytest.approx(100 * 8 / 12)  # the second: 4 + 1 + 1 + 2 of 12
+
+
+def test_bad_questions(tmp_path: Path) -> None:
+    write_record(tmp_path)
+    with pytest.raises(UserError, match=r"unknown metric 'test/unbised'; did you mean 'test/unbiased'\?"):
+        table(tmp_path, metric="test/unbised")
+    with pytest.raises(UserError, match=r"unknown rule rule='lst'; did you mean 'last'\?"):
+        table(tmp_path, "lst")
+    with pytest.raises(UserError, match="no run has the metric test/conflicting"):
+        table(tmp_path, metric="test/conflicting")
+
+
+def test_formats(tmp_path: Path) -> None:
+    ids = [write_record(tmp_path, seed=seed, unbiased=value) for seed, value in ((1, 0.3), (2, 0.4))]
+    found = table(tmp_path)
+    markdown: Any = FORMATS["markdown"](found)
+    assert "| erm | 35.00 ± 7.07 (n=2)<br>paper 35.34 ± 0.13 (-0.34) |" in markdown
+    latex: Any = FORMATS["latex"](found)
+    assert r"colored\_mnist" in latex
+    assert r"erm & 35.00 $\pm$ 7.07 (n=2); paper 35.34 $\pm$ 0.13 (-0.34) \\" in latex
+    assert latex.count("&") == latex.count("\n") - 5 + 1 - 1  # one in each line of header and body
+    (row,) = csv.DictReader(io.StringIO(FORMATS["csv"](found)))
+    assert (row["mean"], row["n"], row["published"], row["runs"]) == ("35.0000", "2", "35.34", " ".join(ids))
+
+
+def test_paired_test() -> None:
+    first = Cell((50.0, 60.0, 70.0), ("a", "b", "c"), (1, 2, 3))
+    second = Cell((69.0, 48.0, 58.0), ("d", "e", "f"), (3, 1, 2))
+    difference, p, pairs = paired_test(first, second)
+    assert pairs == 3
+    assert difference == pytest.approx(5 / 3)
+    assert p == pytest.approx(0.0377, abs=1e-3)  # t = 5 with two degrees of freedom
+    assert isnan(paired_test(first, Cell((48.0,), ("e",), (1,)))[1])
+    with pytest.raises(UserError, match="no seed in common"):
+        paired_test(first, Cell((48.0,), ("e",), (9,)))
+
+
+def test_comparisons_with_one_method(tmp_path: Path) -> None:
+    for method, values in (("erm", (0.3, 0.4, 0.5)), ("lff", (0.4, 0.5, 0.7))):
+        for seed, value in enumerate(values):
+            write_record(tmp_path, method=method, seed=seed, unbiased=value)
+    (line,) = comparisons(table(tmp_path), "erm")
+    assert line == f"{COLUMN}: lff - erm = +13.33 points, p = 0.0572 (paired t-test, n=3)"
+    with pytest.raises(UserError, match="unknown row 'em'; did you mean 'erm'"):
+        comparisons(table(tmp_path), "em")

@@ -1,0 +1,254 @@
+"""Every method can be built and trained with each of its recipes, on images of the data set's kind."""
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.settings import setting_names, settings
+from methods import METHODS, Batch, Method, Task
+from methods.defaults import (
+    conflicting_percent,
+    default_hparams,
+    default_model,
+    default_pretrained,
+    default_recipe,
+    recipe_model_hparams,
+)
+from methods.disent import DisEnt
+from methods.lff import LfF
+from models import MODELS, Networks, architecture, default_model_hparams
+from models.pretrained import require_weights
+
+ROOT = Path(__file__).parents[2]
+DIGITS = ("digits", "colored_mnist", "cmnist", "biased_mnist")
+CIFAR = ("corrupted_cifar10", "cifar10c")
+CLIPS = ("kinetics10", "kinetics50")
+PHOTOGRAPHS = ("bffhq", "dogs_and_cats", "bar", "celeba", "imagenet9", "custom")
+LFF_FAMILY = ("erm", "lff", "disent", "lff_be", "disent_be", "denetdm")
+REBIAS_FAMILY = ("erm", "vanilla_biased", "rebias", "rubi", "learned_mixin")
+NUM_CLASSES, NUM_IMAGES = 3, 6
+
+RECIPES = [(m, d, r) for m in sorted(METHODS) for d, recipes in METHODS[m].RECIPES.items() for r in recipes]
+
+
+def image_shape(dataset: str) -> tuple[int, ...]:
+    """Small images where the networks take any size: photographs are 224x224, clips too."""
+    if dataset in CLIPS:
+        return (3, 8, 32, 32)
+    sizes = dict.fromkeys(DIGITS, 28) | dict.fromkeys(CIFAR, 32) | dict.fromkeys(PHOTOGRAPHS, 48)
+    return (3, sizes[dataset], sizes[dataset])
+
+
+def built(method: str, dataset: str, recipe: str, model: str | None = None, **hparams: Any) -> Method:
+    """As a run without pretrained weights builds it."""
+    name = model or default_model(method, dataset, recipe)
+    own = recipe_model_hparams(method, dataset, recipe, name)
+    chosen = architecture(name, default_model_hparams(name) | own)
+    require_weights(name, chosen, default_pretrained(method, dataset, recipe, name))
+    config = settings(METHODS[method].Config, default_hparams(method, dataset, recipe, "holdout") | hparams, "")
+    networks = Networks(chosen, image_shape(dataset), NUM_CLASSES, seed=1)
+    return METHODS[method](config, networks, Task(NUM_CLASSES, torch.arange(NUM_IMAGES) % NUM_CLASSES, seed=1))
+
+
+def batch_for(method: Method, dataset: str, step: int) -> Batch:
+    index = torch.arange(NUM_IMAGES)
+    image = torch.rand(NUM_IMAGES, *image_shape(dataset), generator=torch.Generator().manual_seed(step))
+    return Batch(image, index % NUM_CLASSES, index, step, index % 2 if method.needs_bias else None)
+
+
+@pytest.mark.parametrize("dataset", ["colored_mnist", *CIFAR, "bffhq", "dogs_and_cats", "cmnist", "bar", "custom"])
+def test_the_family_of_lff_covers_its_data_sets(dataset: str) -> None:
+    for method in LFF_FAMILY:
+        assert dataset in METHODS[method].RECIPES, method
+
+
+@pytest.mark.parametrize("dataset", ["biased_mnist", "imagenet9", *CLIPS, "custom"])
+def test_the_family_of_rebias_covers_its_data_sets(dataset: str) -> None:
+    for method in REBIAS_FAMILY:
+        assert dataset in METHODS[method].RECIPES, method
+
+
+def test_further_data_sets() -> None:
+    assert all("celeba" in METHODS[method].RECIPES for method in ("erm", "lff", "denetdm", "end"))
+    assert all("custom" in METHODS[method].RECIPES for method in METHODS)
+
+
+def distinct() -> dict[str, tuple[str, str, str]]:
+    """Of the recipes of a method that have the same networks and phases, the first."""
+    chosen: dict[str, tuple[str, str, str]] = {}
+    for method, dataset, recipe in RECIPES:
+        model = default_model(method, dataset, recipe)
+        networks = recipe_model_hparams(method, dataset, recipe, model)
+        distills = default_hparams(method, dataset, recipe, "holdout").get("hand_over")
+        chosen.setdefault(str((method, model, networks, distills)), (method, dataset, recipe))
+    return chosen
+
+
+@pytest.mark.parametrize(("method", "dataset", "recipe"), distinct().values())
+def test_each_phase_trains_its_networks(method: str, dataset: str, recipe: str) -> None:
+    network = built(method, dataset, recipe)
+    trainable = {id(parameter) for parameter in network.parameters() if parameter.requires_grad}
+    held: list[int] = []
+    optimizers = {id(o): o for phase in network.phases() for o in phase.optimizers.values()}
+    for optimizer in optimizers.values():
+        held += [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    assert sorted(held) == sorted(trainable)
+    phases = {phase.name.rstrip("0123456789"): phase for phase in network.phases()}  # of five classifiers, one
+    for step, phase in enumerate(phases.values()):
+        network.eval()
+        for module in phase.training:
+            module.train()
+        batch = batch_for(network, dataset, step)
+        scalars = phase.update(batch)
+        assert all(torch.isfinite(scalar) for scalar in scalars.values())
+        network.eval()
+        for logits in phase.logits(batch.image[:2]).values():
+            assert logits.shape == (2, NUM_CLASSES)
+            assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(("method", "dataset", "recipe"), RECIPES)
+def test_settings_of_all_recipes(method: str, dataset: str, recipe: str) -> None:
+    chosen, config = METHODS[method].RECIPES[dataset][recipe], METHODS[method].Config
+    percents: list[float | None] = [None, *chosen.by_percent]
+    for percent in percents:
+        settings(config, default_hparams(method, dataset, recipe, "published", percent), "")
+        assert set(chosen.hparams_at(percent)) <= set(setting_names(config))
+    model = architecture(chosen.model, default_model_hparams(chosen.model) | dict(chosen.model_hparams))
+    require_weights(chosen.model, model, chosen.pretrained)
+
+
+# ---- numbers of methods.md's tables, where they are not those of a neighbouring row
+
+
+@pytest.mark.parametrize("dataset", CIFAR)
+@pytest.mark.parametrize(
+    ("percent", "rate", "align"),
+    [
+        (0.5, 5e-4, 1),
+        (1, 1e-3, 5),
+        (2, 1e-3, 5),
+        (5, 1e-3, 1),
+        (3, 1e-3, 5),
+        (90, 1e-3, 1),
+        (0, 5e-4, 1),
+        (None, 1e-3, 5),
+    ],
+)
+def test_disent_on_corrupted_cifar10(dataset: str, percent: float | None, rate: float, align: float) -> None:
+    """A percentage in between takes the nearest one's settings."""
+    for method, recipe in (("disent", "lee2021"), ("disent_be", "debiaslab")):
+        hparams = default_hparams(method, dataset, recipe, "holdout", percent)
+        assert (hparams["learning_rate"], hparams["lambda_dis_align"]) == (rate, align)
+        assert (hparams["lambda_swap_align"], hparams["lambda_swap"], hparams["lr_gamma"]) == (align, 1, 0.5)
+    assert default_hparams("lff", dataset, "lee2021", "holdout", percent)["learning_rate"] == rate
+    assert default_hparams("erm", dataset, "lee2021", "holdout", percent)["learning_rate"] == 1e-3
+
+
+def test_what_the_data_say_of_the_percentage() -> None:
+    assert conflicting_percent({"name": "corrupted_cifar10", "skew": 0.005, "percent": None}) == 0.5
+    assert conflicting_percent({"name": "cifar10c", "skew": None, "percent": 2}) == 2
+    assert conflicting_percent({"name": "bar", "percent": 0}) == 0
+    assert conflicting_percent({"name": "celeba", "skew": "many"}) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "expected"),
+    [
+        ("lff", "corrupted_cifar10", {"learning_rate": 1e-3, "batch_size": 256, "num_steps": 39_200}),
+        ("lff", "celeba", {"learning_rate": 1e-4, "weight_decay": 1e-4, "batch_size": 256, "num_steps": 127_200}),
+        ("lff", "bar", {"learning_rate": 1e-5, "batch_size": 64, "num_steps": 50_000, "drop_last": True}),
+        ("disent", "bffhq", {"learning_rate": 1e-4, "lambda_dis_align": 2, "lambda_swap": 0.1, "lr_gamma": 0.1}),
+        (
+            "disent_be",
+            "dogs_and_cats",
+            {"learning_rate": 1e-4, "lambda_swap_align": 1, "lambda_swap": 1, "lr_gamma": 0.1},
+        ),
+        (
+            "denetdm",
+            "corrupted_cifar10",
+            {"batch_size": 256, "weight_decay": 1e-3, "epochs": 100, "distill_epochs": 200},
+        ),
+        ("denetdm", "bffhq", {"batch_size": 64, "weight_decay": 0, "epochs": 10, "distill_weight": 0}),
+        ("denetdm", "bar", {"batch_size": 256, "weight_decay": 1e-3, "distill_learning_rate": 1e-4}),
+        ("rebias", "imagenet9", {"batch_size": 128, "learning_rate": 1e-3, "sigma": "median", "lr_schedule": "cosine"}),
+        ("rebias", "kinetics50", {"batch_size": 128, "learning_rate": 0.1, "sigma": 1, "weight_decay": 1e-4}),
+        ("learned_mixin", "imagenet9", {"epochs": 120, "pretrain_epochs": 30, "n_g_update": 0}),
+    ],
+)
+def test_published_settings(method: str, dataset: str, expected: dict[str, Any]) -> None:
+    hparams = default_hparams(method, dataset, default_recipe(method, dataset), "holdout")
+    assert {name: hparams[name] for name in expected} == expected
+
+
+def test_which_recipes_start_from_imagenet() -> None:
+    pretrained = {
+        (method, dataset)
+        for method, dataset, recipe in RECIPES
+        if METHODS[method].RECIPES[dataset][recipe].pretrained == "imagenet"
+    }
+    denetdm = {("denetdm", name) for name in (*CIFAR, "bffhq", "dogs_and_cats", "bar", "celeba")}
+    bar = {(method, "bar") for method in LFF_FAMILY}
+    assert pretrained == denetdm | bar | {(method, "celeba") for method in ("erm", "lff", "end")}
+    assert default_pretrained("lff", "bar", "lee2023", "resnet18") == "imagenet"
+    assert default_pretrained("lff", "bar", "lee2023", "resnet20") == "none"
+
+
+def test_features_and_heads_of_disent() -> None:
+    for model, features in (("resnet18", 512), ("resnet20", 64)):  # their use_resnet20
+        disent = built("disent", "corrupted_cifar10", "lee2021", model)
+        assert isinstance(disent, DisEnt)
+        assert disent.intrinsic_encoder.feature_dim == features
+        assert disent.intrinsic_head.in_features == disent.bias_head.in_features == 2 * features
+        scalars = disent.update(batch_for(disent, "corrupted_cifar10", disent.config.curr_step + 1))
+        assert scalars["swap_conflict"].isfinite()
+
+
+def test_denetdm_without_distillation() -> None:
+    """As on CelebA: the shallow branch of the separation predicts; and with it, if the user asks for it."""
+    network = built("denetdm", "celeba", "sreelatha2024")
+    assert [phase.name for phase in network.phases()] == ["separate"]
+    image = batch_for(network, "celeba", 0).image
+    phase = network.phases()[0]
+    network.eval()
+    assert network.predict(image).equal(phase.logits(image)["shallow"])
+    assert not any("target" in name for name, _ in network.named_parameters())
+    whole = built("denetdm", "celeba", "sreelatha2024", hand_over="last")
+    assert [phase.name for phase in whole.phases()] == ["separate", "distill"]
+
+
+def test_a_frozen_network_is_in_no_optimizer_and_stays() -> None:
+    network = built("lff", "celeba", "nam2020")
+    assert isinstance(network, LfF)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    network.update(batch_for(network, "celeba", 0))
+    moved = {name for name, value in network.state_dict().items() if not value.equal(before[name])}
+    learnt = {name for name in moved if name in dict(network.named_parameters())}
+    assert learnt == {f"{branch}.head.{part}" for branch in ("biased", "debiased") for part in ("weight", "bias")}
+    assert "biased.encoder.body.bn1.running_mean" in moved  # as in LfF's code
+
+
+def test_the_documentation_lists_every_recipe() -> None:
+    """The first table of docs/methods/recipes.md: a row for each data set, a column for each method or family."""
+    text = (ROOT / "docs" / "methods" / "recipes.md").read_text()
+    header, _, *rows = [line[1:-1].split("|") for line in text.splitlines() if line.startswith("|")]
+    methods = [re.findall(r"`(\w+)`", cell) for cell in header[1:]]
+    assert sorted(itertools.chain(*methods)) == sorted(METHODS)
+    listed: dict[tuple[str, str], list[str]] = {}
+    for row in itertools.takewhile(lambda row: len(row) == len(header), rows):
+        for names, cell in zip(methods, row[1:], strict=True):
+            listed |= {(name, row[0].strip(" `")): re.findall(r"\w+", cell) for name in names}
+    recipes = {(name, dataset): list(own) for name in METHODS for dataset, own in METHODS[name].RECIPES.items()}
+    assert {key: names for key, names in listed.items() if names} == recipes
+
+
+def test_the_documentation_lists_every_network() -> None:
+    text = (ROOT / "docs" / "models.md").read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    documented = {row[1].strip(" `"): set(re.findall(r"`(\w+)`", row[5])) for row in rows[1:] if len(row) == 8}
+    assert documented == {name: set(default_model_hparams(name)) for name in MODELS}

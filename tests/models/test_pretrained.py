@@ -1,0 +1,229 @@
+"""Weights to start from: read, checked, and put into the ResNet-18s that are meant to have them."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from core.errors import UserError
+from core.vision import torchvision
+from models import Networks, architecture
+from models.pretrained import read_weights, require_weights
+from models.resnet import ResNet18Body
+
+State = dict[str, Tensor]
+
+
+@pytest.fixture(scope="session")
+def torchvisions() -> nn.Module:
+    """torchvision's network with random weights, and statistics as if it had been trained."""
+    torch.manual_seed(3)
+    network: nn.Module = torchvision("models").resnet18(weights=None)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2)  # type: ignore[arg-type]
+            nn.init.uniform_(module.weight, 0.5, 2)
+    return network.eval()
+
+
+@pytest.fixture
+def file(torchvisions: nn.Module, tmp_path: Path) -> Path:
+    torch.save(torchvisions.state_dict(), tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_the_network_is_then_torchvisions(torchvisions: nn.Module, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    save = torch.save if suffix == ".pth" else save_file
+    save(torchvisions.state_dict(), path)
+    networks = Networks(architecture("resnet18", {}), (3, 64, 64), 10, seed=1, weights=read_weights(str(path)))
+    encoder = networks.encoder("classifier").eval()
+    features = nn.Sequential(*list(torchvisions.children())[:-1])
+    image = torch.rand(4, 3, 64, 64)
+    assert encoder(image).allclose(features(image).flatten(1), atol=1e-5)
+
+
+def test_the_head_is_that_of_the_seed(file: Path) -> None:
+    networks = [
+        Networks(architecture("resnet18", {}), (3, 32, 32), 1000, 1, read_weights(s)) for s in ("none", str(file))
+    ]
+    random, pretrained = (network.classifier("f") for network in networks)
+    assert random.head.weight.equal(pretrained.head.weight)
+    assert not random.encoder.state_dict()["body.conv1.weight"].equal(
+        pretrained.encoder.state_dict()["body.conv1.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "hparams", "expected"),
+    [
+        ("resnet18", {}, {"f": True, "biased": True}),
+        ("resnet18_bagnet18", {}, {"f": True, "g": False}),
+        ("conv_branches", {}, {"deep": False, "target": True, "shallow": False}),
+        ("conv_branches", {"pretrained_roles": ["deep", "target"]}, {"deep": True, "target": True, "shallow": False}),
+        ("conv_branches", {"deep": "resnet20", "width": 64}, {"deep": False, "target": True}),
+    ],
+)
+def test_who_gets_them(file: Path, model: str, hparams: dict[str, Any], expected: dict[str, bool]) -> None:
+    weights = read_weights(str(file))
+    assert weights is not None
+    networks = Networks(architecture(model, hparams), (3, 48, 48), 2, seed=1, weights=weights)
+    for role, gets in expected.items():
+        bodies = [module for module in networks.encoder(role).modules() if isinstance(module, ResNet18Body)]
+        loaded = [body for body in bodies if body.state_dict()["conv1.weight"].equal(weights["conv1.weight"])]
+        assert len(loaded) == gets, role
+
+
+def test_counters_of_batches_may_be_missing(torchvisions: nn.Module, tmp_path: Path) -> None:
+    """As in torchvision's own older files."""
+    state = {name: value for name, value in torchvisions.state_dict().items() if "num_batches" not in name}
+    torch.save(state, tmp_path / "old.pth")
+    weights = read_weights(str(tmp_path / "old.pth"))
+    assert weights is not None
+    ResNet18Body().load_state_dict(weights)
+
+
+def renamed(state: State) -> State:
+    return {f"module.{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state | {"conv9.weight": torch.zeros(1)}, "it has unexpected conv9.weight; model.pretrained is"),
+        (lambda state: dict(list(state.items())[1:]), "it misses conv1.weight; model.pretrained is"),
+        (lambda state: state | {"bn1.weight": torch.zeros(3)}, "it has of another shape bn1.weight;"),
+        (renamed, "it misses conv1.weight and 99 more, has unexpected module.conv1.weight and 121 more;"),
+        (lambda state: {"state_dict": state}, "has no tensors by name, as torch.save(network.state_dict(), PATH)"),
+        (lambda state: [1], "has no tensors by name"),
+        (lambda state: torchvision("models").resnet18(), "has no tensors by name"),
+    ],
+    ids=["unexpected", "missing", "shape", "renamed", "nested", "list", "module"],
+)
+def test_another_file_is_refused_by_name(
+    torchvisions: nn.Module, tmp_path: Path, change: Callable[[State], Any], message: str
+) -> None:
+    path = tmp_path / "other.pth"
+    torch.save(change(torchvisions.state_dict()), path)
+    with pytest.raises(UserError) as error:
+        read_weights(str(path))
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["text.pth", "text.safetensors", "empty.pth", "cut.pth", "."])
+def test_a_damaged_file(file: Path, name: str) -> None:
+    content = {
+        "text.pth": b"root:x:0:0:\n",
+        "text.safetensors": b"x" * 99,
+        "empty.pth": b"",
+        "cut.pth": file.read_bytes()[:9999],
+    }
+    if name in content:
+        (file.parent / name).write_bytes(content[name])
+    with pytest.raises(UserError, match="has no tensors by name"):
+        read_weights(str(file.parent / name))
+
+
+def test_no_such_file() -> None:
+    with pytest.raises(UserError, match=r"^no file nowhere\.pth; model\.pretrained is imagenet, none, or a file"):
+        read_weights("nowhere.pth")
+
+
+def test_a_file_that_would_run_code_runs_none(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match="has no tensors by name"):
+        read_weights(str(tmp_path / "evil.pth"))
+    assert not (tmp_path / "ran").exists()
+
+
+# ---- torchvision's
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of torch.hub; no file that has been read is remembered."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    read_weights.cache_clear()
+    return tmp_path / "hub" / "checkpoints"
+
+
+NAME = "resnet18-f37072fd.pth"
+URL = f"https://download.pytorch.org/models/{NAME}"
+
+
+def test_without_a_network_it_says_what_to_put_where(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(UserError) as error:
+        read_weights("imagenet")
+    assert str(error.value) == (
+        f"cannot download the ImageNet weights (<urlopen error no route to host>): put {NAME} from {URL} into {hub},"
+        " or go on without them with model.pretrained=none"
+    )
+
+
+def test_downloaded_once_with_its_checksum(
+    torchvisions: nn.Module, hub: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.save(torchvisions.state_dict(), tmp_path / "source.pth")
+    content = (tmp_path / "source.pth").read_bytes()
+    checksum = hashlib.sha256(content).hexdigest()[:8]
+    downloads: list[tuple[str, str]] = []
+
+    def download(url: str, path: str, hash_prefix: str, progress: bool) -> None:
+        downloads.append((url, hash_prefix))
+        Path(path).write_bytes(content)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr("models.pretrained.imagenet_url", lambda: f"https://somewhere/resnet18-{checksum}.pth")
+    found = read_weights("imagenet")
+    assert found is not None
+    assert found["conv1.weight"].equal(torchvisions.state_dict()["conv1.weight"])
+    read_weights.cache_clear()
+    read_weights("imagenet")
+    assert downloads == [(f"https://somewhere/resnet18-{checksum}.pth", checksum)]
+
+    (hub / f"resnet18-{checksum}.pth").write_bytes(content[:-1])
+    read_weights.cache_clear()
+    with pytest.raises(UserError, match=f"SHA-256 does not begin with {checksum}; remove it, to download"):
+        read_weights("imagenet")
+
+
+# ---- the setting
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "message"),
+    [
+        ("mlp", "imagenet", "model.pretrained=imagenet: model mlp has no network for such weights; go on without them"),
+        ("simple_conv", "file.pth", "model.pretrained=file.pth: model simple_conv has no network for such weights;"),
+        ("resnet18", None, "model.pretrained=None: model.pretrained is imagenet, none, or a file"),
+        ("resnet18", 3, "model.pretrained=3: model.pretrained is"),
+    ],
+)
+def test_the_setting_is_checked(model: str, source: Any, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        require_weights(model, architecture(model, {}), source)
+    assert str(error.value).startswith(message)
+
+
+def test_a_network_without_a_resnet18_cannot_be_pretrained(file: Path) -> None:
+    branches = architecture("conv_branches", {"pretrained_roles": ["shallow"]})
+    with pytest.raises(UserError, match="the 'shallow' network is no ResNet-18: leave it out of"):
+        Networks(branches, (3, 48, 48), 2, 1, read_weights(str(file))).encoder("shallow")
