@@ -11,9 +11,11 @@ with warnings.catch_warnings():
     from sacred import SETTINGS, Experiment
     from sacred.run import Run
 
+from datasets import knows_bias
 from datasets.ingredient import data as data_ingredient
 from methods.ingredient import method as method_ingredient
 from models.ingredient import model as model_ingredient
+from training.selection import default_rule
 
 __all__ = ["NAMED_CONFIGS", "Run", "ex"]
 
@@ -51,7 +53,7 @@ def run():
 @ex.config
 def outcome(data):
     # rule for the weights that are kept and reported beside the last ones
-    selection = "oracle_test_unbiased" if data["protocol"] == "published" else "best_valid_unbiased"
+    selection = default_rule(data["protocol"], knows_bias(data))
 
 
 # every run's record keeps the project's own code
@@ -97,6 +99,8 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "imagenet_c": ("Test on ImageNet-C too, in the folder imagenet-c.", {"data": {"imagenet_c": "imagenet-c"}}),
     "kinetics10": ("Actions of 10 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics10"}}),
     "kinetics50": ("Actions of 50 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics50"}}),
+    "celeba": ("CelebA: blond hair or not, with gender as bias.", {"data": {"name": "celeba"}}),
+    "custom": ("Images of your own: data.csv=PATH names them.", {"data": {"name": "custom"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (
         "The authors' protocol: their split and their selection, on the test images (labelled so).",

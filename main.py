@@ -1,6 +1,7 @@
 """Command line: train or evaluate a debiasing method, with a permanent record.
 
 python main.py with colored_mnist severity4 method=denetdm
+python main.py inspect with colored_mnist               what the data are, and what of them is missing
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
 python main.py results with colored_mnist severity4      (what has been recorded, as a table)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
@@ -18,9 +19,12 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.text import Text
 
-from analysis.plots import has_diagnostics, save_curves, save_diagnostics, save_sample_grid
+from analysis.inspection import inspected
+from analysis.plots import has_diagnostics, save_curves, save_diagnostics
 from analysis.result import result_of, result_tables, title_of
+from analysis.samples import save_sample_grid
 from config import Run, ex
 from core.errors import UserError
 from core.files import atomic_write, require_writable
@@ -36,7 +40,7 @@ from training.evaluation import count_groups
 from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trainer
 from training.selection import parse_rule
-from training.setup import Setup, read_setup
+from training.setup import Setup, read_data_settings, read_setup
 
 ex.doc = __doc__  # what --help shows
 RECORDED = ("train", "evaluate")  # commands that leave a record
@@ -46,6 +50,9 @@ LAST, SELECTED = "last.safetensors", "selected.safetensors"
 @ex.config_hook
 def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, Any]:
     """Whatever can be wrong is found here, before the run starts and leaves a record."""
+    if command_name == "inspect":  # whatever the method
+        read_data_settings(config)
+        return {}
     setup = read_setup(config)
     if command_name in RECORDED:
         data = setup.load_data()
@@ -54,7 +61,7 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
         if evaluates_only(setup, command_name):
-            setup.check_weights(weights_file(setup))
+            setup.check_weights(weights_file(setup), data)
         require_writable(Path(setup.run.log_dir), "log_dir")
         mongo = mongo_from_environment()
         ex.observers[:] = [FileRecord(setup.run.log_dir), *([mongo] if mongo else [])]
@@ -98,8 +105,8 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
     result = result_of(trained.history, phase, rule)
     if folder is not None:
-        setup.save_weights(folder / LAST, method.state_dict(), {"rule": "last", **result["last"]})
-        setup.save_weights(folder / SELECTED, trained.selected, {"rule": rule.name, **result[rule.name]})
+        setup.save_weights(folder / LAST, method.state_dict(), data, {"rule": "last", **result["last"]})
+        setup.save_weights(folder / SELECTED, trained.selected, data, {"rule": rule.name, **result[rule.name]})
         save_curves(folder / "curves.png", trained.history, title_of(setup.config))
         artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
         if has_diagnostics(trained.history):
@@ -132,7 +139,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     say_notes(data)
     method = setup.build_method(data, device, pretrained=False)
     path = weights_file(setup)
-    facts = setup.load_weights(path, method)
+    facts = setup.load_weights(path, method, data)
     method.eval()
     phase = method.phases()[-1]
     correct = {
@@ -155,6 +162,14 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     show(f"{path}\non {title_of(setup.config)}", *result_tables(result, {rule.name: rule.label}))
     say_where(setup, run)
     return result
+
+
+@ex.command(unobserved=True)
+def inspect(_config: dict[str, Any]) -> None:
+    """Show what a data set is: the files it needs and which are missing, sizes, groups, sample images."""
+    run, data = read_data_settings(_config)
+    for thing in inspected(_config["data"]["name"], data, Path(run.log_dir), run.memory_gb):
+        show(thing)
 
 
 # ---- what both commands need
@@ -180,9 +195,11 @@ def record_folder(run: Run) -> Path | None:
 def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     """What a record says of data, machine and code beside the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    sizes = {name: len(split) for name, split in data.splits().items()}
+    facts: dict[str, Any] = {"fingerprint": data.fingerprint, "notes": list(data.notes)}
+    facts["sizes"] = {name: len(split) for name, split in data.splits().items()}
+    facts |= {"classes": data.class_names, "biases": data.bias_names}
     return {
-        "data": {"fingerprint": data.fingerprint, "sizes": sizes, "notes": list(data.notes)},
+        "data": facts,
         "machine": {"device": name, "torch": str(torch.__version__)},
         "code": code_version(Path(__file__).parent),
     }
@@ -195,11 +212,11 @@ def say_notes(data: BiasedDataset) -> None:
 
 
 def show(*things: Any) -> None:
-    """Print to standard output, one below the other, at least as wide as the tables are."""
-    console = Console(file=sys.stdout, highlight=False)
+    """Print to standard output, one below the other, at least as wide as the tables are; lines of text unbroken."""
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     console.width = max(console.width, 80)
     for thing in things:
-        console.print(thing)
+        console.print(thing, soft_wrap=isinstance(thing, (str, Text)))
 
 
 def say_where(setup: Setup, run: Run) -> None:

@@ -13,7 +13,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
-from analysis.result import COLUMNS, extra_splits, percent, title_of
+from analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
 from core.errors import UserError
 from training.selection import RULES, parse_rule
 
@@ -57,7 +57,9 @@ def runs_in(folder: Path) -> list[RecordedRun]:
 
 def run_table(run: RecordedRun) -> Table:
     """Test accuracies in percent: a row for each metric, and for each extra split; a column for each rule."""
-    table = Table(title=title_of(run.config), caption=f"{run.folder.name}, seed {run.config['seed']}")
+    reason = why_unknown(next(iter(run.result.values())), "test")
+    caption = "\n".join([f"{run.folder.name}, seed {run.config['seed']}", *([reason] if reason else [])])
+    table = Table(title=title_of(run.config), caption=caption)
     table.add_column("test accuracy (%)")
     for rule in run.result:
         label = parse_rule(rule, True, "rule").label if rule in RULES else rule

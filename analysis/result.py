@@ -20,6 +20,10 @@ COLUMNS = {
 }
 
 
+# settings of the data that a title shows
+VARIANT = ("corruptions", "skew", "severity", "rho", "percent", "arrays", "csv", "target_attribute", "bias_attribute")
+
+
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
     """The accuracies of the phase's evaluations chosen by `last` and by `rule`, in [0, 1]; None where undefined."""
     evaluations = history.of_phase(phase)
@@ -37,10 +41,6 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
                 if position == 0:
                     values[f"{split}/{metric}"] = None if isnan(value) else value
     return values
-
-
-# settings of the data that a reader wants to see; the others have their defaults, or are said elsewhere
-VARIANT = ("corruptions", "skew", "severity", "rho", "percent", "arrays")
 
 
 def variant_of(data: Mapping[str, Any]) -> str:
@@ -63,13 +63,14 @@ def title_of(config: Mapping[str, Any]) -> str:
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
     """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
 
-    Below them, those of the prediction on each extra split. Metrics that are not known of any row are left out.
-    `labels` are the rules' names for a reader.
+    Below them, those of the prediction on each extra split. Metrics that are not known of any row are left out; why is
+    said below the last table. `labels` are the rules' names for a reader.
     """
     tables = []
     for name, values in result.items():
         title = f"{labels.get(name, name)}, {values['phase']} epoch {values['epoch']}"
         table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+        table.caption_justify = "left"
         table.add_column("test (%)", no_wrap=True)
         rows = {branch: f"test/{branch}" for branch in branches_of(values, "test")}
         extra = extra_splits(values)
@@ -83,7 +84,21 @@ def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, 
         for split in extra:
             table.add_row(split, *_percentages(values, split, columns))
         tables.append(table)
+    tables[-1].caption = why_unknown(values, "test")
     return tables
+
+
+def why_unknown(values: Mapping[str, Any], split: str) -> str | None:
+    """Which of `COLUMNS` a summary does not have for a split, and why; None if it has all."""
+    unknown = [metric for metric in COLUMNS if values.get(f"{split}/{metric}") is None]
+    if not unknown:
+        return None
+    names = ", ".join(COLUMNS[metric] for metric in unknown)
+    if "unbiased" in unknown:
+        return f"{names}: not known, as the {split} images have no bias labels"
+    if {"aligned", "conflicting"} <= set(unknown):
+        return f"{names}: not known, as no pair of target and bias is the usual one"
+    return f"{names}: no such {split} image"
 
 
 def branches_of(values: Mapping[str, Any], split: str) -> list[str]:

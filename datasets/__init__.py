@@ -8,8 +8,10 @@ from core.settings import default_settings, setting_names, settings
 from datasets.bar import BAR
 from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.biased_mnist import BiasedMNIST
+from datasets.celeba import CelebA
 from datasets.colored_mnist import ColoredMNIST
 from datasets.corrupted_cifar10 import CorruptedCIFAR10
+from datasets.custom import Custom
 from datasets.digits import ColoredDigits
 from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
 from datasets.imagenet9 import ImageNet9
@@ -24,6 +26,7 @@ __all__ = [
     "Split",
     "dataset_config",
     "default_setting",
+    "knows_bias",
 ]
 
 DATASETS: dict[str, type[DatasetConfig]] = {
@@ -39,6 +42,8 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "imagenet9": ImageNet9,
     "kinetics10": Kinetics10,
     "kinetics50": Kinetics50,
+    "celeba": CelebA,
+    "custom": Custom,
 }
 
 
@@ -70,3 +75,14 @@ def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
         elif value is not None:
             raise UserError(f"data.{setting} is not a setting of {name}; its settings: {one_of(own)}")
     return settings(DATASETS[name], chosen, "data.")
+
+
+def knows_bias(values: Mapping[str, Any]) -> bool:
+    """Whether weights can be chosen by accuracies that need bias labels, by default; True for settings that are wrong.
+
+    They are refused where they are read.
+    """
+    try:
+        return dataset_config(values).knows_bias()
+    except UserError:
+        return True

@@ -12,11 +12,22 @@ import torch
 from numpy.typing import NDArray
 
 from core.errors import UserError
-from core.randomness import torch_generator
-from datasets.base import BiasedDataset, Split
+from datasets.base import BiasedDataset, Source, Split
 from datasets.cache import fingerprint
+from datasets.groups import share_of_every_group
 
 MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten
+
+
+def array_sources(folder: Path) -> list[Source]:
+    """The files that `read_arrays` reads."""
+    origin = "made by the authors' code (LfF's make_dataset.py); data.arrays names the folder"
+    contents = {"images": "images, uint8 [N, H, W, 3]", "attrs": "labels, integers [N, 2 or more]: target, bias, ..."}
+    return [
+        Source(folder / part / f"{name}.npy", f"{'training' if part == 'train' else 'test'} {content}", origin)
+        for part in ("train", "valid")
+        for name, content in contents.items()
+    ]
 
 
 def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: bool) -> BiasedDataset:
@@ -41,7 +52,8 @@ def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: boo
     if num_valid:
         if num_valid >= len(train):
             raise UserError(f"{folder}: {len(train)} training images, too few to keep {num_valid} for validation")
-        held_out = share_of_every_group(train, num_valid / len(train), seed)
+        group = train.target * num_biases + train.bias
+        held_out = share_of_every_group(group, num_valid / len(train), seed)
         valid, train = train.select(held_out.nonzero()[:, 0]), train.select((~held_out).nonzero()[:, 0])
     checksums = [checksum for _, _, checksum in parts.values()]
     key = fingerprint(source=checksums, num_valid=num_valid, seed=seed, reverse=reverse)
@@ -80,14 +92,3 @@ def _as_split(images: NDArray[numpy.uint8], attrs: NDArray[numpy.int64], columns
     channels_first = numpy.ascontiguousarray(images.transpose(0, 3, 1, 2))
     target, bias = (torch.from_numpy(attrs[:, column].copy()) for column in columns)
     return Split(torch.from_numpy(channels_first), target, bias)
-
-
-def share_of_every_group(split: Split, share: float, seed: int) -> torch.Tensor:
-    """bool [N], True for `share` of the samples of every (target, bias) group, chosen at random."""
-    chosen = torch.zeros(len(split), dtype=torch.bool)
-    group = split.target * (int(split.bias.max()) + 1) + split.bias
-    for label in sorted(set(group.tolist())):
-        members = (group == label).nonzero()[:, 0]
-        order = torch.randperm(len(members), generator=torch_generator(seed, "hold out", label))
-        chosen[members[order[: int(len(members) * share)]]] = True
-    return chosen

@@ -36,11 +36,12 @@ class Augmentation(Protocol):
 class CropAndFlip:
     """A random crop of the original size from the image with `padding` black pixels around it, and a random flip.
 
-    The flip is horizontal, for half of the images; 0 `padding` leaves the crop out.
+    The flip is horizontal, for half of the images, if there is to be one; 0 `padding` leaves the crop out.
     """
 
     padding: int
     num_draws: int = 3
+    flip: bool = True
 
     def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         if draws is None:
@@ -48,7 +49,8 @@ class CropAndFlip:
         batch_size, channels, height, width = images.shape
         shift = (draws[:, :2] * (2 * self.padding + 1)).long()  # [B, 2], 0 to 2 * padding
         columns = torch.arange(width, device=images.device)
-        column = torch.where(draws[:, 2:] < 0.5, columns.flip(0), columns) + shift[:, 1:]  # [B, width]
+        flipped = torch.where(draws[:, 2:] < 0.5, columns.flip(0), columns) if self.flip else columns
+        column = flipped + shift[:, 1:]  # [B, width]
         row = torch.arange(height, device=images.device) + shift[:, :1]  # [B, height]
         padded = pad(images, (self.padding,) * 4) if self.padding else images
         pixel = (row[:, :, None] * (width + 2 * self.padding) + column[:, None, :]).view(batch_size, 1, height * width)

@@ -91,6 +91,9 @@ class BAR(DatasetConfig):
             }
         return [Source(path, content, origin) for path, content in contents.items()]
 
+    def knows_bias(self) -> bool:
+        return self.protocol == "published" or not self.has_layout_of_bias_ensemble
+
     def load(self) -> BiasedDataset:
         splits = self._splits_of_bias_ensemble() if self.has_layout_of_bias_ensemble else self._splits_of_original()
         return BiasedDataset(
@@ -103,6 +106,7 @@ class BAR(DatasetConfig):
             fingerprint=content_fingerprint(VERSION, splits),
             normalize=CIFAR10_STATISTICS,
             augment=CropAndFlip(padding=4),
+            class_names=ACTIONS,
         )
 
     def _decoded(self, name: str, part: LabelledFiles) -> Split:

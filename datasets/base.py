@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from core.randomness import torch_generator
 from datasets.augmentation import Augmentation
 
@@ -113,6 +114,7 @@ class BiasedDataset:
     results that are the mean over several extra splits, by name.
 
     `notes` are lines for the user on what was read, such as files that had to be left out.
+    `class_names` and `bias_names` are what the labels stand for, by class index; None: numbers.
     """
 
     name: str
@@ -130,6 +132,8 @@ class BiasedDataset:
     min_group: int = 1
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None
+    bias_names: tuple[str, ...] | None = None
 
     def splits(self) -> dict[str, Split]:
         """All splits, by name."""
@@ -167,6 +171,14 @@ class BiasedDataset:
         """Whether the training images are known to be bias-aligned or bias-conflicting."""
         return self.train.has_bias and bool(self.aligned_groups().any())
 
+    def class_labels(self) -> list[str]:
+        """The classes for a reader: their names, or their numbers."""
+        return [str(label) for label in self.class_names or range(self.num_classes)]
+
+    def bias_labels(self) -> list[str]:
+        """The biases for a reader: their names, or their numbers."""
+        return [str(label) for label in self.bias_names or range(self.num_biases)]
+
     def group_shape(self, split: Split) -> torch.Size:
         """(num_classes, num_biases), or (num_classes, 1) for a split without bias labels."""
         return torch.Size((self.num_classes, self.num_biases if split.has_bias else 1))
@@ -186,11 +198,15 @@ def _loaded(split: Split) -> Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A file or folder that a data set is read from: where it has to be, what it is, and where to get it."""
+    """A file or folder that a data set is read from: where it has to be, what it is, and where to get it.
+
+    `required` is False for what `load` downloads itself, or can do without.
+    """
 
     path: Path
     content: str  # such as "19,200 training images"
     origin: str  # an address, or what to do; for a reader
+    required: bool = True
 
     @property
     def is_there(self) -> bool:
@@ -218,6 +234,18 @@ class DatasetConfig(ABC):
     def sources(self) -> list[Source]:
         """What `load` reads; what it downloads itself is among them. Empty: nothing has to be there."""
         return []
+
+    def require_sources(self, name: str) -> None:
+        """Raise `UserError` if something that the data set `name` cannot do without is missing."""
+        missing = [source.path for source in self.sources() if source.required and not source.is_there]
+        if missing:
+            others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            advice = f"python main.py inspect with {name} data.root={self.root}"
+            raise UserError(f"{name} needs {missing[0]}{others}, which is missing; what to get: {advice}")
+
+    def knows_bias(self) -> bool:
+        """Whether the images that weights are chosen on have bias labels; told without loading them."""
+        return True
 
     @abstractmethod
     def load(self) -> BiasedDataset:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from core.randomness import numpy_generator
 from core.settings import require
-from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Split
+from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
 from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import Digits
-from datasets.mnist import CHECKSUMS, read_mnist
+from datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000  # kept out of training under `holdout`
@@ -60,6 +60,9 @@ class BiasedMNIST(DatasetConfig):
         require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
         require(0 <= self.rho <= 1, "rho", self.rho, "from 0 to 1")
         require(1 <= self.n_confusing < NUM_COLORS, "n_confusing", self.n_confusing, f"1 to {NUM_COLORS - 1}")
+
+    def sources(self) -> list[Source]:
+        return mnist_sources(Path(self.root))
 
     def load(self) -> BiasedDataset:
         key = fingerprint(

@@ -77,7 +77,9 @@ def cifar10_files(root: Path) -> list[Source]:
         origin = "your copy of CIFAR-10, named after the classes; remove the folder to download the original"
         return [Source(images / part, "images of 32x32 pixels, <class>/*", origin) for part in ("train", "test")]
     origin = f"{URL}, by itself; or put that file, still packed, into {root}, or images into {images / LAYOUT}"
-    return [Source(batches or root / FOLDER, "the original CIFAR-10, as torchvision unpacks it", origin)]
+    return [
+        Source(batches or root / FOLDER, "the original CIFAR-10, as torchvision unpacks it", origin, required=False)
+    ]
 
 
 def batches_folder(root: Path) -> Path | None:

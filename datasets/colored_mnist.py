@@ -10,11 +10,11 @@ from pathlib import Path
 from torch import Tensor
 
 from core.settings import require
-from datasets.arrays import read_arrays
-from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig
+from datasets.arrays import array_sources, read_arrays
+from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source
 from datasets.cache import cache_folder, cached, fingerprint
 from datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
-from datasets.mnist import CHECKSUMS, read_mnist
+from datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000
@@ -37,6 +37,9 @@ class ColoredMNIST(DatasetConfig):
                 require(getattr(self, name) is None, name, getattr(self, name), "left out with data.arrays")
             return
         require_coloring(self.skew, self.severity)
+
+    def sources(self) -> list[Source]:
+        return mnist_sources(Path(self.root)) if self.arrays is None else array_sources(Path(self.arrays))
 
     def load(self) -> BiasedDataset:
         if self.arrays is not None:

@@ -19,7 +19,7 @@ from core.errors import UserError, require_known
 from core.randomness import derived_seed
 from core.settings import require
 from core.tracking import tracked
-from datasets.arrays import read_arrays
+from datasets.arrays import array_sources, read_arrays
 from datasets.augmentation import CropAndFlip
 from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source
 from datasets.bias import assign_bias
@@ -35,8 +35,6 @@ NUM_VALID = 5_000
 MAX_SEVERITY = 4
 CHUNK = 250  # images that are corrupted at a time
 AUGMENT = CropAndFlip(padding=4)
-
-ARRAYS = {"images": "uint8 [N, 32, 32, 3]", "attrs": "integers [N, 2]: target and bias"}
 
 # the corruptions of bias class 0, 1, ...
 TYPES: dict[str, tuple[str, ...]] = {
@@ -101,8 +99,7 @@ class CorruptedCIFAR10(DatasetConfig):
 
     def sources(self) -> list[Source]:
         if self.arrays is not None:
-            files = [Path(self.arrays) / part / f"{name}.npy" for part in ("train", "valid") for name in ARRAYS]
-            return [Source(file, ARRAYS[file.stem], "written by make_dataset.py of LfF's code") for file in files]
+            return array_sources(Path(self.arrays))
         frost = [Source(textures_folder(), "the pictures of the corruption frost", INSTALL)]
         return cifar10_files(Path(self.root)) + (frost if "frost" in self.names() else [])
 
@@ -125,7 +122,8 @@ class CorruptedCIFAR10(DatasetConfig):
         )
         tensors = cached(folder, "corrupted_cifar10", key, lambda: self._build(origin))
         data = dataset_from_tensors("corrupted_cifar10", tensors, key, self.reverse)
-        return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT)
+        names = (self.names(), CLASSES) if self.reverse else (CLASSES, self.names())
+        return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT, class_names=names[0], bias_names=names[1])
 
     def _build(self, origin: Origin) -> dict[str, Tensor]:
         assert self.skew is not None

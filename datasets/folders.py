@@ -14,10 +14,10 @@ from typing import ClassVar
 
 from core.errors import UserError
 from core.settings import require
-from datasets.arrays import share_of_every_group
 from datasets.augmentation import Augmentation, CropAndFlip
 from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.cache import cache_folder
+from datasets.groups import share_of_every_group
 from datasets.image_files import (
     LabelledFiles,
     content_fingerprint,
@@ -88,6 +88,7 @@ class AlignConflictFolders(DatasetConfig):
                 self.valid_folder,
                 f"validation images, {names} or <class>/{names}; without them, training images are held out",
                 origin,
+                required=False,
             ),
             Source(self.test_folder, f"test images, {names} or <class>/{names}", origin),
         ]
@@ -96,16 +97,17 @@ class AlignConflictFolders(DatasetConfig):
         for folder in (self.train_folder / ALIGN, self.train_folder / CONFLICT, self.test_folder):
             if not folder.is_dir():
                 raise missing(folder, self.NAME)
-        train = self._train_files()
-        require_conflicting(train, self.NUM_CLASSES)
-        self._require_percent(train)
-        splits = {"train": self._split("train", train), "test": self._split("test", self._files(self.test_folder))}
+        files = self._train_files()
+        require_conflicting(files, self.NUM_CLASSES)
+        self._require_percent(files)
+        splits = {"train": self._split("train", files), "test": self._split("test", self._files(self.test_folder))}
         if self.valid_folder.is_dir():
             splits["valid"] = self._split("valid", self._files(self.valid_folder))
         elif self.protocol == "holdout":
-            held_out = share_of_every_group(splits["train"], VALID_SHARE, self.seed)
-            splits["valid"] = splits["train"].select(held_out.nonzero()[:, 0])
-            splits["train"] = splits["train"].select((~held_out).nonzero()[:, 0])
+            train = splits["train"]
+            held_out = share_of_every_group(train.target * self.NUM_CLASSES + train.bias, VALID_SHARE, self.seed)
+            splits["valid"] = train.select(held_out.nonzero()[:, 0])
+            splits["train"] = train.select((~held_out).nonzero()[:, 0])
         return BiasedDataset(
             name=self.NAME,
             train=splits["train"],

@@ -84,7 +84,14 @@ class ImageNet9(DatasetConfig):
         ]
         if self.clusters == "vgg16":
             path = vgg16_file() if self.vgg16 is None else Path(self.vgg16)
-            found.append(Source(path, "torchvision's VGG-16, for the texture clusters", f"{VGG16}, by itself"))
+            found.append(
+                Source(
+                    path,
+                    "torchvision's VGG-16, for the texture clusters",
+                    f"{VGG16}, by itself",
+                    self.vgg16 is not None,
+                )
+            )
         elif self.clusters != "none":
             origin = "https://github.com/clovaai/rebias, clusters/9class_imagenet_val.csv"
             found.append(Source(Path(self.clusters), "the authors' texture clusters", origin))
@@ -95,6 +102,9 @@ class ImageNet9(DatasetConfig):
             content = "ImageNet-C, <corruption>/<severity>/<synset>/*, or with noise/, blur/, ... above"
             found.append(Source(folders["imagenet_c"], content, "https://github.com/hendrycks/robustness"))
         return found
+
+    def knows_bias(self) -> bool:
+        return self.clusters == "vgg16" or (self.clusters != "none" and self.protocol == "published")
 
     def load(self) -> BiasedDataset:
         listings = self._listings()
@@ -137,6 +147,7 @@ class ImageNet9(DatasetConfig):
             aligned=torch.zeros(len(CLASSES), num_biases, dtype=torch.bool),
             attribute_sizes=(NUM_CLUSTERS,) * NUM_CLUSTERINGS,
             min_group=MIN_CELL,
+            class_names=CLASSES,
             means={f"{CORRUPTED}mean": averaged} if averaged else {},
         )
 

@@ -34,4 +34,9 @@ def variant(name):
     vgg16 = default_setting(name, "vgg16")  # file of torchvision's VGG-16 weights; None: downloaded
     frames = default_setting(name, "frames")  # of a clip
     stride = default_setting(name, "stride")  # from one frame of a clip to the next
+    csv = default_setting(name, "csv")  # the CSV of the user's own images
+    augment = default_setting(name, "augment")  # random change of training images
+    normalize = default_setting(name, "normalize")  # statistics of the channels
+    target_attribute = default_setting(name, "target_attribute")  # what is to be learnt
+    bias_attribute = default_setting(name, "bias_attribute")  # what usually comes with it
     cache = default_setting(name, "cache")  # folder of built data sets; None: <root>/cache

@@ -6,6 +6,7 @@ from pathlib import Path
 from core.errors import UserError
 from core.files import require_writable
 from core.vision import torchvision
+from datasets.base import Source
 from datasets.coloring import Digits
 
 # SHA-256 of the uncompressed files (torchvision itself checks the compressed ones while it downloads)
@@ -17,15 +18,21 @@ CHECKSUMS = {
 }
 
 
+def mnist_sources(root: Path) -> list[Source]:
+    """The files that `read_mnist` reads, where it looks for them or puts them."""
+    base = next((base for base in (root, root / "MNIST") if _is_complete(base)), root)
+    origin = "downloaded when it is first needed (torchvision), or put it there yourself, uncompressed"
+    return [Source(base / "MNIST" / "raw" / name, "a file of MNIST", origin, required=False) for name in CHECKSUMS]
+
+
 def read_mnist(root: Path) -> tuple[Digits, Digits]:
     """((images uint8 [60000, 28, 28], targets int64 [60000]), the same for the 10,000 test images).
 
     Reads `<root>/MNIST/raw`, or `<root>/MNIST/MNIST/raw` (where LfF's code puts it), and downloads what is missing
     into the former. Raises `UserError` for a folder that cannot be read, a failed download or a damaged file.
     """
-    base = next((base for base in (root, root / "MNIST") if _is_complete(base)), None)
-    if base is None:
-        base = root
+    base = next((base for base in (root, root / "MNIST") if _is_complete(base)), root)
+    if not _is_complete(base):
         _download(root)
     raw = base / "MNIST" / "raw"
     for name, expected in CHECKSUMS.items():

@@ -115,6 +115,14 @@ def mapped_images(folder: Path, name: str, root: Path, files: Sequence[Path], pr
     return _read(path, len(files), prepare.image_shape)
 
 
+class BrokenImage(UserError):
+    """The file `path` is not a complete image."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} is not a complete image ({reason}); replace or remove the file")
+        self.path = path
+
+
 def _build(path: Path, files: Sequence[Path], prepare: Preparation) -> None:
     image_bytes = int(numpy.prod(prepare.image_shape))
     needed = len(files) * image_bytes
@@ -159,14 +167,14 @@ def _decode(
 
 
 def read_image(path: Path, prepare: Callable[[Image.Image], Image.Image]) -> tuple[NDArray[numpy.uint8], list[int]]:
-    """The prepared image uint8 [H, W, 3] and its original [height, width]. Raises `UserError` if it cannot be read."""
+    """The prepared image uint8 [H, W, 3] and its original [height, width]. Raises `BrokenImage`."""
     try:
         with Image.open(path) as image:
             size = [image.height, image.width]
             return numpy.asarray(prepare(image.convert("RGB"))), size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path} is not a complete image ({reason}); replace or remove the file") from None
+        raise BrokenImage(path, reason) from None
 
 
 # ---- the file

@@ -7,12 +7,20 @@ from typing import Any
 from core.errors import UserError
 from core.settings import default_settings
 from datasets import DATASETS
-from methods import method_class, recipe_for
+from methods import Recipe, method_class, recipe_for
+from training.selection import without_bias
+
+NO_RECIPE = Recipe(source="none", model="mlp")  # holds the place of one that is missing, for `inspect`
 
 
-def default_recipe(method: str, dataset: str) -> str:
-    """Name of the first recipe of `method` on `dataset`."""
-    return recipe_for(method_class(method), dataset, None)[0]
+def default_recipe(method: str, dataset: str) -> str | None:
+    """Name of the first recipe of `method` on `dataset`; None if there is none, and then nothing can be trained."""
+    return next(iter(method_class(method).RECIPES.get(dataset, {})), None)
+
+
+def chosen_recipe(method: str, dataset: str, recipe: str | None) -> Recipe:
+    """The recipe of that name; `NO_RECIPE` for None."""
+    return NO_RECIPE if recipe is None else recipe_for(method_class(method), dataset, recipe)[1]
 
 
 def conflicting_percent(data: Mapping[str, Any]) -> float | None:
@@ -25,19 +33,28 @@ def conflicting_percent(data: Mapping[str, Any]) -> float | None:
 
 
 def default_hparams(
-    method: str, dataset: str, recipe: str, protocol: str, percent: float | None = None
+    method: str,
+    dataset: str,
+    recipe: str | None,
+    protocol: str,
+    percent: float | None = None,
+    knows_bias: bool = True,
 ) -> dict[str, Any]:
     """All hyper-parameters of `method` as plain values. Under protocol "published", the authors' selection rules.
 
-    `percent` of the training images are bias-conflicting: some recipes depend on it.
+    `percent` of the training images are bias-conflicting: some recipes depend on it. Unless the data set `knows_bias`,
+    rules go by the accuracy over all images.
     """
     cls = method_class(method)
     rules = dict(cls.PUBLISHED) if protocol == "published" else {}
-    return default_settings(cls.Config) | rules | recipe_for(cls, dataset, recipe)[1].hparams_at(percent)
+    hparams = default_settings(cls.Config) | rules | chosen_recipe(method, dataset, recipe).hparams_at(percent)
+    if knows_bias:
+        return hparams
+    return {name: without_bias(value) if isinstance(value, str) else value for name, value in hparams.items()}
 
 
 def fitted_hparams(
-    method: str, dataset: str, recipe: str, protocol: str, hparams: Any, percent: float | None = None
+    method: str, dataset: str, recipe: str | None, protocol: str, hparams: Any, percent: float | None = None
 ) -> Any:
     """The user's `hparams` with one budget, and with the recipe's other lengths fit to it. Raises `UserError`."""
     defaults = default_hparams(method, dataset, recipe, protocol, percent)
@@ -109,18 +126,18 @@ def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
     return float(epochs * max(1, images / batch_size))
 
 
-def default_model(method: str, dataset: str, recipe: str) -> str:
+def default_model(method: str, dataset: str, recipe: str | None) -> str:
     """Name of the architecture of the recipe."""
-    return recipe_for(method_class(method), dataset, recipe)[1].model
+    return chosen_recipe(method, dataset, recipe).model
 
 
-def recipe_model_hparams(method: str, dataset: str, recipe: str, model: str) -> dict[str, Any]:
+def recipe_model_hparams(method: str, dataset: str, recipe: str | None, model: str) -> dict[str, Any]:
     """The recipe's settings for `model`; none if the user chose another architecture than the recipe's."""
-    chosen = recipe_for(method_class(method), dataset, recipe)[1]
+    chosen = chosen_recipe(method, dataset, recipe)
     return dict(chosen.model_hparams) if chosen.model == model else {}
 
 
-def default_pretrained(method: str, dataset: str, recipe: str, model: str) -> str:
+def default_pretrained(method: str, dataset: str, recipe: str | None, model: str) -> str:
     """The weights that the recipe starts from; "none" if the user chose another architecture than the recipe's."""
-    chosen = recipe_for(method_class(method), dataset, recipe)[1]
+    chosen = chosen_recipe(method, dataset, recipe)
     return chosen.pretrained if chosen.model == model else "none"

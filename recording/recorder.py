@@ -38,7 +38,9 @@ class RunRecorder:
         if self.folder is not None:
             self._append(history, evaluation)
         split = "valid" if "valid" in evaluation.correct else "test"
-        self.line.note(f"{split} unbiased {100 * history.counts(evaluation, split).metrics()['unbiased']:.1f} %")
+        metrics = history.counts(evaluation, split).metrics()
+        metric = "accuracy" if isnan(metrics["unbiased"]) else "unbiased"
+        self.line.note(f"{split} {metric} {100 * metrics[metric]:.1f} %")
 
     def _append(self, history: History, evaluation: Evaluation) -> None:
         assert self.folder is not None

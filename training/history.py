@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from math import isnan
 from typing import Any
 
 import numpy
 import torch
 
+from core.errors import UserError
 from datasets import BiasedDataset
 from training.metrics import METRICS, GroupCounts
-from training.selection import Rule, chosen_index
+from training.selection import Rule, chosen_index, without_bias
 
 EVALUATIONS = "evaluations.jsonl"  # the file of a run's record that holds its history
 
@@ -98,6 +100,21 @@ def empty_history(data: BiasedDataset) -> History:
     sizes = None if data.attribute_sizes is None else list(data.attribute_sizes)
     means = {name: list(splits) for name, splits in data.means.items()}
     return History([], total, data.aligned_groups().tolist(), sizes, data.min_group, means)
+
+
+def require_defined(rule: Rule, data: BiasedDataset, setting: str) -> None:
+    """Raise `UserError`, naming `setting`, if the images that `rule` goes by do not have its metric."""
+    if rule.split is None or rule.metric is None:
+        return
+    history = empty_history(data)
+    everything = Evaluation("", 0, 0, 0, {}, {split: {"": total} for split, total in history.total.items()})
+    if isnan(history.value(everything, rule)):
+        split = data.evaluation_splits()[rule.split]
+        least = f" of {data.min_group} or more" if data.min_group > 1 else ""
+        reason = f"have no such group{least}" if split.has_bias else "have no bias labels"
+        raise UserError(
+            f"{setting}={rule.name}: the {rule.split} images {reason}; use {without_bias(rule.name)}, or last"
+        )
 
 
 def _mean(values: Iterable[float]) -> float:

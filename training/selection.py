@@ -29,6 +29,18 @@ class Rule:
         return f"{self.name} (chosen on test images)" if self.split == "test" else self.name
 
 
+def default_rule(protocol: str, knows_bias: bool) -> str:
+    """The rule for the weights that are kept, unless the user names another."""
+    rule = "oracle_test_unbiased" if protocol == "published" else "best_valid_unbiased"
+    return rule if knows_bias else without_bias(rule)
+
+
+def without_bias(rule: str) -> str:
+    """`rule`, by the accuracy over all images in place of a metric that needs bias labels."""
+    prefix = next((prefix for prefix in PREFIXES if rule.startswith(prefix)), None)
+    return rule if prefix is None else f"{prefix}accuracy"
+
+
 def parse_rule(name: str, has_valid: bool, setting: str) -> Rule:
     """The rule `name`. Raises `UserError`, naming `setting`, for an unknown rule or one that needs validation images
     where there are none."""

@@ -12,11 +12,12 @@ from torch import Tensor
 from core.errors import UserError, require_known
 from core.settings import require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
-from methods import Method, MethodConfig, Task, method_class
+from methods import Method, MethodConfig, Task, method_class, recipe_for
 from models import Architecture, Networks, architecture
 from models.pretrained import NONE, read_weights, require_weights
 from training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
 from training.device import choose_device
+from training.history import require_defined
 from training.loop import require_same_identity
 from training.selection import parse_rule
 
@@ -30,7 +31,8 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
 # settings that leave the result as it is
 NOT_IDENTITY = {
     *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
-    *("data.root", "data.cache", "data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
+    *("data.root", "data.cache", "data.csv"),
+    *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
 }
 
 
@@ -80,19 +82,21 @@ class Setup:
     def load_data(self) -> BiasedDataset:
         """The data set, on the CPU. Raises `UserError` if it cannot be had, or the selection rules do not fit it."""
         data = load_once(self.data)
+        self.check_rules(data)
         if self.run.evaluate_images is not None:
             data = data.limited(self.run.evaluate_images)
-        self.check_rules(has_valid=data.valid is not None)
         if self.method.needs_bias and not data.train.has_bias:
             name = self.config["method"]["name"]
             raise UserError(f"method {name} needs the bias labels of the training images, and {data.name} has none")
         return data
 
-    def check_rules(self, has_valid: bool) -> None:
-        """Raise `UserError` for a selection rule that is unknown, or that needs validation images where none are."""
-        parse_rule(self.run.selection, has_valid, "selection")
-        for name, rule in self.method_config.rules().items():
-            parse_rule(rule, has_valid, f"method.hparams.{name}")
+    def check_rules(self, data: BiasedDataset | None = None) -> None:
+        """Raise `UserError` for a selection rule that is unknown, or that `data` has not the images or labels for."""
+        hparams = {f"method.hparams.{name}": rule for name, rule in self.method_config.rules().items()}
+        for setting, name in {"selection": self.run.selection, **hparams}.items():
+            rule = parse_rule(name, data is None or data.valid is not None, setting)
+            if data is not None:
+                require_defined(rule, data, setting)
 
     def build_method(self, data: BiasedDataset, device: torch.device, pretrained: bool = True) -> Method:
         """The method with its networks initialised from the run's seed and, if `pretrained`, from the weights that the
@@ -109,28 +113,31 @@ class Setup:
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
         """What a run must share with one that resumes it: all settings that its result depends on."""
         flat = {name: value for name, value in flattened(self.config) if name not in NOT_IDENTITY}
-        return self.architecture_identity() | flat | {"data.fingerprint": data.fingerprint}
+        return self.architecture_identity(data) | flat | {"data.fingerprint": data.fingerprint}
 
-    def architecture_identity(self) -> dict[str, Any]:
+    def architecture_identity(self, data: BiasedDataset) -> dict[str, Any]:
         """What a run must share with one that loads its weights."""
-        data = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
+        task = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
+        classes = {} if data.class_names is None else {"data classes": list(data.class_names)}
         model = {f"model.{name}": value for name, value in flattened(self.config["model"]) if name != "pretrained"}
-        return {"method.name": self.config["method"]["name"]} | data | model
+        return {"method.name": self.config["method"]["name"]} | task | classes | model
 
-    def save_weights(self, path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def save_weights(
+        self, path: Path, state: Mapping[str, Tensor], data: BiasedDataset, facts: Mapping[str, Any]
+    ) -> None:
         """Write a method's state with `facts` about it. Raises `UserError` if it cannot be written."""
-        write_checkpoint(path, prefixed("method", state), {"architecture": self.architecture_identity(), **facts})
+        write_checkpoint(path, prefixed("method", state), {"architecture": self.architecture_identity(data), **facts})
 
-    def check_weights(self, path: Path) -> None:
+    def check_weights(self, path: Path, data: BiasedDataset) -> None:
         """Raise `UserError` if the weights in `path` are missing, or of another method, data set or architecture."""
         facts = read_facts(path)
         if "architecture" not in facts:
             raise UserError(f"{path} is the state of an unfinished run; go on with resume={path.parent}")
-        require_same_identity(path, facts["architecture"], self.architecture_identity())
+        require_same_identity(path, facts["architecture"], self.architecture_identity(data))
 
-    def load_weights(self, path: Path, method: Method) -> dict[str, Any]:
+    def load_weights(self, path: Path, method: Method, data: BiasedDataset) -> dict[str, Any]:
         """Load the weights in `path` into `method` and return the facts about them. Raises as `check_weights`."""
-        self.check_weights(path)
+        self.check_weights(path, data)
         tensors, facts = read_checkpoint(path)
         try:
             method.load_state_dict(without_prefix("method", tensors))
@@ -157,22 +164,28 @@ def load_once(config: DatasetConfig) -> BiasedDataset:
     return config.load()
 
 
-def read_setup(config: Mapping[str, Any]) -> Setup:
-    """Check the configuration `config`, a nested mapping. Raises `UserError` for whatever is wrong in it."""
+def read_data_settings(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
+    """The part of the configuration that needs no method. Raises `UserError` for whatever is wrong in it."""
     for name in config:
         require_known("setting", name, [*setting_names(RunSettings), *INGREDIENTS])
+    run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
+    return run, dataset_config(config["data"])
+
+
+def read_setup(config: Mapping[str, Any]) -> Setup:
+    """Check the configuration `config`, a nested mapping. Raises `UserError` for whatever is wrong in it."""
+    run, data = read_data_settings(config)
     for ingredient, names in INGREDIENTS.items():
         for name in config[ingredient] if names else ():
             require_known("setting", name, names, prefix=f"{ingredient}.")
-    run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
-    data = dataset_config(config["data"])
     method = method_class(config["method"]["name"])
+    recipe_for(method, config["data"]["name"], config["method"]["recipe"])  # refuses a data set without one
     method_config = settings(method.Config, section(config, "method"), "method.hparams.")
     model = architecture(config["model"]["name"], section(config, "model"))
     pretrained = config["model"].get("pretrained", NONE)
     require_weights(config["model"]["name"], model, pretrained)
     setup = Setup(run, data, method, method_config, model, pretrained, config)
-    setup.check_rules(has_valid=True)
+    setup.check_rules()
     return setup
 
 

@@ -1,26 +1,20 @@
 from pathlib import Path
+from typing import Any
 
-import numpy
+import pytest
 from PIL import Image
 
-from analysis.plots import save_curves, save_sample_grid
-from datasets import BiasedDataset
+from analysis import plots
+from analysis.plots import save_curves, save_diagnostics
 from training.history import Evaluation, History
 
 
-def test_sample_grid_shows_training_images(tmp_path: Path, digits: BiasedDataset) -> None:
-    save_sample_grid(tmp_path / "samples.png", digits)
-    with Image.open(tmp_path / "samples.png") as picture:
-        assert picture.format == "PNG"
-        assert len(numpy.unique(numpy.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+def point(phase: str, epoch: int, *branches: str, counts: Any = None) -> Evaluation:
+    counts = [[epoch, 0], [1, 2]] if counts is None else counts
+    return Evaluation(phase, epoch, epoch, epoch, {"loss": 0.5}, {"test": dict.fromkeys(branches, counts)})
 
 
 def test_curves(tmp_path: Path) -> None:
-    def point(phase: str, epoch: int, *branches: str) -> Evaluation:
-        return Evaluation(
-            phase, epoch, epoch, epoch, {}, {"test": {branch: [[epoch, 0], [1, 2]] for branch in branches}}
-        )
-
     history = History(
         [
             point("separate", 1, "shallow", "deep"),
@@ -33,3 +27,27 @@ def test_curves(tmp_path: Path) -> None:
     save_curves(tmp_path / "curves.png", history, "title")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size[0] > picture.size[1]
+
+
+@pytest.mark.parametrize(
+    ("total", "aligned", "expected"),
+    [
+        ([[4, 4], [4, 4]], [[True, False], [False, True]], {"conflicting", "aligned"}),
+        ([[0, 4], [4, 0]], [[True, False], [False, True]], {"conflicting"}),
+        ([[4, 4], [4, 4]], [[False, False], [False, False]], {"unbiased", "worst_group"}),
+        ([[4], [4]], [[False, False], [False, False]], {"accuracy"}),
+    ],
+    ids=["all known", "no aligned image", "no usual pairs", "no bias labels"],
+)
+def test_pictures_show_what_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: Any, aligned: Any, expected: set[str]
+) -> None:
+    history = History([point("train", n, "f", "g", counts=total) for n in (1, 2)], {"test": total}, aligned)
+    figures: list[Any] = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    save_curves(tmp_path / "curves.png", history, "title")
+    save_diagnostics(tmp_path / "diagnostics.png", history, "title")
+    curves, _, branches, _ = (axis for figure in figures for axis in figure.axes)
+    assert {line.get_label() for line in curves.lines} == {f"{name}, {metric}" for name in "fg" for metric in expected}
+    assert {line.get_label() for line in branches.lines} == {f"g, {metric}" for metric in expected}
+    assert all(line.get_ydata()[0] == 100 for line in (*curves.lines, *branches.lines))

@@ -75,7 +75,7 @@ def test_metrics_that_no_row_has_are_left_out() -> None:
     _, header, _, *rows = printed(table)
     assert header == ["test", "(%)", "unbiased", "worst", "group", "all", "images"]
     assert rows[0] == ["debiased", "75.00", "60.00", "75.00"]
-    assert rows[-1] == ["test_mean", "-", "-", "50.00"]
+    assert ["test_mean", "-", "-", "50.00"] in rows
 
 
 def test_one_split_needs_one_block() -> None:

@@ -26,6 +26,14 @@ def test_without_padding_only_the_flip_is_left() -> None:
     assert CropAndFlip(0)(IMAGES, INDEX, draws).equal(torch.stack([IMAGES[0].flip(2), IMAGES[1]]))
 
 
+def test_without_the_flip_only_the_crop_is_left() -> None:
+    draws = torch.tensor([[0.5, 0.5, 0.1], [0.5, 0.99, 0.1]])
+    changed = CropAndFlip(1, flip=False)(IMAGES, INDEX, draws)
+    assert changed[0].equal(IMAGES[0])
+    assert changed[1, :, :, :-1].equal(IMAGES[1, :, :, 1:])
+    assert changed[1, :, :, -1].eq(0).all()
+
+
 def test_the_plain_view_is_the_image() -> None:
     assert CropAndFlip(4)(IMAGES, INDEX, None).equal(IMAGES)
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from core.errors import UserError
-from datasets import BiasedDataset, Split, dataset_config
+from datasets import BiasedDataset, Split, dataset_config, knows_bias
 from datasets.bar import ACTIONS
 from datasets.bar_split import num_moved
 from datasets.base import CIFAR10_STATISTICS
@@ -319,6 +319,13 @@ def test_sources_of_bias_ensemble(bias_ensemble: Path) -> None:
     assert all(source.is_there for source in sources)
     folders = ["train/align", "train/conflict/5pct", "valid", "test"]
     assert [source.path for source in sources] == [bias_ensemble / "bar" / folder for folder in folders]
+
+
+def test_whether_bias_labels_can_choose_weights(bias_ensemble: Path, tmp_path: Path) -> None:
+    assert knows_bias({"name": "bar", "root": str(tmp_path / "nothing")})
+    folders = {"name": "bar", "root": str(bias_ensemble)}
+    assert not knows_bias(folders)  # they do not tell it of validation images
+    assert knows_bias({**folders, "protocol": "published"})
 
 
 def test_bar_itself(tmp_path: Path) -> None:

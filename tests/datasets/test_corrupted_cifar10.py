@@ -13,6 +13,7 @@ from datasets import BiasedDataset, DatasetConfig, corrupted_cifar10, dataset_co
 from datasets.augmentation import CropAndFlip
 from datasets.base import CIFAR10_STATISTICS
 from datasets.bias import assign_bias
+from datasets.cifar10_images import CLASSES
 from datasets.corrupted_cifar10 import TYPES, CorruptedCIFAR10, build_corrupted_images
 from datasets.corruptions import CORRUPTIONS, corrupt, weather
 from tests.datasets.cifar10_files import pictures, write_images
@@ -112,6 +113,8 @@ def test_reverse_swaps_target_and_bias(root: Path) -> None:
     plain, swapped = load(root), load(root, reverse=True)
     assert swapped.train.target.equal(plain.train.bias)
     assert swapped.train.bias.equal(plain.train.target)
+    assert swapped.class_names == plain.bias_names == TYPES["type1"]
+    assert swapped.bias_names == plain.class_names == CLASSES
 
 
 def test_built_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from core.vision import torchvision
-from datasets import BiasedDataset, dataset_config
+from datasets import BiasedDataset, dataset_config, knows_bias
 from datasets.augmentation import RandomResizedCropAndFlip
 from datasets.imagenet9 import BENCHMARK, CLASS_OF, CLASSES, IMAGENET_A, SYNSETS
 from datasets.pixels import MappedImages
@@ -269,6 +269,16 @@ def test_sources(root: Path, tmp_path: Path) -> None:
     assert all(source.is_there for source in config.sources())
 
 
+def test_whether_bias_labels_can_choose_weights() -> None:
+    def known(**settings: str) -> bool:
+        return knows_bias({"name": "imagenet9", **settings})
+
+    assert known()
+    assert not known(clusters="none")
+    assert not known(clusters="table.csv")  # the authors' clusters are those of the test images
+    assert known(clusters="table.csv", protocol="published")
+
+
 def test_settings_out_of_range() -> None:
     with pytest.raises(UserError, match=r"data\.image_size=0: must be positive"):
         dataset_config({"name": "imagenet9", "image_size": 0})
@@ -289,11 +299,12 @@ def test_training_and_evaluation(
     method, outcome = trained(setup, data)
     (last,) = outcome.history.of_phase("train")[-1:]
     assert 0 <= outcome.history.counts(last, "valid").metrics()["accuracy"] <= 1
-    setup.save_weights(tmp_path / "weights.safetensors", method.state_dict(), {"rule": "last", "epoch": 2, "step": 5})
+    facts = {"rule": "last", "epoch": 2, "step": 5}
+    setup.save_weights(tmp_path / "weights.safetensors", method.state_dict(), data, facts)
 
     words = ["imagenet9", "imagenet_a", "imagenet_c", f"data.image_size={SIZE}", "method=erm"]
     names = [f"data.root={root}", f"data.vgg16={root / 'vgg16.pth'}", f"checkpoint={tmp_path / 'weights.safetensors'}"]
-    evaluated = command("evaluate", "with", *words, *names, "memory_gb=0", data=False)
+    evaluated = command("evaluate", "with", *words, *names, "memory_gb=0", "selection=last", data=False)
     assert evaluated.code == 0, evaluated.err
     result = evaluated.record("run.json")["result"]["last"]
     assert result["imagenet_c_mean/accuracy"] == result["imagenet_c_fog/accuracy"]

@@ -1,7 +1,7 @@
 import pytest
 
 from core.errors import UserError
-from training.selection import RULES, chosen_index, is_better, parse_rule
+from training.selection import RULES, chosen_index, default_rule, is_better, parse_rule, without_bias
 
 NAN = float("nan")
 
@@ -29,6 +29,18 @@ def test_the_test_images_are_named_where_they_choose() -> None:
 def test_rules_that_do_not_fit(name: str, has_valid: bool, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse_rule(name, has_valid, "selection")
+
+
+def test_default_rules() -> None:
+    assert default_rule("holdout", knows_bias=True) == "best_valid_unbiased"
+    assert default_rule("published", knows_bias=True) == "oracle_test_unbiased"
+    assert default_rule("holdout", knows_bias=False) == "best_valid_accuracy"
+    assert default_rule("published", knows_bias=False) == "oracle_test_accuracy"
+
+
+def test_rules_without_bias_labels() -> None:
+    assert without_bias("best_valid_conflicting") == "best_valid_accuracy"
+    assert [without_bias(name) for name in ("last", "adam")] == ["last", "adam"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""What a data set is: where it is read from, how large it is, how its groups are filled."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from analysis.samples import save_sample_grid
+from core.errors import UserError
+from core.files import require_writable
+from datasets import BiasedDataset, DatasetConfig, Source, Split
+from datasets.cache import cache_folder
+from training.setup import load_once
+
+MAX_WIDTH = 80  # characters of a group table; a wider one is abridged
+MAX_ROWS = 20  # classes in a table
+MAX_BIASES = 4  # of a class in an abridged table
+STYLES = {"there": "green", "missing": "bold red", "not there": "yellow"}
+NO_STAR = "\u00a0"  # a space that a table does not strip
+
+
+def inspected(name: str, config: DatasetConfig, folder: Path, memory_gb: float) -> Iterator[Any]:
+    """What to print about the data set `name`, one thing after the other; a sample grid is written into `folder`.
+
+    Raises `UserError` after the list of its files if some are missing, and for whatever is wrong with them.
+    """
+    sources = config.sources()
+    yield source_list(name, sources)
+    missing = [source for source in sources if source.required and not source.is_there]
+    if missing:
+        what = "1 file or folder is" if len(missing) == 1 else f"{len(missing)} files or folders are"
+        raise UserError(f"{what} missing for {name}; get what the list says, put it there, and try again")
+    require_writable(folder, "log_dir")
+    data = load_once(config)
+    yield split_table(data)
+    yield group_table(data)
+    yield facts_table(data, config, memory_gb)
+    picture = folder / f"inspect-{name}.png"
+    save_sample_grid(picture, data)
+    yield f"sample images: {picture}"
+
+
+def source_list(name: str, sources: Sequence[Source]) -> Text:
+    """What the data set is read from: whether it is there, what it is, and where to get it."""
+    text = Text(f"{name} is read from" if sources else f"{name} needs no files", "bold")
+    indent = "\n" + " " * max(map(len, STYLES))
+    for source in sources:
+        status = "there" if source.is_there else "missing" if source.required else "not there"
+        text.append(f"\n{status:{len(indent) - 1}}  ", STYLES[status])
+        text.append(str(source.path))
+        lines = [source.content] if source.is_there else [source.content, source.origin]
+        text.append("".join(f"{indent}  {line}" for line in lines), "not bold")
+    return text
+
+
+def split_table(data: BiasedDataset) -> Table:
+    """Number of images of each split, and of bias-aligned and bias-conflicting ones."""
+    table = _table("images")
+    for header in ("split", "images", "aligned", "conflicting"):
+        table.add_column(header, justify="left" if header == "split" else "right")
+    for name, split in data.splits().items():
+        table.add_row(name, f"{len(split):,}", *_aligned_and_conflicting(data, split))
+    return table
+
+
+def group_table(data: BiasedDataset) -> Table:
+    """Training images of each target and bias; of a wide table only the most frequent biases of each class."""
+    shape = data.group_shape(data.train)
+    counts = torch.bincount(data.groups(data.train), minlength=shape.numel()).view(shape)
+    if not data.train.has_bias:
+        return _class_table(data, counts)
+    stars = [["*" if usual else NO_STAR for usual in row] for row in data.aligned_groups().tolist()]
+    cells = [[f"{n:,}{star}" for n, star in zip(*row, strict=True)] for row in zip(counts.tolist(), stars, strict=True)]
+    lines = [["target", *data.bias_labels()]]
+    lines += [[label, *row] for label, row in zip(data.class_labels(), cells, strict=True)]
+    if sum(3 + max(map(len, column)) for column in zip(*lines, strict=True)) > MAX_WIDTH:
+        return _abridged_table(data, counts)
+    starred = ", * bias-aligned" if data.tells_conflicting() else ""
+    table = _table(f"training images by target and bias{starred}")
+    for position, header in enumerate(lines[0]):
+        table.add_column(header, justify="right" if position else "left")
+    for row in _rows(table, data):
+        table.add_row(*lines[1 + row])
+    return table
+
+
+def facts_table(data: BiasedDataset, config: DatasetConfig, memory_gb: float) -> Table:
+    """How the images get to a network, where they are kept, and what identifies them."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    channels, *sizes = data.train.image_shape
+    frames = f"{sizes[0]} frames of " if len(sizes) == 3 else ""
+    biases = (
+        f"{data.num_biases} biases" if any(split.has_bias for split in data.splits().values()) else "no bias labels"
+    )
+    table.add_row("task", f"{data.num_classes} classes, {biases}")
+    table.add_row("image", f"{frames}{sizes[-1]} x {sizes[-2]} pixels, {channels} channels")
+    table.add_row("normalisation", _normalization(data))
+    table.add_row("augmentation", _augmentation(data))
+    table.add_row("kept", _kept(data, memory_gb))
+    table.add_row("cache", _cached(data.name, cache_folder(config.root, getattr(config, "cache", None))))
+    table.add_row("fingerprint", data.fingerprint)
+    return table
+
+
+# ---- parts of the tables
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+
+
+def _aligned_and_conflicting(data: BiasedDataset, split: Split) -> tuple[str, str]:
+    if not split.has_bias or not bool(data.aligned_groups().any()):
+        return "-", "-"
+    aligned = int(data.aligned_groups()[split.target, split.bias].sum())
+    return f"{aligned:,}", f"{len(split) - aligned:,} ({100 * (1 - aligned / len(split)):.2f} %)"
+
+
+def _rows(table: Table, data: BiasedDataset) -> Iterator[int]:
+    """The classes that have a row in `table`; the last row says how many others there are."""
+    yield from range(min(MAX_ROWS, data.num_classes))
+    if data.num_classes > MAX_ROWS:
+        table.add_row(f"and {data.num_classes - MAX_ROWS} more classes", style="dim")
+
+
+def _class_table(data: BiasedDataset, counts: Tensor) -> Table:
+    table = _table("training images of each class")
+    table.add_column("target")
+    table.add_column("images", justify="right")
+    for row in _rows(table, data):
+        table.add_row(data.class_labels()[row], f"{int(counts[row].sum()):,}")
+    return table
+
+
+def _abridged_table(data: BiasedDataset, counts: Tensor) -> Table:
+    table = _table(f"training images of each target, and their most frequent of {data.num_biases} biases")
+    tells = data.tells_conflicting()
+    for header in ("target", "images", *(["aligned", "conflicting"] if tells else []), "biases"):
+        table.add_column(header, justify="left" if header in ("target", "biases") else "right")
+    aligned = data.aligned_groups()
+    for row in _rows(table, data):
+        total, usual = int(counts[row].sum()), int(counts[row][aligned[row]].sum())
+        most = counts[row].argsort(descending=True, stable=True)[:MAX_BIASES].tolist()
+        listed = [
+            f"{data.bias_labels()[bias]}{'*' if tells and aligned[row, bias] else ''}: {int(counts[row, bias]):,}"
+            for bias in most
+            if counts[row, bias]
+        ]
+        others = int((counts[row] > 0).sum()) - len(listed)
+        biases = ", ".join([*listed, *([f"{others} more"] if others else [])])
+        numbers = [f"{usual:,}", f"{total - usual:,}"] if tells else []
+        table.add_row(data.class_labels()[row], f"{total:,}", *numbers, biases)
+    return table
+
+
+def _normalization(data: BiasedDataset) -> str:
+    if data.normalize is None:
+        return "values in [0, 1]"
+    mean, std = (", ".join(f"{value:g}" for value in values) for values in data.normalize)
+    return f"values in [0, 1], less ({mean}), divided by ({std})"
+
+
+def _augmentation(data: BiasedDataset) -> str:
+    """The name of the augmentation and its settings, but for large ones."""
+    if data.augment is None:
+        return "none"
+    values = {field.name: getattr(data.augment, field.name) for field in fields(data.augment)}  # type: ignore[arg-type]
+    shown = [
+        f"{name} {value}" for name, value in values.items() if name != "num_draws" and not isinstance(value, Tensor)
+    ]
+    return " ".join([type(data.augment).__name__, f"({', '.join(shown)})" if shown else ""]).strip()
+
+
+def _kept(data: BiasedDataset, memory_gb: float) -> str:
+    splits = data.splits().values()
+    size = _size(sum(len(split) * prod(split.image_shape) for split in splits))
+    if not any(split.reader for split in splits):
+        return f"in memory, {size}"
+    if any(split.reader is not None and split.reader.num_draws for split in splits):
+        return "on file, read as they are needed"
+    fits = sum(split.file_bytes() for split in splits) <= memory_gb * 2**30
+    where = "read into memory before training" if fits else "read from the file as they are needed"
+    return f"on file, {size}, {where} (memory_gb={memory_gb:g})"
+
+
+def _cached(name: str, folder: Path) -> str:
+    files = list(folder.glob(f"{name}-*.safetensors"))
+    size = _size(sum(file.stat().st_size for file in files))
+    return f"{folder}: {size} of {name} in {len(files)} {'file' if len(files) == 1 else 'files'}, all variants"
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"

@@ -1,0 +1,149 @@
+"""CelebA (Liu et al., ICCV 2015) as debiasing work uses it: an attribute of a face is the target, another the bias.
+
+Both protocols take the official splits: 162,770 training, 19,867 validation and 19,962 test images.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError, require_known
+from core.settings import require
+from datasets.augmentation import CropAndFlip
+from datasets.base import IMAGENET_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
+from datasets.cache import cache_folder, fingerprint
+from datasets.groups import usual_pairs
+from datasets.pixels import Stretched, mapped_images
+
+ATTRIBUTES = (
+    *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),
+    *("Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses"),
+    *("Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache"),
+    *("Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks"),
+    *("Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick"),
+    *("Wearing_Necklace", "Wearing_Necktie", "Young"),
+)
+SPLITS = ("train", "valid", "test")  # 0, 1, 2 in the file
+
+# file -> MD5 (the files of the archive on Kaggle have no official one)
+LABELS, PARTITION = "list_attr_celeba", "list_eval_partition"
+CHECKSUMS = {
+    f"{LABELS}.txt": "75e246fa4810816ffd6ee81facbd244c",
+    f"{PARTITION}.txt": "d32c9cbf5e040fd4025c592c306e6668",
+}
+PAGE = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CelebA(DatasetConfig):
+    NUM_TRAIN = 162_770
+
+    cache: str | None = None  # folder of the decoded images; None: <root>/cache
+    target_attribute: str = "Blond_Hair"
+    bias_attribute: str = "Male"
+    image_size: int = 224  # pixels, height and width
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        require(1 <= self.image_size <= 4096, "image_size", self.image_size, "1 to 4096")
+        for setting in ("target_attribute", "bias_attribute"):
+            require_known("attribute", getattr(self, setting), ATTRIBUTES, prefix=f"data.{setting}=")
+        other = f"another attribute than data.target_attribute={self.target_attribute}"
+        require(self.target_attribute != self.bias_attribute, "bias_attribute", self.bias_attribute, other)
+
+    def sources(self) -> list[Source]:
+        return [
+            Source(
+                self._images(), "202,599 aligned and cropped faces, .jpg", f"img_align_celeba.zip of {PAGE}, unpacked"
+            ),
+            Source(self._file(LABELS), "their 40 attributes", f"Anno/{LABELS}.txt of the same page"),
+            Source(self._file(PARTITION), "their splits", f"Eval/{PARTITION}.txt of the same page"),
+        ]
+
+    def load(self) -> BiasedDataset:
+        self.require_sources("celeba")
+        names, labels = _read_labels(self._file(LABELS), (self.target_attribute, self.bias_attribute))
+        split = _read_partition(self._file(PARTITION), names)
+        folder = self._images()
+        absent = set(names) - {path.name for path in folder.iterdir()}
+        if absent:
+            raise UserError(
+                f"{folder} lacks {len(absent)} images, such as {min(absent)}; unpack img_align_celeba.zip anew"
+            )
+        files = [folder / name for name in names]
+        images = mapped_images(cache_folder(self.root, self.cache), "celeba", folder, files, Stretched(self.image_size))
+        rows = [(split == number).nonzero()[:, 0] for number in range(len(SPLITS))]
+        train, valid, test = (Split(chosen, labels[chosen, 0], labels[chosen, 1], images) for chosen in rows)
+        return BiasedDataset(
+            name="celeba",
+            train=train,
+            valid=valid,
+            test=test,
+            num_classes=2,
+            num_biases=2,
+            fingerprint=fingerprint(pixels=images.checksum, split=split.tolist(), labels=labels.tolist()),
+            normalize=IMAGENET_STATISTICS,
+            augment=CropAndFlip(padding=0),
+            aligned=usual_pairs(train.target, train.bias, 2, 2),
+            class_names=(f"not {self.target_attribute}", self.target_attribute),
+            bias_names=(f"not {self.bias_attribute}", self.bias_attribute),
+        )
+
+    def _folder(self) -> Path:
+        return Path(self.root) / "celeba"
+
+    def _images(self) -> Path:
+        """The folder of the images, which the archive on Kaggle has in another one of the same name."""
+        folder = self._folder() / "img_align_celeba"
+        return folder / folder.name if (folder / folder.name).is_dir() else folder
+
+    def _file(self, name: str) -> Path:
+        """The official file, or the CSV of the archive on Kaggle if only that is there."""
+        official, csv = (self._folder() / f"{name}.{kind}" for kind in ("txt", "csv"))
+        return csv if csv.is_file() and not official.is_file() else official
+
+
+def _read_labels(path: Path, attributes: Sequence[str]) -> tuple[list[str], Tensor]:
+    """(image names, 0 or 1 int64 [N, len(attributes)])."""
+    lines = _read_lines(path)
+    if path.suffix == ".txt":
+        lines = lines[1:]  # the first line of the official file is the number of images
+    header, *rows = lines or [[]]
+    header = [name for name in header if name != "image_id"]
+    for name in attributes:
+        if name not in header or not rows:
+            raise UserError(f"{path} has no attribute {name}; replace it by the original file")
+    values = {"1": 1, "-1": 0, "0": 0}
+    labels = []
+    for row in rows:
+        if len(row) != len(header) + 1 or not set(row[1:]) <= set(values):
+            raise UserError(f"{path}: cannot read the attributes of {row[0]}; replace it by the original file")
+        labels.append([values[row[1 + header.index(name)]] for name in attributes])
+    return [row[0] for row in rows], torch.tensor(labels)
+
+
+def _read_partition(path: Path, names: Sequence[str]) -> Tensor:
+    """The place in `SPLITS` of each image, int64 [N]."""
+    rows = [row for row in _read_lines(path) if row != ["image_id", "partition"]]
+    splits = {row[0]: row[1] for row in rows if len(row) == 2 and row[1] in ("0", "1", "2")}
+    absent = set(names) - set(splits)
+    if absent:
+        raise UserError(f"{path} has no split for {min(absent)}; replace it by the original file")
+    return torch.tensor([int(splits[name]) for name in names])
+
+
+def _read_lines(path: Path) -> list[list[str]]:
+    """The values of each line. Raises `UserError` if it is not the official file, or cannot be read."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    expected, found = CHECKSUMS.get(path.name), hashlib.md5(content).hexdigest()
+    if expected not in (None, found):
+        raise UserError(f"{path} is damaged: MD5 {found}, expected {expected}; get it anew from {PAGE}")
+    text = content.decode("utf-8", errors="replace")
+    return [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]

@@ -1,0 +1,179 @@
+"""A CSV of images and their labels, checked line by line. Every mistake is told with file and line."""
+
+import csv
+import io
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import UserError, one_of, suggestion
+from datasets.base import UNKNOWN_BIAS
+
+REQUIRED = ("path", "target")
+COLUMNS = (*REQUIRED, "bias", "split", "aligned")
+SPLITS = ("train", "valid", "test")
+
+INTEGER = re.compile(r"0|[1-9][0-9]*")
+NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?|nan|NaN")  # what a program may make of an integer, or of nothing
+YES_OR_NO = {"1": True, "0": False, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class CSVTable:
+    """The rows of `file`: their line numbers, and the values of the columns that it has, without spaces around them."""
+
+    file: Path
+    lines: list[int]
+    columns: dict[str, list[str]]
+
+    def mistake(self, row: int, text: str) -> UserError:
+        """What to raise for a mistake in a row."""
+        return UserError(f"{self.file}, line {self.lines[row]}: {text}")
+
+    def has(self, column: str) -> bool:
+        """Whether the column is there, with a value in it."""
+        return any(self.columns.get(column, ()))
+
+    def files(self) -> list[Path]:
+        """The image of each row; relative paths are relative to the folder of the CSV.
+
+        Raises `UserError` for a missing file, or one that appears twice.
+        """
+        folder = self.file.absolute().parent
+        paths = [Path(os.path.normpath(folder / path)) for path in self.columns["path"]]
+        first: dict[Path, int] = {}
+        for row, path in enumerate(paths):
+            if not self.columns["path"][row]:
+                raise self.mistake(row, "no path")
+            if first.setdefault(path, row) != row:
+                text = (
+                    f"{self.columns['path'][row]} is in line {self.lines[first[path]]} already; remove one of the two"
+                )
+                raise self.mistake(row, text)
+        missing = [row for row, path in enumerate(paths) if not path.is_file()]
+        if missing:
+            others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            advice = "correct the path, which is relative to the folder of the CSV, or remove the line"
+            raise self.mistake(missing[0], f"there is no image file {paths[missing[0]]}{others}; {advice}")
+        return paths
+
+    def splits(self) -> list[str]:
+        """The split of each row. Raises `UserError` for a value that is none."""
+        for row, split in enumerate(self.columns["split"]):
+            if split not in SPLITS:
+                raise self.mistake(
+                    row, f"unknown split {split!r}{suggestion(split, SPLITS)} one of {', '.join(SPLITS)}"
+                )
+        return self.columns["split"]
+
+    def labels(self, column: str) -> tuple[list[int], tuple[str, ...] | None]:
+        """(class index of each row, names of the classes): names in sorted order, or integers as they are (None).
+
+        An empty value is `UNKNOWN_BIAS`. Raises `UserError` for names beside integers, integers that leave one out,
+        and if there is only one class.
+        """
+        values = self.columns[column]
+        filled = [row for row, value in enumerate(values) if value]
+        if column in REQUIRED and len(filled) < len(values):
+            raise self.mistake(values.index(""), f"no {column}; every image needs one")
+        numbers = [row for row in filled if NUMBER.fullmatch(values[row])]
+        if numbers:
+            self._require_integers(column, filled, numbers[0])
+            indices = {value: int(value) for value in values if value}
+            self._require_no_gap(column, set(indices.values()))
+            names = None
+        else:
+            names = tuple(sorted({values[row] for row in filled}))
+            indices = {name: index for index, name in enumerate(names)}
+        if len(indices) == 1:
+            advice = "give at least two" if column == "target" else f"leave the column {column} out"
+            raise UserError(f"{self.file}: every {column} is {next(iter(indices))}; {advice}")
+        return [indices[value] if value else UNKNOWN_BIAS for value in values], names
+
+    def _require_integers(self, column: str, rows: Sequence[int], number: int) -> None:
+        """`number` is the first row that has one."""
+        values = self.columns[column]
+        for row in rows:
+            if not INTEGER.fullmatch(values[row]):
+                other = f"{column} {values[row]!r}, but line {self.lines[number]} has {values[number]}"
+                text = f"{column} {values[row]!r} is no class number" if NUMBER.fullmatch(values[row]) else other
+                raise self.mistake(row, f"{text}; write integers 0, 1, 2, ... everywhere, or names everywhere")
+
+    def _require_no_gap(self, column: str, numbers: set[int]) -> None:
+        gap = next(number for number in range(len(numbers) + 1) if number not in numbers)
+        if gap < len(numbers):
+            raise UserError(
+                f"{self.file}: {column} goes up to {max(numbers)}, but no image has {column} {gap};"
+                " number the classes from 0 without gaps, or write names"
+            )
+
+    def aligned(self) -> list[bool | None]:
+        """Whether each row is of a usual (target, bias) pair; None where its bias is empty.
+
+        Raises `UserError` where the rows of a pair do not agree.
+        """
+        values = [value.lower() for value in self.columns["aligned"]]
+        pairs = list(zip(self.columns["target"], self.columns["bias"], strict=True))
+        first: dict[tuple[str, str], int] = {}
+        for row, (value, pair) in enumerate(zip(values, pairs, strict=True)):
+            if not pair[1]:
+                continue
+            if value not in YES_OR_NO:
+                raise self.mistake(
+                    row, f"aligned is {value!r}; write 1 for a usual pair of target and bias, 0 for others"
+                )
+            earlier = first.setdefault(pair, row)
+            if YES_OR_NO[values[earlier]] != YES_OR_NO[value]:
+                text = f"aligned differs from line {self.lines[earlier]}, which has the same target and bias"
+                raise self.mistake(row, f"{text}; write the same for all rows of a pair")
+        return [YES_OR_NO[value] if pair[1] else None for value, pair in zip(values, pairs, strict=True)]
+
+
+def read_csv(file: Path) -> CSVTable:
+    """The table in `file`: UTF-8, commas, the first line names the columns. Raises `UserError` for anything else."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read data.csv={file}: {error.strerror}; name your CSV with data.csv=PATH") from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{file}, line {line}: not UTF-8; save the CSV as UTF-8") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        for values in reader:
+            stripped = [value.strip() for value in values]
+            if any(stripped):
+                rows.append((reader.line_num, stripped))
+    except csv.Error as error:
+        raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error}); separate values by commas") from None
+    if not rows:
+        raise UserError(f"{file} is empty; its first line must be {','.join(REQUIRED)}, or have more columns")
+    (_, header), *body = rows
+    _check_header(file, header)
+    if not body:
+        raise UserError(f"{file} has no image; write a line for each below the first one")
+    for line, values in body:
+        if len(values) != len(header):
+            text = f"{len(values)} values, but the first line names {len(header)} columns ({','.join(header)})"
+            raise UserError(f"{file}, line {line}: {text}; quote a value that has a comma")
+    columns = dict(zip(header, map(list, zip(*(values for _, values in body), strict=True)), strict=True))
+    return CSVTable(file, [line for line, _ in body], columns)
+
+
+def _check_header(file: Path, header: Sequence[str]) -> None:
+    if len(header) == 1 and re.search(r"[;\t|]", header[0]):
+        raise UserError(f"{file}, line 1: no comma in {header[0]!r}; separate values by commas")
+    for position, name in enumerate(header):
+        if name not in COLUMNS:
+            text = f"unknown column {name!r}{suggestion(name, COLUMNS)} one of {one_of(COLUMNS)}"
+            raise UserError(f"{file}, line 1: {text}; rename or remove it")
+        if name in header[:position]:
+            raise UserError(f"{file}, line 1: two columns {name!r}; remove one")
+    for name in REQUIRED:
+        if name not in header:
+            raise UserError(f"{file}, line 1: no column {name!r}; columns: {', '.join(header)}")

@@ -1,0 +1,164 @@
+"""A user's own images: a CSV names each with its target class and, optionally, bias, split and `aligned`.
+
+Protocols: `published` takes the splits as the CSV has them. `holdout` keeps one in eight training images of every group
+for validation if the CSV has none; without a column `split` it first takes one in five images of every group as test.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.settings import require
+from datasets.augmentation import Augmentation, CropAndFlip
+from datasets.base import IMAGENET_STATISTICS, PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
+from datasets.cache import cache_folder, fingerprint
+from datasets.csv_table import SPLITS, CSVTable, read_csv
+from datasets.groups import share_of_every_group, usual_pairs
+from datasets.pixels import BrokenImage, MappedImages, Stretched, mapped_images
+
+TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
+PADDING = 4  # pixels, of the random crop
+AUGMENTATIONS: dict[str, Augmentation | None] = {
+    "crop_flip": CropAndFlip(PADDING),
+    "crop": CropAndFlip(PADDING, flip=False),
+    "none": None,
+}
+NORMALIZATIONS = {"imagenet": IMAGENET_STATISTICS, "none": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Custom(DatasetConfig):
+    cache: str | None = None  # folder of the decoded images; None: <root>/cache
+    csv: str | None = None  # the CSV, which has to be named
+    image_size: int = 224  # pixels, height and width
+    augment: str = "crop_flip"  # random change of training images: crop_flip, crop (for digits or text), none
+    normalize: str = "imagenet"  # by ImageNet's mean and standard deviation; none: values in [0, 1]
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        require(1 <= self.image_size <= 4096, "image_size", self.image_size, "1 to 4096")
+        require(self.augment in AUGMENTATIONS, "augment", self.augment, f"one of {', '.join(AUGMENTATIONS)}")
+        require(self.normalize in NORMALIZATIONS, "normalize", self.normalize, f"one of {', '.join(NORMALIZATIONS)}")
+
+    def sources(self) -> list[Source]:
+        path = Path("data.csv=PATH" if self.csv is None else self.csv)
+        content = "CSV with a line for each image: path, target and, optionally, bias, split, aligned"
+        return [Source(path, content, "write it for your images: docs/datasets/custom.md has a complete example")]
+
+    def knows_bias(self) -> bool:
+        table = self._table()
+        if not table.has("bias"):
+            return False
+        splits = table.columns.get("split", ["train"] * len(table.lines))
+        valid = "valid" if "valid" in splits else "train"  # where validation images come from
+        judged = "test" if self.protocol == "published" else valid
+        return all(bias for bias, split in zip(table.columns["bias"], splits, strict=True) if split == judged)
+
+    def load(self) -> BiasedDataset:
+        table = self._table()
+        labels, class_names = table.labels("target")
+        target = torch.tensor(labels)
+        bias, bias_names = torch.full_like(target, UNKNOWN_BIAS), None
+        if table.has("bias"):
+            labels, bias_names = table.labels("bias")
+            bias = torch.tensor(labels)
+        num_classes, num_biases = int(target.max()) + 1, max(1, int(bias.max()) + 1)
+        splits = self._splits(table, target, bias)
+        _check_splits(table, splits, target, bias, class_names)
+        aligned = _aligned(table, splits["train"], target, bias, num_classes, num_biases)
+        images = self._images(table)
+        parts = {name: Split(rows, target[rows], bias[rows], images) for name, rows in splits.items()}
+        key = fingerprint(
+            pixels=images.checksum,
+            splits={name: rows.tolist() for name, rows in splits.items()},
+            labels=[target.tolist(), class_names, bias.tolist(), bias_names],
+            aligned=aligned.tolist(),
+        )
+        return BiasedDataset(
+            name="custom",
+            train=parts["train"],
+            valid=parts.get("valid"),
+            test=parts["test"],
+            num_classes=num_classes,
+            num_biases=num_biases,
+            fingerprint=key,
+            normalize=NORMALIZATIONS[self.normalize],
+            augment=AUGMENTATIONS[self.augment],
+            aligned=aligned,
+            class_names=class_names,
+            bias_names=bias_names,
+        )
+
+    def _table(self) -> CSVTable:
+        if self.csv is None:
+            raise UserError("custom needs a CSV of your images: name it with data.csv=PATH (docs/datasets/custom.md)")
+        return read_csv(Path(self.csv))
+
+    def _splits(self, table: CSVTable, target: Tensor, bias: Tensor) -> dict[str, Tensor]:
+        """The rows of each split, int64 [M]."""
+        group = target * (int(bias.max()) + 2) + bias
+        if "split" in table.columns:
+            names = table.splits()
+            rows = {name: torch.tensor([row for row, value in enumerate(names) if value == name]) for name in SPLITS}
+            splits = {name: chosen for name, chosen in rows.items() if len(chosen)}
+        elif self.protocol == "published":
+            raise UserError(
+                f"data.protocol=published takes the splits as they are, and {table.file} has no column split;"
+                " add it, or use data.protocol=holdout"
+            )
+        else:
+            test = share_of_every_group(group, TEST_SHARE, self.seed, at_least=1)
+            rows = {"train": ~test, "test": test}
+            splits = {name: chosen.nonzero()[:, 0] for name, chosen in rows.items() if bool(chosen.any())}
+        if self.protocol == "holdout" and "valid" not in splits and "train" in splits:
+            train = splits["train"]
+            valid = share_of_every_group(group[train], VALID_SHARE, self.seed, at_least=1)
+            splits |= {"train": train[~valid], "valid": train[valid]}
+        return splits
+
+    def _images(self, table: CSVTable) -> MappedImages:
+        files = table.files()
+        root = Path(os.path.commonpath([file.parent for file in files]))
+        try:
+            return mapped_images(cache_folder(self.root, self.cache), "custom", root, files, Stretched(self.image_size))
+        except BrokenImage as error:
+            raise table.mistake(files.index(error.path), str(error)) from None
+
+
+def _check_splits(
+    table: CSVTable, splits: dict[str, Tensor], target: Tensor, bias: Tensor, class_names: tuple[str, ...] | None
+) -> None:
+    """Raise `UserError` for an empty split, a bias that only some images of a split have, a class without training."""
+    for name in ("train", "test"):
+        if name not in splits:
+            advice = f"give some lines the split {name}" if "split" in table.columns else "add a column split"
+            raise UserError(f"{table.file}: no image for the split {name}; {advice}")
+    if "valid" in splits and len(splits["valid"]) == 0:
+        raise UserError(f"{table.file}: too few training images to keep some for validation; add a column split")
+    for name, rows in splits.items():
+        unknown = bias[rows] == UNKNOWN_BIAS
+        if bool(unknown.any()) and not bool(unknown.all()):
+            row = int(rows[unknown][0])
+            raise table.mistake(row, f"no bias, but other images of the split {name} have one; give it for all or none")
+    absent = set(target.tolist()) - set(target[splits["train"]].tolist())
+    if absent:
+        label = min(absent)
+        name = label if class_names is None else class_names[label]
+        raise UserError(f"{table.file}: no training image of target {name}; give some of its lines the split train")
+
+
+def _aligned(table: CSVTable, train: Tensor, target: Tensor, bias: Tensor, num_classes: int, num_biases: int) -> Tensor:
+    """The usual pairs: as the CSV says, or as they are in the training images; none where the bias is not known."""
+    aligned = torch.zeros(num_classes, num_biases, dtype=torch.bool)
+    if table.has("aligned"):
+        if not table.has("bias"):
+            raise UserError(f"{table.file}: aligned tells the usual pairs of target and bias; add a column bias")
+        told = torch.tensor([bool(value) for value in table.aligned()])
+        aligned[target[told], bias[told]] = True
+    elif bool((bias[train] != UNKNOWN_BIAS).all()):
+        aligned = usual_pairs(target[train], bias[train], num_classes, num_biases)
+    return aligned

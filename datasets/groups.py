@@ -1,0 +1,33 @@
+"""(target, bias) groups: which pairs are the usual ones, and a share of every group."""
+
+import torch
+from torch import Tensor
+
+from core.randomness import torch_generator
+
+
+def usual_pairs(target: Tensor, bias: Tensor, num_classes: int, num_biases: int) -> Tensor:
+    """bool [num_classes, num_biases]: for each target class the bias that goes with it, from labels int64 [N].
+
+    It is the bias whose number of images is the most above what it would be if the bias did not depend on the target
+    (several biases in a tie). That need not be the most frequent one: in CelebA most people who are not blond are
+    women, but fewer than among all people, so that men are the usual ones. A class has no usual bias if none is above.
+    """
+    counts = torch.bincount(target * num_biases + bias, minlength=num_classes * num_biases)
+    counts = counts.view(num_classes, num_biases)
+    excess = counts * counts.sum() - counts.sum(dim=1, keepdim=True) * counts.sum(dim=0, keepdim=True)
+    return (excess > 0) & (excess == excess.amax(dim=1, keepdim=True))
+
+
+def share_of_every_group(group: Tensor, share: float, seed: int, at_least: int = 0) -> Tensor:
+    """bool [N], True for `share` of the samples of every group (rounded down), chosen at random.
+
+    `group` int64 [N] numbers the groups. Of a group of three or more samples `at_least` so many are chosen.
+    """
+    chosen = torch.zeros(len(group), dtype=torch.bool)
+    for label in sorted(set(group.tolist())):
+        members = (group == label).nonzero()[:, 0]
+        order = torch.randperm(len(members), generator=torch_generator(seed, "hold out", label))
+        size = max(int(len(members) * share), at_least if len(members) >= 3 else 0)
+        chosen[members[order[:size]]] = True
+    return chosen
