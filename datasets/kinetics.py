@@ -26,6 +26,7 @@ from datasets.augmentation import JitteredCropAndFlip
 from datasets.base import PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
 from datasets.cache import cache_folder, fingerprint
 from datasets.clips import ClipReader
+from datasets.image_files import missing
 from datasets.video_files import FoundVideos, find_videos
 from datasets.videos import Broken, Video, indexed_videos
 
@@ -97,7 +98,7 @@ class Kinetics50(DatasetConfig):
     def load(self) -> BiasedDataset:
         cache = cache_folder(self.root, self.cache)
         found = {name: self._find(name) for name in CONTENT}
-        parts = {name: _read(f"{self.NAME} {name}", found[name], cache) for name in CONTENT}
+        parts = {name: _read(found[name], cache) for name in CONTENT}
         train = parts["train"]
         held_out = self._held_out(train.target)
         kept, chosen = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
@@ -126,8 +127,7 @@ class Kinetics50(DatasetConfig):
         """The video files of a split. Raises `UserError` for a folder that is not there."""
         folder = self.folders[split]
         if not folder.is_dir():
-            command = f"python main.py inspect with {self.NAME}"
-            raise UserError(f"{folder} is not there; type `{command}` for what to get and where to put it")
+            raise missing(folder, self.NAME)
         names, subsets = ANNOTATIONS[split]
         base = folder if split == "test" and folder.name != "data" else folder.parent
         places = [base / name for name in names] + [base / "annotations" / name for name in names]
@@ -177,13 +177,13 @@ class Part:
         return torch.tensor([[video.height, video.width] for video in self.videos])
 
 
-def _read(name: str, found: FoundVideos, cache: Path) -> Part:
+def _read(found: FoundVideos, cache: Path) -> Part:
     """What the video files are. Raises `UserError` for a class of which none is whole."""
     videos: list[Video] = []
     broken: list[Broken] = []
     targets: list[int] = []
     for label, (class_name, files) in enumerate(found.files.items()):
-        whole, others = indexed_videos(cache, f"videos-{class_name}", found.folder, files)
+        whole, others = indexed_videos(cache, f"kinetics-{class_name}", found.folder, files)
         if not whole:
             raise UserError(
                 f"no video of the class {class_name} in {found.folder} is whole ({others[0].path.name}:"
@@ -200,12 +200,12 @@ def _notes(name: str, parts: Mapping[str, Part], cache: Path) -> tuple[str, ...]
     notes, left_out = [], []
     for split, part in parts.items():
         counts = [f"{len(part.videos):,} {CONTENT[split]}"]
-        missing, unlisted = part.found.missing, part.found.unlisted
-        counts.append("no list of what there should be" if missing is None else f"{len(missing):,} missing")
-        counts += [f"{len(part.broken):,} broken"]
+        absent, unlisted = part.found.missing, part.found.unlisted
+        counts.append("no list of what there should be" if absent is None else f"{len(absent):,} missing")
+        counts.append(f"{len(part.broken):,} broken")
         counts += [f"{len(unlisted):,} not listed"] if unlisted else []
         notes.append(f"{name} {split}: {', '.join(counts)}")
-        left_out += [f"missing: {path}" for path in missing or ()]
+        left_out += [f"missing: {path}" for path in absent or ()]
         left_out += [f"{broken.problem}: {broken.path}" for broken in part.broken]
         left_out += [f"not listed: {path}" for path in unlisted]
     if left_out:
@@ -214,5 +214,5 @@ def _notes(name: str, parts: Mapping[str, Part], cache: Path) -> tuple[str, ...]
         if not path.exists():
             with atomic_write(path) as temporary:
                 temporary.write_text(text)
-        notes.append(f"{name}: the {len(left_out):,} videos that are left out are in {path}")
+        notes.append(f"{name}: what is left out ({len(left_out):,}) is listed in {path}")
     return tuple(notes)

@@ -70,7 +70,7 @@ def indexed_videos(folder: Path, name: str, root: Path, files: Sequence[Path]) -
     file that cannot be opened, and for a folder that cannot be written.
     """
     key = fingerprint(version=VERSION, files=listing(root, files))
-    label = f"checking {len(files):,} videos once ({name})"
+    label = f"checking {len(files):,} videos once ({name}, {root})"
     found = cached(folder, name, key, lambda: _as_tensors(_probed(files, label)))
     ends = found["frames"].cumsum(0).tolist()
     videos, broken = [], []

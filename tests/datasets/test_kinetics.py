@@ -174,7 +174,7 @@ def test_what_is_left_out_is_counted_and_listed(root: Path) -> None:
     assert len(data.train) == 47
     *_, last = data.notes
     assert data.notes[0] == "kinetics10 train: 47 training videos of Kinetics, 2 missing, 1 broken, 1 not listed"
-    assert last.startswith("kinetics10: the 4 videos that are left out are in ")
+    assert last.startswith("kinetics10: what is left out (4) is listed in ")
     assert set(Path(last.split(" in ")[1]).read_text().splitlines()) == {
         f"missing: {root}/kinetics/train/driving_car/{gone.stem}",
         f"missing: {root}/kinetics/train/driving_car/{extra.stem}",
