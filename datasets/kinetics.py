@@ -84,11 +84,11 @@ class Kinetics50(DatasetConfig):
         listing = "which videos there should be (optional)"
         return [
             Source(folders["train"], "training videos of Kinetics-400, a folder for each class", kinetics),
-            Source(root / "kinetics" / "train.csv", listing, kinetics),
+            Source(root / "kinetics" / "train.csv", listing, kinetics, required=False),
             Source(folders["kinetics"], "validation videos of Kinetics-400, a folder for each class", kinetics),
-            Source(root / "kinetics" / "val.csv", listing, kinetics),
+            Source(root / "kinetics" / "val.csv", listing, kinetics, required=False),
             Source(folders["test"], "videos of Mimetics, a folder for each class", mimetics),
-            Source(root / "mimetics" / "mimetics_v1.0.csv", listing, mimetics),
+            Source(root / "mimetics" / "mimetics_v1.0.csv", listing, mimetics, required=False),
         ]
 
     def knows_bias(self) -> bool:
@@ -121,6 +121,7 @@ class Kinetics50(DatasetConfig):
             normalize=STATISTICS,
             augment=JitteredCropAndFlip(train.sizes[kept], size * 7 // 8, size, size * 5 // 4),
             notes=_notes(self.NAME, parts, cache),
+            class_names=self.CLASSES,
         )
 
     def _find(self, split: str) -> FoundVideos:
