@@ -13,7 +13,7 @@ demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show bo
 	@bash scripts/demo.sh $(BIN)/python
 
 test: $(VENV)/.installed-dev ## Run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto
 
 check: $(VENV)/.installed-dev ## Lint and types
 	@$(BIN)/ruff check .

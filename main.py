@@ -197,7 +197,8 @@ def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     facts: dict[str, Any] = {"fingerprint": data.fingerprint, "notes": list(data.notes)}
     facts["sizes"] = {name: len(split) for name, split in data.splits().items()}
-    facts |= {"classes": data.class_names, "biases": data.bias_names}
+    names = {"classes": data.class_names, "biases": data.bias_names}
+    facts |= {kind: None if found is None else list(found) for kind, found in names.items()}
     return {
         "data": facts,
         "machine": {"device": name, "torch": str(torch.__version__)},

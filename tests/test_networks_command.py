@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from core.vision import torchvision
-from datasets import DATASETS
-from datasets.digits import ColoredDigits
 from models.pretrained import read_weights
 from tests.conftest import Command
 from tests.test_command_line import settings
@@ -95,16 +93,14 @@ def test_mistakes_are_one_line(command: Command, words: list[str], message: str)
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_print_config_shows_the_settings_for_the_percentage(
-    command: Command, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: dict[str, str]
+    command: Command, words: list[str], expected: dict[str, str]
 ) -> None:
-    monkeypatch.setitem(DATASETS, "corrupted_cifar10", ColoredDigits)
     values = settings(command("print_config", "with", "data=corrupted_cifar10", "method=disent", *words))
     assert {name: values[f"method.hparams.{name}"] for name in expected} == expected
     assert (values["model.name"], values["model.pretrained"]) == ("'resnet18'", "'none'")
 
 
-def test_print_config_shows_the_weights_of_the_recipe(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(DATASETS, "bffhq", ColoredDigits)
+def test_print_config_shows_the_weights_of_the_recipe(command: Command) -> None:
     words = ("print_config", "with", "data=bffhq", "method=denetdm")
     assert settings(command(*words))["model.pretrained"] == "'imagenet'"
     assert settings(command(*words, "model.pretrained=none"))["model.pretrained"] == "'none'"

@@ -125,10 +125,10 @@ def stop_after_start(server: "subprocess.Popen[bytes]", how: signal.Signals, mon
     """The server gets the signal when the run is about to train."""
     build = Setup.build_method
 
-    def build_and_stop(*arguments: Any) -> Any:
+    def build_and_stop(*arguments: Any, **settings: Any) -> Any:
         if ex.current_run is not None and ex.current_run.status == "RUNNING":
             server.send_signal(how)
-        return build(*arguments)
+        return build(*arguments, **settings)
 
     monkeypatch.setattr(Setup, "build_method", build_and_stop)
 
