@@ -77,6 +77,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     device = setup.device()
     data = setup.load_data()
     folder = record_folder(_run)
+    say_notes(data)
     _run.info.update(facts_of(data, device))
     if folder is not None:
         save_sample_grid(folder / "samples.png", data)
@@ -135,6 +136,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
     device = setup.device()
     data = setup.load_data().to(device, setup.run.memory_bytes)
+    say_notes(data)
     method = setup.build_method(data, device, pretrained=False)
     path = weights_file(setup)
     facts = setup.load_weights(path, method, data)
@@ -193,14 +195,20 @@ def record_folder(run: Run) -> Path | None:
 def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     """What a record says of data, machine and code beside the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    facts: dict[str, Any] = {"fingerprint": data.fingerprint}
+    facts: dict[str, Any] = {"fingerprint": data.fingerprint, "notes": list(data.notes)}
     facts["sizes"] = {name: len(split) for name, split in data.splits().items()}
-    facts |= {"classes": data.class_labels(), "biases": data.bias_labels()}
+    facts |= {"classes": data.class_names, "biases": data.bias_names}
     return {
         "data": facts,
         "machine": {"device": name, "torch": str(torch.__version__)},
         "code": code_version(Path(__file__).parent),
     }
+
+
+def say_notes(data: BiasedDataset) -> None:
+    """Print what the user should know of the data that was read."""
+    for note in data.notes:
+        print(note)
 
 
 def show(*things: Any) -> None:

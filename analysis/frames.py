@@ -8,12 +8,10 @@ import pandas
 
 from analysis.query import flat
 from analysis.records import Record
-from analysis.result import summary
+from analysis.result import summary, variant_of
 from core.errors import UserError
 from training.history import History
 from training.selection import Rule, parse_rule
-
-DATA_VARIANT = ("skew", "severity", "rho", "n_confusing", "percent", "type", "arrays", "reverse")
 
 
 def results_frame(records: Iterable[Record], rules: Sequence[str] | None = None) -> pandas.DataFrame:
@@ -69,13 +67,6 @@ def curves_frame(records: Iterable[Record]) -> pandas.DataFrame:
     return pandas.DataFrame(rows)
 
 
-def variant_of(config: dict[str, Any]) -> str:
-    """The variant of the data set, as a reader would name it: "skew 0.005, severity 4"."""
-    data = config["data"]
-    named = [name if data[name] is True else f"{name} {data[name]}" for name in DATA_VARIANT if data.get(name)]
-    return ", ".join(named)
-
-
 def _facts(record: Record) -> dict[str, Any]:
     config = dict(record.config)
     return {
@@ -83,7 +74,7 @@ def _facts(record: Record) -> dict[str, Any]:
         "method": config["method"]["name"],
         "recipe": config["method"].get("recipe"),
         "data": config["data"]["name"],
-        "variant": variant_of(config),
+        "variant": variant_of(config["data"]),
         "protocol": config["data"].get("protocol"),
         "seed": config.get("seed"),
         "status": record.status,

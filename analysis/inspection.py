@@ -42,6 +42,7 @@ def inspected(name: str, config: DatasetConfig, folder: Path, memory_gb: float) 
     yield split_table(data)
     yield group_table(data)
     yield facts_table(data, config, memory_gb)
+    yield from data.notes
     picture = folder / f"inspect-{name}.png"
     save_sample_grid(picture, data)
     yield f"sample images: {picture}"

@@ -43,16 +43,21 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
     return values
 
 
+def variant_of(data: Mapping[str, Any]) -> str:
+    """The variant of a data set, from its settings: "skew 0.005, severity 4"."""
+    named = [f"{name} {data[name]}" for name in VARIANT if data.get(name) is not None]
+    return ", ".join([*named, *(["target and bias swapped"] if data.get("reverse") else [])])
+
+
 def title_of(config: Mapping[str, Any]) -> str:
     """Method and data of a run, from its configuration; says where a phase's weights were chosen on test images."""
     data, method = config["data"], config["method"]
-    variant = [f"{name} {data[name]}" for name in VARIANT if data.get(name) is not None]
     limit = config.get("evaluate_images")
     limited = [f"judged on {limit} images of each split"] if limit else []
-    swapped = ["target and bias swapped"] if data.get("reverse") else []
     rules = [f"{name} {value}" for name, value in method["hparams"].items() if str(value).startswith("oracle_test_")]
     chosen = [f"{rule} (chosen on test images)" for rule in rules]
-    return ", ".join([f"{method['name']} on {data['name']}", *variant, *swapped, data["protocol"], *limited, *chosen])
+    parts = [f"{method['name']} on {data['name']}", variant_of(data), data["protocol"], *limited, *chosen]
+    return ", ".join(part for part in parts if part)
 
 
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:

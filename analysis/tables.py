@@ -13,15 +13,17 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
-from analysis.frames import results_frame, settings_that_differ, variant_of
+from analysis.frames import results_frame, settings_that_differ
 from analysis.query import flat
 from analysis.records import Record
+from analysis.result import variant_of
 from core.errors import UserError, one_of, suggestion
 from training.selection import parse_rule
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
-# settings that make rows, or columns, or the runs of one cell; a difference in another one makes a row of its own
-NOT_ROW = ("data.", "method.name", "selection", "evaluate_every", "evaluate_images")
+COLUMN_SETTINGS = ("data.", "evaluate_images")  # what is judged on; a difference makes a column of its own
+# a difference in any other setting makes a row of its own, but for the rule of the weights that are kept
+NOT_ROW = (*COLUMN_SETTINGS, "selection")
 
 
 @dataclass(frozen=True)
@@ -146,17 +148,18 @@ def differing_on_same_data(records: Sequence[Record]) -> list[str]:
 
 
 def column_names(records: Sequence[Record]) -> dict[str, str]:
-    """The data set and variant of each run; protocol, data seed and a limit on images where they differ."""
-    names = {}
-    protocols = {record.config["data"].get("protocol") for record in records}
+    """The data set and variant of each run; with further settings of the data where runs of that variant differ."""
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        config: Any = record.config
-        data = config["data"]
-        parts = [data["name"], variant_of(config)]
-        parts += [data["protocol"]] if len(protocols) > 1 else []
-        parts += [f"data seed {data['seed']}"] if data.get("seed") else []
-        parts += [f"{config['evaluate_images']} images"] if config.get("evaluate_images") else []
-        names[record.id] = ", ".join(part for part in parts if part)
+        data = record.config["data"]
+        groups.setdefault(", ".join(part for part in (data["name"], variant_of(data)) if part), []).append(record)
+    names = {}
+    for variant, runs in groups.items():
+        differing = [name for name in settings_that_differ(runs) if name.startswith(COLUMN_SETTINGS)]
+        for record in runs:
+            settings = dict(flat(record.config))
+            facts = [f"{name.removeprefix('data.')} {shown(settings.get(name))}" for name in differing]
+            names[record.id] = ", ".join([variant, *facts])
     return names
 
 

@@ -6,7 +6,7 @@ import core  # noqa: F401 (first: it sets what torch reads when it is imported)
 import sys
 from collections.abc import Callable
 
-from benchmarks import corruptions, denetdm_epochs, loading, queries, resized_crops
+from benchmarks import corruptions, denetdm_epochs, loading, queries, resized_crops, video_reading
 from core.errors import UserError, require_known
 
 BENCHMARKS: dict[str, Callable[[], object]] = {
@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, Callable[[], object]] = {
     "queries": queries.run,
     "loading": loading.run,
     "resized_crops": resized_crops.run,
+    "video_reading": video_reading.run,
 }
 
 

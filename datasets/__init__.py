@@ -15,6 +15,7 @@ from datasets.custom import Custom
 from datasets.digits import ColoredDigits
 from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
 from datasets.imagenet9 import ImageNet9
+from datasets.kinetics import Kinetics10, Kinetics50
 
 __all__ = [
     "DATASETS",
@@ -39,6 +40,8 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "cifar10c": FolderCIFAR10,
     "bar": BAR,
     "imagenet9": ImageNet9,
+    "kinetics10": Kinetics10,
+    "kinetics50": Kinetics50,
     "celeba": CelebA,
     "custom": Custom,
 }

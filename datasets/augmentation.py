@@ -14,7 +14,7 @@ from torch.nn.functional import grid_sample, pad
 
 
 class Augmentation(Protocol):
-    """A random change of images uint8 [B, channels, height, width]."""
+    """A random change of images uint8 [B, channels, height, width], or clips [B, channels, frames, height, width]."""
 
     @property
     def num_draws(self) -> int:
@@ -115,11 +115,39 @@ class RandomResizedCropAndFlip:
         return replace(self, sizes=self.sizes.to(device))
 
 
+@dataclass(frozen=True)
+class JitteredCropAndFlip:
+    """A random square of `crop` pixels from the image or clip, whose short side has a random length, and a random flip.
+
+    `sizes` int [N, 2] are the heights and widths of the training images before they were stretched to the common size:
+    what is cut out has their proportions. The length of the short side is uniform in [`shortest`, `longest`] pixels;
+    the flip is horizontal, for half of the images. All frames of a clip are changed alike. The plain view is the square
+    in the middle of the short side's length, in the size that the image has.
+    """
+
+    sizes: Tensor
+    crop: int = 224
+    shortest: int = 256
+    longest: int = 320
+    num_draws: int = 4
+
+    def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
+        sizes = self.sizes.index_select(0, index).float()
+        square = sizes.amin(dim=1, keepdim=True) / sizes  # [B, 2], that of the short side's length, as a share
+        if draws is None:
+            return resized_crops(images, (1 - square) / 2, square, images.shape[-1])
+        shape = square * self.crop / (self.shortest + (self.longest - self.shortest) * draws[:, :1])
+        return resized_crops(images, draws[:, 1:3] * (1 - shape), shape, self.crop, flip=draws[:, 3] < 0.5)
+
+    def to(self, device: torch.device) -> "JitteredCropAndFlip":
+        return replace(self, sizes=self.sizes.to(device))
+
+
 def resized_crops(images: Tensor, corner: Tensor, shape: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
-    """A box of each image, resized to `size` x `size`: float32 [B, C, size, size] of images [B, C, H, W].
+    """A box of each image [B, C, H, W] or clip [B, C, T, H, W], resized to `size` x `size` pixels: float32.
 
     `corner` (top, left) and `shape` (height, width), float32 [B, 2], are shares of the image's height and width; `flip`
-    bool [B] says which are flipped horizontally.
+    bool [B] says which are flipped horizontally. All frames of a clip have one box.
     """
     steps = (torch.arange(size, device=images.device) + 0.5) / size
     places = 2 * (corner[:, :, None] + shape[:, :, None] * steps) - 1  # from -1 to 1, as grid_sample counts
@@ -127,4 +155,6 @@ def resized_crops(images: Tensor, corner: Tensor, shape: Tensor, size: int, flip
     if flip is not None:
         column = torch.where(flip[:, None], column.flip(1), column)
     grid = torch.stack([column[:, None, :].expand(-1, size, -1), row[:, :, None].expand(-1, -1, size)], dim=3)
-    return grid_sample(images.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    planes = images.flatten(1, -3).float()  # the frames of a clip are like channels
+    crops = grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return crops.view(*images.shape[:-2], size, size)

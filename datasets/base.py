@@ -41,7 +41,8 @@ class Reader(Protocol):
         """The images uint8 [B, *image_shape] of `rows` int64 [B].
 
         `draws` float32 [B, num_draws] in [0, 1) choose among the views of an image, such as the clips of a video; None:
-        the middle one. Rows and draws are on the CPU, and so are the images.
+        the middle one. A row may come several times, with other draws. Rows and draws are on the CPU, and so are the
+        images.
         """
         ...
 
@@ -112,6 +113,7 @@ class BiasedDataset:
     fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out. `means` are
     results that are the mean over several extra splits, by name.
 
+    `notes` are lines for the user on what was read, such as files that had to be left out.
     `class_names` and `bias_names` are what the labels stand for, by class index; None: numbers.
     """
 
@@ -129,6 +131,7 @@ class BiasedDataset:
     attribute_sizes: tuple[int, ...] | None = None
     min_group: int = 1
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
     bias_names: tuple[str, ...] | None = None
 

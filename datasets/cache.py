@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -16,6 +16,19 @@ from core.files import atomic_write, require_writable
 def fingerprint(**content: object) -> str:
     """16 hexadecimal digits for what determines a data set: builder version, checksums of sources, variant."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def listing(root: Path, files: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """(name relative to `root`, size, time of the last change) of each file: what tells that none has changed."""
+
+    def entry(path: Path) -> tuple[str, int, int]:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from None
+        return path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns
+
+    return [entry(path) for path in files]
 
 
 def cache_folder(root: str, cache: str | None) -> Path:

@@ -32,6 +32,8 @@ def variant(name):
     imagenet_c = default_setting(name, "imagenet_c")  # folder of ImageNet-C, alike; None: not tested on
     clusters = default_setting(name, "clusters")  # where texture clusters come from: vgg16, none, or a CSV file
     vgg16 = default_setting(name, "vgg16")  # file of torchvision's VGG-16 weights; None: downloaded
+    frames = default_setting(name, "frames")  # of a clip
+    stride = default_setting(name, "stride")  # from one frame of a clip to the next
     csv = default_setting(name, "csv")  # the CSV of the user's own images
     augment = default_setting(name, "augment")  # random change of training images
     normalize = default_setting(name, "normalize")  # statistics of the channels

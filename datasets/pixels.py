@@ -26,7 +26,7 @@ from torch import Tensor
 from core.errors import UserError
 from core.files import atomic_write, require_writable
 from core.tracking import tracked
-from datasets.cache import fingerprint
+from datasets.cache import fingerprint, listing
 
 VERSION = 1  # of the file; raise it with every change of what is in it
 BLOCK = 64 * 2**20  # bytes of pixels under one checksum
@@ -108,8 +108,7 @@ def mapped_images(folder: Path, name: str, root: Path, files: Sequence[Path], pr
     damaged file.
     """
     settings = {"kind": type(prepare).__name__, **asdict(prepare)}  # type: ignore[call-overload]
-    listing = [(path.relative_to(root).as_posix(), *_size_and_time(path)) for path in files]
-    key = fingerprint(version=VERSION, prepare=settings, files=listing)
+    key = fingerprint(version=VERSION, prepare=settings, files=listing(root, files))
     path = folder / f"{name}-{key}.safetensors"
     if not path.exists():
         _build(path, files, prepare)
@@ -122,14 +121,6 @@ class BrokenImage(UserError):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is not a complete image ({reason}); replace or remove the file")
         self.path = path
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _build(path: Path, files: Sequence[Path], prepare: Preparation) -> None:

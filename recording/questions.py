@@ -18,10 +18,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from analysis.frames import variant_of
 from analysis.query import Query, flat, parse_date, parse_status
 from analysis.records import Record, Store
-from analysis.result import percent
+from analysis.result import percent, variant_of
 from analysis.tables import FORMATS, comparisons, result_table
 from config import NAMED_CONFIGS
 from core.errors import UserError, require_known
@@ -29,6 +28,7 @@ from core.mongo import MONGO_URL
 from datasets import DATASETS
 from methods import METHODS
 from recording.command_line import SHORT_SETTINGS
+from training.setup import NOT_IDENTITY
 
 DEFAULT_METRIC = "test/unbiased"
 # words that are no settings of a run
@@ -45,7 +45,10 @@ class Question:
 
 
 def read_question(updates: Sequence[str]) -> Question:
-    """The question in the words after `with`. Raises `UserError` for a word that is no named configuration."""
+    """The question in the words after `with`. Raises `UserError` for a word that is no named configuration.
+
+    Settings that leave a result as it is, such as folders, are no conditions.
+    """
     named = {name: settings for name, (_, settings) in NAMED_CONFIGS.items()}
     settings: dict[str, Any] = {}
     words: dict[str, str] = {}
@@ -62,7 +65,8 @@ def read_question(updates: Sequence[str]) -> Question:
         require_known("method", str(settings["method.name"]), METHODS)
     if "data.name" in settings:
         require_known("data set", str(settings["data.name"]), DATASETS)
-    log_dir = settings.pop("log_dir", "runs")
+    log_dir = settings.get("log_dir", "runs")
+    settings = {name: value for name, value in settings.items() if name not in NOT_IDENTITY}
     since, until = (parse_date(name, words[name]) if name in words else None for name in ("since", "until"))
     status = parse_status(words["status"]) if "status" in words else None
     ids = words["id"].split(",") if "id" in words else None
@@ -131,7 +135,13 @@ def run_list(records: Sequence[Record]) -> Table:
     for record in records:
         config: Any = record.config
         last = (record.result or {}).get("last", {})
-        facts = [record.id, config["method"]["name"], config["data"]["name"], variant_of(config), str(config["seed"])]
+        facts = [
+            record.id,
+            config["method"]["name"],
+            config["data"]["name"],
+            variant_of(config["data"]),
+            str(config["seed"]),
+        ]
         table.add_row(*facts, record.status.lower(), percent(last.get("test/unbiased")))
     return table
 

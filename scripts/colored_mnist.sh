@@ -4,11 +4,12 @@
 #   bash scripts/colored_mnist.sh
 #   METHODS="denetdm" SKEWS="skewed4" SEEDS="1 2 3 4 5" bash scripts/colored_mnist.sh data.root=/path adam
 #
-# Arguments are handed on to main.py, after `with`. Records go to $DEBIAS_LOGS (default runs).
+# Arguments are handed on to main.py, after `with`. Records go to $DEBIAS_LOGS (default runs). At the end: the results beside
+# the published ones.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
-methods=${METHODS:-denetdm erm}
+methods=${METHODS:-erm lff lff_be disent disent_be denetdm}
 skews=${SKEWS:-skewed4 skewed3 skewed2 skewed1}
 seeds=${SEEDS:-1 2 3}
 
@@ -19,4 +20,4 @@ for skew in $skews; do
         done
     done
 done
-"$python" -m analysis.compare "${DEBIAS_LOGS:-runs}"
+"$python" main.py results with server_user colored_mnist severity4 published

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 import main
 from config import ex
+from datasets.digits import ColoredDigits
 from recording.command_line import run_command_line
 from tests.conftest import Command, Outcome
+from training.setup import load_once
 
 ROOT = Path(main.__file__).parent
 
@@ -243,6 +246,19 @@ def test_train_prints_result_record_and_what_next(command: Command) -> None:
         "samples.png",
         "selected.safetensors",
     ]
+
+
+def test_notes_of_the_data_are_printed_and_recorded(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ColoredDigits.load
+    monkeypatch.setattr(ColoredDigits, "load", lambda self: replace(original(self), notes=("2 files left out",)))
+    load_once.cache_clear()
+    trained = command("with", "smoke", "method=erm")
+    (folder,) = trained.runs
+    evaluated = command("evaluate", "with", "smoke", "method=erm", f"checkpoint={folder}")
+    load_once.cache_clear()
+    for outcome in (trained, evaluated):
+        assert "2 files left out" in outcome.out.splitlines()
+        assert outcome.record("info.json")["data"]["notes"] == ["2 files left out"]
 
 
 def test_the_oracle_rule_is_labelled(command: Command) -> None:

@@ -49,41 +49,32 @@ def count_groups(
     networks must be in eval mode. The host waits for the device once, at the end.
     """
     hits: dict[str, list[Tensor]] = {}
-    size = chunk_size(split)
+    size = max(1, chunk_size(split) // split.views)
 
-    def read(start: int) -> list[Tensor]:
+    def read(start: int) -> Tensor:
         index = torch.arange(start, min(start + size, len(split)), device=split.images.device)
-        return [split.read(index, draws) for draws in _views(split, len(index))]
+        return split.read(index.repeat_interleave(split.views), _view_draws(split, len(index)))
 
     starts = range(0, len(split), size)
-    views = prefetched(read, starts, workers if split.reader is not None else 0)
-    for start, images in zip(starts, views, strict=True):
+    chunks = prefetched(read, starts, workers if split.reader is not None else 0)
+    for start, images in zip(starts, chunks, strict=True):
         target = split.target[start : start + size]
-        for branch, values in _predictions(logits, images, data, target.device).items():
-            hits.setdefault(branch, []).append(values.argmax(dim=1) == target)
+        for branch, values in logits(as_input(images.to(target.device), data.normalize)).items():
+            hits.setdefault(branch, []).append(_over_views(values, split.views).argmax(dim=1) == target)
     return _counted(hits, split, data)
 
 
-def _views(split: Split, size: int) -> list[Tensor | None]:
-    """The draws for each view of `size` images, evenly spaced; None for the only view."""
+def _view_draws(split: Split, size: int) -> Tensor | None:
+    """The draws for the views of `size` images, evenly spaced, those of one image together; None for the only view."""
     if split.reader is None or split.views == 1:
-        return [None]
+        return None
     positions = torch.arange(split.views) / split.views
-    return [position.expand(size, split.reader.num_draws) for position in positions]
+    return positions.repeat(size)[:, None].expand(-1, split.reader.num_draws)
 
 
-def _predictions(
-    logits: Callable[[Tensor], dict[str, Tensor]], views: list[Tensor], data: BiasedDataset, device: torch.device
-) -> dict[str, Tensor]:
-    """The logits of each branch; of several views, the sum of their probabilities."""
-    first, *others = (as_input(view.to(device), data.normalize) for view in views)
-    predictions = logits(first)
-    if others:
-        predictions = {branch: values.softmax(dim=1) for branch, values in predictions.items()}
-    for view in others:
-        for branch, values in logits(view).items():
-            predictions[branch] = predictions[branch] + values.softmax(dim=1)
-    return predictions
+def _over_views(logits: Tensor, views: int) -> Tensor:
+    """What images are predicted to be, [B, num_classes]: their logits; of several views, the mean of probabilities."""
+    return logits if views == 1 else logits.softmax(dim=1).view(-1, views, logits.shape[1]).mean(dim=1)
 
 
 def _counted(hits: dict[str, list[Tensor]], split: Split, data: BiasedDataset) -> dict[str, GroupCounts]:

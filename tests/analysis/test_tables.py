@@ -51,10 +51,10 @@ def test_runs_that_differ_never_share_a_cell(tmp_path: Path) -> None:
     write_record(tmp_path, method="erm", seed=2)
     found = table(tmp_path)
     assert set(found.cells) == {
-        ("lff (q 0.7)", f"{COLUMN}, published"),
-        ("lff (q 0.5)", f"{COLUMN}, published"),
-        ("erm", f"{COLUMN}, holdout"),
-        ("erm", f"{COLUMN}, published"),
+        ("lff (q 0.7)", f"{COLUMN}, protocol published"),
+        ("lff (q 0.5)", f"{COLUMN}, protocol published"),
+        ("erm", f"{COLUMN}, protocol holdout"),
+        ("erm", f"{COLUMN}, protocol published"),
     }
 
 

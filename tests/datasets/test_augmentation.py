@@ -4,7 +4,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.vision import torchvision
-from datasets.augmentation import CropAndFlip, RandomResizedCropAndFlip
+from datasets.augmentation import CropAndFlip, JitteredCropAndFlip, RandomResizedCropAndFlip, resized_crops
 from datasets.pixels import ResizedCenterCrop, Stretched
 
 IMAGES = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
@@ -148,3 +148,61 @@ def test_the_change_follows_the_index_and_moves_to_a_device() -> None:
     assert both[1].equal(change(images[1:], torch.tensor([1]), draws[1:])[0])
     assert not both[1].equal(change(images[1:], torch.tensor([0]), draws[1:])[0])
     assert change.to(torch.device("meta")).sizes.device.type == "meta"
+
+
+# ---- clips
+
+
+def test_all_frames_of_a_clip_have_one_box() -> None:
+    clips = torch.randint(0, 256, (2, 3, 5, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    boxes = torch.tensor([[0.1, 0.3], [0.0, 0.2]]), torch.tensor([[0.5, 0.6], [0.5, 0.8]])
+    flip = torch.tensor([False, True])
+    found = resized_crops(clips, *boxes, 6, flip)
+    assert found.shape == (2, 3, 5, 6, 6)
+    for frame in range(5):
+        assert found[:, :, frame].equal(resized_crops(clips[:, :, frame], *boxes, 6, flip))
+
+
+def places(size: int, count: int) -> Tensor:
+    """Images [count, 2, size, size] whose channels are the row and the column of each pixel, from 0 to 250."""
+    steps = (torch.arange(size) + 0.5) / size * 250
+    return torch.stack(torch.meshgrid(steps, steps, indexing="ij")).expand(count, -1, -1, -1)
+
+
+def test_jittered_crops_are_squares_of_the_original() -> None:
+    count = 4_000
+    sizes = torch.tensor([[240, 320], [300, 200]]).repeat(count // 2, 1)
+    draws = torch.rand(count, 4, generator=torch.Generator().manual_seed(0))
+    augment = JitteredCropAndFlip(sizes, crop=28, shortest=32, longest=40)
+    found = augment(places(64, count), torch.arange(count), draws) / 250
+    assert found.shape == (count, 2, 28, 28)
+    assert ((found > 0) & (found < 1)).all()
+    # what a step in the crop is in pixels of the original
+    down = (found[:, 0, 14, 14] - found[:, 0, 13, 14]) * sizes[:, 0]
+    across = (found[:, 1, 14, 14] - found[:, 1, 14, 13]) * sizes[:, 1]
+    assert torch.allclose(across.abs(), down, rtol=0.02)
+    flipped = across < 0
+    assert flipped.equal(draws[:, 3] < 0.5)
+    # the short side would have 32 to 40 pixels
+    short = sizes.amin(dim=1) / down
+    assert 31.9 < short.min() < 32.2
+    assert 39.8 < short.max() < 40.1
+    assert abs(short.mean() - 36) < 0.2
+    # crops reach all borders, and are as often on one side as on the other
+    middle = found[:, :, 13:15, 13:15].mean(dim=(2, 3))
+    reach = (1 - 28 / short[:, None] * sizes.amin(dim=1, keepdim=True) / sizes) / 2
+    offset = (middle - 0.5) / reach  # from -1 to 1
+    assert -1.01 < offset.min() < -0.99
+    assert 0.99 < offset.max() < 1.01
+    assert offset.mean(dim=0).abs().max() < 0.05
+
+
+def test_the_plain_view_is_the_square_in_the_middle() -> None:
+    augment = JitteredCropAndFlip(torch.tensor([[240, 320], [300, 200], [100, 100]]))
+    found = augment(places(64, 2), torch.tensor([0, 1]), None) / 250
+    assert found.shape == (2, 2, 64, 64)
+    for (low, high), plane in zip([(0, 1), (1 / 8, 7 / 8), (1 / 6, 5 / 6), (0, 1)], found.flatten(0, 1), strict=True):
+        assert abs(float(plane.min()) - low) < 0.02
+        assert abs(float(plane.max()) - high) < 0.02
+    square = torch.randint(0, 256, (1, 3, 8, 16, 16), dtype=torch.uint8)
+    assert torch.allclose(augment(square, torch.tensor([2]), None), square.float(), atol=1e-3)

@@ -118,8 +118,9 @@ def test_predictions_are_the_mean_over_views() -> None:
         return {"one": torch.stack([torch.zeros(len(images)), torch.where(brightness < 20, -50.0, 0.5)], dim=1)}
 
     counts = count_groups(logits, data.test, data, workers=2)["one"]
-    assert len(seen) == 10
-    assert [round(float(view[0].mean() * 255)) for view in seen] == list(range(0, 100, 10))
+    assert len(seen) == 1
+    first_video = seen[0][:10]
+    assert [round(float(view.mean() * 255)) for view in first_video] == list(range(0, 100, 10))
     # (2 * 0 + 8 * 0.62) / 10 for class 1: 0.498; without the second dark view, of samples 1 and 2: 0.56
     assert counts.correct.tolist() == [[1, 0], [0, 2]]
 

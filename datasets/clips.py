@@ -1,0 +1,141 @@
+"""Clips of videos, decoded as they are needed: a few frames at equal distances, from any place in a video."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.errors import UserError
+from datasets.videos import RATE, Video, opened, pyav
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+Pixels = NDArray[numpy.uint8]
+
+# the kinds of file, by FFmpeg's names, with a time for each frame; where frames lack it, times differ after seeking
+SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+FAR = 100  # frames ahead; what is further away is sought, nearer frames are decoded on the way
+
+
+@dataclass(frozen=True)
+class ClipReader:
+    """A `Reader` of clips uint8 [3, frames, size, size]: a row is the number of a video in `videos`.
+
+    A clip has every `stride`-th frame, counted at 30 frames per second: in other videos about as much time passes
+    between two frames. The one number drawn for a clip places it in the video: it begins as early as can be at 0, as
+    late as can be towards 1. Of a shorter video the last frame is repeated.
+
+    Frames are stretched to `size` x `size` pixels; with `center`, the short side is, and of the frame the square in the
+    middle is read.
+    """
+
+    videos: Sequence[Video]
+    size: int = 256
+    frames: int = 8
+    stride: int = 8
+    center: bool = False
+    num_draws: int = 1
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return (3, self.frames, self.size, self.size)
+
+    def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
+        """As `Reader`. Several clips of one video are decoded together. Raises `UserError` for a broken video."""
+        positions = [0.5] * len(rows) if draws is None else draws[:, 0].tolist()
+        clips_of: dict[int, list[int]] = {}
+        for clip, row in enumerate(rows.tolist()):
+            clips_of.setdefault(row, []).append(clip)
+        images = numpy.empty((len(rows), *self.image_shape), dtype=numpy.uint8)
+        for row, clips in clips_of.items():
+            video = self.videos[row]
+            numbers = {clip: self.frame_numbers(video, positions[clip]) for clip in clips}
+            pixels = read_frames(video, sorted(set().union(*numbers.values())), self._pixels)
+            for clip in clips:
+                for place, number in enumerate(numbers[clip]):
+                    images[clip, :, place] = pixels[number]
+        return torch.from_numpy(images)
+
+    def frame_numbers(self, video: Video, position: float) -> list[int]:
+        """The numbers of the frames of the clip at `position` in [0, 1), from 0."""
+        step = self.stride * video.rate / RATE
+        room = max(len(video.times) - round(self.frames * step), 0)
+        start = int(position * (room + 1))
+        return [min(start + round(place * step), len(video.times) - 1) for place in range(self.frames)]
+
+    def _pixels(self, frame: "VideoFrame") -> Pixels:
+        """uint8 [3, size, size]."""
+        height = width = self.size
+        if self.center:
+            short = min(frame.height, frame.width)
+            height, width = (round(self.size * side / short) for side in (frame.height, frame.width))
+        scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+        top, left = (height - self.size) // 2, (width - self.size) // 2
+        pixels = numpy.asarray(scaled.to_ndarray(), dtype=numpy.uint8)
+        return pixels[top : top + self.size, left : left + self.size].transpose(2, 0, 1)
+
+
+def read_frames(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels]:
+    """`pixels` of the frames `numbers`, ascending, of `video`. Raises `UserError` if one of them cannot be decoded."""
+    found: dict[int, Pixels] = {}
+    try:
+        for run in _runs(numbers):
+            found |= (_sought(video, run, pixels) if video.can_seek else None) or _counted(video, run, pixels)
+    except pyav().FFmpegError as error:
+        raise _changed(video, f"FFmpeg says: {error.strerror}") from None
+    return found
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """`numbers`, cut where they are far apart."""
+    runs = [[numbers[0]]]
+    for number in numbers[1:]:
+        if number - runs[-1][-1] > FAR:
+            runs.append([])
+        runs[-1].append(number)
+    return runs
+
+
+def _sought(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels] | None:
+    """The frames `numbers`, decoded from a key frame before them; None if that does not lead to all of them."""
+    number_at = {int(video.times[number]): number for number in numbers}
+    first, last = min(number_at), max(number_at)
+    found: dict[int, Pixels] = {}
+    try:
+        with opened(video.path) as (container, stream):
+            if stream is None or container.format.name not in SEEKABLE:
+                return None
+            container.seek(first, stream=stream)
+            for frame in container.decode(stream):
+                if frame.pts is None or frame.pts > last:
+                    return None
+                if frame.pts in number_at:
+                    found[number_at[frame.pts]] = pixels(frame)
+                if len(found) == len(numbers):
+                    return found
+    except pyav().FFmpegError:  # a file that cannot be sought in
+        return None
+    return None
+
+
+def _counted(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels]:
+    """The frames `numbers`, decoded and counted from the beginning."""
+    found: dict[int, Pixels] = {}
+    with opened(video.path) as (container, stream):
+        for number, frame in enumerate(container.decode(stream) if stream is not None else ()):
+            if number == numbers[len(found)]:
+                found[number] = pixels(frame)
+            if len(found) == len(numbers):
+                return found
+    raise _changed(video, f"frame {numbers[len(found)]} is missing")
+
+
+def _changed(video: Video, reason: str) -> UserError:
+    return UserError(
+        f"{video.path} can no longer be read ({reason}): it has changed; replace or remove the file and start anew"
+    )

@@ -1,0 +1,219 @@
+"""Kinetics and Mimetics as ReBias uses them (Bahng et al., ICML 2020): actions, and the places where they are usual.
+
+Trained on the training videos of Kinetics-400 (Kay et al., 2017) of the 50 classes of Mimetics (Weinzaepfel and Rogez,
+IJCV 2021), or of every fifth of them. Two test splits: `test`, "unbiased", are the videos of Mimetics, where actions
+are mimed out of their usual places; `kinetics`, "biased", are the validation videos of Kinetics. Nobody has labelled
+the bias, so there are plain accuracies only.
+
+Protocols: `published` has no validation videos (the paper reports the last epoch); `holdout` keeps a tenth of the
+training videos of every class for validation.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from core.files import atomic_write
+from core.randomness import torch_generator
+from core.settings import require
+from datasets.augmentation import JitteredCropAndFlip
+from datasets.base import PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
+from datasets.cache import cache_folder, fingerprint
+from datasets.clips import ClipReader
+from datasets.image_files import missing
+from datasets.video_files import FoundVideos, find_videos
+from datasets.videos import Broken, Video, indexed_videos
+
+VERSION = 1  # of what is made of the videos; raise it with every change of the result
+HELD_OUT = 0.1  # share of the training videos of every class that `holdout` validates on
+VIEWS = 10  # clips of a video whose predictions are averaged in an evaluation
+STATISTICS = ((0.45,) * 3, (0.225,) * 3)  # mean and standard deviation of each channel
+
+MIMETICS: tuple[str, ...] = tuple(json.loads((Path(__file__).parent / "mimetics.json").read_text())["classes"])
+
+# split -> what it holds, for a reader
+CONTENT = {
+    "train": "training videos of Kinetics",
+    "test": "videos of Mimetics, unbiased",
+    "kinetics": "validation videos of Kinetics, biased",
+}
+# split -> names of the annotation file, of which the first that is there counts, and its names for the split
+ANNOTATIONS = {
+    "train": (("train.csv", "train.json", "kinetics-400.json"), ("train", "training")),
+    "test": (("mimetics_v1.0.csv",), ("test",)),
+    "kinetics": (
+        ("val.csv", "validate.csv", "val.json", "validate.json", "kinetics-400.json"),
+        ("val", "validate", "validation"),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinetics50(DatasetConfig):
+    NAME: ClassVar[str] = "kinetics50"
+    CLASSES: ClassVar[tuple[str, ...]] = MIMETICS
+
+    cache: str | None = None  # folder of what is kept of the videos; None: <root>/cache
+    image_size: int = 256  # pixels, height and width of an evaluation's clips; training crops have 7/8 of it
+    frames: int = 8  # of a clip
+    stride: int = 8  # from one frame of a clip to the next, of videos with 30 frames per second
+
+    def __post_init__(self) -> None:
+        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
+        require(self.image_size >= 8, "image_size", self.image_size, "8 or more")
+        for name in ("frames", "stride"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folder of each split."""
+        kinetics, mimetics = Path(self.root) / "kinetics", Path(self.root) / "mimetics"
+        data = mimetics / "data"  # where the authors' code has the folders of the classes
+        return {"train": kinetics / "train", "test": data if data.is_dir() else mimetics, "kinetics": kinetics / "val"}
+
+    def sources(self) -> list[Source]:
+        root, folders = Path(self.root), self.folders
+        kinetics = "Kinetics-400, for instance by https://github.com/cvdfoundation/kinetics-dataset"
+        mimetics = "https://europe.naverlabs.com/research/computer-vision/mimetics/"
+        listing = "which videos there should be (optional)"
+        return [
+            Source(folders["train"], "training videos of Kinetics-400, a folder for each class", kinetics),
+            Source(root / "kinetics" / "train.csv", listing, kinetics, required=False),
+            Source(folders["kinetics"], "validation videos of Kinetics-400, a folder for each class", kinetics),
+            Source(root / "kinetics" / "val.csv", listing, kinetics, required=False),
+            Source(folders["test"], "videos of Mimetics, a folder for each class", mimetics),
+            Source(root / "mimetics" / "mimetics_v1.0.csv", listing, mimetics, required=False),
+        ]
+
+    def knows_bias(self) -> bool:
+        """Whether there are bias labels to choose weights by."""
+        return False
+
+    def load(self) -> BiasedDataset:
+        cache = cache_folder(self.root, self.cache)
+        found = {name: self._find(name) for name in CONTENT}
+        parts = {name: _read(found[name], cache) for name in CONTENT}
+        train = parts["train"]
+        held_out = self._held_out(train.target)
+        kept, chosen = (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+        size = self.image_size
+        return BiasedDataset(
+            name=self.NAME,
+            train=self._split(train, in_training=True).select(kept),
+            valid=self._split(train).select(chosen) if len(chosen) else None,
+            test=self._split(parts["test"]),
+            num_classes=len(self.CLASSES),
+            num_biases=1,
+            fingerprint=fingerprint(
+                version=VERSION,
+                videos={name: [video.checksum for video in part.videos] for name, part in parts.items()},
+                targets={name: part.target.tolist() for name, part in parts.items()},
+                held_out=chosen.tolist(),
+                clips=(self.image_size, self.frames, self.stride),
+            ),
+            extra={"kinetics": self._split(parts["kinetics"])},
+            normalize=STATISTICS,
+            augment=JitteredCropAndFlip(train.sizes[kept], size * 7 // 8, size, size * 5 // 4),
+            notes=_notes(self.NAME, parts, cache),
+            class_names=self.CLASSES,
+        )
+
+    def _find(self, split: str) -> FoundVideos:
+        """The video files of a split. Raises `UserError` for a folder that is not there."""
+        folder = self.folders[split]
+        if not folder.is_dir():
+            raise missing(folder, self.NAME)
+        names, subsets = ANNOTATIONS[split]
+        base = folder if split == "test" and folder.name != "data" else folder.parent
+        places = [base / name for name in names] + [base / "annotations" / name for name in names]
+        annotation = next((path for path in places if path.is_file()), None)
+        return find_videos(folder, self.CLASSES, annotation, subsets)
+
+    def _split(self, part: "Part", in_training: bool = False) -> Split:
+        bias = torch.full_like(part.target, UNKNOWN_BIAS)
+        reader = ClipReader(part.videos, self.image_size, self.frames, self.stride, center=not in_training)
+        return Split(torch.arange(len(bias)), part.target, bias, reader, views=1 if in_training else VIEWS)
+
+    def _held_out(self, target: Tensor) -> Tensor:
+        """bool [N], True for the training videos that are kept for validation."""
+        held_out = torch.zeros(len(target), dtype=torch.bool)
+        if self.protocol == "published":
+            return held_out
+        for label, name in enumerate(self.CLASSES):
+            members = (target == label).nonzero()[:, 0]
+            if len(members) == 1:
+                raise UserError(
+                    f"{self.folders['train'] / name}: one video, too few to keep any for validation;"
+                    " get more, or validate on none with data.protocol=published"
+                )
+            order = torch.randperm(len(members), generator=torch_generator(self.seed, "hold out", name))
+            held_out[members[order[: max(1, round(len(members) * HELD_OUT))]]] = True
+        return held_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kinetics10(Kinetics50):
+    NAME: ClassVar[str] = "kinetics10"
+    CLASSES: ClassVar[tuple[str, ...]] = MIMETICS[4::5]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The whole videos of a split, with their targets int64 [N], and those that had to be left out."""
+
+    found: FoundVideos
+    videos: Sequence[Video]
+    target: Tensor
+    broken: Sequence[Broken]
+
+    @property
+    def sizes(self) -> Tensor:
+        """int64 [N, 2], height and width of each video."""
+        return torch.tensor([[video.height, video.width] for video in self.videos])
+
+
+def _read(found: FoundVideos, cache: Path) -> Part:
+    """What the video files are. Raises `UserError` for a class of which none is whole."""
+    videos: list[Video] = []
+    broken: list[Broken] = []
+    targets: list[int] = []
+    for label, (class_name, files) in enumerate(found.files.items()):
+        whole, others = indexed_videos(cache, f"kinetics-{class_name}", found.folder, files)
+        if not whole:
+            raise UserError(
+                f"no video of the class {class_name} in {found.folder} is whole ({others[0].path.name}:"
+                f" {others[0].problem}); get them anew"
+            )
+        videos += whole
+        broken += others
+        targets += [label] * len(whole)
+    return Part(found, videos, torch.tensor(targets), broken)
+
+
+def _notes(name: str, parts: Mapping[str, Part], cache: Path) -> tuple[str, ...]:
+    """How many videos each split has, and how many had to be left out; a file lists those."""
+    notes, left_out = [], []
+    for split, part in parts.items():
+        counts = [f"{len(part.videos):,} {CONTENT[split]}"]
+        absent, unlisted = part.found.missing, part.found.unlisted
+        counts.append("no list of what there should be" if absent is None else f"{len(absent):,} missing")
+        counts.append(f"{len(part.broken):,} broken")
+        counts += [f"{len(unlisted):,} not listed"] if unlisted else []
+        notes.append(f"{name} {split}: {', '.join(counts)}")
+        left_out += [f"missing: {path}" for path in absent or ()]
+        left_out += [f"{broken.problem}: {broken.path}" for broken in part.broken]
+        left_out += [f"not listed: {path}" for path in unlisted]
+    if left_out:
+        text = "".join(f"{line}\n" for line in left_out)
+        path = cache / f"{name}-left-out-{fingerprint(text=text)}.txt"
+        if not path.exists():
+            with atomic_write(path) as temporary:
+                temporary.write_text(text)
+        notes.append(f"{name}: what is left out ({len(left_out):,}) is listed in {path}")
+    return tuple(notes)
