@@ -76,7 +76,8 @@ def cifar10_files(root: Path) -> list[Source]:
     if batches is None and images.is_dir():
         origin = "your copy of CIFAR-10, named after the classes; remove the folder to download the original"
         return [Source(images / part, "images of 32x32 pixels, <class>/*", origin) for part in ("train", "test")]
-    origin = f"{URL}, by itself; or put that file, still packed, into {root}, or images into {images / LAYOUT}"
+    by_hand = f"put that file, still packed, into {root}, or images into {images / LAYOUT}"
+    origin = f"downloaded from {URL} when it is first needed; or {by_hand}"
     return [
         Source(batches or root / FOLDER, "the original CIFAR-10, as torchvision unpacks it", origin, required=False)
     ]

@@ -88,7 +88,7 @@ class ImageNet9(DatasetConfig):
                 Source(
                     path,
                     "torchvision's VGG-16, for the texture clusters",
-                    f"{VGG16}, by itself",
+                    f"downloaded from {VGG16} when it is first needed",
                     self.vgg16 is not None,
                 )
             )
