@@ -194,7 +194,9 @@ def _kept(data: BiasedDataset, memory_gb: float) -> str:
 
 
 def _cached(name: str, folder: Path) -> str:
-    files = list(folder.glob(f"{name}-*.safetensors"))
+    files = list(folder.glob(f"{name}[-_]*.safetensors"))
+    if not files:
+        return str(folder)
     size = _size(sum(file.stat().st_size for file in files))
     return f"{folder}: {size} of {name} in {len(files)} {'file' if len(files) == 1 else 'files'}, all variants"
 
