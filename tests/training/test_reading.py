@@ -167,3 +167,14 @@ def test_normalisation_of_clips() -> None:
 
     count_groups(logits, split, data)
     assert numpy.allclose(seen[0].mean(dim=(0, 2, 3, 4)), [0.2, 0.2, 0.0], atol=1e-6)
+
+
+def test_batches_on_file_do_not_depend_on_where_they_start(on_file: BiasedDataset, data_root: Path) -> None:
+    setup = short_setup("erm", data_root, num_steps=12, batch_size=32)
+    data = on_file.to(CPU, 0)
+    batches = Batches(data, build(setup, data).phases()[0], 1, False, workers=2)
+    whole, tail = (list(batches.from_step(start)) for start in (0, 7))  # 4 or 5 batches to an epoch
+    assert len(tail) == 5
+    for expected, found in zip(whole[7:], tail, strict=True):
+        assert found.index.equal(expected.index)
+        assert found.image.equal(expected.image)
