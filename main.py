@@ -14,6 +14,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from config import Run, ex
 from core.errors import UserError
 from core.files import atomic_write, require_writable
 from datasets import BiasedDataset
+from methods import Method
 from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
@@ -38,7 +40,7 @@ from recording.version import code_version
 from training.diagnostics import selection_report
 from training.evaluation import count_groups
 from training.history import EVALUATIONS, Evaluation, empty_history
-from training.loop import Options, Trainer
+from training.loop import Options, Trained, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_data_settings, read_setup
 
@@ -105,25 +107,39 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
     result = result_of(trained.history, phase, rule)
     if folder is not None:
-        setup.save_weights(folder / LAST, method.state_dict(), data, {"rule": "last", **result["last"]})
-        setup.save_weights(folder / SELECTED, trained.selected, data, {"rule": rule.name, **result[rule.name]})
-        save_curves(folder / "curves.png", trained.history, title_of(setup.config))
-        artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
-        if has_diagnostics(trained.history):
-            save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup.config))
-            artifacts.append("diagnostics.png")
-        kept = method.kept_samples()
-        if kept is not None:
-            report = selection_report(kept, data)
-            with atomic_write(folder / "selection.json") as temporary:
-                temporary.write_text(json.dumps(report))
-            artifacts.append("selection.json")
-        for name in artifacts:
-            content = "image/png" if name.endswith("png") else "application/octet-stream"
-            _run.add_artifact(folder / name, content_type=content)
+        save_outcome(_run, folder, setup, data, method, trained, result)
     show(title_of(setup.config), *result_tables(result, {rule.name: rule.label}))
     say_where(setup, _run)
     return result
+
+
+def save_outcome(
+    run: Run,
+    folder: Path,
+    setup: Setup,
+    data: BiasedDataset,
+    method: Method,
+    trained: Trained,
+    result: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write weights and pictures into the run's folder, and make them artifacts of its record."""
+    setup.save_weights(folder / LAST, method.state_dict(), data, {"rule": "last", **result["last"]})
+    rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
+    setup.save_weights(folder / SELECTED, trained.selected, data, {"rule": rule.name, **result[rule.name]})
+    save_curves(folder / "curves.png", trained.history, title_of(setup.config))
+    artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
+    if has_diagnostics(trained.history):
+        save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup.config))
+        artifacts.append("diagnostics.png")
+    kept = method.kept_samples()
+    if kept is not None:
+        report = selection_report(kept, data)
+        with atomic_write(folder / "selection.json") as temporary:
+            temporary.write_text(json.dumps(report))
+        artifacts.append("selection.json")
+    for name in artifacts:
+        content = "image/png" if name.endswith("png") else "application/octet-stream"
+        run.add_artifact(folder / name, content_type=content)
 
 
 @ex.command
