@@ -1,7 +1,8 @@
 """Image files, decoded and resized once into a file that is mapped into memory from then on.
 
 The file is in the safetensors format: "images" uint8 [N, channels, height, width] and "sizes" int32 [N, 2], the
-original (height, width) of each. Its metadata holds the format's version and a checksum of each block of the pixels.
+original (height, width) of each. Its metadata holds the format's version and a checksum of each block of the pixels,
+which are compared when the file is first read and whenever it has changed.
 """
 
 import fcntl
@@ -9,9 +10,10 @@ import hashlib
 import json
 import os
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +32,7 @@ from datasets.cache import fingerprint, listing
 
 VERSION = 1  # of the file; raise it with every change of what is in it
 BLOCK = 64 * 2**20  # bytes of pixels under one checksum
+ANNOUNCED = 256 * 2**20  # bytes from which on the work is announced where there is no progress bar, too
 MARGIN = 64 * 2**20  # bytes of the disk that the file leaves free
 
 
@@ -137,6 +140,8 @@ def _build(path: Path, files: Sequence[Path], prepare: Preparation) -> None:
             images = numpy.memmap(temporary, numpy.uint8, "r+", header_size, (len(files), *prepare.image_shape))
             sizes = numpy.empty((len(files), 2), dtype="<i4")
             label = f"decoding {len(files):,} images once ({needed / 2**20:,.0f} MiB, {path.parent})"
+            if needed >= ANNOUNCED:
+                print(label, file=sys.stderr)
             _decode(files, prepare, images, sizes, label)
             images.flush()
             checksums = _checksums(images.reshape(-1))
@@ -190,10 +195,29 @@ def _read(path: Path, num_images: int, image_shape: tuple[int, ...]) -> MappedIm
         raise damaged from None
     if tuple(images.shape) != (num_images, *image_shape):
         raise damaged
-    checksums = _checksums(images.view(-1).numpy())
-    if metadata.get("checksums") != json.dumps(checksums):
-        raise damaged
-    return MappedImages(path, images, sizes, fingerprint(checksums=checksums))
+    if not _is_checked(path):
+        if metadata.get("checksums") != json.dumps(_checksums(images.view(-1).numpy())):
+            raise damaged
+        _set_checked(path)
+    return MappedImages(path, images, sizes, fingerprint(checksums=json.loads(metadata["checksums"])))
+
+
+def _is_checked(path: Path) -> bool:
+    """Whether the checksums of this very file have been compared already: of a large file that takes a minute."""
+    try:
+        return path.with_suffix(".checked").read_text() == _stamp(path)
+    except OSError:
+        return False
+
+
+def _set_checked(path: Path) -> None:
+    with suppress(UserError), atomic_write(path.with_suffix(".checked")) as temporary:
+        temporary.write_text(_stamp(path))
+
+
+def _stamp(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_mtime_ns}/{stat.st_size}"
 
 
 def _checksums(pixels: NDArray[numpy.uint8]) -> list[str]:

@@ -100,6 +100,22 @@ def test_a_damaged_cache_is_refused(files: list[Path]) -> None:
         read(files)
 
 
+def test_checksums_are_compared_once(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    read(files)
+    monkeypatch.setattr(pixels, "_checksums", None)  # calling it would fail
+    read(files)
+
+
+def test_a_large_decode_is_announced(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pixels, "ANNOUNCED", 4 * 3 * 16 * 16)
+    read(files)
+    assert capsys.readouterr().err.startswith("decoding 4 images once (0 MiB, ")
+    read(files, size=8)
+    assert capsys.readouterr().err == ""
+
+
 def test_what_an_interrupted_build_left_is_removed(files: list[Path]) -> None:
     read(files)
     path = cached_file(files)
