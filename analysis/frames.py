@@ -6,10 +6,10 @@ from typing import Any
 import numpy
 import pandas
 
-from analysis.query import flat
 from analysis.records import Record
 from analysis.result import summary, variant_of
 from core.errors import UserError
+from core.settings import flattened
 from training.history import History
 from training.selection import Rule, parse_rule
 
@@ -114,7 +114,7 @@ def settings_that_differ(records: Sequence[Record]) -> list[str]:
     """The dotted settings in which the runs differ, but for the seed and what leaves the result as it is."""
     from training.setup import NOT_IDENTITY
 
-    flattened = [dict(flat(record.config)) for record in records]
-    names = dict.fromkeys(name for settings in flattened for name in settings)
+    configs = [dict(flattened(record.config)) for record in records]
+    names = dict.fromkeys(name for settings in configs for name in settings)
     ignored = NOT_IDENTITY | {"seed"}
-    return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in flattened}) > 1]
+    return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in configs}) > 1]

@@ -4,12 +4,13 @@
 the words `status`, `id`, `since` and `until`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from core.errors import UserError, one_of, suggestion
+from core.settings import flattened
 
 STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OUT")
 
@@ -59,15 +60,6 @@ def same(found: Any, wanted: Any) -> bool:
     return bool(found == wanted)
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of nested settings."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -> None:
     """Raise `UserError` for a setting that none of the runs has, naming the nearest one."""
     unknown = set(query.settings)
@@ -76,7 +68,7 @@ def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -
         unknown = {name for name in unknown if setting_of(config, name) is MISSING}
         if not unknown:
             return
-        known |= {name for name, _ in flat(config)}
+        known |= {name for name, _ in flattened(config)}
     for name in sorted(unknown if known else ()):
         raise UserError(f"no run has a setting {name!r}{suggestion(name, known)} they have {one_of(known)}")
 

@@ -14,10 +14,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from analysis.frames import results_frame, settings_that_differ
-from analysis.query import flat
 from analysis.records import Record
 from analysis.result import variant_of
 from core.errors import UserError, one_of, suggestion
+from core.settings import flattened
 from training.selection import parse_rule
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
@@ -127,7 +127,7 @@ def row_names(records: Sequence[Record]) -> dict[str, str]:
             runs = [record for record in same_method if record.config["method"].get("recipe") == recipe]
             differing = differing_on_same_data(runs)
             for record in runs:
-                settings = dict(flat(record.config))
+                settings = dict(flattened(record.config))
                 facts = [str(recipe)] if len(recipes) > 1 else []
                 facts += [f"{name.split('.')[-1]} {shown(settings.get(name))}" for name in differing]
                 names[record.id] = f"{method} ({', '.join(facts)})" if facts else method
@@ -142,7 +142,7 @@ def differing_on_same_data(records: Sequence[Record]) -> list[str]:
     """The settings in which runs on the same data differ."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(repr(sorted(flat(record.config["data"]))), []).append(record)
+        groups.setdefault(repr(sorted(flattened(record.config["data"]))), []).append(record)
     found = dict.fromkeys(name for group in groups.values() for name in settings_that_differ(group))
     return [name for name in found if not name.startswith(NOT_ROW)]
 
@@ -157,7 +157,7 @@ def column_names(records: Sequence[Record]) -> dict[str, str]:
     for variant, runs in groups.items():
         differing = [name for name in settings_that_differ(runs) if name.startswith(COLUMN_SETTINGS)]
         for record in runs:
-            settings = dict(flat(record.config))
+            settings = dict(flattened(record.config))
             facts = [f"{name.removeprefix('data.')} {shown(settings.get(name))}" for name in differing]
             names[record.id] = ", ".join([variant, *facts])
     return names

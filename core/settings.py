@@ -1,6 +1,6 @@
 """From a plain mapping (what the command line gives) to a checked frozen dataclass."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -41,6 +41,15 @@ def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     except TypeError:
         missing = [field.name for field in fields(cls) if field.default is MISSING and field.name not in values]  # type: ignore[arg-type]
         raise UserError(f"no value for {', '.join(where + name for name in missing)}") from None
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every setting of a nested configuration."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def require(condition: bool, name: str, value: object, allowed: str) -> None:

@@ -18,13 +18,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from analysis.query import Query, flat, parse_date, parse_status
+from analysis.query import Query, parse_date, parse_status
 from analysis.records import Record, Store
 from analysis.result import percent, variant_of
 from analysis.tables import FORMATS, comparisons, result_table
 from config import NAMED_CONFIGS
 from core.errors import UserError, require_known
 from core.mongo import MONGO_URL
+from core.settings import flattened
 from datasets import DATASETS
 from methods import METHODS
 from recording.command_line import SHORT_SETTINGS
@@ -56,7 +57,7 @@ def read_question(updates: Sequence[str]) -> Question:
         name, separator, value = update.partition("=")
         if not separator:
             require_known("named configuration", name, named)
-            settings |= dict(flat(named[name]))
+            settings |= dict(flattened(named[name]))
         elif name in OWN_WORDS:
             words[name] = value
         else:

@@ -1,6 +1,6 @@
 """From the plain configuration of a run to the checked objects that it is made of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError, require_known
-from core.settings import require, setting_names, settings
+from core.settings import flattened, require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
 from methods import Method, MethodConfig, Task, method_class, recipe_for
 from models import Architecture, Networks, architecture
@@ -195,12 +195,3 @@ def section(config: Mapping[str, Any], ingredient: str) -> Mapping[str, Any]:
     if not isinstance(hparams, Mapping):
         raise UserError(f"{ingredient}.hparams={hparams!r}: must be settings; write {ingredient}.hparams.NAME=VALUE")
     return hparams
-
-
-def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every setting of a nested configuration."""
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
