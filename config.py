@@ -57,7 +57,7 @@ def outcome(data):
 
 
 # every run's record keeps the project's own code
-PACKAGES = ("analysis", "core", "datasets", "methods", "models", "recording", "training")
+PACKAGES = ("analysis", "commands", "core", "datasets", "methods", "models", "recording", "training")
 _root = Path(__file__).parent
 for _file in [_root / "main.py", *(file for package in PACKAGES for file in sorted((_root / package).rglob("*.py")))]:
     ex.add_source_file(str(_file))

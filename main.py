@@ -26,6 +26,7 @@ from analysis.inspection import inspected
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics
 from analysis.result import result_of, result_tables, title_of
 from analysis.samples import save_sample_grid
+from commands import COMMANDS, answer
 from config import Run, ex
 from core.errors import UserError
 from core.files import atomic_write, require_writable
@@ -34,7 +35,6 @@ from methods import Method
 from recording.command_line import run_command_line
 from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
 from recording.progress import ProgressLine
-from recording.questions import QUESTIONS
 from recording.recorder import RunRecorder
 from recording.version import code_version
 from training.diagnostics import selection_report
@@ -267,7 +267,7 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return the exit code."""
-    return run_command_line(ex, arguments, how_to_resume, QUESTIONS)
+    return run_command_line(ex, arguments, how_to_resume, COMMANDS, answer)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,21 +31,22 @@ SHORT_SETTINGS: dict[str, str] = {
 REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
 
 
-# answers a question about recorded runs, given the words after `with`
-Answer = Callable[[list[str]], None]
+# carries out a command that is no run of the experiment, given its name and the words after `with`
+Answer = Callable[[str, list[str]], None]
 
 
 def run_command_line(
     ex: Experiment,
     arguments: list[str],
     after_interruption: Callable[[str | None, list[str]], str],
-    questions: Mapping[str, Answer] | None = None,
+    commands: Collection[str] = (),
+    answer: Answer | None = None,
 ) -> int:
     """Run `arguments` (as of `sys.argv[1:]`) and return the exit code.
 
     0: done; 1: training failed; 2: a user's mistake, told in one line; 130: interrupted, then `after_interruption`,
-    given command and updates, says how to go on. `questions` are commands that run no experiment. Any other error is a
-    fault of this project and leaves its traceback.
+    given command and updates, says how to go on. `commands` are no run of the experiment: `answer` carries them out.
+    Any other error is a fault of this project and leaves its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     program = "main.py"
@@ -55,10 +56,10 @@ def run_command_line(
         return 0
     try:
         command = options["COMMAND"] or ex.default_command
-        require_known("command", command, [*(name for name, _ in ex.gather_commands()), *(questions or {})])
+        require_known("command", command, [*(name for name, _ in ex.gather_commands()), *commands])
         updates = [*options["UPDATE"], *taken_options(options)]
-        if questions and command in questions:
-            questions[command](updates)
+        if answer is not None and command in commands:
+            answer(command, updates)
             return 0
         settings, named_configs = read_updates(ex, updates)
         run = ex.run(command, settings, named_configs, options=options)

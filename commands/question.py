@@ -1,0 +1,104 @@
+"""The words after `with`: which runs a command is about, where they are recorded, and the command's own words."""
+
+import ast
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from analysis.query import Query, parse_date, parse_status
+from analysis.records import Record, Store
+from config import NAMED_CONFIGS
+from core.errors import UserError, require_known
+from core.mongo import MONGO_URL
+from core.settings import flattened
+from datasets import DATASETS
+from methods import METHODS
+from recording.command_line import SHORT_SETTINGS
+from training.setup import NOT_IDENTITY
+
+CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked: which runs, where they are recorded, and the command's own `words`."""
+
+    query: Query
+    log_dir: str
+    words: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_question(updates: Sequence[str], own_words: Sequence[str] = ()) -> Question:
+    """The question in the words after `with`; `own_words` are those of the command that are no conditions.
+
+    Settings that leave a result as it is, such as folders, are no conditions. Raises `UserError` for a word that is no
+    named configuration.
+    """
+    named = {name: settings for name, (_, settings) in NAMED_CONFIGS.items()}
+    settings: dict[str, Any] = {}
+    words: dict[str, str] = {}
+    for update in updates:
+        name, separator, value = update.partition("=")
+        if not separator:
+            require_known("named configuration", name, named)
+            settings |= dict(flattened(named[name]))
+        elif name in (*CONDITIONS, *own_words):
+            words[name] = value
+        else:
+            settings[SHORT_SETTINGS.get(name, name)] = literal(value)
+    if "method.name" in settings:
+        require_known("method", str(settings["method.name"]), METHODS)
+    if "data.name" in settings:
+        require_known("data set", str(settings["data.name"]), DATASETS)
+    log_dir = settings.get("log_dir", "runs")
+    settings = {name: value for name, value in settings.items() if name not in NOT_IDENTITY}
+    since, until = (parse_date(name, words[name]) if name in words else None for name in ("since", "until"))
+    status = parse_status(words["status"]) if "status" in words else None
+    ids = words["id"].split(",") if "id" in words else None
+    own = {name: words[name] for name in own_words if name in words}
+    return Question(Query(settings, status, ids, since, until), str(log_dir), own)
+
+
+def literal(text: str) -> Any:
+    """As Sacred reads a setting: a Python literal, or text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def open_store(log_dir: str) -> Store:
+    """The runs in MongoDB if -m or the environment names one, else those in the folder. Raises `UserError`."""
+    mongo_url = os.environ.get(MONGO_URL)
+    if mongo_url:
+        from analysis.mongo_store import MongoStore
+
+        return MongoStore(mongo_url)
+    from analysis.file_store import FileStore
+
+    return FileStore(Path(log_dir))
+
+
+def found_records(question: Question) -> list[Record]:
+    """The runs that are asked for; problems go to standard error. Raises `UserError` if there is none."""
+    store = open_store(question.log_dir)
+    records = store.find(question.query)
+    for problem in store.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    if not records:
+        raise UserError("no recorded run is like that; `python main.py results with list=True` shows all")
+    return records
+
+
+def show(*things: Any) -> None:
+    """Print to standard output; plain text where that is no terminal, as wide as it needs to be."""
+    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 240
+    for thing in things:
+        console.print(thing)

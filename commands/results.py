@@ -1,0 +1,66 @@
+"""`python main.py results [with WORDS]`: recorded results as a table, beside the published ones.
+
+WORDS are those that the runs were started with (named configurations and settings), which choose the runs;
+status=NAME, id=ID, since=DATE, until=DATE do, too. What is shown: metric=test/unbiased, rule=last (or several,
+separated by commas), format=terminal, markdown, latex or csv, against=METHOD to test the others against one, and
+list=True for a line for each run.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from analysis.records import Record
+from analysis.result import percent, variant_of
+from analysis.tables import FORMATS, comparisons, result_table
+from commands.question import found_records, read_question, show
+from core.errors import require_known
+
+DEFAULT_METRIC = "test/unbiased"
+WORDS = ("metric", "rule", "format", "list", "against")
+
+
+def answer(updates: Sequence[str]) -> None:
+    """Print a table of the results, or, with list=True, a line for each run. Raises `UserError`."""
+    question = read_question(updates, WORDS)
+    records = found_records(question)
+    if question.words.get("list", "False") == "True":
+        show(run_list(records))
+        return
+    chosen = question.words.get("format", "terminal")
+    require_known("format", chosen, FORMATS)
+    rules = question.words["rule"].split(",") if "rule" in question.words else recorded_rules(records)
+    metric = question.words.get("metric", DEFAULT_METRIC)
+    for rule in rules:
+        table = result_table(records, rule, metric)
+        show(FORMATS[chosen](table))
+        if "against" in question.words:
+            show(*comparisons(table, question.words["against"]))
+
+
+def recorded_rules(records: Sequence[Record]) -> list[str]:
+    """The rules that all complete runs have recorded; `last` if there is no other."""
+    complete = [set(record.result) for record in records if record.result]
+    common = set.intersection(*complete) if complete else set()
+    return [*(["last"] if "last" in common or not common else []), *sorted(common - {"last"})]
+
+
+def run_list(records: Sequence[Record]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in ("run", "method", "data", "variant", "seed", "status"):
+        table.add_column(header, no_wrap=header == "run")
+    table.add_column("last, test unbiased (%)", justify="right")
+    for record in records:
+        config: Any = record.config
+        last = (record.result or {}).get("last", {})
+        facts = [
+            record.id,
+            config["method"]["name"],
+            config["data"]["name"],
+            variant_of(config["data"]),
+            str(config["seed"]),
+        ]
+        table.add_row(*facts, record.status.lower(), percent(last.get("test/unbiased")))
+    return table

@@ -1,0 +1,30 @@
+"""A run in a process of its own, as if its command line had been typed."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+MAIN = Path(__file__).parents[1] / "main.py"
+
+
+def launch(
+    words: Sequence[str], run_id: str, output: IO[bytes] | int, threads: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `main.py with WORDS`, to be recorded under `run_id`; what it prints goes to `output`.
+
+    It runs in the current folder, with `threads` threads on the CPU (None: as many as torch takes), and in a process
+    group of its own, so that Ctrl-C reaches it through its parent only: `terminate()` it, and it is recorded as
+    interrupted. The exit codes are those of `recording.command_line`.
+    """
+    environment = dict(os.environ) if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.Popen(
+        [sys.executable, str(MAIN), "with", *words, f"--id={run_id}"],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+    )
