@@ -33,7 +33,7 @@ from core.files import atomic_write, require_writable
 from datasets import BiasedDataset
 from methods import Method
 from recording.command_line import run_command_line
-from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_environment
+from recording.observers import STATE, FileRecord, MongoRecord, content_type, mongo_from_environment
 from recording.progress import ProgressLine
 from recording.recorder import RunRecorder
 from recording.version import code_version
@@ -83,7 +83,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     _run.info.update(facts_of(data, device))
     if folder is not None:
         save_sample_grid(folder / "samples.png", data)
-        _run.add_artifact(folder / "samples.png", content_type="image/png")
+        _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
 
     data = data.to(device, setup.run.memory_bytes)
     method = setup.build_method(data, device)
@@ -138,8 +138,7 @@ def save_outcome(
             temporary.write_text(json.dumps(report))
         artifacts.append("selection.json")
     for name in artifacts:
-        content = "image/png" if name.endswith("png") else "application/octet-stream"
-        run.add_artifact(folder / name, content_type=content)
+        run.add_artifact(folder / name, content_type=content_type(name))
 
 
 @ex.command
@@ -172,7 +171,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     with ProgressLine() as line:
         RunRecorder(run.log_scalar, folder, phase.name, line).evaluated(history, evaluation)
     if folder is not None:
-        run.add_artifact(folder / EVALUATIONS, content_type="application/octet-stream")
+        run.add_artifact(folder / EVALUATIONS, content_type=content_type(EVALUATIONS))
     rule = parse_rule(facts["rule"], True, "rule")
     result = {rule.name: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
     show(f"{path}\non {title_of(setup.config)}", *result_tables(result, {rule.name: rule.label}))

@@ -51,7 +51,7 @@ class FileStore(Store):
             raise UserError(f"cannot read {self.folder / record.id / name}: {error.strerror}") from None
 
     def artifact_names(self, record: Record) -> list[str]:
-        return [str(name) for name in _read_json(self.folder / record.id / "run.json").get("artifacts", [])]
+        return [str(name) for name in read_json(self.folder / record.id / "run.json").get("artifacts", [])]
 
     def _record(self, run_id: str, config: Mapping[str, Any], entry: Mapping[str, Any]) -> Record:
         return record_of(entry, config, entry["info"], run_id, self)
@@ -84,9 +84,9 @@ class FileStore(Store):
     def _row(self, run_id: str, stamp: str) -> Row:
         folder = self.folder / run_id
         try:
-            run, config = _read_json(folder / "run.json"), _read_json(folder / "config.json")
+            run, config = read_json(folder / "run.json"), read_json(folder / "config.json")
             entry = {name: run[name] for name in KEPT if name in run}
-            entry["info"] = _read_json(folder / "info.json") if (folder / "info.json").exists() else {}
+            entry["info"] = read_json(folder / "info.json") if (folder / "info.json").exists() else {}
             self._record(run_id, config, entry)  # refuses a damaged one
         except UserError as error:
             return run_id, stamp, None, None, str(error)
@@ -120,7 +120,8 @@ def _stamp(folder: str) -> str:
     return f"{stat.st_mtime_ns}/{stat.st_size}"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a record. Raises `UserError` if it is missing or damaged."""
     try:
         value = json.loads(path.read_text())
     except OSError as error:

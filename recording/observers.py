@@ -1,5 +1,6 @@
 """Sacred's observers, made safe: atomic files, unique ids, and a MongoDB that may die without taking the run along."""
 
+import hashlib
 import json
 import os
 import secrets
@@ -70,23 +71,17 @@ class MongoRecord(MongoObserver):
     @classmethod
     def connect(cls, url: str) -> "MongoRecord":
         """Raises `UserError`, without the password, if the server does not answer."""
-        address, database = parse_address(url)
-        try:
-            client: pymongo.MongoClient[Any] = pymongo.MongoClient(
-                address, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS, connectTimeoutMS=MONGO_TIMEOUT_MS, tz_aware=False
-            )
-            probe = client[database].connection_probe  # a ping alone would not need the right to write
-            probe.delete_one({"_id": probe.insert_one({}).inserted_id})
-        except PyMongoError as error:
-            raise UserError(
-                f"MongoDB at {without_password(url)} cannot be used ({reason(error)}); start one with `make mongo`,"
-                f" correct -m or {MONGO_URL}, or leave them out: files are recorded in any case"
-            ) from None
+        database = writable_database(url, ", or leave them out: files are recorded in any case")
         record: MongoRecord = cls.create_from(
-            client[database].runs, gridfs.GridFS(client[database]), metrics_collection=client[database].metrics
+            database.runs, gridfs.GridFS(database), metrics_collection=database.metrics
         )
         record.address, record.failed, record.lock = without_password(url), False, Lock()
         return record
+
+    def save_sources(self, ex_info: Any) -> list[list[Any]]:
+        """[name, GridFS id] of each source file. A version of a file is stored once, however many runs have it."""
+        base = Path(ex_info["base_dir"])
+        return [[name, stored_once(self.fs, base / name, (base / name).read_bytes())] for name, _ in ex_info["sources"]]
 
     def _unless_failed(self, event: str, *args: Any, **kwargs: Any) -> None:
         with self.lock:  # heartbeats come from a thread of their own
@@ -126,6 +121,36 @@ class MongoRecord(MongoObserver):
     def final_save(self, attempts: int) -> None:
         """Sacred's own writes a pickle into the temporary folder when it fails; here the files are the safe copy."""
         self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry}, upsert=True)
+
+
+def writable_database(url: str, otherwise: str = "") -> Any:
+    """The database at `url`. Raises `UserError`, without the password, if it cannot be written; it ends with what the
+    user may do `otherwise`."""
+    address, name = parse_address(url)
+    try:
+        client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+            address, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS, connectTimeoutMS=MONGO_TIMEOUT_MS, tz_aware=False
+        )
+        probe = client[name].connection_probe  # a ping alone would not need the right to write
+        probe.delete_one({"_id": probe.insert_one({}).inserted_id})
+    except PyMongoError as error:
+        raise UserError(
+            f"MongoDB at {without_password(url)} cannot be used ({reason(error)}); start one with `make mongo`,"
+            f" correct -m or {MONGO_URL}{otherwise}"
+        ) from None
+    return client[name]
+
+
+def stored_once(files: gridfs.GridFS, path: Path, content: bytes) -> Any:
+    """The GridFS id of the source file `path` with this content, which is stored if it is not there yet."""
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    found = files.find_one({"filename": str(path), "md5": digest})
+    return files.put(content, filename=str(path), md5=digest) if found is None else found._id
+
+
+def content_type(name: str) -> str:
+    """The content type of a run's file, for those who show it."""
+    return "image/png" if name.endswith(".png") else "application/octet-stream"
 
 
 def mongo_from_environment() -> MongoRecord | None:

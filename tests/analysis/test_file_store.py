@@ -58,13 +58,13 @@ def test_the_index_follows_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     second = write_record(tmp_path)
     assert set(ids(tmp_path, EVERYTHING)) == {first, second}
     read: list[Path] = []
-    original = file_store._read_json
+    original = file_store.read_json
 
     def watched(path: Path) -> dict[str, Any]:
         read.append(path)
         return original(path)
 
-    monkeypatch.setattr(file_store, "_read_json", watched)
+    monkeypatch.setattr(file_store, "read_json", watched)
     assert set(ids(tmp_path, EVERYTHING)) == {first, second}
     assert read == []  # nothing has changed: no record is opened
     run = tmp_path / first / "run.json"

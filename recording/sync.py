@@ -1,0 +1,215 @@
+"""Copies of file records in MongoDB: the documents, metrics and files that a live observer would have left there."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import gridfs
+from bson.errors import InvalidDocument
+from pymongo.errors import PyMongoError
+
+from analysis.file_store import read_json
+from core.errors import UserError
+from core.mongo import reason, without_password
+from recording.observers import MongoRecord, content_type, stored_once, writable_database
+from training.history import EVALUATIONS
+
+# what a copy took
+COPIED, COMPLETED, THERE, LIVE = "copied", "completed", "already there", "running, and up to date within seconds"
+
+TIMES = ("start_time", "stop_time", "heartbeat")
+# a run that writes to MongoDB itself does so at every heartbeat, 10 seconds apart, just after it has written its files
+LIVE_LAG = timedelta(seconds=30)
+LIVE_SILENCE = timedelta(seconds=60)
+
+
+class MongoCopy:
+    """The database at a URL, written as for `main.py -m`, and what file records become in it."""
+
+    def __init__(self, url: str) -> None:
+        """Raises `UserError` if the database cannot be written."""
+        self.address = without_password(url)
+        self.database = writable_database(url)
+        self.files = gridfs.GridFS(self.database)
+        self.sources: dict[tuple[Path, Path], Any] = {}  # (original path, copy in the folder) -> GridFS id
+        try:
+            self.database.metrics.create_index([("run_id", 1), ("name", 1)])  # also for those who read them
+        except PyMongoError as error:
+            raise failed(self.address, error) from None
+
+    def copy(self, folder: Path) -> str:
+        """Bring the copy of the record in `folder` up to date, and say what that took: `COPIED`, `COMPLETED`, ...
+
+        The run's document is written last, so that an interrupted copy is taken up by the next one. What MongoDB has of
+        a later time than the files is left as it is. Raises `UserError` for a damaged record, and pymongo's errors if
+        MongoDB fails.
+        """
+        entry, series = run_entry(folder), metric_series(folder)
+        try:
+            return self._copy(folder, entry, series)
+        except InvalidDocument as error:
+            raise UserError(f"the record {folder} does not fit into MongoDB: {error}") from None
+
+    def _copy(self, folder: Path, entry: dict[str, Any], series: Mapping[str, dict[str, Any]]) -> str:
+        found = self.database.runs.find_one({"_id": entry["_id"]})
+        if found is not None and is_ahead(found, entry):
+            return THERE
+        if found is not None and may_be_live(found, entry):
+            return LIVE
+        links, changed = self._copy_metrics(entry["_id"], series)
+        entry["info"] |= {"metrics": links} if links else {}
+        entry["experiment"]["sources"] = self._copy_sources(folder, entry, found)
+        entry["artifacts"], outdated = self._copy_artifacts(folder, entry, found)
+        if found is None or not all(same(found.get(name), value) for name, value in entry.items()):
+            self.database.runs.update_one({"_id": entry["_id"]}, {"$set": entry}, upsert=True)
+            changed = True
+        for file_id in outdated:
+            self.files.delete(file_id)
+        if found is None:
+            return COPIED
+        return COMPLETED if changed or outdated else THERE
+
+    def _copy_metrics(self, run_id: str, series: Mapping[str, dict[str, Any]]) -> tuple[list[dict[str, str]], bool]:
+        """([{"name", "id"}] of the metrics' documents, as they were first logged; whether any was not up to date)."""
+        metrics = self.database.metrics
+        found = {document["name"]: document for document in metrics.find({"run_id": run_id})}
+        links, changed = [], False
+        for name, wanted in series.items():
+            document = found.get(name, {})
+            if any(not same(document.get(key), value) for key, value in wanted.items()):
+                done = metrics.update_one({"run_id": run_id, "name": name}, {"$set": wanted}, upsert=True)
+                document, changed = document or {"_id": done.upserted_id}, True
+            links.append({"name": name, "id": str(document["_id"])})
+        return links, changed
+
+    def _copy_sources(self, folder: Path, entry: Mapping[str, Any], found: Mapping[str, Any] | None) -> list[list[Any]]:
+        """[name, GridFS id] of each source file."""
+        recorded = entry["experiment"]["sources"]
+        there = [] if found is None else found.get("experiment", {}).get("sources", [])
+        if [name for name, _ in there] == [name for name, _ in recorded]:
+            return [list(link) for link in there]
+        base, links = Path(entry["experiment"]["base_dir"]), []
+        for name, place in recorded:
+            key = (base / name, folder.parent / place)
+            if key not in self.sources:
+                self.sources[key] = stored_once(self.files, key[0], read_file(folder, key[1]))
+            links.append([name, self.sources[key]])
+        return links
+
+    def _copy_artifacts(
+        self, folder: Path, entry: Mapping[str, Any], found: Mapping[str, Any] | None
+    ) -> tuple[list[dict[str, Any]], list[Any]]:
+        """([{"name", "file_id"}] of each file of the run, GridFS ids of what has been replaced).
+
+        The evaluations so far belong to them also while the run has not ended. A file that the run's document names
+        already is the right one if it is as long as ours: files are never changed, evaluations only added.
+        """
+        names = list(dict.fromkeys(entry["artifacts"]))
+        if EVALUATIONS not in names and (folder / EVALUATIONS).exists():
+            names.append(EVALUATIONS)
+        linked = {artifact["file_id"] for artifact in (found or {}).get("artifacts", [])}
+        links, outdated = [], []
+        for name in names:
+            filename = f"artifact://runs/{entry['_id']}/{name}"
+            stored = list(self.database.fs.files.find({"filename": filename}))
+            content = read_file(folder, folder / name)
+            sized = [file["_id"] for file in stored if file["length"] == len(content)]
+            equal = [file_id for file_id in sized if file_id in linked or self.files.get(file_id).read() == content]
+            kept = equal[0] if equal else self._put(content, filename, content_type(name))
+            outdated += [file["_id"] for file in stored if file["_id"] != kept]
+            links.append({"name": name, "file_id": kept})
+        return links, outdated
+
+    def _put(self, content: bytes, filename: str, kind: str) -> Any:
+        return self.files.put(content, filename=filename, metadata=None, content_type=kind)
+
+
+def run_entry(folder: Path) -> dict[str, Any]:
+    """The run's document as a live observer would have written it, but for what is stored elsewhere: sources, artifacts
+    and metrics are still those of the files. Raises `UserError` for a damaged record."""
+    run, config = read_json(folder / "run.json"), read_json(folder / "config.json")
+    info = read_json(folder / "info.json") if (folder / "info.json").exists() else {}
+    output = folder / "cout.txt"
+    try:
+        _ = run["status"], run["command"], run["start_time"], run["experiment"]["base_dir"]
+        files = [*run["artifacts"], *(Path("..", place) for _, place in run["experiment"]["sources"])]
+        lost = next((str(file) for file in files if not (folder / file).is_file()), None)
+        times = {name: time_of(run[name]) if run[name] else None for name in TIMES if name in run}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the record {folder} is damaged: run.json: {type(error).__name__} {error}") from None
+    if lost is not None:
+        raise UserError(f"the record {folder} is damaged: {lost} is missing")
+    return {
+        **run,
+        **times,
+        "_id": folder.name,
+        "format": MongoRecord.VERSION,
+        "config": config,
+        "info": {name: value for name, value in info.items() if name != "metrics"},
+        "captured_out": output.read_bytes().decode(errors="replace") if output.exists() else "",
+    }
+
+
+def metric_series(folder: Path) -> dict[str, dict[str, Any]]:
+    """Metric -> its steps, values and times, in the order in which they were first logged. Raises `UserError`."""
+    path = folder / "metrics.json"
+    recorded = read_json(path) if path.exists() else {}
+    try:
+        return {
+            name: {
+                "steps": list(metric["steps"]),
+                "values": list(metric["values"]),
+                "timestamps": [time_of(text) for text in metric["timestamps"]],
+            }
+            for name, metric in sorted(recorded.items(), key=lambda item: str(item[1]["timestamps"][0]))
+        }
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(f"the record {folder} is damaged: {path.name}: {type(error).__name__} {error}") from None
+
+
+def may_be_live(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether the run goes on and may be writing to MongoDB itself, where nobody should come between."""
+    if found.get("status") != "RUNNING" or entry["status"] != "RUNNING":
+        return False
+    there, here = last_sign(found), last_sign(entry)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return here - there < LIVE_LAG and now - here < LIVE_SILENCE
+
+
+def last_sign(run: Mapping[str, Any]) -> datetime:
+    """When a run was last heard of."""
+    sign: datetime = run.get("heartbeat") or run["start_time"]
+    return sign
+
+
+def is_ahead(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
+    """Whether MongoDB has more of the run than its files have, as when these come from an old backup."""
+    if found.get("stop_time") and not entry.get("stop_time"):
+        return True
+    there, here = found.get("heartbeat"), entry.get("heartbeat")
+    return there is not None and (here is None or there > here)
+
+
+def time_of(text: str) -> datetime:
+    """A recorded time (UTC), in milliseconds as MongoDB keeps them."""
+    time = datetime.fromisoformat(text)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether two values of a document are equal, whatever the order of their entries; not-a-number equals itself."""
+    return json.dumps(found, sort_keys=True, default=str) == json.dumps(wanted, sort_keys=True, default=str)
+
+
+def read_file(folder: Path, path: Path) -> bytes:
+    """The content of a file of the record in `folder`. Raises `UserError`."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"the record {folder} is damaged: {path.name}: {error.strerror}") from None
+
+
+def failed(address: str, error: PyMongoError) -> UserError:
+    return UserError(f"MongoDB at {address} failed ({reason(error)}); the next sync goes on from there")
