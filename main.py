@@ -4,6 +4,9 @@ python main.py with colored_mnist severity4 method=denetdm
 python main.py inspect with colored_mnist               what the data are, and what of them is missing
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
 python main.py results with colored_mnist severity4      (what has been recorded, as a table)
+python main.py compare RUN RUN                           all accuracies of recorded runs, given by id or folder
+python main.py rerun RUN                                 repeat a recorded run, and say whether the result is the same
+python main.py -m HOST:PORT:DB sync                      copy file records into MongoDB
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -26,7 +29,7 @@ from analysis.inspection import inspected
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics
 from analysis.result import result_of, result_tables, title_of
 from analysis.samples import save_sample_grid
-from commands import COMMANDS, answer
+from commands import COMMANDS, answer, with_ids
 from config import Run, ex
 from core.errors import UserError
 from core.files import atomic_write, require_writable
@@ -251,7 +254,7 @@ def say_where(setup: Setup, run: Run) -> None:
         else:
             print(f"recorded in MongoDB {record.address} as run {run._id}")
     if setup.run.checkpoint is None:
-        print(f"curves: {shown}/curves.png; to compare: python -m analysis.compare {quoted} OTHER_RUN")
+        print(f"curves: {shown}/curves.png; to compare: python main.py compare {quoted} OTHER_RUN")
 
 
 def how_to_resume(command: str | None, updates: list[str]) -> str:
@@ -266,7 +269,7 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return the exit code."""
-    return run_command_line(ex, arguments, how_to_resume, COMMANDS, answer)
+    return run_command_line(ex, with_ids(arguments), how_to_resume, COMMANDS, answer)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,17 @@ class FileStore(Store):
             raise UserError(f"cannot read {self.folder / record.id / name}: {error.strerror}") from None
 
     def artifact_names(self, record: Record) -> list[str]:
-        return [str(name) for name in read_json(self.folder / record.id / "run.json").get("artifacts", [])]
+        return [str(name) for name in self.entry(record).get("artifacts", [])]
+
+    def entry(self, record: Record) -> dict[str, Any]:
+        return read_json(self.folder / record.id / "run.json")
+
+    def sources(self, record: Record) -> dict[str, bytes]:
+        links = self.entry(record).get("experiment", {}).get("sources", [])
+        try:
+            return {name: (self.folder / place).read_bytes() for name, place in links}
+        except OSError as error:
+            raise UserError(f"cannot read {error.filename}, code of the run {record.id}: {error.strerror}") from None
 
     def _record(self, run_id: str, config: Mapping[str, Any], entry: Mapping[str, Any]) -> Record:
         return record_of(entry, config, entry["info"], run_id, self)
@@ -104,6 +114,9 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
     if query.status is not None:
         terms.append("json_extract(entry, '$.status') = ?")
         values.append(query.status)
+    if query.ids is not None:
+        terms.append(f"id IN ({', '.join('?' * len(query.ids))})")
+        values += query.ids
     return " AND ".join(terms), values
 
 

@@ -34,6 +34,7 @@ class MongoStore(Store):
 
     def find(self, query: Query) -> list[Record]:
         found, self.problems = [], []
+        self.loader.cache_clear()  # incense keeps what it has read, and runs go on
         experiments = self.experiments(query)
         if not len(experiments) and query.settings:
             configs = self._ask(lambda: [run.get("config", {}) for run in self.loader._runs.find({}, {"config": 1})])
@@ -50,7 +51,7 @@ class MongoStore(Store):
         return sorted(found, key=lambda record: (str(record.start), record.id))
 
     def experiment(self, record: Record) -> Any:
-        """incense's object for one run."""
+        """incense's object for one run: `.config`, `.metrics["test/unbiased"]`, `.artifacts["curves.png"]`, ..."""
         return self._ask(lambda: self.loader.find_by_id(record.id))
 
     def artifact(self, record: Record, name: str) -> bytes:
@@ -63,6 +64,14 @@ class MongoStore(Store):
 
     def artifact_names(self, record: Record) -> list[str]:
         return list(self._ask(lambda: self.experiment(record).artifacts))
+
+    def entry(self, record: Record) -> dict[str, Any]:
+        found: dict[str, Any] = self.experiment(record).to_dict()
+        return found
+
+    def sources(self, record: Record) -> dict[str, bytes]:
+        links, files = self.entry(record).get("experiment", {}).get("sources", []), self.loader._grid_filesystem
+        return self._ask(lambda: {name: files.get(file_id).read() for name, file_id in links})  # type: ignore[no-any-return]
 
     def _ask(self, question: Any) -> Any:
         try:

@@ -30,6 +30,22 @@ class Record:
     info: Mapping[str, Any]
     store: "Store" = field(repr=False, compare=False)
 
+    @property
+    def trained(self) -> bool:
+        """Whether the run trained its weights; it may have evaluated those of another run."""
+        return self.command == "train" and self.config.get("train") is not False
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the images and labels; None if they were not recorded."""
+        return (self.info.get("data") or {}).get("fingerprint")
+
+    @property
+    def code(self) -> str:
+        """The version of the code: the commit, with a + if files differed from it."""
+        code = self.info.get("code") or {}
+        return f"{(code.get('commit') or 'unknown')[:7]}{'+' if code.get('changed') else ''}"
+
     def artifact(self, name: str) -> bytes:
         """The content of one of the run's files. Raises `UserError` if it has none of that name."""
         return self.store.artifact(self, name)
@@ -54,6 +70,14 @@ class Store(ABC):
 
     @abstractmethod
     def artifact_names(self, record: Record) -> list[str]: ...
+
+    @abstractmethod
+    def entry(self, record: Record) -> Mapping[str, Any]:
+        """All that Sacred keeps of the run itself: host, versions of packages, command line. Raises `UserError`."""
+
+    @abstractmethod
+    def sources(self, record: Record) -> dict[str, bytes]:
+        """The project's own code as the run had it, by path. Raises `UserError`."""
 
     problems: Sequence[str] = ()  # a line for each damaged record that the last `find` met
 

@@ -1,17 +1,13 @@
 """Tables of results: methods x variants, mean and standard deviation over seeds, beside published numbers."""
 
 import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import nan
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
 
 from analysis.frames import results_frame, settings_that_differ
 from analysis.records import Record
@@ -24,15 +20,27 @@ PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 COLUMN_SETTINGS = ("data.", "evaluate_images")  # what is judged on; a difference makes a column of its own
 # a difference in any other setting makes a row of its own, but for the rule of the weights that are kept
 NOT_ROW = (*COLUMN_SETTINGS, "selection")
+# the settings of the data behind all published numbers, beside those that name the variant
+PUBLISHED_SETTINGS = {
+    "severity": 4,
+    "corruptions": "type0",
+    "reverse": False,
+    "n_confusing": 9,
+    "target_attribute": "Blond_Hair",
+    "bias_attribute": "Male",
+}
+# methods that papers report under other names
+REPORTED_AS = {"vanilla_biased": "erm"}  # its prediction is that of the network f, "Vanilla" in ReBias's tables
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracies in percent of the runs `ids`, one value each."""
+    """Accuracies in percent of the runs `ids`, one value each; `code` are the different versions that made them."""
 
     values: tuple[float, ...]
     ids: tuple[str, ...]
     seeds: tuple[int, ...]
+    code: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -62,22 +70,27 @@ class Published:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """`cells` (row, column) -> `Cell`; `published` the same for what the papers say. Rows are methods, columns data."""
+    """`cells` (row, column) -> `Cell`; `published` the same for what the papers say. Rows are methods, columns data.
+
+    `notes` are what a reader has to know of the cells.
+    """
 
     title: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[tuple[str, str], Cell]
     published: Mapping[tuple[str, str], Published]
+    notes: tuple[str, ...] = ()
 
 
 def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTable:
     """One cell for each method (and whatever else differs) and data set variant; `metric` such as "test/unbiased".
 
-    Runs that differ in anything but their seed never share a cell. Raises `UserError` for no run, an unknown rule or
-    metric, or two runs of one cell with the same seed and different results.
+    Runs that differ in anything but their seed never share a cell, nor do those whose data differ. Runs of different
+    versions of the code do, and a note says so. Runs that evaluated the weights of others are left out. Raises
+    `UserError` for no run, and for an unknown rule or metric.
     """
-    frame = results_frame(records, [rule])
+    frame = results_frame([record for record in records if record.trained], [rule])
     if frame.empty:
         raise UserError(f"no complete run with a result under the rule {rule}")
     metrics = [name for name in frame.columns if "/" in name]
@@ -97,7 +110,7 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
         members.setdefault(place, {})[seed] = (record.id, 100 * float(value))
     if not members:
         raise UserError(f"no run has the metric {metric}: its data has no such images or no bias labels")
-    cells = {place: _cell(runs) for place, runs in members.items()}
+    cells = {place: _cell(runs, by_id) for place, runs in members.items()}
     published = {
         (rows[record.id], columns[record.id]): found
         for record in kept
@@ -105,12 +118,19 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
     label = parse_rule(rule, True, "rule").label
-    return ResultTable(f"{metric} (%), {label}", names[0], _sorted_columns(names[1]), cells, published)
+    notes = tuple(
+        f"{row} on {column}: runs of {len(cell.code)} versions of the code ({', '.join(cell.code)})"
+        for (row, column), cell in cells.items()
+        if len(cell.code) > 1
+    )
+    return ResultTable(f"{metric} (%), {label}", names[0], _sorted_columns(names[1]), cells, published, notes)
 
 
-def _cell(runs: Mapping[int, tuple[str, float]]) -> Cell:
+def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) -> Cell:
     seeds = tuple(sorted(runs))
-    return Cell(tuple(runs[seed][1] for seed in seeds), tuple(runs[seed][0] for seed in seeds), seeds)
+    ids = tuple(runs[seed][0] for seed in seeds)
+    code = tuple(dict.fromkeys(records[run_id].code for run_id in ids))
+    return Cell(tuple(runs[seed][1] for seed in seeds), ids, seeds, code)
 
 
 def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
@@ -148,7 +168,8 @@ def differing_on_same_data(records: Sequence[Record]) -> list[str]:
 
 
 def column_names(records: Sequence[Record]) -> dict[str, str]:
-    """The data set and variant of each run; with further settings of the data where runs of that variant differ."""
+    """The data set and variant of each run; with further settings of the data where runs of that variant differ, and
+    with its fingerprint where the data themselves do."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         data = record.config["data"]
@@ -160,6 +181,12 @@ def column_names(records: Sequence[Record]) -> dict[str, str]:
             settings = dict(flattened(record.config))
             facts = [f"{name.removeprefix('data.')} {shown(settings.get(name))}" for name in differing]
             names[record.id] = ", ".join([variant, *facts])
+    by_name: dict[str, list[Record]] = {}
+    for record in records:
+        by_name.setdefault(names[record.id], []).append(record)
+    for name, runs in by_name.items():
+        if len({record.fingerprint for record in runs}) > 1:  # the same settings, but other images or labels
+            names |= {record.id: f"{name}, data {record.fingerprint or 'unknown'}" for record in runs}
     return names
 
 
@@ -180,11 +207,15 @@ def published_results() -> dict[tuple[str, str, str, str], Published]:
 
 def published_result(config: Mapping[str, Any], metric: str) -> Published | None:
     """What a paper reports for this method on this data, if one does."""
-    data = config["data"]
-    if data.get("reverse"):
+    data, method = config["data"], config["method"]
+    if any(data.get(name, value) != value for name, value in PUBLISHED_SETTINGS.items()):
         return None
-    key = (data["name"], published_variant(data), metric, config["method"]["name"])
-    return published_results().get(key)
+    name, hparams = REPORTED_AS.get(method["name"], method["name"]), method["hparams"]
+    names = [name]
+    if {"alpha", "beta"} <= set(hparams):  # EnD: a number for one setting, others for the best of a search
+        names.insert(0, f"{name}_{hparams['alpha']:g}_{hparams['beta']:g}")
+    keys = [(data["name"], published_variant(data), metric, name) for name in names]
+    return next((published_results()[key] for key in keys if key in published_results()), None)
 
 
 def published_variant(data: Mapping[str, Any]) -> str:
@@ -232,75 +263,3 @@ def comparisons(table: ResultTable, base: str) -> list[str]:
         chance = f"p = {p:.3g}" if p == p else "no test possible"
         lines.append(f"{column}: {row} - {base} = {difference:+.2f} points, {chance} (paired t-test, n={pairs})")
     return lines
-
-
-# ---- renderings
-
-
-def as_terminal(table: ResultTable) -> RichTable:
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    header, *lines = as_rows(table, " +- ", "\n")
-    shown.add_column(header[0], no_wrap=True)
-    for name in header[1:]:
-        shown.add_column(name.replace(", ", "\n"), justify="right")
-    for line in lines:
-        shown.add_row(*line)
-    return shown
-
-
-def as_rows(table: ResultTable, plus_minus: str, line_break: str) -> list[list[str]]:
-    """Header and a row for each method: our mean with its spread and n, then the published number and how far ours is
-    from it."""
-    rows = [["method", *table.columns]]
-    for row in table.rows:
-        texts = [row]
-        for column in table.columns:
-            cell, published = table.cells.get((row, column)), table.published.get((row, column))
-            parts = [] if cell is None else [f"{cell.text(plus_minus)} (n={len(cell.values)})"]
-            if cell is not None and published is not None:
-                parts.append(f"paper {published.text(plus_minus)} ({cell.mean - published.mean:+.2f})")
-            texts.append(line_break.join(parts) or "-")
-        rows.append(texts)
-    return rows
-
-
-def as_markdown(table: ResultTable) -> str:
-    header, *lines = as_rows(table, " ± ", "<br>")
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
-
-
-def as_latex(table: ResultTable) -> str:
-    """A booktabs table."""
-
-    def escaped(text: str) -> str:
-        for character in "&%_#":
-            text = text.replace(character, f"\\{character}")
-        return text
-
-    header, *lines = ([escaped(cell) for cell in line] for line in as_rows(table, r" $\pm$ ", "; "))
-    body = [" & ".join(line) + r" \\" for line in lines]
-    columns = "l" + "r" * (len(header) - 1)
-    top = [f"% {table.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(header) + r" \\"]
-    return "\n".join([*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
-
-
-def as_csv(table: ResultTable) -> str:
-    """A line for each cell, with the ids of its runs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "data", "mean", "std", "n", "published", "published_std", "source", "runs"])
-    for (row, column), cell in table.cells.items():
-        published = table.published.get((row, column))
-        paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
-        std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
-        writer.writerow([row, column, f"{cell.mean:.4f}", std, len(cell.values), *paper, " ".join(cell.ids)])
-    return text.getvalue()
-
-
-FORMATS: dict[str, Callable[[ResultTable], Any]] = {
-    "terminal": as_terminal,
-    "markdown": as_markdown,
-    "latex": as_latex,
-    "csv": as_csv,
-}

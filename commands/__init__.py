@@ -1,5 +1,7 @@
 """The commands of `main.py` that ask recorded runs or start several: each a file with `answer(updates)`.
 
+It returns the exit code, if that may be another than 0.
+
 Those that are one Sacred run (train, evaluate, inspect) are in `main.py`.
 """
 
@@ -9,12 +11,31 @@ from typing import cast
 
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
+    "compare": "commands.compare",
+    "rerun": "commands.rerun",
     "results": "commands.results",
     "sync": "commands.sync",
 }
 
+OF_RUNS = ("compare", "rerun")  # commands that are followed by runs
+TAKE_VALUE = ("-m", "--mongo_db", "-F", "--file_storage")  # options that are
 
-def answer(command: str, updates: Sequence[str]) -> None:
-    """Carry out one of `COMMANDS`, given the words after `with`. Raises `UserError`."""
-    call = cast(Callable[[Sequence[str]], None], import_module(COMMANDS[command]).answer)
-    call(updates)
+
+def with_ids(arguments: Sequence[str]) -> list[str]:
+    """The command line with `compare RUN RUN` as `compare with id=RUN,RUN`, which is how the parser knows it."""
+    end = arguments.index("with") if "with" in arguments else len(arguments)
+    words = [
+        position
+        for position in range(end)
+        if not arguments[position].startswith("-") and arguments[max(position - 1, 0)] not in TAKE_VALUE
+    ]
+    if len(words) < 2 or arguments[words[0]] not in OF_RUNS:
+        return list(arguments)
+    kept = [argument for position, argument in enumerate(arguments[:end]) if position not in words[1:]]
+    return [*kept, "with", f"id={','.join(arguments[position] for position in words[1:])}", *arguments[end + 1 :]]
+
+
+def answer(command: str, updates: Sequence[str]) -> int:
+    """Carry out one of `COMMANDS`, given the words after `with`, and return its exit code. Raises `UserError`."""
+    call = cast(Callable[[Sequence[str]], int | None], import_module(COMMANDS[command]).answer)
+    return call(updates) or 0

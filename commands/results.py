@@ -14,7 +14,8 @@ from rich.table import Table
 
 from analysis.records import Record
 from analysis.result import percent, variant_of
-from analysis.tables import FORMATS, comparisons, result_table
+from analysis.table_formats import FORMATS
+from analysis.tables import comparisons, result_table
 from commands.question import found_records, read_question, show
 from core.errors import require_known
 

@@ -12,6 +12,7 @@ from typing import Any
 from docopt import docopt
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
+from sacred.run import Run
 from sacred.utils import recursive_update
 
 from core.errors import TrainingDiverged, UserError, require_known
@@ -31,8 +32,8 @@ SHORT_SETTINGS: dict[str, str] = {
 REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
 
 
-# carries out a command that is no run of the experiment, given its name and the words after `with`
-Answer = Callable[[str, list[str]], None]
+# carries out a command that is no run of the experiment, given its name and the words after `with`; the exit code
+Answer = Callable[[str, list[str]], int]
 
 
 def run_command_line(
@@ -59,13 +60,9 @@ def run_command_line(
         require_known("command", command, [*(name for name, _ in ex.gather_commands()), *commands])
         updates = [*options["UPDATE"], *taken_options(options)]
         if answer is not None and command in commands:
-            answer(command, updates)
-            return 0
+            return answer(command, updates)
         settings, named_configs = read_updates(ex, updates)
-        run = ex.run(command, settings, named_configs, options=options)
-        for observer in run.observers:
-            if isinstance(observer, FileRecord):
-                observer.require_complete()
+        recorded_run(ex, command, settings, named_configs, options=options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -76,6 +73,15 @@ def run_command_line(
         print(after_interruption(options["COMMAND"], updates), file=sys.stderr)
         return 130
     return 0
+
+
+def recorded_run(ex: Experiment, command: str, *settings: Any, **more: Any) -> Run:
+    """`ex.run(command, ...)`. Raises `UserError` if its record could not be written."""
+    run = ex.run(command, *settings, **more)
+    for observer in run.observers:
+        if isinstance(observer, FileRecord):
+            observer.require_complete()
+    return run
 
 
 def taken_options(options: dict[str, Any]) -> list[str]:

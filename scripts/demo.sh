@@ -10,4 +10,4 @@ for method in denetdm erm; do
     "$python" main.py with digits method="$method" log_dir="$folder"
     echo
 done
-"$python" -m analysis.compare "$folder"
+"$python" main.py compare "$folder"

@@ -231,7 +231,7 @@ def test_train_prints_result_record_and_what_next(command: Command) -> None:
     for text in ("unbiased", "aligned", "conflicting", "worst group", "last", "best_valid_unbiased", "target", "deep"):
         assert text in outcome.out
     assert f"recorded in runs/{folder.name}" in outcome.out
-    assert "python -m analysis.compare" in outcome.out
+    assert "python main.py compare" in outcome.out
     assert outcome.record("config.json")["seed"] == 3
     assert sorted(file.name for file in folder.iterdir()) == [
         "config.json",

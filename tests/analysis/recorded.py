@@ -18,6 +18,8 @@ def write_record(
     run_id: str | None = None,
     data: dict[str, Any] | None = None,
     hparams: dict[str, Any] | None = None,
+    command: str = "train",
+    info: dict[str, Any] | None = None,
 ) -> str:
     """A record under `folder`, with two evaluations on two classes; returns its id."""
     run_id = run_id or new_run_id()
@@ -38,7 +40,7 @@ def write_record(
     ]
     totals = {"total": {"test": [[4, 2], [2, 4]]}, "aligned": [[True, False], [False, True]]}
     run = {
-        "command": "train",
+        "command": command,
         "status": status,
         "start_time": start,
         "stop_time": start.replace(":00:00", ":01:30") if status == "COMPLETED" else None,
@@ -47,7 +49,7 @@ def write_record(
     }
     place = folder / run_id
     place.mkdir(parents=True)
-    for name, content in (("run", run), ("config", config), ("info", {"code": {"commit": "abc"}})):
+    for name, content in (("run", run), ("config", config), ("info", {"code": {"commit": "abc"}} | (info or {}))):
         (place / f"{name}.json").write_text(json.dumps(content))
     (place / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [totals, *evaluations]))
     return run_id

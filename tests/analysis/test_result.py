@@ -4,7 +4,6 @@ from math import isnan
 import pytest
 from rich.console import Console
 
-from analysis.compare import RecordedRun, run_table
 from analysis.result import extra_splits, result_of, result_tables, summary
 from recording.recorder import scalars
 from training.history import Evaluation, History
@@ -84,10 +83,3 @@ def test_one_split_needs_one_block() -> None:
     one = History([evaluation], {"test": TOTAL["test"]}, [[True, False], [False, True]])
     (table,) = result_tables(result_of(one, "train", parse_rule("last", True, "rule")), {})
     assert [row[0] for row in printed(table)[3:]] == ["debiased", "biased"]
-
-
-def test_runs_side_by_side_show_them_too(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    result = result_of(history(), "train", parse_rule("last", True, "rule"))
-    config = {"data": {"name": "d", "protocol": "holdout"}, "method": {"name": "m", "hparams": {}}, "seed": 1}
-    rows = printed(run_table(RecordedRun(tmp_path, config, result)))
-    assert any("test_mean: all images" in " ".join(row) and "50.00" in row for row in rows)

@@ -8,7 +8,8 @@ import pytest
 
 from analysis.file_store import FileStore
 from analysis.query import EVERYTHING
-from analysis.tables import FORMATS, Cell, ResultTable, comparisons, paired_test, result_table
+from analysis.table_formats import FORMATS
+from analysis.tables import Cell, ResultTable, comparisons, paired_test, result_table
 from core.errors import UserError
 from tests.analysis.recorded import write_record
 
@@ -56,6 +57,35 @@ def test_runs_that_differ_never_share_a_cell(tmp_path: Path) -> None:
         ("erm", f"{COLUMN}, protocol holdout"),
         ("erm", f"{COLUMN}, protocol published"),
     }
+
+
+def test_other_data_under_the_same_settings_never_share_a_cell(tmp_path: Path) -> None:
+    for seed, fingerprint in ((1, "aaaa"), (2, "bbbb")):
+        write_record(tmp_path, seed=seed, info={"data": {"fingerprint": fingerprint}})
+    write_record(tmp_path, seed=3)
+    columns = {column for _, column in table(tmp_path).cells}
+    assert columns == {f"{COLUMN}, data {name}" for name in ("aaaa", "bbbb", "unknown")}
+
+
+def test_versions_of_the_code_share_a_cell_and_are_told(tmp_path: Path) -> None:
+    versions = ({"commit": "1234567890", "changed": False}, {"commit": "1234567890", "changed": True}, {"commit": None})
+    for seed, code in enumerate(versions):
+        write_record(tmp_path, seed=seed, info={"code": code})
+    found = table(tmp_path)
+    assert found.cells["erm", COLUMN].code == ("1234567", "1234567+", "unknown")
+    note = f"erm on {COLUMN}: runs of 3 versions of the code (1234567, 1234567+, unknown)"
+    assert found.notes == (note,)
+    assert f"\n\n{note}" in str(FORMATS["markdown"](found))
+    assert f"\n% {note}" in str(FORMATS["latex"](found))
+    assert "1234567 1234567+ unknown" in str(FORMATS["csv"](found))
+    write_record(tmp_path / "one", seed=1)
+    assert table(tmp_path / "one").notes == ()
+
+
+def test_evaluations_of_the_weights_of_other_runs_are_no_seeds(tmp_path: Path) -> None:
+    write_record(tmp_path, seed=1, unbiased=0.3)
+    write_record(tmp_path, seed=1, unbiased=0.9, command="evaluate", start="2026-11-22T12:00:00")
+    assert table(tmp_path).cells["erm", COLUMN].values == (30.0,)
 
 
 def test_unfinished_runs_have_no_cell(tmp_path: Path) -> None:

@@ -1,0 +1,126 @@
+"""Whether two runs of the same configuration have the same result, and what differs around them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from analysis.records import Record
+from core.errors import UserError
+from training.history import History
+
+TOLERANCE = 0.5  # percent of the images of a split
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """How far a repeated run is from its original.
+
+    `evaluations` is their number; `counts` the largest difference of the correct counts of a split's groups, in percent
+    of its images, `where` it is; `weights` is file -> the largest relative difference of a tensor (0 only if all bits
+    are the same).
+    """
+
+    evaluations: int
+    counts: float
+    where: str
+    weights: Mapping[str, float]
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether every count of every evaluation is the same, and every bit of the weights."""
+        return self.counts == 0 and not any(self.weights.values())
+
+    def is_within(self, tolerance: float) -> bool:
+        """Whether no evaluation differs by more than `tolerance` percent of the images of a split."""
+        return self.counts <= tolerance
+
+
+def compared(original: Record, repeated: Record) -> Repetition:
+    """Raises `UserError` for damaged evaluations or weights."""
+    first, second = original.history(), repeated.history()
+    counts, where = _largest_difference(first, second)
+    names = [name for name in original.artifact_names() if name.endswith(".safetensors")]
+    there = repeated.artifact_names()
+    weights = {name: _weights_differ(original, repeated, name) if name in there else inf for name in sorted(names)}
+    return Repetition(len(first.evaluations), counts, where, weights)
+
+
+def _largest_difference(first: History, second: History) -> tuple[float, str]:
+    """(percent of the images of a split, where); infinite if the evaluations cannot be set side by side."""
+    if first.total != second.total:
+        return inf, "the groups of the data"
+    if len(first.evaluations) != len(second.evaluations):
+        return inf, f"the number of evaluations, {len(first.evaluations)} and {len(second.evaluations)}"
+    largest, where = 0.0, ""
+    for one, other in zip(first.evaluations, second.evaluations, strict=True):
+        place = f"{one.phase} epoch {one.epoch}"
+        if (one.phase, one.step) != (other.phase, other.step):
+            return inf, f"the steps of the evaluations, at {place}"
+        for split, branches in one.correct.items():
+            if other.correct.get(split, {}).keys() != branches.keys():
+                return inf, f"the branches, at {place}"
+            total = numpy.sum(first.total[split])
+            for branch, correct in branches.items():
+                moved = numpy.abs(numpy.subtract(correct, other.correct[split][branch])).sum()
+                percent = 100 * float(moved) / max(float(total), 1)
+                if percent > largest:
+                    largest, where = percent, f"{split}/{branch}, {place}"
+    return largest, where
+
+
+def _weights_differ(original: Record, repeated: Record, name: str) -> float:
+    try:
+        first, second = load(original.artifact(name)), load(repeated.artifact(name))
+    except SafetensorError as error:
+        raise UserError(f"the weights {name} of the run {original.id} or {repeated.id} are damaged: {error}") from None
+    if first.keys() != second.keys():
+        return inf
+    return max((_relative_difference(first[key], second[key]) for key in first), default=0.0)
+
+
+def _relative_difference(first: Tensor, second: Tensor) -> float:
+    """|first - second| / |first|, Euclidean; 0 only if all bits are the same."""
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return inf
+    bits = [tensor.reshape(-1).contiguous().view(torch.uint8) for tensor in (first, second)]
+    if torch.equal(*bits):
+        return 0.0
+    distance, size = (first.double() - second.double()).norm(), first.double().norm()
+    relative = float(distance / size) if size > 0 else inf
+    return max(relative, float(numpy.finfo(float).tiny))
+
+
+def environment(record: Record) -> dict[str, str]:
+    """The versions and the machine that a result may depend on, by name."""
+    entry = record.store.entry(record)
+    host, machine = entry.get("host") or {}, record.info.get("machine") or {}
+    found = {"Python": host.get("python_version"), "torch": machine.get("torch"), "device": machine.get("device")}
+    packages = [name.split("==") for name in (entry.get("experiment") or {}).get("dependencies", [])]
+    found |= {name: version for name, version in packages if name != "torch"}
+    found |= {"processor": host.get("cpu"), "system": (host.get("os") or [None])[-1]}
+    return {name: str(value) if value else "unknown" for name, value in found.items()}
+
+
+def differences(original: Mapping[str, str], repeated: Mapping[str, str]) -> list[str]:
+    """ "torch 2.12.0, now 2.13.0" for each entry in which two environments differ."""
+    names = dict.fromkeys([*original, *repeated])
+    both = {name: (original.get(name, "none"), repeated.get(name, "none")) for name in names}
+    return [f"{name} {before}, now {now}" for name, (before, now) in both.items() if before != now]
+
+
+def changed_files(record: Record, root: Path, now: set[str]) -> list[str]:
+    """The files of the code, by path under `root`, that are not what the run had; `now` are those there are now."""
+    recorded = record.store.sources(record)
+
+    def content(name: str) -> Any:
+        return (root / name).read_bytes() if (root / name).is_file() else None
+
+    return sorted(name for name in now | set(recorded) if recorded.get(name) != content(name))

@@ -1,0 +1,89 @@
+"""Tables of results as text: for the terminal, Markdown, LaTeX, CSV."""
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table as RichTable
+
+from analysis.tables import ResultTable
+
+
+def as_terminal(table: ResultTable) -> RichTable:
+    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    shown.caption, shown.caption_justify = "\n".join(table.notes) or None, "left"
+    header, *lines = as_rows(table, " +- ", "\n")
+    shown.add_column(header[0], no_wrap=True)
+    for name in header[1:]:
+        shown.add_column(name.replace(", ", "\n"), justify="right")
+    for line in lines:
+        shown.add_row(*line)
+    return shown
+
+
+def as_rows(table: ResultTable, plus_minus: str, line_break: str) -> list[list[str]]:
+    """Header and a row for each method: our mean with its spread and n, then the published number and how far ours is
+    from it."""
+    rows = [["method", *table.columns]]
+    for row in table.rows:
+        texts = [row]
+        for column in table.columns:
+            cell, published = table.cells.get((row, column)), table.published.get((row, column))
+            parts = [] if cell is None else [f"{cell.text(plus_minus)} (n={len(cell.values)})"]
+            if cell is not None and published is not None:
+                parts.append(f"paper {published.text(plus_minus)} ({cell.mean - published.mean:+.2f})")
+            texts.append(line_break.join(parts) or "-")
+        rows.append(texts)
+    return rows
+
+
+def as_markdown(table: ResultTable) -> str:
+    header, *lines = as_rows(table, " ± ", "<br>")
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    rows = ["| " + " | ".join(line) + " |" for line in [header, rule, *lines]]
+    return "\n".join([*rows, *(f"\n{note}" for note in table.notes)])
+
+
+def as_latex(table: ResultTable) -> str:
+    """A booktabs table."""
+
+    def escaped(text: str) -> str:
+        for character in "&%_#":
+            text = text.replace(character, f"\\{character}")
+        return text
+
+    header, *lines = ([escaped(cell) for cell in line] for line in as_rows(table, r" $\pm$ ", "; "))
+    body = [" & ".join(line) + r" \\" for line in lines]
+    columns = "l" + "r" * (len(header) - 1)
+    top = [
+        *(f"% {line}" for line in (table.title, *table.notes)),
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        " & ".join(header) + r" \\",
+    ]
+    return "\n".join([*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+
+
+def as_csv(table: ResultTable) -> str:
+    """A line for each cell, with the versions of the code and the ids of its runs."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "data", "mean", "std", "n", "published", "published_std", "source", "code", "runs"])
+    for (row, column), cell in table.cells.items():
+        published = table.published.get((row, column))
+        paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
+        std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
+        writer.writerow(
+            [row, column, f"{cell.mean:.4f}", std, len(cell.values), *paper, " ".join(cell.code), " ".join(cell.ids)]
+        )
+    return text.getvalue()
+
+
+FORMATS: dict[str, Callable[[ResultTable], Any]] = {
+    "terminal": as_terminal,
+    "markdown": as_markdown,
+    "latex": as_latex,
+    "csv": as_csv,
+}

@@ -1,0 +1,58 @@
+"""`python main.py compare RUN [RUN...]`: all accuracies of a few runs side by side.
+
+RUN is the id of a run, its folder, or a folder of runs. In place of them, `with WORDS` chooses runs as for `results`.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rich.columns import Columns
+from rich.table import Table
+
+from analysis.records import Record
+from analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
+from commands.named_runs import named_records
+from commands.question import found_records, read_question, show
+from core.errors import UserError
+from training.selection import RULES, parse_rule
+
+
+def answer(updates: Sequence[str]) -> None:
+    """Print a table for each of the runs. Raises `UserError`."""
+    question = read_question(updates)
+    query = question.query
+    if query.ids is None:
+        records = found_records(question)
+    else:
+        rest = replace(query, ids=None)
+        named = named_records(query.ids, question.log_dir)
+        records = [run for run in named if rest.matches(run.id, run.config, run.status, run.start)]
+    complete = [record for record in records if record.result]
+    for record in records:
+        if not record.result:
+            print(f"left out: the run {record.id} is not complete: {record.status.lower()}", file=sys.stderr)
+    if not complete:
+        raise UserError("none of these runs is complete; `python main.py results with list=True` shows which are")
+    show(Columns([run_table(record) for record in complete]))
+
+
+def run_table(record: Record) -> Table:
+    """Test accuracies in percent: a row for each metric, and for each extra split; a column for each rule."""
+    result: Mapping[str, Mapping[str, Any]] = record.result or {}
+    rules = sorted(result)
+    any_rule = result[rules[0]]
+    reason = why_unknown(any_rule, "test")
+    caption = "\n".join([f"{record.id}, seed {record.config['seed']}", *([reason] if reason else [])])
+    table = Table(title=title_of(record.config), caption=caption)
+    table.add_column("test accuracy (%)")
+    for rule in rules:
+        label = parse_rule(rule, True, "rule").label if rule in RULES else rule
+        table.add_column(label.replace(" (", "\n("), justify="right")
+    for metric, name in COLUMNS.items():
+        table.add_row(name, *(percent(result[rule].get(f"test/{metric}")) for rule in rules))
+    for split in sorted(extra_splits(any_rule)):
+        accuracies = (percent(result[rule].get(f"{split}/accuracy")) for rule in rules)
+        table.add_row(f"{split}: {COLUMNS['accuracy']}", *accuracies)
+    return table

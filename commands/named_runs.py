@@ -1,0 +1,50 @@
+"""Runs by name: their ids, or their folders."""
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from analysis.file_store import FileStore
+from analysis.query import EVERYTHING, Query
+from analysis.records import Record, Store
+from commands.question import open_store
+from core.errors import UserError
+
+
+def named_records(names: Sequence[str], log_dir: str) -> list[Record]:
+    """The runs of these names, in their order: ids of runs in MongoDB or `log_dir`, folders of runs, or folders that
+    hold several. Raises `UserError` for one that is not there, or damaged."""
+    return [record for name in names for record in _named(name, log_dir)]
+
+
+def _named(name: str, log_dir: str) -> list[Record]:
+    path = Path(name).resolve()
+    if (path / "run.json").exists():
+        return [record_in(FileStore(path.parent), path.name)]
+    if path.is_dir():
+        return _all_in(name)
+    return [record_in(open_store(log_dir), name)]
+
+
+def record_in(store: Store, run_id: str) -> Record:
+    """The run of this id. Raises `UserError` if it is not there, naming the nearest ids, or damaged."""
+    found = store.find(Query({}, ids=[run_id]))
+    if found:
+        return found[0]
+    for problem in store.problems:
+        if run_id in problem:
+            raise UserError(problem)
+    near = get_close_matches(run_id, [record.id for record in store.find(EVERYTHING)], n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ";"
+    raise UserError(f"no recorded run {run_id!r}{hint} `python main.py results with list=True` shows all")
+
+
+def _all_in(folder: str) -> list[Record]:
+    store = FileStore(Path(folder))
+    records = store.find(EVERYTHING)
+    for problem in store.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    if not records:
+        raise UserError(f"no recorded run in {folder}")
+    return records

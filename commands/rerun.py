@@ -1,0 +1,172 @@
+"""`python main.py rerun RUN [with WORDS]`: repeat a recorded run, and say whether the result is the same.
+
+RUN is the id of a complete run, in files or in MongoDB, or its folder. Settings come from its record; WORDS may change
+what leaves a result as it is (device=, workers=, log_dir=, data.root=, ...), and tolerance=PERCENT. Exit code 0 if all
+counts and weights are the same or within the tolerance, 1 if not.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from analysis.file_store import FileStore
+from analysis.records import Record
+from analysis.repetition import TOLERANCE, Repetition, changed_files, compared, differences, environment
+from analysis.result import title_of
+from commands.named_runs import named_records, record_in
+from config import NAMED_CONFIGS, PACKAGES, ex
+from core.errors import UserError, one_of, require_known, suggestion
+from core.settings import flattened
+from datasets import dataset_config
+from recording.command_line import read_updates, recorded_run
+from recording.version import code_version
+from training.setup import NOT_IDENTITY, load_once
+
+ROOT = Path(__file__).parents[1]
+PLACES = NOT_IDENTITY - {"train", "checkpoint"}  # settings that a repetition may change
+SHOWN_FILES = 5
+
+
+def answer(updates: Sequence[str]) -> int:
+    """Repeat the run, and return 0 if the result is the same or within the tolerance, else 1. Raises `UserError`."""
+    words = [update.partition("=") for update in updates]
+    ids = [run_id for name, _, value in words if name == "id" for run_id in value.split(",")]
+    tolerance = read_tolerance([value for name, _, value in words if name == "tolerance"])
+    own = [update for update, (name, _, _) in zip(updates, words, strict=True) if name not in ("id", "tolerance")]
+    places = read_places(own)
+    if len(ids) != 1:
+        raise UserError("which run? Write `python main.py rerun RUN`, with the id or the folder of one run")
+    log_dir = str(dict(flattened(places)).get("log_dir", "runs"))
+    records = named_records(ids, log_dir)
+    if len(records) != 1:
+        raise UserError(f"{ids[0]} holds {len(records)} runs; name one of them")
+    original = records[0]
+    require_complete(original)
+    settings = merged(original.config, {"resume": None, "log_dir": folder_for(ids[0], log_dir)} | places)
+    print(f"repeating {original.id}: {title_of(original.config)}, seed {original.config['seed']}")
+    say_code(original)
+    say_data(original, settings)
+    print()
+    repeated, added = repeat(original, settings)
+    repetition = compared(original, repeated)
+    print()
+    say_verdict(repetition, tolerance)
+    if added:
+        print(f"settings that the record does not have, at their defaults: {', '.join(added)}")
+    differing = differences(environment(original), environment(repeated))
+    print(f"environment: {'; '.join(differing) if differing else 'the same as recorded'}")
+    return 0 if repetition.is_within(tolerance) else 1
+
+
+def read_tolerance(values: Sequence[str]) -> float:
+    try:
+        tolerance = float(values[-1]) if values else TOLERANCE
+    except ValueError:
+        tolerance = -1.0
+    if not 0 <= tolerance <= 100:
+        raise UserError(f"tolerance={values[-1]!r}: must be a percentage of the images, from 0 to 100")
+    return tolerance
+
+
+def read_places(updates: Sequence[str]) -> dict[str, Any]:
+    """The settings, nested, in the words after `with`. Raises `UserError` for one that might change the result."""
+    names = [update.partition("=")[0] for update in updates]
+    for name, update in zip(names, updates, strict=True):
+        if "=" not in update and not update.endswith(".json"):
+            require_known("named configuration", name, NAMED_CONFIGS)
+    settings, named = read_updates(ex, list(updates))
+    for name in named:
+        settings = merged(NAMED_CONFIGS[name][1], settings)
+    for name, _ in flattened(settings):
+        if name not in PLACES:
+            hint = suggestion(name, PLACES)
+            raise UserError(f"a repetition cannot change {name}{hint} what may differ is {one_of(PLACES)}")
+    return settings
+
+
+def merged(config: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested `config` with the nested `updates`."""
+    result = dict(config)
+    for name, value in updates.items():
+        known = result.get(name)
+        result[name] = merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+def folder_for(name: str, log_dir: str) -> str:
+    """The folder of the new record: beside the one that was named by its folder."""
+    return str(Path(name).parent) if (Path(name) / "run.json").exists() else log_dir
+
+
+def require_complete(record: Record) -> None:
+    if record.status != "COMPLETED" or record.result is None:
+        how = f"go on with it by its own words and resume={record.config.get('log_dir', 'runs')}/{record.id}"
+        raise UserError(f"the run {record.id} is {record.status.lower()}: only a complete one can be repeated; {how}")
+
+
+def say_code(record: Record) -> None:
+    """Whether the code is the one that the run had."""
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    changed = changed_files(record, ROOT, {str(file.relative_to(ROOT)) for file in files})
+    if not changed:
+        print("code: the same as recorded")
+        return
+    here = code_version(ROOT)
+    now = f"{(here['commit'] or 'unknown')[:7]}{'+' if here['changed'] else ''}"
+    more = f" and {len(changed) - SHOWN_FILES} more" if len(changed) > SHOWN_FILES else ""
+    print(f"code: not as recorded (commit {record.code}, now {now}): {', '.join(changed[:SHOWN_FILES])}{more}")
+
+
+def say_data(record: Record, settings: Mapping[str, Any]) -> None:
+    """Whether the data are those that the run had. Raises `UserError` if they cannot be had."""
+    try:
+        data = load_once(dataset_config(settings["data"]))
+    except UserError as error:
+        raise cannot_repeat(record, error) from None
+    if record.fingerprint is None:
+        print(f"data: {data.fingerprint}; those of the record are not known")
+    elif record.fingerprint == data.fingerprint:
+        print("data: the same as recorded")
+    else:
+        print(f"data: not as recorded (fingerprint {record.fingerprint}, now {data.fingerprint})")
+
+
+def repeat(original: Record, settings: Mapping[str, Any]) -> tuple[Record, list[str]]:
+    """The record of a new run with `settings`, and the names of those that it has besides."""
+    earlier = ex.current_run
+    try:
+        run = recorded_run(ex, original.command, settings, info={"repeats": original.id})
+    except UserError as error:
+        if ex.current_run is earlier:  # refused before it began
+            raise cannot_repeat(original, error) from None
+        raise
+    known = dict(flattened(original.config))
+    added = [f"{name}={value!r}" for name, value in flattened(run.config) if name not in known]
+    return record_in(FileStore(Path(str(settings["log_dir"]))), str(run._id)), added
+
+
+def cannot_repeat(record: Record, error: UserError) -> UserError:
+    return UserError(f"the run {record.id} (code {record.code}) cannot be repeated here: {error}")
+
+
+def say_verdict(repetition: Repetition, tolerance: float) -> None:
+    evaluations = f"{repetition.evaluations} evaluation{'s' if repetition.evaluations != 1 else ''}"
+    if repetition.is_identical:
+        weights = f", all bits of {' and '.join(repetition.weights)}" if repetition.weights else ", no weights"
+        print(f"bit-identical: all counts of {evaluations}{weights}")
+        return
+    within = repetition.is_within(tolerance)
+    print(
+        f"equal within the tolerance of {tolerance:g} % of the images of a split"
+        if within
+        else f"different: beyond the tolerance of {tolerance:g} % of the images of a split"
+    )
+    if repetition.counts:
+        size = f": {repetition.counts:.3g} % of the images" if repetition.counts < inf else ""
+        print(f"largest difference of the counts of {evaluations}: {repetition.where}{size}")
+    else:
+        print(f"the counts of {evaluations} are the same")
+    for name, difference in repetition.weights.items():
+        far = f"differs by up to {difference:.2g} of a tensor" if difference < inf else "missing, or of another shape"
+        print(f"{name}: {'the same' if difference == 0 else far}")
