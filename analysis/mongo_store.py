@@ -58,8 +58,10 @@ class MongoStore(Store):
         artifacts = self._ask(lambda: self.experiment(record).artifacts)
         if name not in artifacts:
             raise UserError(f"the run {record.id} in MongoDB {self.address} has no file {name}")
-        content: bytes = self._ask(lambda: artifacts[name].file.read())
-        artifacts[name].file.seek(0)
+        file = artifacts[name].file
+        file.seek(0)  # incense hands out the same file to all who ask
+        content: bytes = self._ask(file.read)
+        file.seek(0)
         return content
 
     def artifact_names(self, record: Record) -> list[str]:

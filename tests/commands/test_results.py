@@ -1,5 +1,6 @@
 """`main.py results`, from files and from a real MongoDB."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +94,41 @@ def test_damaged_records_are_told(command: Command, tmp_path: Path) -> None:
     outcome = command("results", data=False)
     assert outcome.code == 0
     assert outcome.err.startswith(f"left out: the record runs/{bad} is damaged: run.json")
+
+
+def test_incense_objects(command: Command, port: int) -> None:
+    """What docs/results.md says of them, on runs that recorded themselves and on copies."""
+    address = f"localhost:{port}:incense"
+    (folder,) = command("-m", address, "with", "smoke", "method=lff").runs
+    command("with", "smoke", "method=lff", "seed=2")
+    command("-m", address, "sync", data=False)
+    store = MongoStore(address)
+    assert {experiment.config.seed for experiment in store.experiments(Query({"method.name": "lff"}))} == {1, 2}
+    for record in store.find(EVERYTHING):
+        experiment = store.experiment(record)
+        assert experiment.id == record.id
+        assert experiment.config.method.hparams.q == 0.7
+        series = experiment.metrics["test/unbiased"]
+        assert isinstance(series, pandas.Series)
+        assert (series.index.name, list(series.index)) == ("step", [20])
+        assert series.iloc[-1] == (record.result or {})["last"]["test/unbiased"]
+        assert type(experiment.artifacts["curves.png"]).__name__ == "ImageArtifact"
+        assert experiment.artifacts["curves.png"].render().data == record.artifact("curves.png")
+    assert len(store.experiments(Query({}, ids=[folder.name], status="COMPLETED"))) == 1
+
+
+def test_runs_that_go_on_are_read_anew(command: Command, port: int, tmp_path: Path) -> None:
+    address = f"localhost:{port}:anew"
+    (folder,) = command("with", "smoke", "method=erm").runs
+    evaluations = (folder / "evaluations.jsonl").read_text()
+    run = json.loads((folder / "run.json").read_text())
+    earlier = dict.fromkeys(("start_time", "heartbeat"), "2026-11-22T10:00:00")
+    (folder / "run.json").write_text(json.dumps(run | earlier | {"status": "RUNNING", "stop_time": None}))
+    (folder / "evaluations.jsonl").write_text(evaluations.splitlines()[0] + "\n")
+    command("-m", address, "sync", data=False)
+    store = MongoStore(address)
+    assert store.find(EVERYTHING)[0].history().evaluations == []
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "evaluations.jsonl").write_text(evaluations)
+    command("-m", address, "sync", data=False)
+    assert len(store.find(EVERYTHING)[0].history().evaluations) == 1
