@@ -47,10 +47,19 @@ def compared(original: Record, repeated: Record) -> Repetition:
     """Raises `UserError` for damaged evaluations or weights."""
     first, second = original.history(), repeated.history()
     counts, where = _largest_difference(first, second)
-    names = [name for name in original.artifact_names() if name.endswith(".safetensors")]
-    there = repeated.artifact_names()
-    weights = {name: _weights_differ(original, repeated, name) if name in there else inf for name in sorted(names)}
+    there = weight_names(repeated)
+    weights = {
+        name: _weights_differ(read_weights(original, name), read_weights(repeated, name)) if name in there else inf
+        for name in weight_names(original)
+    }
     return Repetition(len(first.evaluations), counts, where, weights)
+
+
+def require_readable(record: Record) -> None:
+    """Raise `UserError` if evaluations or weights of a run that another is to be compared with are damaged."""
+    record.history()
+    for name in weight_names(record):
+        read_weights(record, name)
 
 
 def _largest_difference(first: History, second: History) -> tuple[float, str]:
@@ -76,11 +85,19 @@ def _largest_difference(first: History, second: History) -> tuple[float, str]:
     return largest, where
 
 
-def _weights_differ(original: Record, repeated: Record, name: str) -> float:
+def weight_names(record: Record) -> list[str]:
+    return sorted(name for name in record.artifact_names() if name.endswith(".safetensors"))
+
+
+def read_weights(record: Record, name: str) -> dict[str, Tensor]:
+    """The tensors of one of the run's files. Raises `UserError` if it is missing or damaged."""
     try:
-        first, second = load(original.artifact(name)), load(repeated.artifact(name))
+        return load(record.artifact(name))
     except SafetensorError as error:
-        raise UserError(f"the weights {name} of the run {original.id} or {repeated.id} are damaged: {error}") from None
+        raise UserError(f"the weights {name} of the run {record.id} are damaged: {error}") from None
+
+
+def _weights_differ(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
     if first.keys() != second.keys():
         return inf
     return max((_relative_difference(first[key], second[key]) for key in first), default=0.0)

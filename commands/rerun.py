@@ -12,7 +12,15 @@ from typing import Any
 
 from analysis.file_store import FileStore
 from analysis.records import Record
-from analysis.repetition import TOLERANCE, Repetition, changed_files, compared, differences, environment
+from analysis.repetition import (
+    TOLERANCE,
+    Repetition,
+    changed_files,
+    compared,
+    differences,
+    environment,
+    require_readable,
+)
 from analysis.result import title_of
 from commands.named_runs import named_records, record_in
 from config import NAMED_CONFIGS, PACKAGES, ex
@@ -43,6 +51,7 @@ def answer(updates: Sequence[str]) -> int:
         raise UserError(f"{ids[0]} holds {len(records)} runs; name one of them")
     original = records[0]
     require_complete(original)
+    require_readable(original)
     settings = merged(original.config, {"resume": None, "log_dir": folder_for(ids[0], log_dir)} | places)
     print(f"repeating {original.id}: {title_of(original.config)}, seed {original.config['seed']}")
     say_code(original)
@@ -108,14 +117,18 @@ def require_complete(record: Record) -> None:
 def say_code(record: Record) -> None:
     """Whether the code is the one that the run had."""
     files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
-    changed = changed_files(record, ROOT, {str(file.relative_to(ROOT)) for file in files})
+    here = code_version(ROOT)
+    commits = f"commit {record.code}, now {(here['commit'] or 'unknown')[:7]}{'+' if here['changed'] else ''}"
+    try:
+        changed = changed_files(record, ROOT, {str(file.relative_to(ROOT)) for file in files})
+    except UserError as error:
+        print(f"code: {commits}; its files cannot be compared: {error}")
+        return
     if not changed:
         print("code: the same as recorded")
         return
-    here = code_version(ROOT)
-    now = f"{(here['commit'] or 'unknown')[:7]}{'+' if here['changed'] else ''}"
     more = f" and {len(changed) - SHOWN_FILES} more" if len(changed) > SHOWN_FILES else ""
-    print(f"code: not as recorded (commit {record.code}, now {now}): {', '.join(changed[:SHOWN_FILES])}{more}")
+    print(f"code: not as recorded ({commits}): {', '.join(changed[:SHOWN_FILES])}{more}")
 
 
 def say_data(record: Record, settings: Mapping[str, Any]) -> None:
