@@ -1,7 +1,7 @@
 """Copies of file records in MongoDB: the documents, metrics and files that a live observer would have left there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -110,20 +110,26 @@ class MongoCopy:
         if EVALUATIONS not in names and (folder / EVALUATIONS).exists():
             names.append(EVALUATIONS)
         linked = {artifact["file_id"] for artifact in (found or {}).get("artifacts", [])}
+        prefix = f"artifact://runs/{entry['_id']}/"
+        stored: dict[str, list[Any]] = {name: [] for name in names}
+        for file in self.database.fs.files.find({"filename": {"$in": [prefix + name for name in names]}}):
+            stored[file["filename"].removeprefix(prefix)].append(file)
         links, outdated = [], []
-        for name in names:
-            filename = f"artifact://runs/{entry['_id']}/{name}"
-            stored = list(self.database.fs.files.find({"filename": filename}))
-            content = read_file(folder, folder / name)
-            sized = [file["_id"] for file in stored if file["length"] == len(content)]
-            equal = [file_id for file_id in sized if file_id in linked or self.files.get(file_id).read() == content]
-            kept = equal[0] if equal else self._put(content, filename, content_type(name))
-            outdated += [file["_id"] for file in stored if file["_id"] != kept]
+        for name, files in stored.items():
+            size = (folder / name).stat().st_size
+            kept = next((file["_id"] for file in files if file["_id"] in linked and file["length"] == size), None)
+            if kept is None:
+                kept = self._put_once(prefix + name, read_file(folder, folder / name), files)
+            outdated += [file["_id"] for file in files if file["_id"] != kept]
             links.append({"name": name, "file_id": kept})
         return links, outdated
 
-    def _put(self, content: bytes, filename: str, kind: str) -> Any:
-        return self.files.put(content, filename=filename, metadata=None, content_type=kind)
+    def _put_once(self, filename: str, content: bytes, stored: Sequence[Mapping[str, Any]]) -> Any:
+        """The GridFS id of `content`, which may be in one of the files `stored` by a copy that was interrupted."""
+        for file in stored:
+            if file["length"] == len(content) and self.files.get(file["_id"]).read() == content:
+                return file["_id"]
+        return self.files.put(content, filename=filename, metadata=None, content_type=content_type(filename))
 
 
 def run_entry(folder: Path) -> dict[str, Any]:
