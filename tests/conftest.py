@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 import main
 from core.mongo import MONGO_URL
 from datasets import BiasedDataset, dataset_config
+from recording.server import free_port, running_server
 
 torch.set_num_threads(1)
 
@@ -44,6 +45,14 @@ def data_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits(data_root: Path) -> BiasedDataset:
     return dataset_config({"name": "digits", "root": str(data_root)}).load()
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a real MongoDB server on this machine, empty at first."""
+    number = free_port()
+    with running_server(number, tmp_path_factory.mktemp("mongo")):
+        yield number
 
 
 @pytest.fixture

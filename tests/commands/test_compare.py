@@ -1,7 +1,6 @@
 """`main.py compare`: runs side by side, by id, by folder, from files and from a real MongoDB."""
 
 import json
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
@@ -12,16 +11,8 @@ from analysis.file_store import FileStore
 from analysis.query import EVERYTHING
 from commands import with_ids
 from commands.compare import run_table
-from recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    number = free_port()
-    with running_server(number, tmp_path_factory.mktemp("mongo")):
-        yield number
 
 
 def test_runs_by_id_by_folder_and_by_words(command: Command, port: int) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,10 @@ import pytest
 
 from commands import rerun
 from config import ex
-from recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 
 SMOKE = ("with", "smoke", "method=erm")
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    number = free_port()
-    with running_server(number, tmp_path_factory.mktemp("mongo")):
-        yield number
 
 
 def change(path: Path, **entries: Any) -> None:

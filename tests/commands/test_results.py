@@ -1,7 +1,6 @@
 """`main.py results`, from files and from a real MongoDB."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
@@ -12,16 +11,9 @@ from analysis.frames import curves_frame, groups_frame, results_frame
 from analysis.mongo_store import MongoStore
 from analysis.query import EVERYTHING, Query
 from core.errors import UserError
-from recording.server import free_port, running_server
+from recording.server import free_port
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    number = free_port()
-    with running_server(number, tmp_path_factory.mktemp("mongo")):
-        yield number
 
 
 def test_the_words_of_a_run_find_it_again(command: Command) -> None:

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,13 +26,6 @@ from tests.analysis.recorded import write_record
 from tests.conftest import Command
 
 SMOKE = ("with", "smoke", "method=erm")
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    number = free_port()
-    with running_server(number, tmp_path_factory.mktemp("mongo")):
-        yield number
 
 
 def content_of(port: int, name: str) -> dict[str, Any]:
@@ -90,6 +82,16 @@ def test_a_copy_equals_what_the_run_itself_records(command: Command, port: int, 
     assert content_of(port, "copy") == copied
 
 
+def wait_for_steps(port: int, steps: int) -> None:
+    """Until a heartbeat has brought so many values of a metric into the database "x"."""
+    metrics, end = pymongo.MongoClient[Any]("localhost", port)["x"].metrics, time.monotonic() + 30
+    while time.monotonic() < end:
+        if any(len(metric["steps"]) == steps for metric in metrics.find({"name": "test/unbiased"})):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no {steps} values in MongoDB")
+
+
 def test_an_outage_in_mid_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server dies after it has got the first metrics; when it is back, the rest is added once."""
     monkeypatch.setattr(observers, "MONGO_TIMEOUT_MS", 500)
@@ -98,8 +100,8 @@ def test_an_outage_in_mid_run(command: Command, tmp_path: Path, monkeypatch: pyt
 
         def evaluate_and_stop(*arguments: Any) -> None:
             evaluated(*arguments)
-            time.sleep(0.3)
             if arguments[2].epoch == 2:
+                wait_for_steps(number, 2)
                 server.send_signal(signal.SIGKILL)
 
         monkeypatch.setattr(RunRecorder, "evaluated", evaluate_and_stop)
