@@ -4,6 +4,7 @@ python main.py with colored_mnist severity4 method=denetdm
 python main.py inspect with colored_mnist               what the data are, and what of them is missing
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
 python main.py results with colored_mnist severity4      (what has been recorded, as a table)
+python main.py study with colored_mnist published methods=erm,lff variants=skewed1,skewed4 seeds=1-3 jobs=2
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -257,6 +258,8 @@ def say_where(setup: Setup, run: Run) -> None:
 
 def how_to_resume(command: str | None, updates: list[str]) -> str:
     """What to say after an interruption: the command that goes on, if there is anything to go on with."""
+    if command in COMMANDS:
+        return f"interrupted; to go on: python main.py {shlex.join([command, 'with', *updates])}"
     folder = record_folder(ex.current_run) if ex.current_run is not None else None
     if folder is None or not (folder / STATE).exists():
         return "interrupted"

@@ -10,10 +10,14 @@ from typing import cast
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
     "results": "commands.results",
+    "study": "commands.study",
 }
 
 
-def answer(command: str, updates: Sequence[str]) -> None:
-    """Carry out one of `COMMANDS`, given the words after `with`. Raises `UserError`."""
-    call = cast(Callable[[Sequence[str]], None], import_module(COMMANDS[command]).answer)
-    call(updates)
+def answer(command: str, updates: Sequence[str]) -> int:
+    """Carry out one of `COMMANDS`, given the words after `with`; the exit code (0 of one that returns none).
+
+    Raises `UserError`.
+    """
+    call = cast(Callable[[Sequence[str]], int | None], import_module(COMMANDS[command]).answer)
+    return call(updates) or 0

@@ -31,8 +31,8 @@ SHORT_SETTINGS: dict[str, str] = {
 REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
 
 
-# carries out a command that is no run of the experiment, given its name and the words after `with`
-Answer = Callable[[str, list[str]], None]
+# carries out a command that is no run of the experiment, given its name and the words after `with`: the exit code
+Answer = Callable[[str, list[str]], int]
 
 
 def run_command_line(
@@ -59,8 +59,7 @@ def run_command_line(
         require_known("command", command, [*(name for name, _ in ex.gather_commands()), *commands])
         updates = [*options["UPDATE"], *taken_options(options)]
         if answer is not None and command in commands:
-            answer(command, updates)
-            return 0
+            return answer(command, updates)
         settings, named_configs = read_updates(ex, updates)
         run = ex.run(command, settings, named_configs, options=options)
         for observer in run.observers:
