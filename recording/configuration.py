@@ -12,12 +12,12 @@ from recording.command_line import read_updates
 
 
 def configuration(ex: Experiment, words: Sequence[str], command: str = "print_config") -> dict[str, Any]:
-    """The nested configuration of `main.py COMMAND with WORDS`, checked as that command checks it.
+    """The nested configuration of `main.py COMMAND with WORDS`, checked as that command checks it, and not by Sacred.
 
     Raises `UserError` for whatever is wrong in it.
     """
     settings, named_configs = read_updates(ex, list(words))
-    return dict(create_run(ex, command, settings, named_configs).config)
+    return dict(create_run(ex, command, settings, named_configs, force=True).config)
 
 
 def as_recorded(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,18 +82,20 @@ def jobs_of(study: StudyWords) -> list[Job]:
 
     Their data are not read, and need not be there.
     """
-    jobs: dict[str, Job] = {}
+    jobs = []
     for variant in study.variants:
         words = [*study.common, *(variant.split("+") if variant else [])]
         dataset = configuration(ex, words, "inspect")["data"]["name"]
         methods = study.methods or [name for name, method in METHODS.items() if dataset in method.RECIPES]
         for seed in study.seeds:
             for method in methods:
-                job = _job(method, variant, seed, words)
-                jobs.setdefault(job.key, job)
-    if len({job.log_dir for job in jobs.values()}) > 1:
+                jobs.append(_job(method, variant, seed, words))
+    if len({job.log_dir for job in jobs}) > 1:
         raise UserError("the variants have different folders of records; give one log_dir for all")
-    return list(jobs.values())
+    different: dict[str, Job] = {}
+    for job in jobs:
+        different.setdefault(job.key, job)
+    return list(different.values())
 
 
 def _job(method: str, variant: str, seed: int, words: Sequence[str]) -> Job:

@@ -28,7 +28,7 @@ class State:
     """
 
     done: str | None = None
-    same_code: bool = True
+    same_code: bool = False
     unfinished: str | None = None
     steps: int = 0
 
@@ -69,7 +69,7 @@ class Recorded:
         complete = [record for record in records if record.result is not None and _same_data(job, record)]
         by_this_code = [record for record in complete if self._same_code(record)]
         if by_this_code:
-            return State(done=by_this_code[-1].id)
+            return State(by_this_code[-1].id, same_code=True)
         steps, unfinished = max(self._unfinished(job, records), default=(0, None))
         return State(complete[-1].id if complete else None, False, unfinished, steps)
 
