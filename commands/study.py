@@ -20,7 +20,7 @@ from analysis.tables import published_metrics
 from commands.question import show
 from commands.results import DEFAULT_METRIC, check_words, show_tables
 from commands.studies.jobs import Job, jobs_of, with_data
-from commands.studies.overview import Overview
+from commands.studies.overview import Overview, runs
 from commands.studies.recorded import Recorded, State, is_locked
 from commands.studies.runner import Failure, Runner
 from commands.studies.words import StudyWords, read_study
@@ -42,7 +42,7 @@ def answer(updates: Sequence[str]) -> int:
         return 0
     require_writable(recorded.log_dir, "log_dir")
     mongo_from_environment()  # refuses a server that does not answer
-    show(f"checking {len(jobs)} runs and their data")
+    show(f"checking {runs(len(jobs))} and the data")
     jobs = list(with_data(jobs))
     states = list_jobs(jobs, recorded, study)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
@@ -84,7 +84,7 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
         counts[what] = counts.get(what, 0) + 1
         table.add_row(job.method, job.variant, str(job.seed), what, "" if run_id is None else str(job.log_dir / run_id))
     summary = ", ".join(f"{count} {what}" for what, count in counts.items())
-    show(table, f"{len(jobs)} runs: {summary}; {study.parallel} at a time")
+    show(table, f"{runs(len(jobs))}: {summary}; {study.parallel} at a time")
     if any(state.done and not state.same_code for state in states.values()) and not study.again:
         show("to repeat what another version of the code has done: again=True")
     return states

@@ -122,6 +122,11 @@ def last_step(folder: Path) -> int:
     return 0
 
 
+def runs(count: int) -> str:
+    """Such as "1 run", "12 runs"."""
+    return f"{count} run" if count == 1 else f"{count} runs"
+
+
 def duration(seconds: float) -> str:
     """Such as "45 s", "12 min", "3 h 20 min"."""
     if seconds < 100:

@@ -10,7 +10,7 @@ from subprocess import Popen, TimeoutExpired
 from types import FrameType
 
 from commands.studies.jobs import Job
-from commands.studies.overview import Overview
+from commands.studies.overview import Overview, runs
 from commands.studies.recorded import Recorded, State, try_lock
 from core.errors import UserError
 from recording.launch import launch
@@ -123,7 +123,7 @@ class Runner:
     def _stop(self) -> None:
         """Interrupt what is running, and wait for it; what does not end in time is killed, and can be gone on with."""
         if self.running:
-            self.overview.say(f"stopping {len(self.running)} runs")
+            self.overview.say(f"stopping {runs(len(self.running))}")
         for run in self.running:
             run.process.terminate()
         end = time.monotonic() + STOP_SECONDS
