@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,16 +29,24 @@ Study = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def study(tmp_path: Path, data_root: Path, digits: object) -> Study:
-    """Start a study in an empty folder, on the shared data."""
+def study(tmp_path: Path, data_root: Path, digits: object) -> Iterator[Study]:
+    """Start a study in an empty folder, on the shared data; what a failed test leaves is stopped."""
+    started = []
 
     def start(*words: str, options: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
         command = [sys.executable, str(ROOT / "main.py"), *options, "study", "with", *words, f"data.root={data_root}"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
+        started.append(
+            subprocess.Popen(
+                command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        )
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
@@ -134,14 +142,16 @@ def test_a_run_outlives_its_study(study: Study, tmp_path: Path, command: Command
     wait_until(lambda: bool(evaluations(tmp_path)), killed)
     (run,) = children(killed)
     os.kill(run, signal.SIGSTOP)  # until the next study has met it
-    killed.kill()
-    ended(killed)
-    assert "1 running in another study" in command("study", "with", *LONG, "seed=1", "list=True").out
-    following = study(*LONG, "seed=1")
-    lines = following.stdout
-    assert lines is not None
-    shown = "".join(iter(lambda: next(lines), "waiting   denetdm seed 1: another study runs it\n"))
-    os.kill(run, signal.SIGCONT)
+    try:
+        killed.kill()
+        ended(killed)
+        assert "1 running in another study" in command("study", "with", *LONG, "seed=1", "list=True").out
+        following = study(*LONG, "seed=1")
+        lines = following.stdout
+        assert lines is not None
+        shown = "".join(iter(lambda: next(lines), "waiting   denetdm seed 1: another study runs it\n"))
+    finally:
+        os.kill(run, signal.SIGCONT)
     code, out, err = ended(following)
     assert (code, err) == (0, "")
     assert "1 run: 1 running in another study" in shown
@@ -150,9 +160,10 @@ def test_a_run_outlives_its_study(study: Study, tmp_path: Path, command: Command
     assert set(complete(tmp_path)) == {1}
 
 
-def test_the_others_go_on_after_a_failure(study: Study, tmp_path: Path) -> None:
+def test_the_others_go_on_after_a_failure(study: Study, tmp_path: Path, command: Command) -> None:
     variants = "variants=method.hparams.learning_rate=1e38,skewed1"
-    code, out, err = ended(study("digits", "smoke", "method=lff", "seed=1", variants))
+    words = ("digits", "smoke", "method=lff", "seed=1", variants)
+    code, out, err = ended(study(*words))
     assert (code, err) == (1, "")
     failed, output, repeat = out.splitlines()[-3:]
     label = "lff method.hparams.learning_rate=1e38 seed 1"
@@ -164,6 +175,7 @@ def test_the_others_go_on_after_a_failure(study: Study, tmp_path: Path) -> None:
     assert "to repeat: python main.py with digits smoke" in repeat
     assert "finished  lff skewed1 seed 1" in out
     assert set(complete(tmp_path)) == {1}
+    assert "2 runs: 1 to resume, 1 done" in command("study", "with", *words, "list=True").out
 
 
 def test_a_study_with_mongodb(study: Study, tmp_path: Path) -> None:
