@@ -7,6 +7,7 @@ python main.py results with colored_mnist severity4      (what has been recorded
 python main.py compare RUN RUN                           all accuracies of recorded runs, given by id or folder
 python main.py rerun RUN                                 repeat a recorded run, and say whether the result is the same
 python main.py -m HOST:PORT:DB sync                      copy file records into MongoDB
+python main.py study with colored_mnist published methods=erm,lff variants=skewed1,skewed4 seeds=1-3 jobs=2
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -259,6 +260,8 @@ def say_where(setup: Setup, run: Run) -> None:
 
 def how_to_resume(command: str | None, updates: list[str]) -> str:
     """What to say after an interruption: the command that goes on, if there is anything to go on with."""
+    if command in COMMANDS:
+        return f"interrupted; to go on: python main.py {shlex.join([command, 'with', *updates])}"
     folder = record_folder(ex.current_run) if ex.current_run is not None else None
     if folder is None or not (folder / STATE).exists():
         return "interrupted"

@@ -218,6 +218,11 @@ def published_result(config: Mapping[str, Any], metric: str) -> Published | None
     return next((published_results()[key] for key in keys if key in published_results()), None)
 
 
+def published_metrics(dataset: str) -> list[str]:
+    """The metrics that papers report for this data set."""
+    return list(dict.fromkeys(metric for name, _, metric, _ in published_results() if name == dataset))
+
+
 def published_variant(data: Mapping[str, Any]) -> str:
     """The variant in the terms of the papers: "0.5pct" (of conflicting images), "rho0.997", "-"."""
     if data.get("rho") is not None:

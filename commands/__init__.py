@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "commands.compare",
     "rerun": "commands.rerun",
     "results": "commands.results",
+    "study": "commands.study",
     "sync": "commands.sync",
 }
 

@@ -6,7 +6,7 @@ separated by commas), format=terminal, markdown, latex or csv, against=METHOD to
 list=True for a line for each run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -18,6 +18,7 @@ from analysis.table_formats import FORMATS
 from analysis.tables import comparisons, result_table
 from commands.question import found_records, read_question, show
 from core.errors import require_known
+from training.selection import parse_rule
 
 DEFAULT_METRIC = "test/unbiased"
 WORDS = ("metric", "rule", "format", "list", "against")
@@ -30,15 +31,25 @@ def answer(updates: Sequence[str]) -> None:
     if question.words.get("list", "False") == "True":
         show(run_list(records))
         return
-    chosen = question.words.get("format", "terminal")
-    require_known("format", chosen, FORMATS)
-    rules = question.words["rule"].split(",") if "rule" in question.words else recorded_rules(records)
-    metric = question.words.get("metric", DEFAULT_METRIC)
+    check_words(question.words)
+    show_tables(records, question.words)
+
+
+def check_words(words: Mapping[str, str]) -> None:
+    """Raise `UserError` for a wrong format or rule."""
+    require_known("format", words.get("format", "terminal"), FORMATS)
+    for rule in words["rule"].split(",") if "rule" in words else ():
+        parse_rule(rule, True, "rule")
+
+
+def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
+    """A table for each rule, as `words` (metric, rule, format, against) ask for it. Raises `UserError`."""
+    rules = words["rule"].split(",") if "rule" in words else recorded_rules(records)
     for rule in rules:
-        table = result_table(records, rule, metric)
-        show(FORMATS[chosen](table))
-        if "against" in question.words:
-            show(*comparisons(table, question.words["against"]))
+        table = result_table(records, rule, words.get("metric", DEFAULT_METRIC))
+        show(FORMATS[words.get("format", "terminal")](table))
+        if "against" in words:
+            show(*comparisons(table, words["against"]))
 
 
 def recorded_rules(records: Sequence[Record]) -> list[str]:

@@ -11,13 +11,18 @@ MAIN = Path(__file__).parents[1] / "main.py"
 
 
 def launch(
-    words: Sequence[str], run_id: str, output: IO[bytes] | int, threads: int | None = None
+    words: Sequence[str],
+    run_id: str,
+    output: IO[bytes] | int,
+    threads: int | None = None,
+    held_files: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `main.py with WORDS`, to be recorded under `run_id`; what it prints goes to `output`.
 
     It runs in the current folder, with `threads` threads on the CPU (None: as many as torch takes), and in a process
     group of its own, so that Ctrl-C reaches it through its parent only: `terminate()` it, and it is recorded as
-    interrupted. The exit codes are those of `recording.command_line`.
+    interrupted. It keeps the open `held_files` (descriptors), and so their locks, until it ends. The exit codes are
+    those of `recording.command_line`.
     """
     environment = dict(os.environ) if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
@@ -27,4 +32,5 @@ def launch(
         stderr=subprocess.STDOUT,
         env=environment,
         start_new_session=True,
+        pass_fds=held_files,
     )

@@ -1,10 +1,15 @@
 """Which version of the code a run is made with."""
 
+import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from sacred import Experiment
+
 GIT_SECONDS = 10
+NOT_RESULTS = ("analysis/", "commands/", "recording/")  # code that starts and shows runs
 
 
 def code_version(folder: Path) -> dict[str, Any]:
@@ -22,3 +27,22 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def current_code(ex: Experiment) -> dict[str, str]:
+    """Source file -> checksum of its content, of the files that a result depends on, as they are now."""
+    return _results_code(ex.get_experiment_info()["sources"])
+
+
+def recorded_code(run_file: Path) -> dict[str, str]:
+    """The same of a recorded run, from its run.json; empty if that does not tell."""
+    try:
+        sources = json.loads(run_file.read_text())["experiment"]["sources"]
+        # a copy is named after file and checksum: _sources/loop_<checksum>.py
+        return _results_code((name, Path(copy).stem.rpartition("_")[2]) for name, copy in sources)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _results_code(sources: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {name: checksum for name, checksum in sources if not name.startswith(NOT_RESULTS)}

@@ -1,0 +1,128 @@
+"""The runs of a study: each with its full configuration, checked before any of them starts."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commands.studies.words import StudyWords
+from config import ex
+from core.errors import UserError
+from core.settings import flattened
+from methods import METHODS
+from recording.configuration import as_recorded, configuration
+from training.batches import Batches
+from training.setup import NOT_IDENTITY, Setup, load_once, read_setup
+
+SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is known of a run once its data have been read: their fingerprint, and its optimiser steps in all phases."""
+
+    fingerprint: str
+    identity: Mapping[str, Any]  # as the state of an unfinished run has it
+    steps: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: the words that start it, its configuration, and (`data`) what is known once the data have been read."""
+
+    method: str
+    variant: str
+    seed: int
+    words: tuple[str, ...]
+    setup: Setup
+    data: Data | None = None
+
+    @property
+    def label(self) -> str:
+        return " ".join(part for part in (self.method, self.variant, f"seed {self.seed}") if part)
+
+    @property
+    def log_dir(self) -> Path:
+        return Path(self.setup.run.log_dir)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that the result depends on, as `settings_of` has those of a record."""
+        return settings_of(as_recorded(self.setup.config))
+
+    @cached_property
+    def key(self) -> str:
+        """Names the job among all jobs."""
+        return key_of(self.settings)
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a recorded configuration that the result depends on, flat; 1.0 as 1."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    return {name: plain(value) for name, value in flattened(config) if name not in NOT_IDENTITY}
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits for these settings."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def jobs_of(study: StudyWords) -> list[Job]:
+    """The runs that `study` asks for, by variant, seed and method. Raises `UserError` for one that cannot be.
+
+    Their data are not read, and need not be there.
+    """
+    jobs = []
+    for variant in study.variants:
+        words = [*study.common, *(variant.split("+") if variant else [])]
+        dataset = configuration(ex, words, "inspect")["data"]["name"]
+        methods = study.methods or [name for name, method in METHODS.items() if dataset in method.RECIPES]
+        for seed in study.seeds:
+            for method in methods:
+                jobs.append(_job(method, variant, seed, words))
+    if len({job.log_dir for job in jobs}) > 1:
+        raise UserError("the variants have different folders of records; give one log_dir for all")
+    different: dict[str, Job] = {}
+    for job in jobs:
+        different.setdefault(job.key, job)
+    return list(different.values())
+
+
+def _job(method: str, variant: str, seed: int, words: Sequence[str]) -> Job:
+    own = (*words, f"method={method}", f"seed={seed}")
+    try:
+        return Job(method, variant, seed, own, read_setup(configuration(ex, own)))
+    except UserError as error:
+        raise UserError(f"{' '.join(part for part in (method, variant) if part)}: {error}") from None
+
+
+def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
+    """The jobs, with what their data tell: these are read, or built and cached, once for each variant.
+
+    Raises `UserError` if the data cannot be had or do not fit the method, or its networks or their weights do not.
+    """
+    known: dict[tuple[str, str], tuple[str, int]] = {}
+    for job in jobs:
+        if job.setup.run.device not in SIMPLE_DEVICES:
+            job.setup.device()
+        try:
+            data = job.setup.load_data()
+            if (job.method, job.variant) not in known:
+                method = job.setup.build_method(data, torch.device("cpu"))
+                phases = [Batches(data, phase, job.seed, method.needs_bias) for phase in method.phases()]
+                known[job.method, job.variant] = data.fingerprint, sum(batches.num_steps for batches in phases)
+        except UserError as error:
+            raise UserError(f"{job.label}: {error}") from None
+        fingerprint, steps = known[job.method, job.variant]
+        yield replace(job, data=Data(fingerprint, job.setup.identity(data), steps))
+    load_once.cache_clear()  # the runs read them in their own processes

@@ -1,0 +1,135 @@
+"""How far a study is: live on a terminal, a line for each run elsewhere."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from commands.studies.jobs import Job
+from training.history import EVALUATIONS
+
+TAIL_BYTES = 1 << 17  # holds the last evaluation
+LOOK_SECONDS = 2.0  # from one look at the records of the running jobs to the next
+
+
+class OnItsWay(Protocol):
+    """A run that the overview shows."""
+
+    job: Job
+    run_id: str
+    before: int
+    start: float
+
+
+class Overview:
+    """A context manager that is told what happens to `total` jobs, of which it shows the state."""
+
+    def __init__(self, total: int) -> None:
+        console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        self.live = console.is_terminal
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[note]}"))
+        self.progress = Progress(*columns, console=console, transient=True, disable=not self.live)
+        self.whole = self.progress.add_task("study", total=total, note="")
+        self.tasks: dict[str, TaskID] = {}
+        self.total, self.ended, self.worked = total, 0, 0.0  # `worked`: jobs' worth of work done here
+        self.elsewhere: set[str] = set()
+        self.start = self.looked = time.monotonic()
+
+    def __enter__(self) -> "Overview":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.progress.stop()
+
+    def say(self, text: str) -> None:
+        self.progress.console.print(text)
+
+    # ---- what happens
+
+    def started(self, run: OnItsWay) -> None:
+        self.tasks[run.run_id] = self.progress.add_task(f"  {run.job.label}", total=1.0, note="starts")
+        if not self.live:
+            self.say(f"started   {run.job.label}: {run.job.log_dir / run.run_id}")
+
+    def finished(self, run: OnItsWay) -> None:
+        self._ended(run)
+        took = duration(time.monotonic() - run.start)
+        self.say(f"finished  {run.job.label}: {run.job.log_dir / run.run_id}, {took} ({self.ended} of {self.total})")
+
+    def failed(self, run: OnItsWay, reason: str) -> None:
+        self._ended(run)
+        self.say(f"FAILED    {run.job.label}: {reason} ({self.ended} of {self.total})")
+
+    def is_elsewhere(self, job: Job) -> None:
+        """Another study runs the job: said once."""
+        if job.key not in self.elsewhere:
+            self.elsewhere.add(job.key)
+            self.say(f"waiting   {job.label}: another study runs it")
+
+    def done_elsewhere(self, job: Job, run_id: str) -> None:
+        self.ended += 1
+        self.say(f"done      {job.label}: {job.log_dir / run_id} ({self.ended} of {self.total})")
+
+    def _ended(self, run: OnItsWay) -> None:
+        self.ended += 1
+        self.worked += 1 - share(run.before, run.job)
+        self.progress.remove_task(self.tasks.pop(run.run_id))
+
+    # ---- how far it is
+
+    def update(self, running: Sequence[OnItsWay], waiting: int) -> None:
+        """Bring the terminal up to date."""
+        now = time.monotonic()
+        if not self.live or now - self.looked < LOOK_SECONDS:
+            return
+        self.looked = now
+        worked, left = self.worked, float(waiting)
+        for run in running:
+            done = max(share(last_step(run.job.log_dir / run.run_id), run.job), share(run.before, run.job))
+            worked += done - share(run.before, run.job)
+            left += 1 - done
+            self.progress.update(self.tasks[run.run_id], completed=done, note=f"{100 * done:.0f} %")
+        rest = f", {duration((now - self.start) * left / worked)} left" if worked > 0 else ""
+        note = f"{self.ended} of {self.total} done, {len(running)} running{rest}"
+        self.progress.update(self.whole, completed=self.total - left, note=note)
+
+
+def share(step: int, job: Job) -> float:
+    """Which part of the job's optimiser steps `step` is."""
+    return min(1.0, step / job.data.steps) if job.data is not None and job.data.steps else 0.0
+
+
+def last_step(folder: Path) -> int:
+    """Optimiser steps up to the last evaluation that a run has recorded; 0 before the first one."""
+    try:
+        with (folder / EVALUATIONS).open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+            lines = file.read().splitlines()
+    except OSError:
+        return 0
+    for line in reversed(lines):
+        try:
+            return int(json.loads(line).get("step", 0))
+        except ValueError:
+            continue  # half of a line
+    return 0
+
+
+def runs(count: int) -> str:
+    """Such as "1 run", "12 runs"."""
+    return f"{count} run" if count == 1 else f"{count} runs"
+
+
+def duration(seconds: float) -> str:
+    """Such as "45 s", "12 min", "3 h 20 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

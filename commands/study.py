@@ -1,0 +1,125 @@
+"""`python main.py study with WORDS`: methods x variants x seeds, each a run, none of them twice.
+
+WORDS are those of all runs, as for one run (named configurations and settings), and: methods=erm,lff (default: all
+that the data set has a recipe for), variants=skewed1,skewed4 (named configurations, several joined with +),
+seeds=1,2,3 or seeds=1-5, jobs=N at a time, list=True to see what would be done, again=True to repeat what another
+version of the code has done; metric=, rule=, format= and against= are for the table at the end, as in `results`.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from analysis.file_store import FileStore
+from analysis.query import Query
+from analysis.tables import published_metrics
+from commands.question import show
+from commands.results import DEFAULT_METRIC, check_words, show_tables
+from commands.studies.jobs import Job, jobs_of, with_data
+from commands.studies.overview import Overview, runs
+from commands.studies.recorded import Recorded, State, is_locked
+from commands.studies.runner import Failure, Runner
+from commands.studies.words import StudyWords, read_study
+from config import ex
+from core.errors import UserError
+from core.files import require_writable
+from recording.observers import mongo_from_environment
+from recording.version import current_code
+
+
+def answer(updates: Sequence[str]) -> int:
+    """Run the study, or list it; the exit code is 1 if a run failed. Raises `UserError`, before any run starts."""
+    study = read_study(updates)
+    check_words(words_of(study))
+    jobs = jobs_of(study)
+    recorded = Recorded(jobs[0].log_dir, current_code(ex))
+    if study.listed:
+        list_jobs(jobs, recorded, study)
+        return 0
+    require_writable(recorded.log_dir, "log_dir")
+    mongo_from_environment()  # refuses a server that does not answer
+    show(f"checking {runs(len(jobs))} and the data")
+    jobs = list(with_data(jobs))
+    states = list_jobs(jobs, recorded, study)
+    done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
+    open_jobs = [job for job in jobs if job.key not in done]
+    overview = Overview(len(open_jobs))
+    threads = threads_of(study.parallel)
+    runner = Runner(open_jobs, recorded, again=study.again, parallel=study.parallel, threads=threads, overview=overview)
+    runner.run()
+    show_results(jobs, done | runner.done, study)
+    for failure in runner.failures:
+        show(*failure_lines(failure))
+    return 1 if runner.failures else 0
+
+
+def threads_of(parallel: int) -> int | None:
+    """Threads on the CPU of each of so many runs; None where the user's environment says it."""
+    return None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // parallel)
+
+
+def words_of(study: StudyWords) -> dict[str, str]:
+    """The words for `results`, by name."""
+    return dict(word.split("=", 1) for word in study.shown)
+
+
+# ---- before
+
+
+def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dict[str, State]:
+    """Show what is to be done for each job, and return what is recorded of it."""
+    states = recorded.states(jobs)
+    for problem in recorded.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in ("method", "variant", "seed", "", "run"):
+        table.add_column(header, no_wrap=True)
+    counts: dict[str, int] = {}
+    for job in jobs:
+        what, run_id = plan_of(job, states[job.key], study.again)
+        counts[what] = counts.get(what, 0) + 1
+        table.add_row(job.method, job.variant, str(job.seed), what, "" if run_id is None else str(job.log_dir / run_id))
+    summary = ", ".join(f"{count} {what}" for what, count in counts.items())
+    show(table, f"{runs(len(jobs))}: {summary}; {study.parallel} at a time")
+    if any(state.done and not state.same_code for state in states.values()) and not study.again:
+        show("to repeat what another version of the code has done: again=True")
+    return states
+
+
+def plan_of(job: Job, state: State, again: bool) -> tuple[str, str | None]:
+    """What is to be done for a job, and the run that it has to do with."""
+    if state.settles(again):
+        return "done" if state.same_code else "done (by another version of the code)", state.done
+    if is_locked(job.log_dir, job.key):
+        return "running in another study", None
+    if state.unfinished is not None:
+        return "to resume", state.unfinished
+    return "to run", None
+
+
+# ---- after
+
+
+def show_results(jobs: Sequence[Job], done: Mapping[str, str], study: StudyWords) -> None:
+    """The table of `results` for exactly the runs of this study, by the metrics that papers report for their data."""
+    if not done:
+        return
+    words = words_of(study)
+    published = dict.fromkeys(metric for job in jobs for metric in published_metrics(job.setup.config["data"]["name"]))
+    metrics = words["metric"].split(",") if "metric" in words else list(published) or [DEFAULT_METRIC]
+    records = FileStore(jobs[0].log_dir).find(Query({}, ids=list(done.values())))
+    for metric in metrics:
+        try:
+            show_tables(records, words | {"metric": metric})
+        except UserError as error:
+            print(f"no table of {metric}: {error}", file=sys.stderr)
+
+
+def failure_lines(failure: Failure) -> list[str]:
+    """What failed, why, where the whole output is, and how to repeat it alone."""
+    repeat = f"python main.py with {shlex.join(failure.job.words)}"
+    return [f"FAILED {failure.job.label}: {failure.reason}", f"  output: {failure.output}", f"  to repeat: {repeat}"]

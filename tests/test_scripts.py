@@ -1,0 +1,55 @@
+"""Every script of a data set says which runs it would make, without the data."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import main
+
+SCRIPTS = Path(main.__file__).parent / "scripts"
+STUDIES = sorted(path.name for path in SCRIPTS.glob("*.sh") if path.name not in ("demo.sh", "study.sh"))
+NUM_RUNS = {
+    "bar.sh": 60,
+    "bffhq.sh": 30,
+    "biased_mnist.sh": 72,
+    "celeba.sh": 15,
+    "colored_mnist.sh": 120,
+    "corrupted_cifar10.sh": 120,
+    "dogs_and_cats.sh": 36,
+    "imagenet9.sh": 15,
+    "kinetics.sh": 15,
+}
+
+
+def listed(script: str, folder: Path, *words: str, **environment: str) -> str:
+    places = {"PYTHON": sys.executable, "DEBIAS_DATA": str(folder / "data"), "DEBIAS_LOGS": str(folder / "runs")}
+    done = subprocess.run(
+        ["bash", str(SCRIPTS / script), "list=True", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **places, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", STUDIES)
+def test_a_script_lists_its_runs(script: str, tmp_path: Path) -> None:
+    count = NUM_RUNS[script]
+    assert f"{count} runs: {count} to run; 1 at a time" in listed(script, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_methods_variants_seeds_and_jobs_by_environment_or_by_words(tmp_path: Path) -> None:
+    out = listed(
+        "colored_mnist.sh", tmp_path, "seeds=4", METHODS="erm lff", VARIANTS="skewed4", JOBS="2", DEBIAS_LOGS="none"
+    )
+    assert [line.split()[:3] for line in out.splitlines() if "to run" in line][:-1] == [
+        ["erm", "skewed4", "4"],
+        ["lff", "skewed4", "4"],
+    ]
+    assert "2 runs: 2 to run; 2 at a time" in out
