@@ -10,6 +10,7 @@ from typing import cast
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
     "results": "commands.results",
+    "search": "commands.search",
 }
 
 
