@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from analysis.query import Query
 from analysis.search import best_settings, found_by_search, search_report
-from commands.question import open_store, show
-from commands.searches.database import DATABASE_ERRORS, database_problem
+from commands.question import Question, found_records, show
+from commands.searches.database import DATABASE_ERRORS, database_problem, shown_address
 from commands.searches.plan import Plan, check, planned
 from commands.searches.trials import Trials
 from commands.searches.words import read_search
@@ -38,7 +38,7 @@ def answer(updates: Sequence[str]) -> None:
 
 
 def say_what(plan: Plan) -> None:
-    print(f"search {plan.name}, in {without_password(plan.storage)}: {plan.words.sampler}, {plan.num_trials} trials")
+    print(f"search {plan.name}, in {shown_address(plan.storage)}: {plan.words.sampler}, {plan.num_trials} trials")
     print(f"best {plan.objective} under {plan.selection}, over:")
     for range_ in plan.space:
         print(f"  {range_.setting}={range_.text}", flush=True)
@@ -50,7 +50,7 @@ def report(plan: Plan, trials: Trials) -> None:
     if not any(counts.values()):
         print("no trial has been run yet")
         return
-    records = open_store(str(plan.log_dir)).find(Query({"search": plan.name}))
+    records = found_records(Question(Query({"search": plan.name}), str(plan.log_dir)))
     settings = [range_.setting for range_ in plan.space]
     found = found_by_search(plan.name, records, settings)
     show(*search_report(found, plan.words.top))

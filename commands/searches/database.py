@@ -17,7 +17,7 @@ from core.mongo import without_password
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-CREATION_ATTEMPTS = 10  # two workers that create one database at the same moment disturb each other
+CREATION_RETRIES = 5  # two workers that create one database at the same moment disturb each other
 JOURNALS = (".journal", ".log")
 DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 FACTS = "facts"  # attribute of a study
@@ -34,7 +34,7 @@ def open_study(plan: Plan, create: bool) -> optuna.Study:
         raise database_problem(plan.storage, error) from None
     except KeyError:
         raise UserError(
-            f"no search {plan.name} in {without_password(plan.storage)}; its words, or its storage, were others"
+            f"no search {plan.name} in {shown_address(plan.storage)}; its words, or its storage, were others"
         ) from None
     for name in found:
         if found[name] != plan.facts.get(name):
@@ -50,15 +50,17 @@ def _open_study(plan: Plan, create: bool) -> optuna.Study:
         if "://" not in plan.storage and not Path(plan.storage).exists():
             raise KeyError(plan.storage)
         return optuna.load_study(study_name=plan.name, storage=open_storage(plan.storage))
-    for attempt in range(CREATION_ATTEMPTS):
+    for _ in range(CREATION_RETRIES):
         try:
-            storage = open_storage(plan.storage)
-            return optuna.create_study(study_name=plan.name, storage=storage, direction="maximize", load_if_exists=True)
+            return _created(plan)
         except DATABASE_ERRORS:
-            if attempt == CREATION_ATTEMPTS - 1:
-                raise
             time.sleep(random.uniform(0.1, 0.5))
-    raise AssertionError
+    return _created(plan)
+
+
+def _created(plan: Plan) -> optuna.Study:
+    storage = open_storage(plan.storage)
+    return optuna.create_study(study_name=plan.name, storage=storage, direction="maximize", load_if_exists=True)
 
 
 def open_storage(address: str) -> BaseStorage:
@@ -76,7 +78,12 @@ def database_problem(address: str, error: Exception) -> UserError:
     """What is wrong with the database, in one line and without its password."""
     cause = getattr(error, "orig", None) or error.__cause__ or error
     reason = str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
-    shown = without_password(address)
+    shown = shown_address(address)
     return UserError(
         f"cannot use storage={shown}: {reason.replace(address, shown)}; name a file or the address of a database"
     )
+
+
+def shown_address(address: str) -> str:
+    """`address` without the password that it may hold."""
+    return without_password(address) if "://" in address else address

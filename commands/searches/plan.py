@@ -117,13 +117,15 @@ def check(plan: Plan) -> None:
     columns = [range_.values for range_ in plan.space]
     for row in range(max(map(len, columns))):
         values = {range_.setting: column[row % len(column)] for range_, column in zip(plan.space, columns, strict=True)}
-        setup = read_setup(configuration(ex, plan.run_words(values), command="train"))
+        # the trials find out whether the device is there; here it would be held for as long as the search takes
+        setup = read_setup(configuration(ex, [*plan.run_words(values), "device=cpu"], command="train"))
         for name, rule in setup.method_config.rules().items():
             if parse_rule(rule, True, name).split == "test":
                 raise UserError(
                     f"method.hparams.{name}={rule} chooses weights on the test images, and so would the search;"
                     f" use method.hparams.{name}=best_valid_{plan.metric}, or data.protocol=holdout"
                 )
+    load_once.cache_clear()  # the images are for the trials
 
 
 def require_objective(plan: Plan, setup: Setup) -> None:

@@ -16,7 +16,7 @@ from core.randomness import derived_seed
 FAILED, SURPLUS = "failed", "surplus"  # attributes of a trial: why it has no value; that it was one too many
 
 
-def counts(trial: FrozenTrial) -> bool:
+def is_counted(trial: FrozenTrial) -> bool:
     """Whether the trial is one of those that a search is complete with: done, or running."""
     return trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or FAILED in trial.user_attrs
 
@@ -78,10 +78,16 @@ class PerTrial(BaseSampler):
 
 
 class GridPoint(BaseSampler):
-    """The point of a grid at position `drawn`; past the end, one that was given up."""
+    """The point of a grid at position `drawn`; past the end, one that was given up while it was drawn."""
 
     def __init__(self, grid: Sequence[Mapping[str, Value]], drawn: int) -> None:
-        self.grid, self.drawn = grid, drawn
+        self.grid = grid
+        self.point = grid[drawn] if drawn < len(grid) else None
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self.point is None:
+            taken = [other.params for other in study.get_trials(deepcopy=False) if is_counted(other)]
+            self.point = next((point for point in self.grid if point not in taken), self.grid[0])
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}
@@ -94,7 +100,5 @@ class GridPoint(BaseSampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        if self.drawn < len(self.grid):
-            return self.grid[self.drawn][param_name]
-        taken = [other.params for other in study.get_trials(deepcopy=False) if counts(other) and other != trial]
-        return next((point for point in self.grid if point not in taken), self.grid[0])[param_name]
+        assert self.point is not None
+        return self.point[param_name]

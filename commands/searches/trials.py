@@ -4,6 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from commands.searches.database import open_study
 from commands.searches.plan import Plan
-from commands.searches.sampling import FAILED, SURPLUS, PerTrial, counts, distribution, sampler_for
+from commands.searches.sampling import FAILED, SURPLUS, PerTrial, distribution, is_counted, sampler_for
 from commands.searches.space import Value
 
 BEAT_SECONDS = 60  # a worker says so often that it is alive
@@ -68,13 +69,14 @@ class Trials:
 
     def failed(self, number: int, reason: str) -> None:
         """The trial was run and has no value: it counts, and is not repeated."""
-        self.mine.pop(number).set_user_attr(FAILED, reason)
+        self._mark(self.mine.pop(number), FAILED, reason)
         self._finish(number, TrialState.FAIL)
 
     def again(self, trial: Trial) -> None:
         """The trial was not run to its end: it does not count, and is run again under another number."""
         self.mine.pop(trial.number, None)
-        if self._finish(trial.number, TrialState.FAIL):
+        has_point = len(trial.values) == len(self.plan.space)  # not if its worker died while it was drawn
+        if self._finish(trial.number, TrialState.FAIL) and has_point:
             self.study.enqueue_trial(dict(trial.values))
 
     def dead(self) -> list[DeadTrial]:
@@ -89,7 +91,7 @@ class Trials:
             return
         self.last_beat = time.time()
         for trial in self.mine.values():
-            trial.set_user_attr(WORKER, trial.user_attrs[WORKER] | {"alive": self.last_beat})
+            self._mark(trial, WORKER, trial.user_attrs[WORKER] | {"alive": self.last_beat})
 
     def counts(self) -> dict[str, int]:
         """How many trials are "complete", "failed", "running", and "again": waiting to be run again."""
@@ -106,10 +108,15 @@ class Trials:
         return min(values.items(), key=lambda item: (-item[1], item[0]), default=None)
 
     def _counted(self) -> list[FrozenTrial]:
-        return [trial for trial in self.study.get_trials(deepcopy=False) if counts(trial)]
+        return [trial for trial in self.study.get_trials(deepcopy=False) if is_counted(trial)]
+
+    def _mark(self, trial: optuna.Trial, name: str, value: Any) -> None:
+        """Write down a fact of a trial, unless another worker has given the trial up."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.set_user_attr(name, value)
 
     def _finish(self, number: int, state: TrialState, value: float | None = None) -> bool:
-        """False if another worker has taken this one for dead, and the trial for its own."""
+        """False if another worker was first: it took the trial's worker for dead."""
         try:
             self.study.tell(number, value, state)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
