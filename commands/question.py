@@ -22,7 +22,7 @@ from recording.command_line import SHORT_SETTINGS
 from training.setup import NOT_IDENTITY
 
 CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
-NO_CONDITIONS = NOT_IDENTITY - {"search", "trial"}  # settings that leave the result as it is, and choose no runs
+NO_CONDITIONS = NOT_IDENTITY - {"search", "trial", "objective"}  # leave a result as it is, and choose no runs
 
 
 @dataclass(frozen=True)

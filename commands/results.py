@@ -26,6 +26,8 @@ WORDS = ("metric", "rule", "format", "list", "against", "top")
 def answer(updates: Sequence[str]) -> None:
     """Print a table of the results, or, with list=True, a line for each run. Raises `UserError`."""
     question = read_question(updates, WORDS)
+    if "top" in question.words and "search" not in question.query.settings:
+        raise UserError(f"top={question.words['top']}: sums up a search; name it with search=NAME")
     records = found_records(question)
     if "search" in question.query.settings and not question.words.keys() - {"top"}:
         show_search(str(question.query.settings["search"]), records, question.words.get("top", "3"))

@@ -173,3 +173,22 @@ def test_marks_of_a_trial_go_together(command: Command) -> None:
     assert outcome.code == 2
     assert outcome.err.startswith("error: search='mine': must be given with trial and objective")
     assert outcome.runs == []
+
+
+def test_questions_about_a_search(command: Command, tmp_path: Path) -> None:
+    for number, value in enumerate((0.3, None, 0.6)):
+        trial(tmp_path / "runs", number, value)
+    outcome = command("results", "with", "search=mine", "top=1", data=False)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "the 1 best of 2 complete trials by valid/unbiased" in outcome.out
+    assert outcome.out.endswith("the best settings: method.hparams.q=0.2\n")
+    listed = command("results", "with", "search=mine", "trial=1", "list=True", data=False)
+    assert (listed.out.count("failed"), listed.out.count("completed")) == (1, 0)
+    for words, error in (
+        (["search=mine", "top=0"], "top='0': must be a positive whole number"),
+        (["top=2"], "top=2: sums up a search; name it with search=NAME"),
+        (["search=none"], "no recorded run is like that"),
+    ):
+        refused = command("results", "with", *words, data=False)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err.startswith(f"error: {error}")
