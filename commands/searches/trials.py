@@ -145,6 +145,8 @@ def has_worker(trial: FrozenTrial) -> bool:
     if worker["machine"] != this_process()["machine"]:
         return bool(now - worker["alive"] < GRACE_SECONDS)
     try:
-        return bool(abs(psutil.Process(worker["process"]).create_time() - worker["since"]) < 1)
+        process = psutil.Process(worker["process"])
+        same = abs(process.create_time() - worker["since"]) < 1
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)  # killed, and nobody has asked for its exit code
     except psutil.NoSuchProcess:
         return False

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -50,9 +51,10 @@ def child_of(worker: "subprocess.Popen[str]") -> psutil.Process:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and worker.poll() is None:
         for child in psutil.Process(worker.pid).children():
-            ids = [word.removeprefix("--id=") for word in child.cmdline() if word.startswith("--id=")]
-            if ids and (folder / ids[0] / STATE).exists():
-                return child
+            with suppress(psutil.NoSuchProcess):  # also one that has just ended
+                ids = [word.removeprefix("--id=") for word in child.cmdline() if word.startswith("--id=")]
+                if ids and (folder / ids[0] / STATE).exists():
+                    return child
         time.sleep(0.01)
     pytest.fail(f"no trial was started: {worker.communicate()}")
 

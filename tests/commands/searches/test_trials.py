@@ -136,6 +136,21 @@ def test_a_failed_trial_counts_and_a_dead_one_is_run_again(tmp_path: Path, monke
     assert Trials(plan).counts() == {"complete": 11, "failed": 1, "running": 0, "again": 0}
 
 
+def test_a_killed_worker_is_dead_before_its_parent_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(tmp_path, *GRID)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    mark = this_process() | {"process": process.pid, "since": psutil.Process(process.pid).create_time()}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "this_process", lambda: mark)
+        assert Trials(plan).next("there") is not None
+    assert Trials(plan).dead() == []
+    process.kill()
+    while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert [trial.run_id for trial in Trials(plan).dead()] == ["there"]
+    process.wait()
+
+
 def test_a_worker_on_another_machine_is_dead_when_it_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path, *GRID)
     with monkeypatch.context() as patch:
