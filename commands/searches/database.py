@@ -1,8 +1,11 @@
 """The database of a search: an SQLite file, a journal, or a server, shared by all of its workers."""
 
+import fcntl
 import random
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -72,6 +75,18 @@ def open_storage(address: str) -> BaseStorage:
     if path.suffix in JOURNALS:
         return JournalStorage(JournalFileBackend(str(path)))
     return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+@contextmanager
+def one_at_a_time(address: str) -> Iterator[None]:
+    """Within the block, no other worker is in one: an SQLite file has no locks of rows, with which a server decides
+    who is first; a journal is written by one worker at a time in any case."""
+    if "://" in address or Path(address).suffix in JOURNALS:
+        yield
+        return
+    with Path(f"{address}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def database_problem(address: str, error: Exception) -> UserError:

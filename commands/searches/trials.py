@@ -13,7 +13,7 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from commands.searches.database import open_study
+from commands.searches.database import one_at_a_time, open_study
 from commands.searches.plan import Plan
 from commands.searches.sampling import FAILED, SURPLUS, PerTrial, distribution, is_counted, sampler_for
 from commands.searches.space import Value
@@ -54,7 +54,8 @@ class Trials:
         """The next trial, to be run under `run_id`; None if as many as wanted are done or running somewhere."""
         if len(self._counted()) >= self.plan.num_trials:
             return None
-        trial = self.study.ask({range_.setting: distribution(range_) for range_ in self.plan.space})
+        with one_at_a_time(self.plan.storage):
+            trial = self.study.ask({range_.setting: distribution(range_) for range_ in self.plan.space})
         trial.set_user_attr(WORKER, this_process() | {"run": run_id, "alive": time.time()})
         if sum(other.number < trial.number for other in self._counted()) >= self.plan.num_trials:
             trial.set_user_attr(SURPLUS, True)  # another worker took the last one at the same moment
@@ -118,7 +119,8 @@ class Trials:
     def _finish(self, number: int, state: TrialState, value: float | None = None) -> bool:
         """False if another worker was first: it took the trial's worker for dead."""
         try:
-            self.study.tell(number, value, state)
+            with one_at_a_time(self.plan.storage):
+                self.study.tell(number, value, state)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
             return False
         return True

@@ -136,6 +136,19 @@ def test_a_failed_trial_counts_and_a_dead_one_is_run_again(tmp_path: Path, monke
     assert Trials(plan).counts() == {"complete": 11, "failed": 1, "running": 0, "again": 0}
 
 
+@pytest.mark.parametrize("storage", STORAGES)
+def test_of_workers_that_find_a_dead_one_only_one_repeats_its_trial(tmp_path: Path, storage: str) -> None:
+    plan = plan_of(tmp_path, *GRID, storage=storage)
+    lost = [trial for _ in range(6) if (trial := Trials(plan).next("run")) is not None]
+    workers = [Trials(plan) for _ in range(3)]
+    threads = [Thread(target=lambda worker: [worker.again(trial) for trial in lost], args=[w]) for w in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Trials(plan).counts()["again"] == 6
+
+
 def test_a_killed_worker_is_dead_before_its_parent_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path, *GRID)
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
