@@ -48,6 +48,9 @@ def run():
     checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
     memory_gb = 4.0  # images on file are read into the device's memory if all of them fit into so much
     workers = 2  # threads that read images which do not fit
+    search = None  # name of the search that the run is a trial of
+    trial = None  # its number there
+    objective = None  # what the search judges it by, under the rule `selection`
 
 
 @ex.config

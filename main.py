@@ -8,6 +8,7 @@ python main.py compare RUN RUN                           all accuracies of recor
 python main.py rerun RUN                                 repeat a recorded run, and say whether the result is the same
 python main.py -m HOST:PORT:DB sync                      copy file records into MongoDB
 python main.py study with colored_mnist published methods=erm,lff variants=skewed1,skewed4 seeds=1-3 jobs=2
+python main.py search with biased_mnist rho997 method=end                 (the best hyper-parameters)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "commands.compare",
     "rerun": "commands.rerun",
     "results": "commands.results",
+    "search": "commands.search",
     "study": "commands.study",
     "sync": "commands.sync",
 }

@@ -22,6 +22,7 @@ from recording.command_line import SHORT_SETTINGS
 from training.setup import NOT_IDENTITY
 
 CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
+NO_CONDITIONS = NOT_IDENTITY - {"search", "trial", "objective"}  # leave a result as it is, and choose no runs
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def read_question(updates: Sequence[str], own_words: Sequence[str] = ()) -> Ques
     if "data.name" in settings:
         require_known("data set", str(settings["data.name"]), DATASETS)
     log_dir = settings.get("log_dir", "runs")
-    settings = {name: value for name, value in settings.items() if name not in NOT_IDENTITY}
+    settings = {name: value for name, value in settings.items() if name not in NO_CONDITIONS}
     since, until = (parse_date(name, words[name]) if name in words else None for name in ("since", "until"))
     status = parse_status(words["status"]) if "status" in words else None
     ids = words["id"].split(",") if "id" in words else None

@@ -3,7 +3,7 @@
 WORDS are those that the runs were started with (named configurations and settings), which choose the runs;
 status=NAME, id=ID, since=DATE, until=DATE do, too. What is shown: metric=test/unbiased, rule=last (or several,
 separated by commas), format=terminal, markdown, latex or csv, against=METHOD to test the others against one, and
-list=True for a line for each run.
+list=True for a line for each run. search=NAME alone shows what that search has found, and sums up its top=3 trials.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,26 @@ from rich.table import Table
 
 from analysis.records import Record
 from analysis.result import percent, variant_of
+from analysis.search import best_settings, found_by_search, search_report
 from analysis.table_formats import FORMATS
 from analysis.tables import comparisons, result_table
 from commands.question import found_records, read_question, show
-from core.errors import require_known
+from core.errors import UserError, require_known
 from training.selection import parse_rule
 
 DEFAULT_METRIC = "test/unbiased"
-WORDS = ("metric", "rule", "format", "list", "against")
+WORDS = ("metric", "rule", "format", "list", "against", "top")
 
 
 def answer(updates: Sequence[str]) -> None:
     """Print a table of the results, or, with list=True, a line for each run. Raises `UserError`."""
     question = read_question(updates, WORDS)
+    if "top" in question.words and "search" not in question.query.settings:
+        raise UserError(f"top={question.words['top']}: sums up a search; name it with search=NAME")
     records = found_records(question)
+    if "search" in question.query.settings and not question.words.keys() - {"top"}:
+        show_search(str(question.query.settings["search"]), records, question.words.get("top", "3"))
+        return
     if question.words.get("list", "False") == "True":
         show(run_list(records))
         return
@@ -50,6 +56,17 @@ def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
         show(FORMATS[words.get("format", "terminal")](table))
         if "against" in words:
             show(*comparisons(table, words["against"]))
+
+
+def show_search(name: str, records: Sequence[Record], top: str) -> None:
+    """The trials of a search, and EnD's summary of the best. Raises `UserError`."""
+    if not top.isdecimal() or int(top) == 0:
+        raise UserError(f"top={top!r}: must be a positive whole number")
+    found = found_by_search(name, records)
+    show(*search_report(found, int(top)))
+    best = best_settings(found)
+    if best:
+        print(f"the best settings: {' '.join(f'{setting}={value}' for setting, value in best.items())}")
 
 
 def recorded_rules(records: Sequence[Record]) -> list[str]:

@@ -117,6 +117,14 @@ class Method(nn.Module):
         """The phases in order; the last one's prediction is the method's."""
         raise NotImplementedError
 
+    @classmethod
+    def search_space(cls, data: Mapping[str, Any]) -> dict[str, str]:
+        """The ranges in which the authors searched their hyper-parameters on data of the settings `data`, in words.
+
+        "uniform(0, 1)" and the like, by hyper-parameter (`docs/search.md`); empty where they told none.
+        """
+        return {}
+
     def predict(self, image: Tensor) -> Tensor:
         """Logits [B, num_classes] of the trained classifier for images [B, C, H, W]."""
         phase = self.phases()[-1]

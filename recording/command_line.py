@@ -69,8 +69,8 @@ def run_command_line(
     except TrainingDiverged as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(after_interruption(options["COMMAND"], updates), file=sys.stderr)
+    except KeyboardInterrupt as interruption:  # a command may have said itself how to go on
+        print(str(interruption) or after_interruption(options["COMMAND"], updates), file=sys.stderr)
         return 130
     return 0
 

@@ -33,6 +33,7 @@ NOT_IDENTITY = {
     *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
     *("data.root", "data.cache", "data.csv"),
     *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
+    *("search", "trial", "objective"),
 }
 
 
@@ -52,6 +53,9 @@ class RunSettings:
     memory_gb: float
     workers: int
     selection: str
+    search: str | None = None
+    trial: int | None = None
+    objective: str | None = None
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 or more, below 2^32")
@@ -60,6 +64,8 @@ class RunSettings:
         require(images is None or images > 0, "evaluate_images", images, "positive, or None for all")
         for name in ("checkpoint_seconds", "memory_gb", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        marks = [value is None for value in (self.search, self.trial, self.objective)]
+        require(len(set(marks)) == 1, "search", self.search, "given with trial and objective; `main.py search` does")
 
     @property
     def memory_bytes(self) -> float:

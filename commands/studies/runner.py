@@ -2,22 +2,20 @@
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
-from types import FrameType
+from subprocess import Popen
 
 from commands.studies.jobs import Job
 from commands.studies.overview import Overview, runs
 from commands.studies.recorded import Recorded, State, try_lock
 from core.errors import UserError
+from recording.children import noted_interruption, terminate
 from recording.launch import launch
 from recording.observers import new_run_id
 
 POLL_SECONDS = 0.2
-STOP_SECONDS = 60.0  # for interrupted runs to record that they were
 OUTPUTS = "_output"  # folder among the records for what the runs print
 
 
@@ -66,16 +64,16 @@ class Runner:
 
     def run(self) -> None:
         """Run all jobs. Ctrl-C and SIGTERM stop the runs, which record it, and raise `KeyboardInterrupt` then."""
-        with stop_requests() as stop, self.overview:
+        with noted_interruption() as interruption, self.overview:
             try:
-                while (self.waiting or self.running) and not stop:
+                while (self.waiting or self.running) and not interruption.requested:
                     self._start()
                     self._collect()
                     self.overview.update(self.running, len(self.waiting))
                     time.sleep(POLL_SECONDS)
             finally:
                 self._stop()
-        if stop:
+        if interruption.requested:
             raise KeyboardInterrupt
 
     def _start(self) -> None:
@@ -124,15 +122,7 @@ class Runner:
         """Interrupt what is running, and wait for it; what does not end in time is killed, and can be gone on with."""
         if self.running:
             self.overview.say(f"stopping {runs(len(self.running))}")
-        for run in self.running:
-            run.process.terminate()
-        end = time.monotonic() + STOP_SECONDS
-        for run in self.running:
-            try:
-                run.process.wait(max(0.0, end - time.monotonic()))
-            except TimeoutExpired:
-                run.process.kill()
-                run.process.wait()
+        terminate([run.process for run in self.running])
 
 
 def reason_of(run: Running) -> str:
@@ -142,28 +132,3 @@ def reason_of(run: Running) -> str:
     lines = run.output.read_text(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return "; ".join([*killed, last] if last else killed) or f"exit code {code}"
-
-
-class StopRequest:
-    """True once the user, or a cluster, has asked to stop."""
-
-    def __init__(self) -> None:
-        self.made = False
-
-    def __bool__(self) -> bool:
-        return self.made
-
-    def make(self, number: int, frame: FrameType | None) -> None:
-        self.made = True
-
-
-@contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Within the block, Ctrl-C and SIGTERM interrupt nothing, but are noted: no process is lost between two lines."""
-    stop = StopRequest()
-    before = {number: signal.signal(number, stop.make) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,136 @@
+"""What a search for hyper-parameters has found: from the records of its trials, wherever they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+from statistics import fmean, pstdev
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from analysis.frames import settings_that_differ
+from analysis.query import setting_of
+from analysis.records import Record
+from analysis.result import percent, title_of
+from analysis.tables import shown
+from core.errors import UserError
+from training.selection import parse_rule
+
+# what EnD's table reports: on images with the usual bias, and without a bias; the first that the data have
+REPORTED = (("test_biased/accuracy", "test/aligned"), ("test/unbiased",), ("test/conflicting",), ("test/accuracy",))
+
+
+@dataclass(frozen=True)
+class Found:
+    """The trials of one search, by number, and the searched settings."""
+
+    name: str
+    trials: tuple[Record, ...]
+    settings: tuple[str, ...]
+
+    def complete(self) -> list[Record]:
+        """The trials that have a value, best first; the first of equals."""
+        values = {record.id: value for record in self.trials if (value := objective_of(record)) is not None}
+        complete = [record for record in self.trials if record.id in values]
+        return sorted(complete, key=lambda record: -values[record.id])
+
+
+def objective_of(record: Record) -> float | None:
+    """What a trial is judged by, in [0, 1]; None if it has none."""
+    return _value(record, str(record.config["objective"]))
+
+
+def found_by_search(name: str, records: Sequence[Record], settings: Sequence[str] | None = None) -> Found:
+    """The trials of the search `name` among `records`. Raises `UserError` if they are of several searches, or none.
+
+    Of several runs of one trial the first complete one counts. `settings` None: those in which the trials differ.
+    """
+    by_number: dict[int, Record] = {}
+    for record in records:
+        number = record.config.get("trial")
+        if record.config.get("search") != name or number is None:
+            continue
+        before = by_number.get(number)
+        if before is None or (objective_of(before) is None and objective_of(record) is not None):
+            by_number[number] = record
+    trials = tuple(by_number[number] for number in sorted(by_number))
+    if not trials:
+        raise UserError(f"no recorded run is a trial of a search {name}")
+    differing = settings_that_differ(trials)
+    foreign = [setting for setting in differing if not setting.startswith(("method.", "model."))]
+    foreign += [mark for mark in ("seed", "objective") if len({repr(trial.config.get(mark)) for trial in trials}) > 1]
+    if foreign:
+        raise UserError(
+            f"the trials of {name} differ in {foreign[0]}: they are of several searches of that name;"
+            f" say which, with {foreign[0]}=VALUE"
+        )
+    return Found(name, trials, tuple(differing if settings is None else settings))
+
+
+def search_report(found: Found, top: int) -> list[Any]:
+    """A table of all trials and EnD's summary of the `top` best, to be shown one below the other."""
+    best = found.complete()[:top]
+    return [trials_table(found), summary_table(found, best) if best else f"no trial of {found.name} is complete yet"]
+
+
+def best_settings(found: Found) -> dict[str, Any]:
+    """The searched settings of the best trial; empty if none is complete."""
+    best = found.complete()[:1]
+    return {name: setting_of(record.config, name) for record in best for name in found.settings}
+
+
+def summary_table(found: Found, best: Sequence[Record]) -> Table:
+    """Mean and spread over the trials `best`, of what they were judged by and of the test accuracies."""
+    config = best[0].config
+    complete, rule = len(found.complete()), parse_rule(str(config["selection"]), True, "selection")
+    table = Table(
+        title=f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {complete} complete trials by"
+        f" {config['objective']}, seed {config['seed']}; accuracies under {rule.label}",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption=f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds",
+        caption_justify="left",
+    )
+    for header in ("(%)", "mean", "+-"):
+        table.add_column(header, justify="left" if header == "(%)" else "right", no_wrap=True)
+    for name in (str(config["objective"]), *reported(best)):
+        values = [_value(record, name) for record in best]
+        known = [100 * value for value in values if value is not None]
+        if len(known) == len(best):
+            table.add_row(name, f"{fmean(known):.2f}", f"{pstdev(known):.2f}" if len(known) > 1 else "-")
+    return table
+
+
+def trials_table(found: Found) -> Table:
+    """A row for each trial, the best in bold."""
+    complete = found.complete()
+    columns = reported(complete)
+    objective = str(found.trials[0].config["objective"])
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in ("trial", *(name.removeprefix("method.hparams.") for name in found.settings)):
+        table.add_column(header, justify="right")
+    for header in (objective, *columns):
+        table.add_column(header.replace("/", "/\n"), justify="right")
+    for header in ("status", "run"):
+        table.add_column(header, no_wrap=True)
+    for record in found.trials:
+        accuracies = [percent(_value(record, name)) for name in (objective, *columns)]
+        settings = [shown(setting_of(record.config, name)) for name in found.settings]
+        style = "bold" if complete and record is complete[0] else None
+        facts = [record.status.lower(), record.id]
+        table.add_row(str(record.config["trial"]), *settings, *accuracies, *facts, style=style)
+    return table
+
+
+def reported(records: Sequence[Record]) -> list[str]:
+    """The accuracies of `REPORTED` that all of these trials have."""
+    known = ((name for name in names if all(_value(r, name) is not None for r in records)) for names in REPORTED)
+    return [name for name in (next(names, None) for names in known) if name is not None] if records else []
+
+
+def _value(record: Record, name: str) -> float | None:
+    value = (record.result or {}).get(str(record.config["selection"]), {}).get(name)
+    return None if value is None or isnan(value) else float(value)

@@ -1,0 +1,104 @@
+"""The database of a search: an SQLite file, a journal, or a server, shared by all of its workers."""
+
+import fcntl
+import random
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
+
+from commands.searches.plan import Plan
+from core.errors import UserError
+from core.mongo import without_password
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+CREATION_RETRIES = 5  # two workers that create one database at the same moment disturb each other
+JOURNALS = (".journal", ".log")
+DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+FACTS = "facts"  # attribute of a study
+
+
+def open_study(plan: Plan, create: bool) -> optuna.Study:
+    """Raises as `Trials`."""
+    try:
+        study = _open_study(plan, create)
+        found = study.user_attrs.get(FACTS, {})
+        if not found and create:
+            study.set_user_attr(FACTS, plan.facts)
+    except (*DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
+        raise database_problem(plan.storage, error) from None
+    except KeyError:
+        raise UserError(
+            f"no search {plan.name} in {shown_address(plan.storage)}; its words, or its storage, were others"
+        ) from None
+    for name in found:
+        if found[name] != plan.facts.get(name):
+            raise UserError(
+                f"the search {plan.name} was begun with {name}={found[name]}, not {plan.facts.get(name)};"
+                " give the same settings, or another name"
+            )
+    return study
+
+
+def _open_study(plan: Plan, create: bool) -> optuna.Study:
+    if not create:
+        if "://" not in plan.storage and not Path(plan.storage).exists():
+            raise KeyError(plan.storage)
+        return optuna.load_study(study_name=plan.name, storage=open_storage(plan.storage))
+    for _ in range(CREATION_RETRIES):
+        try:
+            return _created(plan)
+        except DATABASE_ERRORS:
+            time.sleep(random.uniform(0.1, 0.5))
+    return _created(plan)
+
+
+def _created(plan: Plan) -> optuna.Study:
+    storage = open_storage(plan.storage)
+    return optuna.create_study(study_name=plan.name, storage=storage, direction="maximize", load_if_exists=True)
+
+
+def open_storage(address: str) -> BaseStorage:
+    """The database at `address`: an URL as SQLAlchemy has them, a journal (.journal, .log), or an SQLite file."""
+    if "://" in address:
+        return RDBStorage(address)
+    path = Path(address).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in JOURNALS:
+        return JournalStorage(JournalFileBackend(str(path)))
+    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+
+
+@contextmanager
+def one_at_a_time(address: str) -> Iterator[None]:
+    """Within the block, no other worker is in one: an SQLite file has no locks of rows, with which a server decides
+    who is first; a journal is written by one worker at a time in any case."""
+    if "://" in address or Path(address).suffix in JOURNALS:
+        yield
+        return
+    with Path(f"{address}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def database_problem(address: str, error: Exception) -> UserError:
+    """What is wrong with the database, in one line and without its password."""
+    cause = getattr(error, "orig", None) or error.__cause__ or error
+    reason = str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
+    shown = shown_address(address)
+    return UserError(
+        f"cannot use storage={shown}: {reason.replace(address, shown)}; name a file or the address of a database"
+    )
+
+
+def shown_address(address: str) -> str:
+    """`address` without the password that it may hold."""
+    return without_password(address) if "://" in address else address

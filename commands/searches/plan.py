@@ -1,0 +1,141 @@
+"""What a search is: its settings, ranges and objective, checked before anything is started."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from commands.searches.space import Range, Value, as_words, read_range
+from commands.searches.words import RULE, TRIALS, SearchWords
+from config import ex
+from core.errors import UserError
+from core.settings import flattened
+from datasets import knows_bias
+from methods import method_class
+from recording.configuration import configuration
+from training.history import require_defined
+from training.selection import default_rule, parse_rule
+from training.setup import NOT_IDENTITY, Setup, load_once, read_setup
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search. `config` is the configuration of its runs, but for the searched settings, which vary over `space`.
+
+    `metric` is the one that judges on validation images, at the evaluation that the rule `selection` chooses.
+    """
+
+    words: SearchWords
+    space: tuple[Range, ...]
+    metric: str
+    selection: str
+    config: Mapping[str, Any]
+
+    @property
+    def objective(self) -> str:
+        return f"valid/{self.metric}"
+
+    @property
+    def seed(self) -> int:
+        return int(self.config["seed"])
+
+    @property
+    def log_dir(self) -> Path:
+        return Path(self.config["log_dir"])
+
+    @property
+    def storage(self) -> str:
+        return self.words.storage or str(self.log_dir / "searches.db")
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials make the search complete; a grid is complete with all of its points."""
+        if self.words.sampler != "grid":
+            return self.words.trials or TRIALS
+        size = prod(len(range_.points()) for range_ in self.space)
+        return min(size, self.words.trials or size)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """All that the workers of one search have in common."""
+        searched = {range_.setting for range_ in self.space}
+        settings = {
+            name: value for name, value in flattened(self.config) if name not in NOT_IDENTITY | searched | {"selection"}
+        }
+        facts = settings | {range_.setting: range_.text for range_ in self.space}
+        facts |= {"sampler": self.words.sampler, "objective": self.objective, "selection": self.selection}
+        plain: dict[str, Any] = json.loads(json.dumps(facts))
+        return plain
+
+    @property
+    def name(self) -> str:
+        """As it is given, or else made from the facts, so that the same words name the same search."""
+        digest = hashlib.blake2b(json.dumps(self.facts, sort_keys=True).encode(), digest_size=4).hexdigest()
+        return self.words.name or f"{self.config['method']['name']}-{self.config['data']['name']}-{digest}"
+
+    def run_words(self, values: Mapping[str, Value]) -> list[str]:
+        """The words of a run with these values of the searched settings."""
+        rule = [f"selection={self.selection}"] if self.selection != self.config["selection"] else []
+        return [*self.words.common, *rule, *as_words(values)]
+
+    def trial_words(self, number: int, values: Mapping[str, Value]) -> list[str]:
+        marks = [f"search={self.name}", f"trial={number}", f"objective={self.objective}"]
+        return [*self.run_words(values), *marks]
+
+
+def planned(words: SearchWords) -> Plan:
+    """The plan that `words` ask for. Raises `UserError` for whatever is wrong in it."""
+    config = configuration(ex, words.common)
+    selection = words.selection or default_rule("holdout", knows_bias(config["data"]))
+    metric = words.metric or (selection.removeprefix(RULE) if selection != "last" else "unbiased")
+    plan = Plan(words, words.space or own_space(config), metric, selection, config)
+    _ = plan.num_trials  # refuses ranges that a grid cannot have
+    return plan
+
+
+def own_space(config: Mapping[str, Any]) -> tuple[Range, ...]:
+    """The ranges that the method's authors searched. Raises `UserError` if they told none."""
+    name = config["method"]["name"]
+    told = method_class(name).search_space(config["data"])
+    ranges = (read_range(f"method.hparams.{setting}", text) for setting, text in told.items())
+    space = tuple(found for found in ranges if found is not None)
+    if not space:
+        raise UserError(
+            f"nothing to search, and no search is known of the authors of {name}:"
+            " write a range, such as 'method.hparams.learning_rate=log(1e-4, 1e-2)'"
+        )
+    return space
+
+
+def check(plan: Plan) -> None:
+    """Raise `UserError` if the data do not allow the objective, or the runs at the ends of the ranges are refused."""
+    require_objective(plan, read_setup(plan.config))
+    columns = [range_.values for range_ in plan.space]
+    for row in range(max(map(len, columns))):
+        values = {range_.setting: column[row % len(column)] for range_, column in zip(plan.space, columns, strict=True)}
+        # the trials find out whether the device is there; here it would be held for as long as the search takes
+        setup = read_setup(configuration(ex, [*plan.run_words(values), "device=cpu"], command="train"))
+        for name, rule in setup.method_config.rules().items():
+            if parse_rule(rule, True, name).split == "test":
+                raise UserError(
+                    f"method.hparams.{name}={rule} chooses weights on the test images, and so would the search;"
+                    f" use method.hparams.{name}=best_valid_{plan.metric}, or data.protocol=holdout"
+                )
+    load_once.cache_clear()  # the images are for the trials
+
+
+def require_objective(plan: Plan, setup: Setup) -> None:
+    """Raise `UserError` unless the data have validation images on which the objective's metric is defined."""
+    data = load_once(setup.data)
+    if data.valid is None:
+        protocol = plan.config["data"]["protocol"]
+        raise UserError(
+            f"objective={plan.objective} needs validation images, and {data.name} has none with"
+            f" data.protocol={protocol}; use data.protocol=holdout"
+        )
+    for metric in {plan.metric, plan.selection.removeprefix(RULE)} - {"last"}:
+        require_defined(parse_rule(RULE + metric, True, "objective"), data, "objective")

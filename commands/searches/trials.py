@@ -1,0 +1,154 @@
+"""The trials of a search, in a database that several workers share."""
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+
+from commands.searches.database import one_at_a_time, open_study
+from commands.searches.plan import Plan
+from commands.searches.sampling import FAILED, SURPLUS, PerTrial, distribution, is_counted, sampler_for
+from commands.searches.space import Value
+
+BEAT_SECONDS = 60  # a worker says so often that it is alive
+GRACE_SECONDS = 600  # a worker on another machine that has been silent for so long is dead
+WORKER = "worker"  # attribute of a trial: who runs it
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial to be run: its number in the search, and the value of every searched setting."""
+
+    number: int
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class DeadTrial(Trial):
+    """One whose worker is no more. `run_id` is that of its run, None if the worker died before it started one."""
+
+    run_id: str | None
+
+
+class Trials:
+    """The trials of `plan`."""
+
+    def __init__(self, plan: Plan, create: bool = True) -> None:
+        """Raises `UserError` if the database cannot be used, holds another search of this name, or, unless `create`,
+        does not know the search."""
+        self.plan = plan
+        self.study = open_study(plan, create)
+        self.study.sampler = PerTrial(sampler_for(plan))
+        self.mine: dict[int, optuna.Trial] = {}  # those that this worker runs
+        self.last_beat = time.time()
+
+    def next(self, run_id: str) -> Trial | None:
+        """The next trial, to be run under `run_id`; None if as many as wanted are done or running somewhere."""
+        if len(self._counted()) >= self.plan.num_trials:
+            return None
+        with one_at_a_time(self.plan.storage):
+            trial = self.study.ask({range_.setting: distribution(range_) for range_ in self.plan.space})
+        trial.set_user_attr(WORKER, this_process() | {"run": run_id, "alive": time.time()})
+        if sum(other.number < trial.number for other in self._counted()) >= self.plan.num_trials:
+            trial.set_user_attr(SURPLUS, True)  # another worker took the last one at the same moment
+            self._finish(trial.number, TrialState.FAIL)
+            return None
+        self.mine[trial.number] = trial
+        return Trial(trial.number, trial.params)
+
+    def complete(self, number: int, value: float) -> None:
+        self.mine.pop(number, None)
+        self._finish(number, TrialState.COMPLETE, value)
+
+    def failed(self, number: int, reason: str) -> None:
+        """The trial was run and has no value: it counts, and is not repeated."""
+        self._mark(self.mine.pop(number), FAILED, reason)
+        self._finish(number, TrialState.FAIL)
+
+    def again(self, trial: Trial) -> None:
+        """The trial was not run to its end: it does not count, and is run again under another number."""
+        self.mine.pop(trial.number, None)
+        has_point = len(trial.values) == len(self.plan.space)  # not if its worker died while it was drawn
+        if self._finish(trial.number, TrialState.FAIL) and has_point:
+            self.study.enqueue_trial(dict(trial.values))
+
+    def dead(self) -> list[DeadTrial]:
+        """The trials whose workers died."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        found = [trial for trial in running if trial.number not in self.mine and not has_worker(trial)]
+        return [DeadTrial(t.number, t.params, t.user_attrs.get(WORKER, {}).get("run")) for t in found]
+
+    def beat(self) -> None:
+        """Tell the other workers, now and then, that this one is alive."""
+        if time.time() - self.last_beat < BEAT_SECONDS:
+            return
+        self.last_beat = time.time()
+        for trial in self.mine.values():
+            self._mark(trial, WORKER, trial.user_attrs[WORKER] | {"alive": self.last_beat})
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are "complete", "failed", "running", and "again": waiting to be run again."""
+        trials = self.study.get_trials(deepcopy=False)
+        of_state = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+        failed = sum(FAILED in trial.user_attrs for trial in trials if trial.state == TrialState.FAIL)
+        complete, running = of_state[TrialState.COMPLETE], of_state[TrialState.RUNNING]
+        return {"complete": complete, "failed": failed, "running": running, "again": of_state[TrialState.WAITING]}
+
+    def best(self) -> tuple[int, float] | None:
+        """Number and value of the best trial, the first of equals; None if none is complete."""
+        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        values = {trial.number: trial.value for trial in complete if trial.value is not None}
+        return min(values.items(), key=lambda item: (-item[1], item[0]), default=None)
+
+    def _counted(self) -> list[FrozenTrial]:
+        return [trial for trial in self.study.get_trials(deepcopy=False) if is_counted(trial)]
+
+    def _mark(self, trial: optuna.Trial, name: str, value: Any) -> None:
+        """Write down a fact of a trial, unless another worker has given the trial up."""
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.set_user_attr(name, value)
+
+    def _finish(self, number: int, state: TrialState, value: float | None = None) -> bool:
+        """False if another worker was first: it took the trial's worker for dead."""
+        try:
+            with one_at_a_time(self.plan.storage):
+                self.study.tell(number, value, state)
+        except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
+            return False
+        return True
+
+
+# ---- workers
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others, on all machines. Containers may share the name of a machine."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    process = psutil.Process()
+    return {"machine": f"{platform.node()} {space}", "process": process.pid, "since": process.create_time()}
+
+
+def has_worker(trial: FrozenTrial) -> bool:
+    """Whether the worker of a running trial is alive, or may be."""
+    worker, now = trial.user_attrs.get(WORKER), time.time()
+    if worker is None:  # it died, or has not come to say who it is
+        return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() < GRACE_SECONDS
+    if worker["machine"] != this_process()["machine"]:
+        return bool(now - worker["alive"] < GRACE_SECONDS)
+    try:
+        process = psutil.Process(worker["process"])
+        same = abs(process.create_time() - worker["since"]) < 1
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)  # killed, and nobody has asked for its exit code
+    except psutil.NoSuchProcess:
+        return False
