@@ -37,7 +37,8 @@ from recording.observers import STATE, FileRecord, MongoRecord, mongo_from_envir
 from recording.progress import ProgressLine
 from recording.recorder import RunRecorder
 from recording.version import code_version
-from training.diagnostics import selection_report
+from training.checkpoint import LAST, SELECTED, write_checkpoint
+from training.diagnostics import SAMPLES, recorded_samples, selection_report
 from training.evaluation import count_groups
 from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trained, Trainer
@@ -46,7 +47,6 @@ from training.setup import Setup, read_data_settings, read_setup
 
 ex.doc = __doc__  # what --help shows
 RECORDED = ("train", "evaluate")  # commands that leave a record
-LAST, SELECTED = "last.safetensors", "selected.safetensors"
 
 
 @ex.config_hook
@@ -95,6 +95,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         checkpoint=None if folder is None else folder / STATE,
         checkpoint_seconds=setup.run.checkpoint_seconds,
         workers=setup.run.workers,
+        decodability=setup.run.decodability,
     )
     phase = method.phases()[-1].name
     with ProgressLine() as line:
@@ -137,6 +138,10 @@ def save_outcome(
         with atomic_write(folder / "selection.json") as temporary:
             temporary.write_text(json.dumps(report))
         artifacts.append("selection.json")
+    samples = recorded_samples(method, data)
+    if samples:
+        write_checkpoint(folder / SAMPLES, samples, {})
+        artifacts.append(SAMPLES)
     for name in artifacts:
         content = "image/png" if name.endswith("png") else "application/octet-stream"
         run.add_artifact(folder / name, content_type=content)

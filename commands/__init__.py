@@ -9,6 +9,7 @@ from typing import cast
 
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
+    "plots": "commands.plots",
     "results": "commands.results",
 }
 
