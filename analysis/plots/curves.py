@@ -43,7 +43,7 @@ def curves(cells: Mapping[str, Sequence[Cell]], phase: str | None, band: str, co
             continue
         known = [metric for metric in METRICS if frame[metric].notna().any()] or list(KNOWN_WITHOUT_BIAS)
         lines = melted(frame, {metric: f"{metric} (%)" for metric in known})
-        title = [f"Test accuracy: {data}", *oracle_notes(members)]
+        title = [f"Test accuracy in {phase_name(phase)}: {data}", *oracle_notes(members)]
         pictures.append(Named(file_name("curves", data, phase or ""), lines_figure(lines, title, band, columns)))
     if not pictures:
         raise UserError(f"no run has a phase {phase!r}; one of {one_of(phases_of(cells))}")
@@ -53,6 +53,10 @@ def curves(cells: Mapping[str, Sequence[Cell]], phase: str | None, band: str, co
 def phases_of(cells: Mapping[str, Sequence[Cell]]) -> set[str]:
     runs = [record for members in cells.values() for cell in members for record in cell.records]
     return {evaluation.phase for record in runs for evaluation in record.history().evaluations}
+
+
+def phase_name(phase: str | None) -> str:
+    return "the last phase" if phase is None else f"the phase {phase}"
 
 
 def of_phase(frame: pandas.DataFrame, phase: str | None) -> pandas.DataFrame:
@@ -102,7 +106,7 @@ def lines_figure(
             if chance:
                 axis.axhline(chance[panel], color="0.5", linestyle=":", linewidth=0.8)
             accuracy_axis(axis)
-            axis.set_xlim(*(0, last) if last > 1 else (0, 2))
+            axis.set_xlim(0, 1.03 * max(last, 2))
             axis.tick_params(labelbottom=place == len(panels) - 1)
             axis.xaxis.get_major_locator().set_params(integer=True)
             if place == 0:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas
 
 from analysis.plots.cells import Cell, file_name, framed, oracle_notes
-from analysis.plots.curves import lines_figure, melted, of_phase
+from analysis.plots.curves import lines_figure, melted, of_phase, phase_name
 from analysis.plots.figure import Named
 from analysis.records import Record
 from core.errors import UserError
@@ -27,8 +27,10 @@ def decodability(cells: Mapping[str, Sequence[Cell]], phase: str | None, band: s
             continue
         measured = [cell for cell in members if cell.row in set(frame["row"])]
         chance = {known[label]: 100 / frame[f"{label} classes"].max() for label in known}
-        title = [f"Accuracy of a linear probe on the features: {data}", *oracle_notes(measured)]
-        figure = lines_figure(melted(frame, known), title, band, columns, chance)
+        title = [f"Accuracy of linear probes on the features in {phase_name(phase)}: {data}"]
+        note = "judged on test images, all groups weighing the same"
+        titles = [*title, note, *oracle_notes(measured)]
+        figure = lines_figure(melted(frame, known), titles, band, columns, chance)
         pictures.append(Named(file_name("decodability", data, phase or ""), figure))
     if not pictures:
         where = f" in a phase {phase!r}" if phase else ""

@@ -91,7 +91,7 @@ def embeddings_figure(
     figure, axes = new_figure(len(panels), len(panels[0]), width, height)
     for axis, (branch, points, projection, label) in zip(axes.flat, (p for row in panels for p in row), strict=True):
         _draw(axis, points, labels[label].to_numpy(), len(names[label]))
-        axis.set_title(f"{branch}: by {label}")
+        axis.set_title(f"{branch} branch, by {label}")
         axis.set_xlabel(projection, fontsize=6)
     _set_legends(figure, names, list(labels.columns), width)
     set_title(figure, title, width)
@@ -99,11 +99,10 @@ def embeddings_figure(
 
 
 def class_style(position: int, count: int) -> dict[str, Any]:
-    """Colour and marker of a class: Okabe and Ito's colours as far as they go, each with two markers; else viridis."""
+    """Colour and marker of a class: Okabe and Ito's colours, each with up to two of the markers; viridis for more."""
     palette = [*COLORS, BLACK]
     if count <= 2 * len(palette):
-        second = position >= len(palette)
-        return {"color": palette[position % len(palette)], "marker": MARKERS[(position + second) % len(MARKERS)]}
+        return {"color": palette[position % len(palette)], "marker": MARKERS[position % len(MARKERS)]}
     from matplotlib import colormaps
 
     return {"color": colormaps["viridis"](position / (count - 1)), "marker": MARKERS[position % len(MARKERS)]}

@@ -29,6 +29,8 @@ STYLE: dict[Any, Any] = {
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
     "legend.fontsize": 7,
+    "legend.handlelength": 2.8,
+    "axes.axisbelow": True,
     "figure.titlesize": 8,
     "axes.linewidth": 0.6,
     "lines.linewidth": 1.1,

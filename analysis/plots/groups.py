@@ -16,6 +16,7 @@ from training.selection import parse_rule
 
 COLOR_MAP = "viridis"  # perceptually uniform, and in order in greys
 SHOWN_PER_ROW = {1: 1, 2: 2}  # methods side by side
+FEW = 4  # classes, up to which twice as many maps stand side by side
 MAX_WRITTEN = 12  # classes, up to which the numbers are written into the map
 MAX_NAMED = 25  # classes, up to which each has its name at the axis
 EMPTY = "0.85"  # grey of a group without images
@@ -26,15 +27,15 @@ def groups(cells: Mapping[str, Sequence[Cell]], rule: str, columns: int) -> list
     pictures = []
     label = parse_rule(rule, True, "rule").label
     for data, members in cells.items():
+        total = members[0].records[0].history().total["test"]
+        shape = len(total), len(total[0])
         frame = framed(members, lambda records: groups_frame(records, rule))
-        if frame.empty:
+        if frame.empty or shape[1] == 1:  # no bias labels
             continue
         frame = mean_groups(frame)
-        if frame["bias"].nunique() < 2:
-            continue
         names = label_names(members[0].records[0])
         title = [f"Test accuracy of every group (%), mean over n seeds: {data}", f"rule: {label}"]
-        figure = groups_figure(frame, names, [*title, *oracle_notes(members)], columns)
+        figure = groups_figure(frame, shape, names, [*title, *oracle_notes(members)], columns)
         pictures.append(Named(file_name("groups", data, rule), figure))
     if not pictures:
         raise UserError(f"no run has test images with bias labels, judged under the rule {rule}")
@@ -59,15 +60,19 @@ def label_names(record: Record) -> tuple[list[str] | None, list[str] | None]:
 
 @print_style()
 def groups_figure(
-    frame: pandas.DataFrame, names: tuple[list[str] | None, list[str] | None], title: Sequence[str], columns: int
+    frame: pandas.DataFrame,
+    shape: tuple[int, int],
+    names: tuple[list[str] | None, list[str] | None],
+    title: Sequence[str],
+    columns: int,
 ) -> Any:
     """A map for each `row` of `frame` (as of `mean_groups`): targets down, biases across, empty groups crossed out.
 
-    In each group its accuracy, and below it the number of images, which is the same for all methods.
+    `shape` is (num_classes, num_biases), `names` are theirs, None for numbers. In each group stands its accuracy, and
+    below it the number of images, which is the same for all methods.
     """
     rows = list(dict.fromkeys(frame["row"]))
-    shape = (int(frame["target"].max()) + 1, int(frame["bias"].max()) + 1)
-    wide = min(SHOWN_PER_ROW[columns], len(rows))
+    wide = min(SHOWN_PER_ROW[columns] * (2 if max(shape) <= FEW else 1), len(rows))
     blocks = -(-len(rows) // wide)
     width = WIDTHS[columns] if wide > 1 else min(WIDTHS[columns], 4.6)
     side = (width - 0.9) / wide

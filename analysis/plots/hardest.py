@@ -17,8 +17,8 @@ from training.outputs import outputs_at
 
 SHOWN_PER_ROW = {1: 4, 2: 8}
 NUM_ROWS = {1: 6, 2: 4}
-LABEL_LINES = 3
-CHARACTERS = 16  # of a line below an image
+LINE_HEIGHT = 0.1  # inches, of the lines below an image
+CHARACTERS = 23  # of a line below an image
 
 
 @dataclass(frozen=True)
@@ -102,26 +102,26 @@ def hardest_figure(hardest: Hardest, title: Sequence[str], columns: int) -> Any:
     width = WIDTHS[columns] * wide / SHOWN_PER_ROW[columns]
     _, height, breadth, channels = hardest.images.shape
     side = width / wide
-    figure, axes = new_figure(
-        rows, wide, width, rows * (side * 0.92 * height / breadth + 0.1 * LABEL_LINES + 0.12) + 0.6
-    )
+    cell = 0.92 * side * height / breadth + LINE_HEIGHT * (2 if hardest.bias is None else 3) + 0.12
+    figure, axes = new_figure(rows, wide, width, rows * cell + 0.6)
     for axis in axes.flat:
         axis.set_axis_off()
     for position, axis in enumerate(axes.flat[: len(hardest.images)]):
         image = hardest.images[position]
         axis.imshow(image[:, :, 0] if channels == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        bias = "" if hardest.bias is None else f"\n{_short('bias', hardest.bias[position])}"
-        mark = "" if hardest.predicted[position] != hardest.target[position] else " (right)"
-        confidence = f"{100 * hardest.confidence[position]:.0f} %{mark}"
-        lines = f"{_short('target', hardest.target[position])}{bias}\n"
-        lines += f"{_short('said', hardest.predicted[position])}, {confidence}"
-        axis.text(0.5, -0.04, lines, transform=axis.transAxes, ha="center", va="top", fontsize=5.5, parse_math=False)
+        lines = [_fitted("target", hardest.target[position])]
+        lines += [] if hardest.bias is None else [_fitted("bias", hardest.bias[position])]
+        lines.append(
+            _fitted("predicted", hardest.predicted[position], f" ({100 * hardest.confidence[position]:.0f} %)")
+        )
+        axis.text(0.5, -0.04, "\n".join(lines), transform=axis.transAxes, ha="center", va="top", fontsize=5.5)
     shown, total = len(hardest.images), hardest.total
     found = f"{shown} of {total:,} {hardest.kind} with the highest loss ({hardest.wrong:,} are predicted wrongly)"
     set_title(figure, [*title, found], width)
     return figure
 
 
-def _short(what: str, name: str) -> str:
-    room = CHARACTERS - len(what)
-    return f"{what} {name if len(name) <= room else name[: room - 1] + '…'}"
+def _fitted(what: str, name: str, after: str = "") -> str:
+    """A line below an image, with as much of the name as there is room for."""
+    room = CHARACTERS - len(what) - len(after)
+    return f"{what} {name if len(name) <= room else name[: room - 1] + '…'}{after}"

@@ -47,6 +47,7 @@ def each_run(cells: Cells, wishes: Wishes, kind: str, draw: Callable[[Rebuilt, l
 
     Raises `UserError` if no run can be rebuilt.
     """
+    failed: dict[str, list[str]] = {}  # why -> which runs
     count = 0
     for data, members in cells.items():
         for cell in members:
@@ -55,10 +56,14 @@ def each_run(cells: Cells, wishes: Wishes, kind: str, draw: Callable[[Rebuilt, l
                 run = rebuilt(record, wishes.rule, wishes.places or {})
                 figure = draw(run, [f"{cell.row}, seed {record.config['seed']}: {data}", *weights_notes(run, record)])
             except UserError as error:
-                wishes.left_out(f"{kind} of {record.id}: {error}")
+                failed.setdefault(str(error), []).append(record.id)
                 continue
             count += 1
             yield Named(file_name(kind, data, cell.row, f"seed {record.config['seed']}", wishes.rule), figure)
+    if not count and len(failed) == 1:
+        raise UserError(next(iter(failed)))
+    for reason, runs in failed.items():
+        wishes.left_out(f"{kind} of {', '.join(runs[:2])}{f' and {len(runs) - 2} more' * (len(runs) > 2)}: {reason}")
     if not count:
         raise UserError("no run can be rebuilt from its record")
 

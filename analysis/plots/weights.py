@@ -25,7 +25,7 @@ from analysis.records import Record
 from core.errors import UserError
 from training.diagnostics import SAMPLES
 
-NUM_BINS = 40
+NUM_BINS = 25
 SHOWN_PER_ROW = {1: 2, 2: 3}
 PANEL_HEIGHT = 1.7  # inches
 KINDS = {False: "bias-aligned", True: "bias-conflicting"}
@@ -79,7 +79,7 @@ def weights_figure(frames: Mapping[str, pandas.DataFrame], title: Sequence[str],
     wide = min(SHOWN_PER_ROW[columns], len(panels))
     width = WIDTHS[columns] if wide > 1 else WIDTHS[1]
     blocks = -(-len(panels) // wide)
-    figure, axes = new_figure(blocks, wide, width, PANEL_HEIGHT * blocks + 0.7, sharey=True)
+    figure, axes = new_figure(blocks, wide, width, PANEL_HEIGHT * blocks + 0.7)
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     for position, (axis, (row, name)) in enumerate(zip(axes.flat, panels, strict=False)):
@@ -88,9 +88,15 @@ def weights_figure(frames: Mapping[str, pandas.DataFrame], title: Sequence[str],
         axis.set_title(broken(f"{row}, {seed}", width / wide - 0.3))
         {"weight": _draw_weights, "votes": _draw_votes}[name](axis, frame)
         axis.grid(alpha=0.3, linewidth=0.5, axis="y")
-        axis.set_ylim(0, 105)
         if position % wide == 0:
             axis.set_ylabel("share of the images (%)")
+    drawn = {
+        name: [axis for axis, panel in zip(axes.flat, panels, strict=False) if panel[1] == name] for _, name in panels
+    }
+    for alike in drawn.values():
+        highest = max(axis.get_ylim()[1] for axis in alike)
+        for axis in alike:
+            axis.set_ylim(0, highest)
     set_legend(figure, _handles(next(iter(frames.values()))), width)
     set_title(figure, title, width)
     return figure
@@ -114,8 +120,8 @@ def _draw_weights(axis: Any, frame: pandas.DataFrame) -> None:
 
 
 def _draw_votes(axis: Any, frame: pandas.DataFrame) -> None:
-    """Bars for each number of votes; the numbers from which on a sample is kept are shaded."""
-    most = int(frame["votes"].max())
+    """Bars for each number of votes, and a line at the least with which a sample is kept."""
+    most, label = int(frame["votes"].max()), "votes for bias-aligned"
     edges = numpy.arange(most + 2) - 0.5
     for place, (conflicting, color) in enumerate(zip(KINDS, COLORS, strict=False)):
         values = frame.loc[frame["conflicting"] == conflicting, "votes"].to_numpy(dtype=float)
@@ -125,9 +131,8 @@ def _draw_votes(axis: Any, frame: pandas.DataFrame) -> None:
     if "kept" in frame and frame["kept"].any():
         axis.axvline(frame.loc[frame["kept"], "votes"].min() - 0.5, color="0.3", linewidth=0.8, linestyle=":")
         kept = [f"{frame.loc[frame['conflicting'] == kind, 'kept'].sum():,}" for kind in KINDS]
-        text = f"kept: {kept[0]} aligned,\n{kept[1]} conflicting"
-        axis.text(0.03, 0.97, text, transform=axis.transAxes, va="top", fontsize=6.5)
-    axis.set(xlabel="votes for bias-aligned", xticks=range(most + 1))
+        label += f"\n(kept: {kept[0]} aligned, {kept[1]} conflicting)"
+    axis.set(xlabel=label, xticks=range(most + 1))
 
 
 def _handles(frame: pandas.DataFrame) -> list[Any]:
