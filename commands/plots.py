@@ -84,7 +84,8 @@ def drawable(records: Sequence[Record], question: Question) -> list[Record]:
     trained = [run for run in records if run.command == "train" and run.config.get("train", True)]
     kept = [run for run in trained if run.status == "COMPLETED" or question.query.status is not None]
     if len(kept) < len(trained):
-        left_out(f"{len(trained) - len(kept)} unfinished runs; status=running, interrupted or failed shows them")
+        unfinished = f"{len(trained) - len(kept)} of {len(trained)} runs, which are not complete"
+        left_out(f"{unfinished}; status=running, interrupted or failed shows them")
     readable = []
     for record in kept:
         try:
@@ -93,7 +94,7 @@ def drawable(records: Sequence[Record], question: Question) -> list[Record]:
         except UserError as error:
             left_out(str(error))
     if not readable:
-        raise UserError("none of these runs has finished; status=running, interrupted or failed asks for the others")
+        raise UserError("none of these runs is complete; status=running, interrupted or failed asks for the others")
     return readable
 
 

@@ -10,7 +10,6 @@ import pandas
 from analysis.records import Record
 from analysis.result import chosen_on_test
 from analysis.tables import column_names, row_names
-from core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,6 @@ class Cell:
     row: str
     data: str  # data set, variant, protocol, limit of the evaluation
     records: tuple[Record, ...]
-
-    @property
-    def label(self) -> str:
-        return f"{self.row} (n={len(self.records)})"
 
 
 def cells_of(records: Sequence[Record]) -> dict[str, list[Cell]]:
@@ -66,9 +61,3 @@ def framed(cells: Sequence[Cell], frame: Callable[[Sequence[Record]], pandas.Dat
 def file_name(*parts: str) -> str:
     """A file's name of letters, digits, full stops and dashes."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(part for part in parts if part)).strip("-")
-
-
-def require_found(names: Sequence[Any], why: str) -> None:
-    """Raise `UserError(why)` if there is nothing to draw."""
-    if not names:
-        raise UserError(why)

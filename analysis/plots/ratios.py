@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas
 
-from analysis.frames import results_frame
+from analysis.frames import results_frame, settings_that_differ
 from analysis.plots.cells import Cell, file_name, oracle_notes, with_protocol
 from analysis.plots.figure import (
     BLACK,
@@ -21,7 +21,7 @@ from analysis.plots.figure import (
     set_title,
 )
 from analysis.records import Record
-from analysis.tables import column_names, published_result
+from analysis.tables import NOT_ROW, column_names, published_result
 from core.errors import UserError, one_of, suggestion
 from methods.defaults import conflicting_percent
 from training.selection import parse_rule
@@ -43,7 +43,8 @@ def ratios(cells: Mapping[str, Sequence[Cell]], rule: str, metric: str, columns:
         title = [f"{metric} accuracy, mean and standard deviation over seeds: {family}", f"rule: {label}"]
         sources = sorted(set(frame["source"].dropna()))
         paper = [f"published: {'; '.join(sources)}"] if sources else []
-        figure = ratios_figure(frame, metric, [*title, *paper, *oracle_notes(members)], columns)
+        notes = [*paper, *differing_notes(members), *oracle_notes(members)]
+        figure = ratios_figure(frame, metric, [*title, *notes], columns)
         pictures.append(Named(file_name("ratios", family, metric, rule), figure))
     if not pictures:
         raise UserError("needs complete runs on one data set with two bias ratios or more")
@@ -60,6 +61,16 @@ def families(cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Cell]]:
         first = cell.records[0]
         found.setdefault(with_protocol(names[first.id], first.config), []).append(cell)
     return found
+
+
+def differing_notes(cells: Sequence[Cell]) -> list[str]:
+    """A line for each method whose settings are not the same at all ratios, as some recipes have it."""
+    notes = []
+    for row in dict.fromkeys(cell.row for cell in cells):
+        names = settings_that_differ([cell.records[0] for cell in cells if cell.row == row])
+        own = [name.split(".")[-1] for name in names if not name.startswith(NOT_ROW)]
+        notes += [f"{row}: {', '.join(own)} depend on the ratio"] if own else []
+    return notes
 
 
 def ratio_of(cell: Cell) -> float | None:

@@ -110,13 +110,13 @@ def shares(values: NDArray[numpy.floating], edges: NDArray[numpy.floating]) -> N
 
 
 def _draw_weights(axis: Any, frame: pandas.DataFrame) -> None:
-    edges = numpy.linspace(0, 1, NUM_BINS + 1)
+    edges = numpy.linspace(0, max(1.0, frame["weight"].max()), NUM_BINS + 1)
     for conflicting, color in zip(KINDS, COLORS, strict=False):
         values = frame.loc[frame["conflicting"] == conflicting, "weight"].to_numpy(dtype=float)
         line = "-" if conflicting else "--"
         axis.stairs(shares(values, edges), edges, color=color, linewidth=1.2, linestyle=line, label=KINDS[conflicting])
         axis.stairs(shares(values, edges), edges, color=color, fill=True, alpha=0.15)
-    axis.set(xlim=(0, 1), xlabel="weight in the debiased loss")
+    axis.set(xlim=(0, edges[-1]), xlabel="weight in the debiased loss")
 
 
 def _draw_votes(axis: Any, frame: pandas.DataFrame) -> None:

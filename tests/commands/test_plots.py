@@ -1,18 +1,20 @@
 """`main.py plots`: pictures of recorded runs, from files and from a real MongoDB."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from analysis.file_store import FileStore
+from analysis.frames import groups_frame
 from analysis.plots.cells import cells_of
 from analysis.plots.curves import curves
 from analysis.plots.decodability import decodability_frame
 from analysis.plots.groups import mean_groups
 from analysis.plots.hardest import hardest_images
-from analysis.plots.kinds import KINDS
+from analysis.plots.kinds import KINDS, Wishes
 from analysis.plots.ratios import ratios_frame
 from analysis.plots.weights import samples_frame
 from analysis.query import EVERYTHING
@@ -21,7 +23,7 @@ from core.errors import UserError
 from recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
-from tests.datasets.own_images import SIZE, bias, save_digits, split, target, write_csv
+from tests.datasets.own_images import SIZE, save_digits, split, target, write_csv
 
 RUNS = (("denetdm", 1, "skewed2"), ("denetdm", 2, "skewed2"), ("lff_be", 1, "skewed2"), ("lff_be", 1, "skewed1"))
 
@@ -58,10 +60,8 @@ def check_contents(folder: Path, data_root: Path) -> None:
     """Frames and figures of the runs against what is in their records."""
     records = FileStore(folder).find(EVERYTHING)
     cells = cells_of(records)
-    assert [[cell.label for cell in members] for members in cells.values()] == [
-        ["denetdm (n=2)", "lff_be (n=1)"],
-        ["lff_be (n=1)"],
-    ]
+    runs = [{cell.row: len(cell.records) for cell in members} for members in cells.values()]
+    assert runs == [{"denetdm": 2, "lff_be": 1}, {"lff_be": 1}]
     denetdm, lff_be = next(iter(cells.values()))
     last = [record.history().evaluations[-1] for record in denetdm.records]
 
@@ -106,8 +106,8 @@ def check_contents(folder: Path, data_root: Path) -> None:
 def test_images_on_file(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine" / "images").mkdir(parents=True)
     save_digits(tmp_path / "mine" / "images")
-    csv = write_csv(tmp_path / "mine.csv", "path,target,bias,split", lambda n: f"{target(n)},{bias(n)},{split(n)}")
-    csv = csv.rename(tmp_path / "mine" / "mine.csv")
+    header = "path,target,bias,split"
+    csv = write_csv(tmp_path / "mine" / "mine.csv", header, lambda n: f"{target(n)},{n // 3 % 3},{split(n)}")
     data = ("custom", f"data.csv={csv}", f"data.image_size={SIZE}", "data.cache=cache", "memory_gb=0", "method=erm")
     assert command("with", *data, "smoke", "model=mlp").code == 0
     outcome = command("plots", "with", "custom", f"data.csv={csv}", "kind=hardest,embeddings", "projection=pca")
@@ -126,9 +126,9 @@ def test_protocols_and_settings_never_share_a_line(tmp_path: Path) -> None:
     write_record(tmp_path, seed=1, hparams={"q": 0.5})
     write_record(tmp_path, seed=1, unbiased=0.9, start="2026-11-22T11:00:00")  # the first one again
     cells = cells_of(FileStore(tmp_path).find(EVERYTHING))
-    assert {data: [cell.label for cell in members] for data, members in cells.items()} == {
-        "colored_mnist, skew 0.005, severity 4, protocol holdout": ["erm (q 0.7) (n=1)"],
-        "colored_mnist, skew 0.005, severity 4, protocol published": ["erm (q 0.5) (n=1)", "erm (q 0.7) (n=1)"],
+    assert {data: [(cell.row, len(cell.records)) for cell in members] for data, members in cells.items()} == {
+        "colored_mnist, skew 0.005, severity 4, protocol holdout": [("erm (q 0.7)", 1)],
+        "colored_mnist, skew 0.005, severity 4, protocol published": [("erm (q 0.5)", 1), ("erm (q 0.7)", 1)],
     }
     published = cells["colored_mnist, skew 0.005, severity 4, protocol published"][1]
     assert published.records[0].result is not None
@@ -147,15 +147,13 @@ def test_published_points_and_rules_chosen_on_test_images(command: Command, tmp_
     assert (outcome.code, outcome.err) == (0, "")
     assert len(outcome.out.splitlines()) == 5
     for line in outcome.out.splitlines():
-        text = (tmp_path / line).read_text()
-        assert "oracle_test_conflicting (chosen on test images)" in " ".join(text.split())
+        text = " ".join(re.sub("<[^>]*>", " ", (tmp_path / line).read_text()).split())
+        assert "hand_over oracle_test_conflicting (chosen on test images)" in text
         if "curves" not in line:
             assert "rule: oracle_test_unbiased (chosen on test images)" in text
 
 
 def test_means_over_seeds_are_those_of_the_predictions(tmp_path: Path) -> None:
-    from analysis.frames import groups_frame
-
     for seed in (1, 2):
         write_record(tmp_path, seed=seed)
     frame = mean_groups(groups_frame(FileStore(tmp_path).find(EVERYTHING)).assign(row="erm"))
@@ -171,7 +169,7 @@ def test_means_over_seeds_are_those_of_the_predictions(tmp_path: Path) -> None:
     ("words", "error"),
     [
         (["kind=curve"], "unknown kind of plot 'curve'; did you mean 'curves'?"),
-        (["format=jpg"], "unknown format 'jpg'; one of pdf, png, svg"),
+        (["format=jpg"], "unknown format 'jpg'; did you mean 'png'? one of pdf, png, svg"),
         (["columns=3"], "unknown number of columns '3'; one of 1, 2"),
         (["band=iqr"], "unknown band 'iqr'; one of minmax, std"),
         (["projection=umap"], "unknown projection 'umap'; one of pca, tsne"),
@@ -202,7 +200,7 @@ def test_what_is_left_out_is_told(command: Command, tmp_path: Path) -> None:
     outcome = command("plots", data=False)
     assert outcome.code == 0
     told = outcome.err.splitlines()
-    assert told[0].startswith("left out: 1 unfinished runs")
+    assert told[0].startswith("left out: 1 of 3 runs, which are not complete")
     assert told[1].startswith(f"left out: the evaluations of the run {damaged} are damaged")
     assert [line.split(": ")[1] for line in told[2:]] == [
         "weights",
@@ -214,3 +212,11 @@ def test_what_is_left_out_is_told(command: Command, tmp_path: Path) -> None:
     assert [Path(line).name.partition("-")[0] for line in outcome.out.splitlines()] == ["curves", "groups"]
     unfinished = command("plots", "with", "kind=curves", "status=interrupted", data=False)
     assert (unfinished.code, unfinished.err) == (0, "")
+
+
+def test_settings_that_depend_on_the_ratio_are_told(tmp_path: Path) -> None:
+    for skew, q in ((0.005, 0.7), (0.05, 0.8)):
+        write_record(tmp_path, data={"skew": skew}, hparams={"q": q})
+    picture = next(KINDS["ratios"](cells_of(FileStore(tmp_path).find(EVERYTHING)), Wishes(print)))
+    assert "erm: q depend on the ratio" in picture.figure.get_suptitle()
+    assert picture.name == "ratios-colored-mnist-severity-4-published-test-unbiased-last"

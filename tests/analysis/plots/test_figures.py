@@ -162,7 +162,8 @@ def test_hardest_images_have_their_labels() -> None:
     assert written[0] == "target cat\nbias in\npredicted dog (100 %)"
     assert "a name that is" in written[2]
     assert "…" in written[2]
-    assert "3 of 1,234 bias-conflicting test images with the highest loss (40 are predicted" in figure.get_suptitle()
+    title = " ".join(figure.get_suptitle().split())
+    assert "3 of 1,234 bias-conflicting test images with the highest loss (40 are predicted wrongly)" in title
 
 
 @pytest.mark.parametrize("ending", FORMATS)
