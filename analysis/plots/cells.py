@@ -1,5 +1,6 @@
 """Which runs belong into one line or panel: those that differ in nothing but their seed."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ import pandas
 from analysis.records import Record
 from analysis.result import chosen_on_test
 from analysis.tables import column_names, row_names
+
+MAX_NAME = 180  # characters of a file's name
 
 
 @dataclass(frozen=True)
@@ -59,5 +62,8 @@ def framed(cells: Sequence[Cell], frame: Callable[[Sequence[Record]], pandas.Dat
 
 
 def file_name(*parts: str) -> str:
-    """A file's name of letters, digits, full stops and dashes."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(part for part in parts if part)).strip("-")
+    """A file's name of letters, digits, full stops and dashes; of a long one, the first part and a checksum."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(part for part in parts if part)).strip("-")
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 9]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"

@@ -21,6 +21,7 @@ HATCHES = ("", "////")
 FORMATS = ("png", "pdf", "svg")
 WIDTHS = {1: 3.4, 2: 7.0}  # inches: of one and of two columns of a page
 CHARACTERS_PER_INCH = 18
+LEGEND_CHARACTERS = 12  # as wide as the line and the space beside a label
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same picture is the same file
 STYLE: dict[Any, Any] = {
     "font.size": 7.5,
@@ -95,7 +96,7 @@ def set_legend(figure: Any, handles: Sequence[Any], width: float) -> None:
     if not handles:
         return
     longest = max(len(handle.get_label()) for handle in handles)
-    columns = max(1, min(len(handles), int(18 * width / (longest + 9))))
+    columns = max(1, min(len(handles), int(CHARACTERS_PER_INCH * width / (longest + LEGEND_CHARACTERS))))
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)
 
 

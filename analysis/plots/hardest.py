@@ -17,7 +17,7 @@ from training.outputs import outputs_at
 
 SHOWN_PER_ROW = {1: 4, 2: 8}
 NUM_ROWS = {1: 6, 2: 4}
-LINE_HEIGHT = 0.1  # inches, of the lines below an image
+LINE_HEIGHT = 0.09  # inches, of the lines below an image
 CHARACTERS = 23  # of a line below an image
 
 

@@ -24,6 +24,7 @@ from recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 from tests.datasets.own_images import SIZE, save_digits, split, target, write_csv
+from training.setup import load_once
 
 RUNS = (("denetdm", 1, "skewed2"), ("denetdm", 2, "skewed2"), ("lff_be", 1, "skewed2"), ("lff_be", 1, "skewed1"))
 
@@ -114,6 +115,7 @@ def test_images_on_file(command: Command, tmp_path: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     assert len(outcome.out.splitlines()) == 2
     csv.unlink()
+    load_once.cache_clear()  # as in a process of its own
     missing = command("plots", "with", "kind=hardest", data=False)
     assert missing.code == 2
     assert "mine.csv" in missing.err
