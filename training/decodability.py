@@ -58,8 +58,8 @@ class Decodability:
     def measured(self, features: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, float]:
         """`<PREFIX>/<label>/<branch>` -> share of the other half that the probe gets right, in [0, 1].
 
-        `features` are those of a `Phase`, its networks in eval mode. A label that is not known, or has one value alone,
-        is left out.
+        `features` are those of a `Phase`, its networks in eval mode. Left out are labels that are not known or have one
+        value alone, and branches with features that are not finite.
         """
         split, probed = self.data.test, self.probed
         labels = {"target": split.target} | ({"bias": split.bias} if split.has_bias else {})
@@ -67,6 +67,8 @@ class Decodability:
         values = {}
         for branch, matrix in found.items():
             double = matrix.cpu().to(torch.float64)
+            if not bool(double.isfinite().all()):
+                continue
             for name, label in labels.items():
                 chosen = label.cpu()[probed.index]
                 if bool((chosen != chosen[0]).any()):

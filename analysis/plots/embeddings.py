@@ -15,11 +15,12 @@ from training.outputs import outputs_at, stratified
 
 NUM_IMAGES = 1_000  # of the test images, at most
 PERPLEXITY = 30.0  # of t-SNE; less for few images
+MIN_DISTINCT = 4  # features, for t-SNE
 PANEL_HEIGHT = {1: 1.5, 2: 1.7}  # inches
 MAX_LEGEND = 20  # classes that a legend names
 
 
-def test_features(run: Rebuilt) -> tuple[dict[str, NDArray[numpy.float64]], pandas.DataFrame]:
+def features_of_test_images(run: Rebuilt) -> tuple[dict[str, NDArray[numpy.float64]], pandas.DataFrame]:
     """(branch -> features [M, F], `target` and, where it is known, `bias` of these images).
 
     Of the same test images in every run on the same data: chosen at random, as evenly from all groups as they allow.
@@ -47,9 +48,11 @@ def by_pca(features: NDArray[numpy.float64]) -> tuple[NDArray[numpy.float64], st
 
 
 def by_tsne(features: NDArray[numpy.float64]) -> tuple[NDArray[numpy.float64], str]:
-    """([M, 2] by t-SNE from a start by PCA, its perplexity)."""
+    """([M, 2] by t-SNE from a start by PCA, its perplexity); all in one place if there is nothing to tell apart."""
     from sklearn.manifold import TSNE
 
+    if features.shape[1] < 2 or len(numpy.unique(features, axis=0)) < MIN_DISTINCT:
+        return numpy.zeros((len(features), 2)), "t-SNE (too few distinct features)"
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=0)
     return tsne.fit_transform(features).astype(float), f"t-SNE (perplexity {perplexity:g})"

@@ -7,7 +7,7 @@ from typing import Any
 from analysis.plots.cells import Cell, file_name
 from analysis.plots.curves import curves
 from analysis.plots.decodability import decodability
-from analysis.plots.embeddings import embeddings_figure, test_features
+from analysis.plots.embeddings import embeddings_figure, features_of_test_images
 from analysis.plots.figure import Named
 from analysis.plots.groups import groups
 from analysis.plots.hardest import NUM_ROWS, SHOWN_PER_ROW, hardest_figure, hardest_images
@@ -77,7 +77,7 @@ def weights_notes(run: Rebuilt, record: Record) -> list[str]:
 
 def embeddings(cells: Cells, wishes: Wishes) -> Iterator[Named]:
     def draw(run: Rebuilt, title: list[str]) -> Any:
-        features, labels = test_features(run)
+        features, labels = features_of_test_images(run)
         names = {"target": run.data.class_labels(), "bias": run.data.bias_labels()}
         above = f"Features of {len(labels):,} test images: {title[0]}"
         return embeddings_figure(features, labels, names, wishes.projections, [above, *title[1:]], wishes.columns)

@@ -58,6 +58,10 @@ def test_unknown_bias_is_left_out(digits: BiasedDataset) -> None:
     assert measured(data, one_hot(test.target).float()) == {"decodability/target/f": 1.0}
 
 
+def test_features_that_are_not_finite_are_left_out(digits: BiasedDataset) -> None:
+    assert measured(digits, torch.full((397, 3), float("nan"))) == {}
+
+
 def fit(
     setup: Setup, data: BiasedDataset, every: int | None, watch: Watch | None = None, checkpoint: Path | None = None
 ) -> tuple[Method, Trained]:

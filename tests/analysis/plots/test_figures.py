@@ -119,6 +119,8 @@ def test_projections() -> None:
     assert first[0].shape == (60, 2)
     assert (first[0] == second[0]).all()
     assert first[1] == "t-SNE (perplexity 19.6667)"
+    nothing = by_tsne(numpy.ones((9, 5)))
+    assert (nothing[0].tolist(), nothing[1]) == ([[0, 0]] * 9, "t-SNE (too few distinct features)")
 
 
 def test_embeddings_show_every_image_by_target_and_by_bias() -> None:
