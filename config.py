@@ -45,6 +45,7 @@ def run():
     log_dir = "runs"  # folder of the records
     evaluate_every = 1  # epochs
     evaluate_images = None  # judge on so many random images of each split only; None: on all
+    decodability = None  # measure how well target and bias can be read from the features, every so many epochs
     checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
     memory_gb = 4.0  # images on file are read into the device's memory if all of them fit into so much
     workers = 2  # threads that read images which do not fit

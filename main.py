@@ -9,6 +9,7 @@ python main.py rerun RUN                                 repeat a recorded run, 
 python main.py -m HOST:PORT:DB sync                      copy file records into MongoDB
 python main.py study with colored_mnist published methods=erm,lff variants=skewed1,skewed4 seeds=1-3 jobs=2
 python main.py search with biased_mnist rho997 method=end                 (the best hyper-parameters)
+python main.py plots with colored_mnist severity4        (pictures of it)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
@@ -42,7 +43,8 @@ from recording.observers import STATE, FileRecord, MongoRecord, content_type, mo
 from recording.progress import ProgressLine
 from recording.recorder import RunRecorder
 from recording.version import code_version
-from training.diagnostics import selection_report
+from training.checkpoint import LAST, SELECTED, write_checkpoint
+from training.diagnostics import SAMPLES, recorded_samples, selection_report
 from training.evaluation import count_groups
 from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trained, Trainer
@@ -51,7 +53,6 @@ from training.setup import Setup, read_data_settings, read_setup
 
 ex.doc = __doc__  # what --help shows
 RECORDED = ("train", "evaluate")  # commands that leave a record
-LAST, SELECTED = "last.safetensors", "selected.safetensors"
 
 
 @ex.config_hook
@@ -100,6 +101,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         checkpoint=None if folder is None else folder / STATE,
         checkpoint_seconds=setup.run.checkpoint_seconds,
         workers=setup.run.workers,
+        decodability=setup.run.decodability,
     )
     phase = method.phases()[-1].name
     with ProgressLine() as line:
@@ -142,6 +144,10 @@ def save_outcome(
         with atomic_write(folder / "selection.json") as temporary:
             temporary.write_text(json.dumps(report))
         artifacts.append("selection.json")
+    samples = recorded_samples(method, data)
+    if samples:
+        write_checkpoint(folder / SAMPLES, samples, {})
+        artifacts.append(SAMPLES)
     for name in artifacts:
         run.add_artifact(folder / name, content_type=content_type(name))
 

@@ -54,10 +54,15 @@ def title_of(config: Mapping[str, Any]) -> str:
     data, method = config["data"], config["method"]
     limit = config.get("evaluate_images")
     limited = [f"judged on {limit} images of each split"] if limit else []
-    rules = [f"{name} {value}" for name, value in method["hparams"].items() if str(value).startswith("oracle_test_")]
-    chosen = [f"{rule} (chosen on test images)" for rule in rules]
+    chosen = chosen_on_test(config)
     parts = [f"{method['name']} on {data['name']}", variant_of(data), data["protocol"], *limited, *chosen]
     return ", ".join(part for part in parts if part)
+
+
+def chosen_on_test(config: Mapping[str, Any]) -> list[str]:
+    """The rules between the phases of a method that go by the test images, labelled."""
+    rules = [(name, str(value)) for name, value in config["method"]["hparams"].items()]
+    return [f"{name} {rule} (chosen on test images)" for name, rule in rules if rule.startswith("oracle_test_")]
 
 
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:

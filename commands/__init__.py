@@ -12,6 +12,7 @@ from typing import cast
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
     "compare": "commands.compare",
+    "plots": "commands.plots",
     "rerun": "commands.rerun",
     "results": "commands.results",
     "search": "commands.search",

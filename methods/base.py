@@ -84,7 +84,8 @@ class Phase:
     The phase is evaluated at the end of epochs, as the run asks for it, and at its own end; `evaluation_steps`, counts
     of updates done, replace all of these. The weights that leave the phase are chosen by the rule `hand_over`
     (`training/selection.py`), over the prediction's accuracies; then `finish` is called with those weights in place,
-    and with a pass over all training images in order.
+    and with a pass over all training images in order. `features` gives the features [B, F] below the linear head of
+    every branch that has an encoder of its own: they are measured and drawn, never trained with.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Phase:
     hand_over: str = "last"
     finish: Callable[[Iterable[Batch]], None] = lambda training_images: None
     learning_rate_factor: Callable[[int, int], float] = lambda step, steps_per_epoch: 1.0
+    features: Callable[[Tensor], dict[str, Tensor]] = lambda image: {}
 
 
 class Method(nn.Module):
@@ -145,6 +147,10 @@ class Method(nn.Module):
 
     def kept_samples(self) -> Tensor | None:
         """The training samples that the method has selected as bias-aligned, bool [N]; None if it selects none."""
+        return None
+
+    def votes_for_aligned(self) -> Tensor | None:
+        """How many biased models take each training sample for bias-aligned, integers [N]; None if they do not vote."""
         return None
 
 

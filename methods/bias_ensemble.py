@@ -83,6 +83,7 @@ class BiasEnsemble(Method):
                 name=phase_name(number),
                 update=self.update_biased,
                 logits=lambda image: {"biased": self.classifier(image)},
+                features=lambda image: {"biased": self.classifier.encoder(image)},
                 training=[self.classifier],
                 optimizers={"classifier": self.optimizer},
                 batch_size=config.batch_size,
@@ -128,6 +129,9 @@ class BiasEnsemble(Method):
         """Those that are not kept."""
         kept = self.kept_samples()
         return None if kept is None else ~kept
+
+    def votes_for_aligned(self) -> Tensor:
+        return self.votes
 
 
 def phase_name(number: int) -> str:

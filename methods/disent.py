@@ -88,6 +88,7 @@ class DisEnt(Method):
                 name="train",
                 update=self.update,
                 logits=self.logits,
+                features=lambda image: {"debiased": self.intrinsic_encoder(image), "biased": self.bias_encoder(image)},
                 training=[self.intrinsic_encoder, self.intrinsic_head, self.bias_encoder, self.bias_head],
                 optimizers=self.optimizers,
                 batch_size=self.config.batch_size,

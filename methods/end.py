@@ -92,6 +92,7 @@ class EnD(Method):
                 name="train",
                 update=self.update,
                 logits=lambda image: {"classifier": self.head(self.features(image))},
+                features=lambda image: {"classifier": self.features(image)},
                 training=[self.encoder, self.head],
                 optimizers={"classifier": self.optimizer},
                 batch_size=self.config.batch_size,

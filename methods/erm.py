@@ -53,6 +53,7 @@ class ERM(Method):
                 name="train",
                 update=self.update,
                 logits=lambda image: {"classifier": self.classifier(image)},
+                features=lambda image: {"classifier": self.classifier.encoder(image)},
                 training=[self.classifier],
                 optimizers={"classifier": self.optimizer},
                 batch_size=self.config.batch_size,

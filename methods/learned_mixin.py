@@ -64,6 +64,7 @@ class LearnedMixin(VanillaBiased):
             name="pretrain",
             update=self.pretrain,
             logits=lambda image: {"biased": self.g(image)},
+            features=lambda image: {"biased": self.g.encoder(image)},
             training=[self.g],
             optimizers={"g": self.g_optimizer},
             epochs=self.config.pretrain_epochs,

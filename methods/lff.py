@@ -65,6 +65,7 @@ class LfF(Method):
                 name="train",
                 update=self.update,
                 logits=lambda image: {"debiased": self.debiased(image), "biased": self.biased(image)},
+                features=lambda image: {"debiased": self.debiased.encoder(image), "biased": self.biased.encoder(image)},
                 training=[self.biased, self.debiased],
                 optimizers=self.optimizers,
                 batch_size=self.config.batch_size,

@@ -85,6 +85,7 @@ class VanillaBiased(Method):
                 name="train",
                 update=self.update,
                 logits=lambda image: {"target": self.f(image), "biased": self.g(image)},
+                features=lambda image: {"target": self.f.encoder(image), "biased": self.g.encoder(image)},
                 training=[self.f, self.g],
                 optimizers={"f": self.f_optimizer, **g_optimizers},
                 batch_size=self.config.batch_size,

@@ -13,6 +13,7 @@ import pytest
 import main
 from recording.observers import STATE
 from tests.conftest import Command, Outcome
+from training.checkpoint import LAST, SELECTED
 
 ROOT = Path(main.__file__).parent
 SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
@@ -48,8 +49,8 @@ def measured(record: Path) -> tuple[bytes, bytes, list[str], dict[str, object]]:
     """Weights, evaluations and metrics of a complete run: everything but times."""
     metrics = json.loads((record / "metrics.json").read_text())
     return (
-        (record / main.LAST).read_bytes(),
-        (record / main.SELECTED).read_bytes(),
+        (record / LAST).read_bytes(),
+        (record / SELECTED).read_bytes(),
         (record / "evaluations.jsonl").read_text().splitlines(),
         {name: (metric["steps"], metric["values"]) for name, metric in metrics.items()},
     )

@@ -9,7 +9,7 @@ def test_selection_and_diagnostics_are_artifacts(command: Command) -> None:
     outcome = command("with", "smoke", "method=lff_be", "method.hparams.ensemble_confidence=0.1")
     assert outcome.code == 0
     assert outcome.record("config.json")["method"]["hparams"]["ensemble_steps"] == 8
-    assert {"selection.json", "diagnostics.png"} <= set(outcome.record("run.json")["artifacts"])
+    assert {"selection.json", "diagnostics.png", "samples.safetensors"} <= set(outcome.record("run.json")["artifacts"])
     report = outcome.record("selection.json")
     assert len(report["kept"]) == report["aligned"]["kept"] + report["conflicting"]["kept"]
     assert report["aligned"]["total"] + report["conflicting"]["total"] == 1_200
@@ -21,4 +21,6 @@ def test_selection_and_diagnostics_are_artifacts(command: Command) -> None:
 def test_methods_without_them_have_neither(command: Command) -> None:
     outcome = command("with", "smoke", "method=erm")
     assert outcome.code == 0
-    assert not {"selection.json", "diagnostics.png"} & set(outcome.record("run.json")["artifacts"])
+    assert not {"selection.json", "diagnostics.png", "samples.safetensors"} & set(
+        outcome.record("run.json")["artifacts"]
+    )

@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.files import atomic_write
 
 FORMAT = 1  # raise it with every change that older code cannot read
+LAST, SELECTED = "last.safetensors", "selected.safetensors"  # weights in a run's record
 FACTS = "debiaslab"  # the only metadata entry: several would be written in random order
 
 

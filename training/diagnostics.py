@@ -9,6 +9,7 @@ from datasets import BiasedDataset
 from methods import Method
 
 WEIGHT_ALIGNED, WEIGHT_CONFLICTING = "weight/aligned", "weight/conflicting"
+SAMPLES = "samples.safetensors"  # the file of a run's record with `recorded_samples`
 PRECISION, RECALL = "conflicting/precision", "conflicting/recall"
 
 
@@ -32,6 +33,20 @@ def sample_diagnostics(method: Method, data: BiasedDataset) -> dict[str, float]:
         means[PRECISION] = conflicting[taken].float().mean()
         means[RECALL] = taken[conflicting].float().mean()
     return {name: value for name, mean in means.items() if (value := float(mean)) == value}
+
+
+def recorded_samples(method: Method, data: BiasedDataset) -> dict[str, Tensor]:
+    """What `method` says of each training sample at the end, beside its `target` and `bias`, [N] each.
+
+    `weight`, `kept` and `votes` as in `Method`, those that it has; `conflicting` bool where that is known. Nothing
+    for a method that does not tell samples apart.
+    """
+    said = {"weight": method.sample_weights(), "kept": method.kept_samples(), "votes": method.votes_for_aligned()}
+    found = {name: values for name, values in said.items() if values is not None}
+    if not found:
+        return {}
+    labels = {"target": data.train.target, "bias": data.train.bias}
+    return labels | found | ({"conflicting": conflicting_samples(data)} if data.tells_conflicting() else {})
 
 
 def conflicting_samples(data: BiasedDataset) -> Tensor:

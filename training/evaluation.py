@@ -53,7 +53,7 @@ def count_groups(
 
     def read(start: int) -> Tensor:
         index = torch.arange(start, min(start + size, len(split)), device=split.images.device)
-        return split.read(index.repeat_interleave(split.views), _view_draws(split, len(index)))
+        return split.read(index.repeat_interleave(split.views), view_draws(split, len(index)))
 
     starts = range(0, len(split), size)
     chunks = prefetched(read, starts, workers if split.reader is not None else 0)
@@ -64,7 +64,7 @@ def count_groups(
     return _counted(hits, split, data)
 
 
-def _view_draws(split: Split, size: int) -> Tensor | None:
+def view_draws(split: Split, size: int) -> Tensor | None:
     """The draws for the views of `size` images, evenly spaced, those of one image together; None for the only view."""
     if split.reader is None or split.views == 1:
         return None

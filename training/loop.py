@@ -22,6 +22,7 @@ from training.checkpoint import (
     without_prefix,
     write_checkpoint,
 )
+from training.decodability import Decodability
 from training.diagnostics import sample_diagnostics
 from training.evaluation import count_groups
 from training.history import Evaluation, History, empty_history
@@ -45,7 +46,8 @@ class Options:
 
     `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
     the run that resumes it. `checkpoint` is the file to save the state in (None: nowhere), at an evaluation and no
-    more often than every `checkpoint_seconds`. `workers` threads read images that are on file.
+    more often than every `checkpoint_seconds`. `workers` threads read images that are on file. `decodability` is
+    measured every so many epochs, and at the end of a phase (None: never).
     """
 
     seed: int
@@ -55,6 +57,7 @@ class Options:
     checkpoint: Path | None = None
     checkpoint_seconds: float = 10.0
     workers: int = 0
+    decodability: int | None = None
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Trainer:
         has_valid = data.valid is not None
         self.rules = [parse_rule(phase.hand_over, has_valid, f"the rule of {phase.name}") for phase in self.phases[:-1]]
         self.rules.append(parse_rule(options.selection, has_valid, "selection"))
+        self.decodability = Decodability(data, options.workers)
         self.history = empty_history(data)
         self.phase_index, self.phase_step, self.best = 0, 0, Best()
         self.last_saved = time.monotonic()
@@ -141,14 +145,15 @@ class Trainer:
             for name, split in self.data.evaluation_splits().items()
             for groups in [count_groups(phase.logits, split, self.data, self.options.workers)]
         }
+        epoch = ceil(self.phase_step / steps_per_epoch)
         evaluation = Evaluation(
             phase=phase.name,
-            epoch=ceil(self.phase_step / steps_per_epoch),
+            epoch=epoch,
             phase_step=self.phase_step,
             step=self._steps_before(phase) + self.phase_step,
             losses=losses,
             correct=correct,
-            diagnostics=sample_diagnostics(self.method, self.data),
+            diagnostics=sample_diagnostics(self.method, self.data) | self._decodability(phase, epoch),
         )
         self.history.evaluations.append(evaluation)
         if rule.split is not None:
@@ -156,6 +161,12 @@ class Trainer:
             if is_better(value, self.best.value):
                 self.best = Best(value, _copy(self.method.state_dict()))
         self.observer.evaluated(self.history, evaluation)
+
+    def _decodability(self, phase: Phase, epoch: int) -> dict[str, float]:
+        every = self.options.decodability
+        if every is None or (epoch % every and self.phase_step < self._batches(phase).num_steps):
+            return {}
+        return self.decodability.measured(phase.features)
 
     def _steps_before(self, phase: Phase) -> int:
         """Optimiser steps of the phases before `phase`."""

@@ -31,6 +31,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
 # settings that leave the result as it is
 NOT_IDENTITY = {
     *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
+    "decodability",
     *("data.root", "data.cache", "data.csv"),
     *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
     *("search", "trial", "objective"),
@@ -56,12 +57,15 @@ class RunSettings:
     search: str | None = None
     trial: int | None = None
     objective: str | None = None
+    decodability: int | None = None
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 or more, below 2^32")
         require(self.evaluate_every > 0, "evaluate_every", self.evaluate_every, "positive")
         images = self.evaluate_images
         require(images is None or images > 0, "evaluate_images", images, "positive, or None for all")
+        epochs = self.decodability
+        require(epochs is None or epochs > 0, "decodability", epochs, "positive, or None not to measure it")
         for name in ("checkpoint_seconds", "memory_gb", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         marks = [value is None for value in (self.search, self.trial, self.objective)]

@@ -119,6 +119,16 @@ def test_predict_gives_the_logits_of_the_last_phase_first_branch(setup: Setup, d
         assert all(branch.shape == (7, data.num_classes) for branch in phase.logits(image).values())
 
 
+def test_features_are_those_of_branches_that_are_evaluated(setup: Setup, data: BiasedDataset) -> None:
+    method = build(setup, data).eval()
+    image = data.test.images[:7].float() / 255
+    for phase in method.phases():
+        features, branches = phase.features(image), list(phase.logits(image))
+        assert branches[0] in features
+        assert set(features) <= set(branches)
+        assert all(values.ndim == 2 and len(values) == 7 for values in features.values())
+
+
 def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, data_root: Path) -> None:
     method, _ = trained(setup, data)
     other = build(contract_setup(name, data_root, seed=2), data)
@@ -126,10 +136,10 @@ def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, da
     assert not torch.equal(method.eval().predict(image), other.eval().predict(image))
     other.load_state_dict(method.state_dict())
     assert torch.equal(method.predict(image), other.predict(image))
-    for hook in ("sample_weights", "taken_for_conflicting", "kept_samples"):
+    for hook in ("sample_weights", "taken_for_conflicting", "kept_samples", "votes_for_aligned"):
         ours, theirs = getattr(method, hook)(), getattr(other, hook)()
         assert (ours is None) == (theirs is None)
-        assert ours is None or torch.equal(ours.nan_to_num(-1), theirs.nan_to_num(-1))
+        assert ours is None or torch.equal(ours.float().nan_to_num(-1), theirs.float().nan_to_num(-1))
 
 
 @pytest.mark.parametrize("part", [0.48, 0.9])

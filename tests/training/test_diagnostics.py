@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from analysis.plots import has_diagnostics, save_diagnostics
 from datasets import BiasedDataset, Split
 from methods import Method
 from recording.recorder import scalars
-from training.diagnostics import sample_diagnostics, selection_report
+from training.diagnostics import recorded_samples, sample_diagnostics, selection_report
 from training.history import Evaluation, History
 
 ALIGNED = torch.eye(2, dtype=torch.bool)
@@ -100,3 +101,17 @@ def test_picture_of_phases_with_weights_or_another_branch(tmp_path: Path) -> Non
     save_diagnostics(tmp_path / "two.png", history({"separate": {}, "distill": {}}, ["target", "deep"]), "a title")
     height = [int.from_bytes(png[20:24], "big") for png in (one_row, (tmp_path / "two.png").read_bytes())]
     assert height[1] == pytest.approx(2 * height[0], rel=0.01)
+
+
+def test_recorded_samples() -> None:
+    assert recorded_samples(Weighing(None, None), DATA) == {}
+    found = recorded_samples(Weighing([0.1, 0.9, 0.2, 0.7, 0.3, 0.0], None), DATA)
+    assert list(found) == ["target", "bias", "weight", "conflicting"]
+    assert found["target"].tolist() == [0, 0, 0, 1, 1, 1]
+    assert found["conflicting"].tolist() == [False, True, False, False, True, False]
+    unknown = replace(DATA, train=replace(TRAIN, bias=torch.full((6,), -1)))
+    assert "conflicting" not in recorded_samples(Weighing([0.1] * 6, None), unknown)
+
+
+def test_decodability_alone_makes_no_picture() -> None:
+    assert not has_diagnostics(history({"train": {"decodability/bias/classifier": 0.4}}, ["classifier"]))

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from analysis import plots
+from analysis.plots import run as plots
 from analysis.plots import save_curves, save_diagnostics
 from training.history import Evaluation, History
 

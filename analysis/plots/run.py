@@ -1,17 +1,13 @@
-"""Pictures of a run, as PNG files."""
+"""The pictures that a run leaves behind: its accuracies, and what its method makes of the training samples."""
 
-import warnings
 from collections.abc import Sequence
 from math import ceil, isnan
 from pathlib import Path
 from typing import Any
 
-from core.files import atomic_write
+from analysis.plots.figure import COLORS, new_figure, save_figure
 from training.diagnostics import PRECISION, RECALL, WEIGHT_ALIGNED, WEIGHT_CONFLICTING
 from training.history import Evaluation, History
-
-# Okabe and Ito's colours, distinct for the colour-blind
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 # accuracies that a picture shows, metric -> line style; the first of these that are known
 LINE_STYLES = ({"conflicting": "-", "aligned": "--"}, {"unbiased": "-", "worst_group": "--"}, {"accuracy": "-"})
@@ -53,24 +49,6 @@ def _accuracies(
     accuracies = [{name: 100 * value for name, value in point.items()} for point in metrics]
     known = ({name: style for name, style in styles.items() if not isnan(metrics[0][name])} for styles in LINE_STYLES)
     return next(filter(None, known)), accuracies
-
-
-def new_figure(
-    rows: int, columns: int, width: float, height: float, ratios: Sequence[float] | None = None
-) -> tuple[Any, Any]:
-    """(figure, axes [rows, columns]), in inches; `ratios` of the rows' heights."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported here: it takes half a second
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=ratios)
-
-
-def save_figure(figure: Any, path: Path) -> None:
-    with atomic_write(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a character of a name that the font does not have
-        figure.savefig(temporary, format="png", dpi=150)
 
 
 # ---- what a method makes of the training samples
@@ -117,7 +95,12 @@ def save_diagnostics(path: Path, history: History, title: str) -> None:
 
 
 def _diagnosed_phases(history: History) -> list[str]:
-    found = [point.phase for point in history.evaluations if point.diagnostics or len(point.correct["test"]) > 1]
+    has_samples = (any(name in point.diagnostics for name in SAMPLE_STYLES) for point in history.evaluations)
+    found = [
+        point.phase
+        for point, diagnosed in zip(history.evaluations, has_samples, strict=True)
+        if diagnosed or len(point.correct["test"]) > 1
+    ]
     return list(dict.fromkeys(found))
 
 

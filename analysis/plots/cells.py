@@ -1,0 +1,69 @@
+"""Which runs belong into one line or panel: those that differ in nothing but their seed."""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas
+
+from analysis.records import Record
+from analysis.result import chosen_on_test
+from analysis.tables import column_names, row_names
+
+MAX_NAME = 180  # characters of a file's name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs of one method (`row`: with what tells it from others) on one data set, one for each seed, in order."""
+
+    row: str
+    data: str  # data set, variant, protocol, limit of the evaluation
+    records: tuple[Record, ...]
+
+
+def cells_of(records: Sequence[Record]) -> dict[str, list[Cell]]:
+    """Data set -> its cells. Of runs that were repeated with the same seed the last one counts.
+
+    Runs whose protocol or any other setting differs never share a cell.
+    """
+    rows, columns = row_names(records), column_names(records)
+    members: dict[tuple[str, str], dict[Any, Record]] = {}
+    for record in records:
+        place = with_protocol(columns[record.id], record.config), rows[record.id]
+        members.setdefault(place, {})[record.config["seed"]] = record
+    found: dict[str, list[Cell]] = {}
+    for (data, row), by_seed in sorted(members.items(), key=lambda item: item[0]):
+        runs = tuple(by_seed[seed] for seed in sorted(by_seed))
+        found.setdefault(data, []).append(Cell(row, data, runs))
+    return found
+
+
+def with_protocol(data: str, config: Mapping[str, Any]) -> str:
+    """The name of a data set with the protocol, and with how many images it was judged on, where not on all."""
+    protocol, limit = config["data"].get("protocol"), config.get("evaluate_images")
+    named = f"protocol {protocol}" in data
+    judged = f"judged on {limit} images of each split" if limit and "evaluate_images" not in data else ""
+    return ", ".join(part for part in (data, "" if named else protocol, judged) if part)
+
+
+def oracle_notes(cells: Sequence[Cell]) -> list[str]:
+    """A line for each method whose phases were handed over by the test images."""
+    notes = {cell.row: chosen_on_test(cell.records[0].config) for cell in cells}
+    return [f"{row}: {', '.join(rules)}" for row, rules in notes.items() if rules]
+
+
+def framed(cells: Sequence[Cell], frame: Callable[[Sequence[Record]], pandas.DataFrame]) -> pandas.DataFrame:
+    """`frame` of the runs of each cell, with the cell's `row`."""
+    frames = [frame(cell.records).assign(row=cell.row) for cell in cells]
+    return pandas.concat([found for found in frames if len(found)] or [pandas.DataFrame()], ignore_index=True)
+
+
+def file_name(*parts: str) -> str:
+    """A file's name of letters, digits, full stops and dashes; of a long one, the first part and a checksum."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(part for part in parts if part)).strip("-")
+    if len(name) <= MAX_NAME:
+        return name
+    return f"{name[: MAX_NAME - 9]}-{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"

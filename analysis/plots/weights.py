@@ -1,0 +1,146 @@
+"""What methods make of the training images: weights, and votes, of aligned and of conflicting ones."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy
+import pandas
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from analysis.plots.cells import Cell, file_name
+from analysis.plots.figure import (
+    COLORS,
+    HATCHES,
+    WIDTHS,
+    Named,
+    broken,
+    new_figure,
+    print_style,
+    set_legend,
+    set_title,
+)
+from analysis.records import Record
+from core.errors import UserError
+from training.diagnostics import SAMPLES
+
+NUM_BINS = 25
+SHOWN_PER_ROW = {1: 2, 2: 3}
+PANEL_HEIGHT = 1.7  # inches
+KINDS = {False: "bias-aligned", True: "bias-conflicting"}
+
+
+def weights(cells: Mapping[str, Sequence[Cell]], columns: int) -> list[Named]:
+    """A picture for each data set: of each method's run with the lowest seed that has recorded them.
+
+    Raises `UserError` if there is none.
+    """
+    pictures = []
+    for data, members in cells.items():
+        frames = {cell.row: found for cell in members if (found := first_samples(cell)) is not None}
+        if frames:
+            title = [f"Training images at the end of training: {data}"]
+            figure = weights_figure(frames, title, columns)
+            pictures.append(Named(file_name("weights", data), figure))
+    if not pictures:
+        raise UserError("no run has weights of its training images with known bias (lff, disent, lff_be, disent_be do)")
+    return pictures
+
+
+def first_samples(cell: Cell) -> pandas.DataFrame | None:
+    """`samples_frame` of the first run of a cell that has one with known conflicting images; None if none has."""
+    for record in cell.records:
+        if SAMPLES in record.artifact_names():
+            frame = samples_frame(record)
+            if "conflicting" in frame:
+                return frame.assign(seed=record.config["seed"])
+    return None
+
+
+def samples_frame(record: Record) -> pandas.DataFrame:
+    """A row for each training image: `target`, `bias` and what the method said of it at the end of training.
+
+    `weight` in the debiased loss, not-a-number if it never had one; `kept` as bias-aligned; `votes` for that;
+    `conflicting`. Raises `UserError` if the run has not recorded it, or the file is damaged.
+    """
+    content = record.artifact(SAMPLES)
+    try:
+        return pandas.DataFrame(load(content))
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{SAMPLES} of the run {record.id} is damaged: {error}") from None
+
+
+@print_style()
+def weights_figure(frames: Mapping[str, pandas.DataFrame], title: Sequence[str], columns: int) -> Any:
+    """Panels for each method of `frames` (as of `samples_frame`, with `seed`): shares of the aligned and of the
+    conflicting images with each weight, and with each number of votes."""
+    panels = [(row, name) for row, frame in frames.items() for name in ("weight", "votes") if name in frame]
+    wide = min(SHOWN_PER_ROW[columns], len(panels))
+    width = WIDTHS[columns] if wide > 1 else WIDTHS[1]
+    blocks = -(-len(panels) // wide)
+    figure, axes = new_figure(blocks, wide, width, PANEL_HEIGHT * blocks + 0.7)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    for position, (axis, (row, name)) in enumerate(zip(axes.flat, panels, strict=False)):
+        frame = frames[row]
+        seed = f"seed {frame['seed'].iloc[0]}"
+        axis.set_title(broken(f"{row}, {seed}", width / wide - 0.3))
+        {"weight": _draw_weights, "votes": _draw_votes}[name](axis, frame)
+        axis.grid(alpha=0.3, linewidth=0.5, axis="y")
+        if position % wide == 0:
+            axis.set_ylabel("share of the images (%)")
+    drawn = {
+        name: [axis for axis, panel in zip(axes.flat, panels, strict=False) if panel[1] == name] for _, name in panels
+    }
+    for alike in drawn.values():
+        highest = max(axis.get_ylim()[1] for axis in alike)
+        for axis in alike:
+            axis.set_ylim(0, highest)
+    set_legend(figure, _handles(next(iter(frames.values()))), width)
+    set_title(figure, title, width)
+    return figure
+
+
+def shares(values: NDArray[numpy.floating], edges: NDArray[numpy.floating]) -> NDArray[numpy.float64]:
+    """Percent of the known `values` between each two `edges`; zeros if none is known."""
+    counts = numpy.histogram(values[~numpy.isnan(values)], edges)[0]
+    share: NDArray[numpy.float64] = 100 * counts / max(1, counts.sum())
+    return share
+
+
+def _draw_weights(axis: Any, frame: pandas.DataFrame) -> None:
+    edges = numpy.linspace(0, max(1.0, frame["weight"].max()), NUM_BINS + 1)
+    for conflicting, color in zip(KINDS, COLORS, strict=False):
+        values = frame.loc[frame["conflicting"] == conflicting, "weight"].to_numpy(dtype=float)
+        line = "-" if conflicting else "--"
+        axis.stairs(shares(values, edges), edges, color=color, linewidth=1.2, linestyle=line, label=KINDS[conflicting])
+        axis.stairs(shares(values, edges), edges, color=color, fill=True, alpha=0.15)
+    axis.set(xlim=(0, edges[-1]), xlabel="weight in the debiased loss")
+
+
+def _draw_votes(axis: Any, frame: pandas.DataFrame) -> None:
+    """Bars for each number of votes, and a line at the least with which a sample is kept."""
+    most, label = int(frame["votes"].max()), "votes for bias-aligned"
+    edges = numpy.arange(most + 2) - 0.5
+    for place, (conflicting, color) in enumerate(zip(KINDS, COLORS, strict=False)):
+        values = frame.loc[frame["conflicting"] == conflicting, "votes"].to_numpy(dtype=float)
+        positions = numpy.arange(most + 1) + (place - 0.5) * 0.4
+        drawn = {"color": color, "edgecolor": "white", "linewidth": 0, "hatch": HATCHES[place]}
+        axis.bar(positions, shares(values, edges), width=0.4, label=KINDS[conflicting], **drawn)
+    if "kept" in frame and frame["kept"].any():
+        axis.axvline(frame.loc[frame["kept"], "votes"].min() - 0.5, color="0.3", linewidth=0.8, linestyle=":")
+        kept = [f"{frame.loc[frame['conflicting'] == kind, 'kept'].sum():,}" for kind in KINDS]
+        label += f"\n(kept: {kept[0]} aligned, {kept[1]} conflicting)"
+    axis.set(xlabel=label, xticks=range(most + 1))
+
+
+def _handles(frame: pandas.DataFrame) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    counts = {kind: int((frame["conflicting"] == kind).sum()) for kind in KINDS}
+    styles: Any = zip(KINDS.items(), COLORS, ("--", "-"), HATCHES, strict=False)
+    return [
+        Patch(facecolor=f"{color}26", edgecolor=color, linestyle=line, hatch=hatch, label=f"{name} ({counts[kind]:,})")
+        for (kind, name), color, line, hatch in styles
+    ]

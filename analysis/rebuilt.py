@@ -1,0 +1,60 @@
+"""A recorded run brought back to life: its data, and its method with the weights that it left."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from analysis.records import Record
+from core.errors import UserError
+from datasets import BiasedDataset
+from methods import Method
+from training.checkpoint import LAST, SELECTED, read_facts
+from training.setup import Setup, read_setup
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """Method, in eval mode, and data of a run, on the same device; `facts` of the weights: rule, phase, epoch."""
+
+    setup: Setup
+    data: BiasedDataset
+    method: Method
+    facts: Mapping[str, Any]
+
+
+def rebuilt(record: Record, rule: str, changes: Mapping[str, Any]) -> Rebuilt:
+    """The run as it was when `rule` chose its weights: `last`, or the rule of its setting `selection`.
+
+    `changes` are settings of this machine, dotted name -> value, such as data.root. The weights come from the record's
+    files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
+    """
+    setup = read_setup(_changed(record.config, changes))
+    kept = {"last": LAST, setup.run.selection: SELECTED}
+    if rule not in kept:
+        raise UserError(f"the run {record.id} has kept no weights by rule={rule}; use {' or '.join(kept)}")
+    data = setup.load_data()
+    fingerprint = record.info.get("data", {}).get("fingerprint")
+    if fingerprint not in (None, data.fingerprint):
+        raise UserError(f"the data are not those of the run {record.id}: {data.fingerprint}, there {fingerprint}")
+    device = setup.device()
+    data = data.to(device, setup.run.memory_bytes)
+    method = setup.build_method(data, device, pretrained=False)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / kept[rule]
+        path.write_bytes(record.artifact(kept[rule]))
+        if read_facts(path).get("rule") != rule:
+            raise UserError(f"{kept[rule]} of the run {record.id} was not chosen by {rule}")
+        facts = setup.load_weights(path, method, data)
+    method.eval()
+    return Rebuilt(setup, data, method, facts)
+
+
+def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the nested `config` with `changes`."""
+    changed = {name: dict(value) if isinstance(value, Mapping) else value for name, value in config.items()}
+    for name, value in changes.items():
+        ingredient, separator, setting = name.rpartition(".")
+        (changed[ingredient] if separator else changed)[setting] = value
+    return changed

@@ -1,0 +1,102 @@
+"""`python main.py plots [with WORDS]`: pictures of recorded runs, for print.
+
+WORDS are those that the runs were started with (named configurations and settings), which choose the runs;
+status=NAME, id=ID, since=DATE, until=DATE do, too. kind=NAME (or several, separated by commas) says what to draw:
+curves, groups, weights, ratios, embeddings, decodability, hardest; without it, all that the runs allow. Further:
+out=FOLDER, format=png, pdf or svg, columns=1 or 2 (of a page), rule=last, metric=test/unbiased, phase=NAME,
+band=minmax or std, projection=pca,tsne, and data.root=DIR, device=NAME for the kinds that need images and networks.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.records import Record
+from commands.question import Question, found_records, literal, read_question
+from core.errors import UserError, require_known
+from core.files import require_writable
+from training.selection import parse_rule
+
+if TYPE_CHECKING:
+    from analysis.plots.kinds import Wishes
+
+# settings of this machine, for the kinds that need images and networks
+PLACES = ("data.root", "data.cache", "data.csv", "device", "memory_gb", "workers")
+WORDS = ("kind", "out", "format", "columns", "rule", "metric", "phase", "band", "projection", *PLACES)
+DPI = 300
+
+
+def answer(updates: Sequence[str]) -> None:
+    """Write the pictures and say where they are. Raises `UserError`."""
+    from analysis.plots.cells import cells_of
+    from analysis.plots.figure import FORMATS, save_figure
+    from analysis.plots.kinds import KINDS
+
+    question = read_question(updates, WORDS)
+    words = question.words
+    kinds = words["kind"].split(",") if "kind" in words else list(KINDS)
+    for kind in kinds:
+        require_known("kind of plot", kind, KINDS)
+    ending = words.get("format", "png")
+    require_known("format", ending, FORMATS)
+    wishes, out = read_wishes(words), Path(words.get("out", "plots"))
+    require_writable(out, "out")
+    cells = cells_of(drawable(found_records(question), question))
+    count = 0
+    for kind in kinds:
+        try:
+            for picture in KINDS[kind](cells, wishes):
+                path = out / f"{picture.name}.{ending}"
+                save_figure(picture.figure, path, DPI)
+                print(path)
+                count += 1
+        except UserError as error:
+            if len(kinds) == 1:
+                raise UserError(f"{kind}: {error}") from None
+            left_out(f"{kind}: {error}")
+    if not count:
+        raise UserError("nothing could be drawn of these runs")
+
+
+def read_wishes(words: Mapping[str, str]) -> "Wishes":
+    """How to draw, from the command's own words. Raises `UserError` for a value that is not allowed."""
+    from analysis.plots.curves import BANDS
+    from analysis.plots.embeddings import parse_projections
+    from analysis.plots.figure import WIDTHS
+    from analysis.plots.kinds import Wishes
+
+    own = {name: words[name] for name in ("rule", "metric", "phase", "band") if name in words}
+    columns = words.get("columns", "2")
+    require_known("number of columns", columns, map(str, WIDTHS))
+    require_known("band", own.get("band", "minmax"), BANDS)
+    parse_rule(own.get("rule", "last"), True, "rule")
+    projections = parse_projections(words["projection"]) if "projection" in words else Wishes.projections
+    places = {"device": "auto"} | {name: literal(words[name]) for name in PLACES if name in words}
+    return Wishes(left_out, int(columns), projections=projections, places=places, **own)
+
+
+def drawable(records: Sequence[Record], question: Question) -> list[Record]:
+    """The runs that trained and whose evaluations can be read; complete ones, unless status=NAME asks for others.
+
+    Raises `UserError` if there is none.
+    """
+    trained = [run for run in records if run.command == "train" and run.config.get("train", True)]
+    kept = [run for run in trained if run.status == "COMPLETED" or question.query.status is not None]
+    if len(kept) < len(trained):
+        unfinished = f"{len(trained) - len(kept)} of {len(trained)} runs, which are not complete"
+        left_out(f"{unfinished}; status=running, interrupted or failed shows them")
+    readable = []
+    for record in kept:
+        try:
+            if record.history().evaluations:
+                readable.append(record)
+        except UserError as error:
+            left_out(str(error))
+    if not readable:
+        raise UserError("none of these runs is complete; status=running, interrupted or failed asks for the others")
+    return readable
+
+
+def left_out(what: str) -> None:
+    print(f"left out: {what}", file=sys.stderr)

@@ -1,0 +1,94 @@
+"""Linear decodability: how well target and bias can be read from a network's features by a linear probe.
+
+A probe is fitted to the features of one half of some test images and judged on the other half. The networks are not
+changed, and no training or selection depends on it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from core.randomness import torch_generator
+from datasets import BiasedDataset
+from training.outputs import outputs_at, stratified
+
+PREFIX = "decodability"  # of the names of what is measured: decodability/<target or bias>/<branch>
+NUM_IMAGES = 2_000  # of the test images, at most
+RIDGE = 1e-2  # penalty of the probe's weights, for standardised features and a mean squared error
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Test images for the probes: positions int64 [M], the groups' weights float64 [M], which half each is in."""
+
+    index: Tensor
+    weight: Tensor
+    is_fitted: Tensor
+
+
+class Decodability:
+    """Measures the features of any networks on the same test images of `data`, a function of the data alone."""
+
+    def __init__(self, data: BiasedDataset, workers: int = 0) -> None:
+        self.data, self.workers = data, workers
+
+    @cached_property
+    def probed(self) -> Probed:
+        """Images as evenly from all (target, bias) groups as they allow, half of each group to fit a probe to.
+
+        Every group has the same weight in each half, so that neither label tells the other.
+        """
+        split = self.data.test
+        generator = torch_generator(0, PREFIX)
+        index = stratified(split, self.data, NUM_IMAGES, generator)
+        group = self.data.groups(split).cpu()[index]
+        order = torch.randperm(len(index), generator=generator)
+        order = order[group[order].argsort(stable=True)]
+        is_fitted = torch.zeros(len(index), dtype=torch.bool)
+        is_fitted[order[::2]] = True  # of one group after the other, every second image
+        weight = torch.zeros(len(index), dtype=torch.float64)
+        for half in (is_fitted, ~is_fitted):
+            weight[half] = torch.bincount(group[half])[group[half]].to(weight.dtype).reciprocal()
+        return Probed(index, weight, is_fitted)
+
+    def measured(self, features: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, float]:
+        """`<PREFIX>/<label>/<branch>` -> share of the other half that the probe gets right, in [0, 1].
+
+        `features` are those of a `Phase`, its networks in eval mode. Left out are labels that are not known or have one
+        value alone, and branches with features that are not finite.
+        """
+        split, probed = self.data.test, self.probed
+        labels = {"target": split.target} | ({"bias": split.bias} if split.has_bias else {})
+        found = outputs_at(probed.index.to(split.target.device), features, split, self.data, self.workers)
+        values = {}
+        for branch, matrix in found.items():
+            double = matrix.cpu().to(torch.float64)
+            if not bool(double.isfinite().all()):
+                continue
+            for name, label in labels.items():
+                chosen = label.cpu()[probed.index]
+                if bool((chosen != chosen[0]).any()):
+                    values[f"{PREFIX}/{name}/{branch}"] = probe_accuracy(double, chosen, probed)
+        return values
+
+
+def probe_accuracy(features: Tensor, label: Tensor, probed: Probed) -> float:
+    """Weighted accuracy of ridge regression from `features` float64 [M, F] to `label` int64 [M]: fitted, and judged.
+
+    In closed form: the features are standardised by the fitted half, the intercept is not penalised.
+    """
+    fit, weight = probed.is_fitted, probed.weight
+    share = (weight[fit] / weight[fit].sum())[:, None]
+    wanted = one_hot(label).to(features.dtype)
+    mean, wanted_mean = (share * features[fit]).sum(dim=0), (share * wanted[fit]).sum(dim=0)
+    std = (share * (features[fit] - mean).square()).sum(dim=0).sqrt()
+    standard = (features - mean) / std.where(std > 1e-6 * std.max(), torch.inf)  # what does not vary becomes 0
+    gram = standard[fit].T @ (share * standard[fit])
+    moment = standard[fit].T @ (share * (wanted[fit] - wanted_mean))
+    solution = torch.linalg.solve(gram + RIDGE * torch.eye(len(gram), dtype=gram.dtype), moment)
+    hit = (standard[~fit] @ solution + wanted_mean).argmax(dim=1) == label[~fit]
+    return float((weight[~fit] * hit).sum() / weight[~fit].sum())
