@@ -22,7 +22,7 @@ def results_frame(records: Iterable[Record], rules: Sequence[str] | None = None)
     """
     rows = []
     for record in records:
-        for rule, values in _chosen(record, rules).items():
+        for rule, values in chosen_results(record, rules).items():
             accuracies = {name: values[name] for name in sorted(values) if name.count("/") == 1}
             place = {name: values[name] for name in ("phase", "epoch", "step")}
             rows.append(_facts(record) | {"rule": rule} | place | accuracies)
@@ -38,7 +38,7 @@ def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFr
     for record in records:
         history = record.history()
         evaluations = history.of_phase(history.evaluations[-1].phase) if history.evaluations else []
-        chosen = _rule_of(history, rule) if evaluations else None
+        chosen = rule_of(history, rule) if evaluations else None
         if chosen is None:
             continue
         evaluation = history.chosen(evaluations, chosen)
@@ -83,25 +83,28 @@ def _facts(record: Record) -> dict[str, Any]:
     }
 
 
-def _chosen(record: Record, rules: Sequence[str] | None) -> dict[str, dict[str, Any]]:
-    """rule -> summary."""
+def chosen_results(record: Record, rules: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """rule -> summary (`analysis.result`): for `rules`, or None: for those that the run recorded at its end.
+
+    The rule of evaluated weights was that of the run that trained them; they have no other.
+    """
     in_order = sorted((record.result or {}).items(), key=lambda item: (item[0] != "last", item[0]))
     recorded = {rule: dict(values) for rule, values in in_order}
     if rules is None:
         return recorded
     found = {rule: recorded[rule] for rule in rules if rule in recorded}
     missing = [rule for rule in rules if rule not in recorded]
-    if missing and record.result is not None:
+    if missing and record.result is not None and record.has_trained:
         history = record.history()
         phase = history.evaluations[-1].phase
         for name in missing:
-            rule = _rule_of(history, name)
+            rule = rule_of(history, name)
             if rule is not None:
                 found[name] = summary(history, history.chosen(history.of_phase(phase), rule))
     return {rule: found[rule] for rule in rules if rule in found}
 
 
-def _rule_of(history: History, name: str) -> Rule | None:
+def rule_of(history: History, name: str) -> Rule | None:
     """The rule, or None if these evaluations have no validation images to apply it to. Raises `UserError`."""
     parse_rule(name, True, "rule")
     try:

@@ -54,10 +54,15 @@ def title_of(config: Mapping[str, Any]) -> str:
     data, method = config["data"], config["method"]
     limit = config.get("evaluate_images")
     limited = [f"judged on {limit} images of each split"] if limit else []
-    rules = [f"{name} {value}" for name, value in method["hparams"].items() if str(value).startswith("oracle_test_")]
-    chosen = [f"{rule} (chosen on test images)" for rule in rules]
+    chosen = [f"{rule} (chosen on test images)" for rule in oracle_settings(config)]
     parts = [f"{method['name']} on {data['name']}", variant_of(data), data["protocol"], *limited, *chosen]
     return ", ".join(part for part in parts if part)
+
+
+def oracle_settings(config: Mapping[str, Any]) -> list[str]:
+    """The method's settings by which the weights of a phase are chosen on test images: "hand_over oracle_test_..."."""
+    hparams = config["method"]["hparams"]
+    return [f"{name} {value}" for name, value in hparams.items() if str(value).startswith("oracle_test_")]
 
 
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
