@@ -4,6 +4,7 @@ python main.py with colored_mnist severity4 method=denetdm
 python main.py inspect with colored_mnist               what the data are, and what of them is missing
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
 python main.py results with colored_mnist severity4      (what has been recorded, as a table)
+python main.py report --out DIR                         (the same as a page for the browser; export: for TensorBoard)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 

@@ -118,6 +118,6 @@ def settings_that_differ(records: Sequence[Record]) -> list[str]:
     from training.setup import NOT_IDENTITY
 
     configs = [dict(flattened(record.config)) for record in records]
-    names = dict.fromkeys(name for settings in configs for name in settings)
+    names = sorted({name for settings in configs for name in settings})  # MongoDB and files have them in another order
     ignored = NOT_IDENTITY | {"seed"}
     return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in configs}) > 1]

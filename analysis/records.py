@@ -84,7 +84,8 @@ def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store
             start=start,
             seconds=(stop - start).total_seconds() if start and stop else None,
             result=result if isinstance(result, Mapping) else None,
-            info=info if isinstance(info, Mapping) else {},
+            # "metrics": where Sacred keeps the scalars in MongoDB
+            info={name: info[name] for name in info if name != "metrics"} if isinstance(info, Mapping) else {},
             store=store,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -62,7 +62,7 @@ def title_of(config: Mapping[str, Any]) -> str:
 def oracle_settings(config: Mapping[str, Any]) -> list[str]:
     """The method's settings by which the weights of a phase are chosen on test images: "hand_over oracle_test_..."."""
     hparams = config["method"]["hparams"]
-    return [f"{name} {value}" for name, value in hparams.items() if str(value).startswith("oracle_test_")]
+    return [f"{name} {value}" for name, value in sorted(hparams.items()) if str(value).startswith("oracle_test_")]
 
 
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:

@@ -9,6 +9,8 @@ from typing import cast
 
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
+    "export": "commands.export",
+    "report": "commands.report",
     "results": "commands.results",
 }
 

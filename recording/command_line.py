@@ -12,6 +12,7 @@ from typing import Any
 from docopt import docopt
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
+from sacred.commandline_options import cli_option
 from sacred.utils import recursive_update
 
 from core.errors import TrainingDiverged, UserError, require_known
@@ -29,6 +30,11 @@ SHORT_SETTINGS: dict[str, str] = {
 
 # Sacred's options for records of other kinds
 REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
+
+
+@cli_option("-o", "--out")
+def out_option(value: str, run: Any) -> None:
+    """The folder that a command writes into, such as report and export: the same as out=VALUE."""
 
 
 # carries out a command that is no run of the experiment, given its name and the words after `with`
@@ -81,17 +87,19 @@ def run_command_line(
 def taken_options(options: dict[str, Any]) -> list[str]:
     """Take out of `options` what Sacred would do in its own way, and return the settings that stand for it.
 
-    The address of -m goes into the environment: Sacred would record it, password and all. -F DIR is log_dir=DIR.
+    The address of -m goes into the environment: Sacred would record it, password and all. -F DIR is log_dir=DIR, --out
+    DIR is out=DIR.
     Raises `UserError` for an option that is not supported.
     """
     for name in REFUSED_OPTIONS:
         if options.get(name):
             raise UserError(f"{name} is not supported: records go to files and, with -m, to MongoDB")
     address, folder = options["--mongo_db"], options["--file_storage"]
-    options["--mongo_db"] = options["--file_storage"] = None
+    out = options["--out"]
+    options["--mongo_db"] = options["--file_storage"] = options["--out"] = None
     if address:
         os.environ[MONGO_URL] = address
-    return [f"log_dir={folder}"] if folder else []
+    return [*([f"log_dir={folder}"] if folder else []), *([f"out={out}"] if out else [])]
 
 
 def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
