@@ -38,7 +38,7 @@ def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFr
     for record in records:
         history = record.history()
         evaluations = history.of_phase(history.evaluations[-1].phase) if history.evaluations else []
-        chosen = rule_of(history, rule) if evaluations else None
+        chosen = _rule_of(history, rule) if evaluations else None
         if chosen is None:
             continue
         evaluation = history.chosen(evaluations, chosen)
@@ -98,13 +98,13 @@ def chosen_results(record: Record, rules: Sequence[str] | None) -> dict[str, dic
         history = record.history()
         phase = history.evaluations[-1].phase
         for name in missing:
-            rule = rule_of(history, name)
+            rule = _rule_of(history, name)
             if rule is not None:
                 found[name] = summary(history, history.chosen(history.of_phase(phase), rule))
     return {rule: found[rule] for rule in rules if rule in found}
 
 
-def rule_of(history: History, name: str) -> Rule | None:
+def _rule_of(history: History, name: str) -> Rule | None:
     """The rule, or None if these evaluations have no validation images to apply it to. Raises `UserError`."""
     parse_rule(name, True, "rule")
     try:

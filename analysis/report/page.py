@@ -56,7 +56,7 @@ def build_page(
         details.append(page)
     filled = [frame for frame in frames if not frame.empty]
     frame = pandas.concat(filled, ignore_index=True) if filled else pandas.DataFrame()
-    left_out = 0 if pictures is None else pictures.left_out
+    left_out = 0 if pictures is None else len(pictures.refused)
     board = leaderboard(records, frame)
     overview = {
         "about": about,

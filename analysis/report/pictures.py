@@ -11,8 +11,9 @@ class Pictures:
     """Collects pictures up to `limit` bytes; `contents` is a short name of the content -> its data URI."""
 
     def __init__(self, limit: int = LIMIT_BYTES) -> None:
-        self.limit, self.size, self.left_out = limit, 0, 0
+        self.limit, self.size = limit, 0
         self.contents: dict[str, str] = {}
+        self.refused: set[str] = set()  # short names of contents beyond the limit
 
     def add(self, pictures: Mapping[str, bytes]) -> list[dict[str, str]]:
         """Take a run's pictures, name -> PNG; returns name and short name of those that are in the page."""
@@ -23,7 +24,7 @@ class Pictures:
         key = hashlib.sha256(content).hexdigest()[:16]
         if key not in self.contents:
             if self.size + len(content) > self.limit:
-                self.left_out += 1
+                self.refused.add(key)
                 return None
             self.size += len(content)
             self.contents[key] = "data:image/png;base64," + base64.b64encode(content).decode()

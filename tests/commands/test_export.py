@@ -28,7 +28,7 @@ def events(path: Path) -> Iterator[Any]:
 
 
 def masked(content: bytes) -> int:
-    checksum = crc32c(content)
+    checksum = int(crc32c(content))
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
