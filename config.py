@@ -15,6 +15,7 @@ from datasets import knows_bias
 from datasets.ingredient import data as data_ingredient
 from methods.ingredient import method as method_ingredient
 from models.ingredient import model as model_ingredient
+from recording.command_line import out_option
 from training.selection import default_rule
 
 __all__ = ["NAMED_CONFIGS", "Run", "ex"]
@@ -25,6 +26,7 @@ SETTINGS.CONFIG.READ_ONLY_CONFIG = False
 ex = Experiment(
     "debiaslab",
     ingredients=[data_ingredient, method_ingredient, model_ingredient],
+    additional_cli_options=[out_option],
     save_git_info=False,  # Sacred would ask git once for every source file; a run records the version itself
 )
 

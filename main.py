@@ -10,6 +10,7 @@ python main.py -m HOST:PORT:DB sync                      copy file records into 
 python main.py study with colored_mnist published methods=erm,lff variants=skewed1,skewed4 seeds=1-3 jobs=2
 python main.py search with biased_mnist rho997 method=end                 (the best hyper-parameters)
 python main.py plots with colored_mnist severity4        (pictures of it)
+python main.py report --out DIR                         (the same as a page for the browser; export: for TensorBoard)
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 

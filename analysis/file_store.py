@@ -13,7 +13,7 @@ from analysis.records import Record, Store, record_of
 from core.errors import UserError
 
 INDEX = ".index.sqlite"
-VERSION = 1  # of the index; raise it with every change of what is in it
+VERSION = 2  # of the index; raise it with every change of what is in it
 SCHEMA = "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, stamp TEXT, config TEXT, entry TEXT, problem TEXT)"
 # what the index keeps of run.json; the rest is large and not asked for
 KEPT = ("command", "status", "start_time", "stop_time", "heartbeat", "result")

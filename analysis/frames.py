@@ -22,7 +22,7 @@ def results_frame(records: Iterable[Record], rules: Sequence[str] | None = None)
     """
     rows = []
     for record in records:
-        for rule, values in _chosen(record, rules).items():
+        for rule, values in chosen_results(record, rules).items():
             accuracies = {name: values[name] for name in sorted(values) if name.count("/") == 1}
             place = {name: values[name] for name in ("phase", "epoch", "step")}
             rows.append(_facts(record) | {"rule": rule} | place | accuracies)
@@ -83,15 +83,18 @@ def _facts(record: Record) -> dict[str, Any]:
     }
 
 
-def _chosen(record: Record, rules: Sequence[str] | None) -> dict[str, dict[str, Any]]:
-    """rule -> summary."""
+def chosen_results(record: Record, rules: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """rule -> summary (`analysis.result`): for `rules`, or None: for those that the run recorded at its end.
+
+    The rule of evaluated weights was that of the run that trained them; they have no other.
+    """
     in_order = sorted((record.result or {}).items(), key=lambda item: (item[0] != "last", item[0]))
     recorded = {rule: dict(values) for rule, values in in_order}
     if rules is None:
         return recorded
     found = {rule: recorded[rule] for rule in rules if rule in recorded}
     missing = [rule for rule in rules if rule not in recorded]
-    if missing and record.result is not None:
+    if missing and record.result is not None and record.trained:
         history = record.history()
         phase = history.evaluations[-1].phase
         for name in missing:
@@ -115,6 +118,6 @@ def settings_that_differ(records: Sequence[Record]) -> list[str]:
     from training.setup import NOT_IDENTITY
 
     configs = [dict(flattened(record.config)) for record in records]
-    names = dict.fromkeys(name for settings in configs for name in settings)
+    names = sorted({name for settings in configs for name in settings})  # MongoDB and files have them in another order
     ignored = NOT_IDENTITY | {"seed"}
     return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in configs}) > 1]

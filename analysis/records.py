@@ -5,11 +5,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import Any
 
 from analysis.query import Query
 from core.errors import UserError
 from training.history import EVALUATIONS, Evaluation, History
+from training.selection import Rule
+
+# settings, by section and name, without which a run cannot be shown
+ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,9 @@ class Store(ABC):
 def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store: Store) -> Record:
     """The record of Sacred's run entry `run`. Raises `UserError` if something essential is missing."""
     try:
+        missing = [f"{section}.{name}" for section, name in ESSENTIAL if name not in config[section]]
+        if missing:
+            raise KeyError(", ".join(missing))
         start, stop = _time(run.get("start_time")), _time(run.get("stop_time") or run.get("heartbeat"))
         result = run.get("result") if str(run["status"]) == "COMPLETED" else None
         return Record(
@@ -95,7 +103,8 @@ def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store
             start=start,
             seconds=(stop - start).total_seconds() if start and stop else None,
             result=result if isinstance(result, Mapping) else None,
-            info=info if isinstance(info, Mapping) else {},
+            # "metrics": where Sacred keeps the scalars in MongoDB
+            info={name: info[name] for name in info if name != "metrics"} if isinstance(info, Mapping) else {},
             store=store,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -109,11 +118,34 @@ def _time(value: Any) -> datetime | None:
     return datetime.fromisoformat(value).replace(tzinfo=None) if value else None
 
 
+class RecordedHistory(History):
+    """A history that grows no more: the metrics of an evaluation are computed once, however many rules ask for them."""
+
+    @cached_property
+    def _measured(self) -> dict[int, dict[str, dict[str, dict[str, float]]]]:
+        return {}
+
+    def metrics(self, evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
+        if id(evaluation) not in self._measured:
+            self._measured[id(evaluation)] = super().metrics(evaluation)
+        return self._measured[id(evaluation)]
+
+    def value(self, evaluation: Evaluation, rule: Rule) -> float:
+        assert rule.split is not None
+        assert rule.metric is not None
+        prediction = next(iter(self.metrics(evaluation)[rule.split].values()))
+        return prediction[rule.metric]
+
+
+@lru_cache(maxsize=1)  # several questions to one run follow each other
 def parse_history(content: bytes, run_id: str) -> History:
-    """The history that the lines of evaluations.jsonl hold; a half-written last line is left out."""
+    """The history that the lines of evaluations.jsonl hold; a half-written last line is left out.
+
+    Raises `UserError` if they are damaged.
+    """
     lines = content.decode(errors="replace").splitlines()
     try:
-        history = History([], **json.loads(lines[0]))
+        history = RecordedHistory([], **json.loads(lines[0]))
         for number, line in enumerate(lines[1:], start=2):
             try:
                 history.evaluations.append(Evaluation(**json.loads(line)))

@@ -61,8 +61,13 @@ def title_of(config: Mapping[str, Any]) -> str:
 
 def chosen_on_test(config: Mapping[str, Any]) -> list[str]:
     """The rules between the phases of a method that go by the test images, labelled."""
-    rules = [(name, str(value)) for name, value in config["method"]["hparams"].items()]
-    return [f"{name} {rule} (chosen on test images)" for name, rule in rules if rule.startswith("oracle_test_")]
+    return [f"{rule} (chosen on test images)" for rule in oracle_settings(config)]
+
+
+def oracle_settings(config: Mapping[str, Any]) -> list[str]:
+    """The method's settings by which the weights of a phase are chosen on test images: "hand_over oracle_test_..."."""
+    hparams = config["method"]["hparams"]
+    return [f"{name} {value}" for name, value in sorted(hparams.items()) if str(value).startswith("oracle_test_")]
 
 
 def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:

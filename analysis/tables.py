@@ -98,10 +98,24 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
         raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
     by_id = {record.id: record for record in records}
     kept = [by_id[run_id] for run_id in frame["id"]]
-    rows, columns = row_names(kept), column_names(kept)
     values = dict(zip(frame["id"], frame[metric], strict=True))
+    return filled_table(kept, row_names(kept), column_names(kept), values, rule, metric)
+
+
+def filled_table(
+    records: Sequence[Record],
+    rows: Mapping[str, str],
+    columns: Mapping[str, str],
+    values: Mapping[str, float | None],
+    rule: str,
+    metric: str,
+) -> ResultTable:
+    """The table of `values` in [0, 1], which are `metric` under `rule` of each run; `rows` and `columns` say where.
+
+    All three by the runs' ids. Raises `UserError` if no run has a value.
+    """
     members: dict[tuple[str, str], dict[int, tuple[str, float]]] = {}
-    for record in kept:
+    for record in records:
         value = values[record.id]
         if value is None or value != value:
             continue
@@ -110,10 +124,11 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
         members.setdefault(place, {})[seed] = (record.id, 100 * float(value))
     if not members:
         raise UserError(f"no run has the metric {metric}: its data has no such images or no bias labels")
+    by_id = {record.id: record for record in records}
     cells = {place: _cell(runs, by_id) for place, runs in members.items()}
     published = {
         (rows[record.id], columns[record.id]): found
-        for record in kept
+        for record in records
         if (found := published_result(record.config, metric)) is not None
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]

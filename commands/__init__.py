@@ -12,7 +12,9 @@ from typing import cast
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
     "compare": "commands.compare",
+    "export": "commands.export",
     "plots": "commands.plots",
+    "report": "commands.report",
     "rerun": "commands.rerun",
     "results": "commands.results",
     "search": "commands.search",
@@ -21,7 +23,7 @@ COMMANDS = {
 }
 
 OF_RUNS = ("compare", "rerun")  # commands that are followed by runs
-TAKE_VALUE = ("-m", "--mongo_db", "-F", "--file_storage")  # options that are
+TAKE_VALUE = ("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out")  # options that are
 
 
 def with_ids(arguments: Sequence[str]) -> list[str]:

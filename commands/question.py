@@ -73,6 +73,13 @@ def literal(text: str) -> Any:
         return text
 
 
+def yes_or_no(word: str, text: str) -> bool:
+    """The value of the command's own `word`. Raises `UserError` for anything but True and False."""
+    if text not in ("True", "False"):
+        raise UserError(f"{word}={text!r}: must be True or False")
+    return text == "True"
+
+
 def open_store(log_dir: str) -> Store:
     """The runs in MongoDB if -m or the environment names one, else those in the folder. Raises `UserError`."""
     mongo_url = os.environ.get(MONGO_URL)

@@ -12,6 +12,7 @@ from typing import Any
 from docopt import docopt
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
+from sacred.commandline_options import cli_option
 from sacred.run import Run
 from sacred.utils import recursive_update
 
@@ -34,6 +35,11 @@ REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
 
 # carries out a command that is no run of the experiment, given its name and the words after `with`; the exit code
 Answer = Callable[[str, list[str]], int]
+
+
+@cli_option("-o", "--out")
+def out_option(value: str, run: Any) -> None:
+    """The folder that a command writes into, such as report and export: the same as out=VALUE."""
 
 
 def run_command_line(
@@ -87,17 +93,19 @@ def recorded_run(ex: Experiment, command: str, *settings: Any, **more: Any) -> R
 def taken_options(options: dict[str, Any]) -> list[str]:
     """Take out of `options` what Sacred would do in its own way, and return the settings that stand for it.
 
-    The address of -m goes into the environment: Sacred would record it, password and all. -F DIR is log_dir=DIR.
+    The address of -m goes into the environment: Sacred would record it, password and all. -F DIR is log_dir=DIR, --out
+    DIR is out=DIR.
     Raises `UserError` for an option that is not supported.
     """
     for name in REFUSED_OPTIONS:
         if options.get(name):
             raise UserError(f"{name} is not supported: records go to files and, with -m, to MongoDB")
     address, folder = options["--mongo_db"], options["--file_storage"]
-    options["--mongo_db"] = options["--file_storage"] = None
+    out = options["--out"]
+    options["--mongo_db"] = options["--file_storage"] = options["--out"] = None
     if address:
         os.environ[MONGO_URL] = address
-    return [f"log_dir={folder}"] if folder else []
+    return [*([f"log_dir={folder}"] if folder else []), *([f"out={out}"] if out else [])]
 
 
 def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:

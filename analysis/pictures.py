@@ -1,0 +1,34 @@
+"""The pictures among the files of recorded runs."""
+
+import io
+from collections.abc import Collection
+
+from PIL import Image, UnidentifiedImageError
+
+from analysis.records import Record
+from core.errors import UserError
+
+
+def recorded_pictures(record: Record, without: Collection[str] = ()) -> tuple[dict[str, bytes], list[str]]:
+    """(name -> content of a run's PNG files but for those `without`, a line for each that cannot be read)."""
+    contents, problems = {}, []
+    try:
+        names = sorted(name for name in record.artifact_names() if name.endswith(".png") and name not in without)
+    except UserError as error:
+        return {}, [str(error)]
+    for name in names:
+        try:
+            content = record.artifact(name)
+            picture_size(content)
+            contents[name] = content
+        except UserError as error:
+            problems.append(str(error))
+        except UnidentifiedImageError:
+            problems.append(f"{name} of the run {record.id} is damaged: it is no picture")
+    return contents, problems
+
+
+def picture_size(content: bytes) -> tuple[int, int]:
+    """(width, height) in pixels. Raises `UnidentifiedImageError`."""
+    with Image.open(io.BytesIO(content)) as picture:
+        return picture.size

@@ -1,0 +1,1 @@
+"""One self-contained page that shows recorded runs: leaderboard, runs, curves, groups, pictures."""

@@ -1,0 +1,114 @@
+"""The leaderboard as plain values: every number and grouping is that of `analysis.tables`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas
+
+from analysis.records import Record
+from analysis.result import COLUMNS, variant_of
+from analysis.tables import Cell, Published, ResultTable, column_names, filled_table, row_names
+from core.errors import UserError
+from training.metrics import METRICS
+from training.selection import RULES, parse_rule
+
+PLUS_MINUS = " ± "
+
+
+def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str, Any]:
+    """Rows, columns, rules, metrics, and the cells of each rule and metric, for the page.
+
+    `frame` is `results_frame` of the runs under all rules. The layout is that of all runs with a result, whatever the
+    rule. A cell names its runs by their position in `records`.
+    """
+    if frame.empty:
+        return {"rows": [], "columns": [], "rules": [], "metrics": [], "tables": {}}
+    place = {record.id: position for position, record in enumerate(records)}
+    with_result = [record for record in records if record.id in set(frame["id"])]
+    row_of, column_of = row_names(with_result), column_names(with_result)
+    rows = list(dict.fromkeys(row_of[record.id] for record in with_result))
+    columns = sorted(set(column_of.values()))
+    metrics = [name for name in _in_order(frame.columns) if frame[name].notna().any()]
+    rules = [rule for rule in RULES if (frame["rule"] == rule).any()]
+    tables: dict[str, dict[str, Any]] = {}
+    for rule in rules:
+        chosen = frame[frame["rule"] == rule]
+        kept = [records[place[run_id]] for run_id in chosen["id"]]
+        for metric in metrics:
+            values = dict(zip(chosen["id"], chosen[metric], strict=True))
+            try:
+                table = filled_table(kept, row_of, column_of, values, rule, metric)
+            except UserError:  # no run has this metric under this rule
+                continue
+            tables.setdefault(rule, {})[metric] = _cells(table, rows, columns, place)
+    return {
+        "rows": _described(rows, with_result, row_of, lambda config: {"method": config["method"]["name"]}),
+        "columns": _described(columns, with_result, column_of, _data_facts),
+        "rules": [_rule_facts(rule) for rule in tables],
+        "metrics": [{"name": name, "label": metric_label(name)} for name in metrics],
+        "tables": tables,
+    }
+
+
+def _in_order(names: Sequence[str]) -> list[str]:
+    """The metrics among the names of columns, those of the test images first, as they are shown elsewhere."""
+    order = [*COLUMNS, *(metric for metric in METRICS if metric not in COLUMNS)]
+
+    def rank(name: str) -> tuple[int, str, int]:
+        split, metric = name.split("/")
+        return {"test": 0, "valid": 2}.get(split, 1), split, order.index(metric)
+
+    return sorted((name for name in names if "/" in name), key=rank)
+
+
+def metric_label(name: str) -> str:
+    """ "test/worst_group" for a reader: "test, worst group"."""
+    split, metric = name.split("/")
+    return f"{split}, {COLUMNS.get(metric, metric.replace('_', ' '))}"
+
+
+def _rule_facts(name: str) -> dict[str, Any]:
+    rule = parse_rule(name, True, "rule")
+    return {"name": name, "label": rule.label, "oracle": rule.split == "test"}
+
+
+def _described(
+    names: Sequence[str], records: Sequence[Record], name_of: Mapping[str, str], facts: Callable[[Any], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Each name with the facts of its runs, which all share them."""
+    first = {name_of[record.id]: record for record in reversed(records)}
+    return [{"name": name, **facts(first[name].config)} for name in names]
+
+
+def _data_facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    data = config["data"]
+    return {
+        "data": data["name"],
+        "variant": variant_of(data),
+        "protocol": data["protocol"],
+        "limit": config.get("evaluate_images"),
+    }
+
+
+def _cells(
+    table: ResultTable, rows: Sequence[str], columns: Sequence[str], place: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "row": rows.index(row),
+            "column": columns.index(column),
+            "mean": round(cell.mean, 6),
+            "text": cell.text(PLUS_MINUS),
+            "runs": [place[run_id] for run_id in cell.ids],
+            "values": [f"{value:.2f}" for value in cell.values],
+            **_beside(cell, table.published.get((row, column))),
+        }
+        for (row, column), cell in table.cells.items()
+    ]
+
+
+def _beside(cell: Cell, published: Published | None) -> dict[str, Any]:
+    if published is None:
+        return {}
+    difference = f"{cell.mean - published.mean:+.2f}"
+    return {"paper": {"text": published.text(PLUS_MINUS), "difference": difference, "source": published.source}}

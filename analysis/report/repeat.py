@@ -1,0 +1,34 @@
+"""The command line that repeats a recorded run."""
+
+import ast
+import shlex
+from typing import Any
+
+from analysis.records import Record
+from core.settings import flattened
+from training.setup import NOT_IDENTITY
+
+
+def command_line(record: Record) -> str:
+    """All settings of the run that its result depends on, so that later defaults change nothing.
+
+    Folders, device and the like are left to the machine.
+    """
+    words = [f"{name}={_typed(value)}" for name, value in sorted(flattened(record.config)) if name not in NOT_IDENTITY]
+    first = ("data.name=", "method.name=", "model.name=")  # what the settings that follow belong to
+    words.sort(key=lambda word: not word.startswith(first))
+    if not record.trained:
+        words = [*words, f"checkpoint={record.config.get('checkpoint')}"]
+        return f"python main.py evaluate with {shlex.join(words)}"
+    return f"python main.py with {shlex.join(words)}"
+
+
+def _typed(value: Any) -> str:
+    """`value` as it is typed: text that would be read as something else, in quotes."""
+    if not isinstance(value, str):
+        return repr(value)
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+    return repr(value)

@@ -1,0 +1,42 @@
+"""`python main.py export [with WORDS] [--out DIR]`: recorded runs as event files for TensorBoard.
+
+WORDS choose the runs, as for `results`. out=DIR (or --out DIR) gets a folder for each run, `tensorboard` unless said;
+images=False leaves the pictures out. What was exported before of the same runs is replaced.
+"""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.pictures import recorded_pictures
+from analysis.tensorboard import write_events
+from commands.question import found_records, read_question, show, yes_or_no
+from core.errors import UserError
+from recording.recorder import scalars
+
+WORDS = ("out", "images")
+
+
+def answer(updates: Sequence[str]) -> None:
+    """Write the event files. Raises `UserError`."""
+    question = read_question(updates, WORDS)
+    images = yes_or_no("images", question.words.get("images", "True"))
+    folder = Path(question.words.get("out", "tensorboard"))
+    written = 0
+    for record in found_records(question):
+        try:
+            history = record.history()
+        except UserError as error:
+            print(f"left out: {error}", file=sys.stderr)
+            continue
+        pictures, problems = recorded_pictures(record) if images else ({}, [])
+        for problem in problems:
+            print(f"left out: {problem}", file=sys.stderr)
+        last_phase = history.evaluations[-1].phase if history.evaluations else ""
+        points = [(evaluation.step, scalars(history, evaluation, last_phase)) for evaluation in history.evaluations]
+        write_events(folder / record.id, record, points, pictures)
+        written += 1
+    if not written:
+        raise UserError("nothing exported: none of these runs has evaluations that can be read")
+    show(f"{folder}: {written} runs; to see them: tensorboard --logdir {shlex.quote(str(folder))}")
