@@ -28,7 +28,7 @@ GOALS = {"lff": 4.0, "disent": 3.0}
 WIDTHS = {"lff": (100, 100, 100), "disent": (100, 100, 16)}
 RATES = {"lff": 1e-3, "disent": 1e-2}
 BATCH_SIZE, PIXELS, CLASSES, DECAY, Q = 256, 3 * 28 * 28, 10, 0.7, 0.7
-STEPS = 50  # of a repeat
+STEPS = 30  # of a repeat
 
 Step = Callable[[Tensor, Tensor, Tensor], None]  # index, image, target of a batch
 
@@ -43,6 +43,7 @@ def run() -> list[Row]:
             count=STEPS,
             goal=GOALS[name] if loader else None,
             work=step_work(name) * STEPS,
+            memory=loader,
         )
         for name in GOALS
         for feeding, loader in (("with its batch", True), ("on a batch in memory", False))
