@@ -18,6 +18,7 @@ BENCHMARKS = (
     "denetdm",
     "lff",
     "running_losses",
+    "start_up",
     "loading",
     "corruptions",
     "queries",

@@ -5,6 +5,7 @@ reference style; a step with its bare kernels: the products of the first layers 
 weights' gradients, and one fused step of Adam.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -54,6 +55,7 @@ def run() -> list[Row]:
             count=STEPS,
             goal=0.5,
             repeats=9,
+            clock=time.process_time,
             memory=False,
             work=step_work(name) * STEPS,
         )
