@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +88,7 @@ def our_phase(name: str) -> Phase:
     model = architecture("mlp", {"widths": WIDTHS[name], "input_scale": 1 / 255})
     networks = Networks(model, data.test.image_shape, data.num_classes, seed=1)
     method = METHODS[name]
-    swapping = {"curr_step": 0} if name == "disent" else {}
+    swapping: dict[str, Any] = {"curr_step": 0} if name == "disent" else {}
     config = method.Config(epochs=1_000, learning_rate=RATES[name], batch_size=BATCH_SIZE, **swapping)
     task = Task(data.num_classes, data.train.target, seed=1)
     (phase,) = method(config, networks, task).to(device).train().phases()
@@ -154,7 +155,7 @@ def reference_lff(targets: Tensor) -> Step:
         biased_loss, debiased_loss = gce(biased_logits, target).mean(), (weight * debiased_ce).mean()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        (biased_loss + debiased_loss).backward()
+        (biased_loss + debiased_loss).backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
         biased_loss.item(), debiased_loss.item(), weight.mean().item()
@@ -189,7 +190,8 @@ def reference_disent(targets: Tensor) -> Step:
         swap_align = gce(swapped_bias, target[order]).mean()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        (conflict + 10 * align + swap_conflict + 10 * swap_align).backward()
+        loss = conflict + 10 * align + swap_conflict + 10 * swap_align
+        loss.backward()  # type: ignore[no-untyped-call]
         for optimizer in optimizers:
             optimizer.step()
         for value in (conflict, align, swap_conflict, swap_align):

@@ -5,6 +5,7 @@ device in every step, a pass over the test images for every branch.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy
 import torch
@@ -40,7 +41,7 @@ class ImageByImage(Dataset[Item]):
         return index, image, int(self.target[index]), int(self.bias[index])
 
 
-def training_loader(split: Split, batch_size: int) -> DataLoader[Items]:
+def training_loader(split: Split, batch_size: int) -> DataLoader[Any]:
     return DataLoader(
         ImageByImage(split),
         batch_size,
@@ -51,7 +52,7 @@ def training_loader(split: Split, batch_size: int) -> DataLoader[Items]:
     )
 
 
-def endless(loader: DataLoader[Items]) -> Iterator[Items]:
+def endless(loader: DataLoader[Any]) -> Iterator[Items]:
     while True:
         yield from loader
 
@@ -75,7 +76,7 @@ class SampleMeter:
 @torch.no_grad()
 def accuracy(logits: Callable[[Tensor], Tensor], split: Split) -> float:
     """The unbiased accuracy of one branch: a pass over all images of `split`."""
-    loader: DataLoader[Items] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         ImageByImage(split), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
     )
     meter = SampleMeter(10, 10)
