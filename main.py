@@ -40,7 +40,7 @@ from core.files import atomic_write, require_writable
 from datasets import BiasedDataset
 from methods import Method
 from recording.command_line import run_command_line
-from recording.observers import STATE, FileRecord, MongoRecord, content_type, mongo_from_environment
+from recording.observers import STATE, FileRecord, content_type, mongo_from_environment
 from recording.progress import ProgressLine
 from recording.recorder import RunRecorder
 from recording.version import code_version
@@ -254,7 +254,7 @@ def say_where(setup: Setup, run: Run) -> None:
         print("not recorded (-u)")
         return
     shown = Path(setup.run.log_dir) / str(run._id)
-    mongo = [observer for observer in run.observers if isinstance(observer, MongoRecord)]
+    mongo: list[Any] = [observer for observer in run.observers if not isinstance(observer, FileRecord)]
     quoted = shlex.quote(str(shown))
     print(f"recorded in {shown}")
     for record in mongo:

@@ -3,23 +3,31 @@
 import core  # noqa: F401 (first: it sets what torch reads when it is imported)
 
 # isort: split
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import cast
 
-from benchmarks import corruptions, denetdm_epochs, loading, queries, resized_crops, video_reading
+from benchmarks.results import ROOT, save, show
+from benchmarks.side_by_side import Row
 from core.errors import UserError, require_known
 
-BENCHMARKS: dict[str, Callable[[], object]] = {
-    "corruptions": corruptions.run,
-    "denetdm_epochs": denetdm_epochs.run,
-    "queries": queries.run,
-    "loading": loading.run,
-    "resized_crops": resized_crops.run,
-    "video_reading": video_reading.run,
-}
+# each a module with `run()`, which is imported when it is called
+BENCHMARKS = (
+    "denetdm",
+    "lff",
+    "running_losses",
+    "start_up",
+    "loading",
+    "corruptions",
+    "queries",
+    "resized_crops",
+    "video_reading",
+)
 
 
-def main(names: list[str]) -> int:
+def main(names: Sequence[str]) -> int:
     try:
         for name in names:
             require_known("benchmark", name, BENCHMARKS)
@@ -28,7 +36,12 @@ def main(names: list[str]) -> int:
         return 2
     for name in names or BENCHMARKS:
         print(f"--- {name}")
-        BENCHMARKS[name]()
+        load = os.getloadavg()[0]
+        run = cast(Callable[[], Sequence[Row]], import_module(f"benchmarks.{name}").run)
+        rows = run()
+        if rows:
+            show(rows)
+            print(f"written to {save(name, rows, load).relative_to(ROOT)}")
     return 0
 
 

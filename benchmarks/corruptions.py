@@ -6,8 +6,6 @@ on all cores, into a folder that is removed afterwards.
 
 import multiprocessing
 import os
-import resource
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +14,7 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
+from benchmarks.side_by_side import Row, resident_peak
 from core.randomness import numpy_generator
 from datasets import dataset_config
 from datasets.cifar10 import CHECKSUMS, FOLDER, IMAGE_FOLDER
@@ -26,26 +25,23 @@ from datasets.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt
 NUM_IMAGES = 1_000  # for each corruption
 
 
-def run() -> dict[str, float]:
-    """`build/<type>/seconds`, `build/<type>/GiB`, and `<corruption>/<severity>`: seconds for 1,000 images."""
+def run() -> list[Row]:
     root = os.environ.get("DEBIAS_DATA", "data")
     real = (Path(root) / FOLDER / next(iter(CHECKSUMS))).is_file() or (Path(root) / IMAGE_FOLDER).is_dir()
-    source = "CIFAR-10" if real else "random pixels"
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; numpy {numpy.__version__}; {source}")
-    results: dict[str, float] = {}
+    print("CIFAR-10" if real else "random pixels instead of CIFAR-10")
+    rows = []
     with tempfile.TemporaryDirectory() as cache:
         for name in TYPES:
             with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 seconds, memory = pool.submit(build, name, root if real else None, cache).result()
-            results |= {f"build/{name}/seconds": seconds, f"build/{name}/GiB": memory}
-            print(f"{name}, 60,000 images: {seconds:6.1f} s, at most {memory:.2f} GiB of memory")
+            rows.append(Row(name=f"{name}, 60,000 images built, all cores", unit="s", ours=seconds, memory=memory))
     images, _ = random_pictures(CHUNK)
-    print(f"seconds for {NUM_IMAGES} images on one core, at severity 1 to {NUM_SEVERITIES}")
     for name in CORRUPTIONS:
-        seconds_by_severity = [seconds_of(name, severity, images) for severity in range(1, NUM_SEVERITIES + 1)]
-        results |= {f"{name}/{severity}": value for severity, value in enumerate(seconds_by_severity, start=1)}
-        print(f"{name:16}", *(f"{value:6.3f}" for value in seconds_by_severity))
-    return results
+        for severity in range(1, NUM_SEVERITIES + 1):
+            seconds = seconds_of(name, severity, images)
+            what = f"{name}, severity {severity}, {NUM_IMAGES:,} images on one core"
+            rows.append(Row(name=what, unit="s of a processor", ours=seconds))
+    return rows
 
 
 def build(name: str, root: str | None, cache: str) -> tuple[float, float]:
@@ -56,8 +52,7 @@ def build(name: str, root: str | None, cache: str) -> tuple[float, float]:
         build_corrupted_images(train, test, num_valid=5_000, skew=0.01, severity=5, corruptions=TYPES[name], seed=0)
     else:
         dataset_config({"name": "corrupted_cifar10", "root": root, "cache": cache, "corruptions": name}).load()
-    unit = 2**30 if sys.platform == "darwin" else 2**20
-    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return time.perf_counter() - start, resident_peak()
 
 
 def seconds_of(name: str, severity: int, images: NDArray[numpy.uint8]) -> float:

@@ -8,18 +8,18 @@ Data: BAR in its original layout, in the folder that `DEBIAS_DATA` names (or dat
 """
 
 import os
-import statistics
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.reference import FORK
+from benchmarks.side_by_side import Row, SideBySide, compare, timed
 from core.errors import UserError
 from core.vision import torchvision
 from datasets import BiasedDataset, dataset_config
@@ -29,7 +29,7 @@ from methods import Phase
 from training.batches import Batches
 from training.device import choose_device
 
-REPEATS = 3
+REPEATS = 5
 BATCH_SIZE = 64
 WORKERS = 2
 SIZE = 224
@@ -47,29 +47,29 @@ PHASE = Phase(
 )
 
 
-def run() -> dict[str, float]:
-    """Seconds to build and to open the cache, and median images per second of `REPEATS` epochs after a first one."""
-    device, root = choose_device("auto"), os.environ.get("DEBIAS_DATA", "data")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    print(f"{name}; {os.cpu_count()} cores, {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.1f}")
-    results: dict[str, float] = {}
+def run() -> list[Row]:
+    root = os.environ.get("DEBIAS_DATA", "data")
     with TemporaryDirectory() as cache:
         try:
-            for part in ("build", "open"):
-                start = time.perf_counter()
-                data = published_bar(root, cache)
-                results[f"cache/{part} (s)"] = time.perf_counter() - start
+            seconds = {part: timed(partial(published_bar, root, cache)) for part in ("built", "opened")}
         except UserError as error:
             print(f"no BAR: {error}")
-            return {}
-        files = sum(len(split) for split in data.splits().values())
-        megabytes = sum(file.stat().st_size for file in Path(cache).iterdir()) / 2**20
-        print(f"{files} images, cache of {megabytes:.0f} MiB; epochs of {len(data.train)} images")
-        results |= images_per_second(data, root, device)
-    print(f"load at the end {os.getloadavg()[0]:.1f}")
-    for measured, value in results.items():
-        print(f"{measured:32} {value:10.2f}")
-    return results
+            return []
+        files = len(training_files(root))
+        rows = [Row(name=f"cache of BAR {part}", unit="s", ours=value) for part, value in seconds.items()]
+        for name, in_memory in (("images in memory", True), (f"from the cache, {WORKERS} workers", False)):
+            pair = SideBySide(
+                name=name,
+                ours=partial(our_epochs, root, cache, in_memory),
+                baseline=partial(usual_epochs, root),
+                against=f"image by image, {WORKERS} workers",
+                unit="ms per image",
+                count=files,
+                goal=10,
+                repeats=REPEATS,
+            )
+            rows.append(compare(pair))
+    return rows
 
 
 def published_bar(root: str, cache: str) -> BiasedDataset:
@@ -77,33 +77,17 @@ def published_bar(root: str, cache: str) -> BiasedDataset:
     return dataset_config(settings).load()
 
 
-def images_per_second(data: BiasedDataset, root: str, device: torch.device) -> dict[str, float]:
-    images = PerImage(training_files(root))
-    reference = DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True)
-    in_memory, on_file = data.to(device), data.to(device, memory=0)
-    epochs: dict[str, Callable[[int], int]] = {
-        "in memory": lambda epoch: ours(in_memory, epoch, workers=0),
-        f"from the cache, {WORKERS} workers": lambda epoch: ours(on_file, epoch, WORKERS),
-        f"image by image, {WORKERS} workers": lambda epoch: usual(reference, device),
-    }
-    rates: dict[str, list[float]] = {name: [] for name in epochs}
-    for epoch in range(REPEATS + 1):
-        for name, work in epochs.items():
-            start = time.perf_counter()
-            num_images = work(epoch)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            rates[name].append(num_images / (time.perf_counter() - start))
-    return {f"{name} (images/s)": statistics.median(values[1:]) for name, values in rates.items()}
+def our_epochs(root: str, cache: str, in_memory: bool) -> Callable[[], object]:
+    """Each call passes over the batches of the next epoch."""
+    data = published_bar(root, cache).to(choose_device("auto"), memory=float("inf") if in_memory else 0)
+    batches = Batches(data, PHASE, seed=1, with_bias=False, workers=0 if in_memory else WORKERS)
+    steps, epochs = batches.steps_per_epoch, iter(range(REPEATS + 1))
 
+    def epoch() -> None:
+        for _ in zip(range(steps), batches.from_step(next(epochs) * steps), strict=False):
+            pass
 
-def ours(data: BiasedDataset, epoch: int, workers: int) -> int:
-    """The number of images in the batches of an epoch."""
-    batches, images = Batches(data, PHASE, seed=1, with_bias=False, workers=workers), 0
-    steps = batches.steps_per_epoch
-    for _, batch in zip(range(steps), batches.from_step(epoch * steps), strict=False):
-        images += len(batch.image)
-    return images
+    return epoch
 
 
 # ---- the usual way
@@ -138,10 +122,15 @@ def training_files(root: str) -> list[Path]:
     return sorted(path for name in ("BAR", "bar") for path in (Path(root) / name / "train").glob("*.jpg"))
 
 
-def usual(loader: DataLoader[Any], device: torch.device) -> int:
-    """The number of images in the batches of an epoch."""
-    images = 0
-    for batch, target in loader:
-        batch, target = batch.to(device), target.to(device)
-        images += len(batch)
-    return images
+def usual_epochs(root: str) -> Callable[[], object]:
+    """Each call passes over the batches of an epoch."""
+    device, images = choose_device("auto"), PerImage(training_files(root))
+    loader: DataLoader[Any] = DataLoader(
+        images, BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True, multiprocessing_context=FORK
+    )
+
+    def epoch() -> None:
+        for batch, target in loader:
+            batch.to(device), target.to(device)
+
+    return epoch

@@ -2,49 +2,35 @@
 
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 from analysis.file_store import INDEX, FileStore
 from analysis.frames import results_frame
 from analysis.query import EVERYTHING, Query
 from analysis.tables import result_table
+from benchmarks.side_by_side import Row, median_seconds, timed
 
 NUM_RUNS = 10_000
-REPEATS = 5
 METHODS = ("denetdm", "lff", "disent", "erm")
 SKEWS = (0.05, 0.02, 0.01, 0.005)
 
 
-def run() -> dict[str, float]:
+def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_runs(folder)
         store = FileStore(folder)
         one_method = Query({"method.name": "lff", "data.skew": 0.01})
-        seconds = {"first question (builds the index)": timed(lambda: store.find(EVERYTHING), 1)}
-        seconds["all runs"] = timed(lambda: store.find(EVERYTHING), REPEATS)
-        seconds["one method and skew"] = timed(lambda: store.find(one_method), REPEATS)
-        seconds["frame of all results"] = timed(lambda: results_frame(store.find(EVERYTHING)), REPEATS)
-        seconds["table of one method"] = timed(
-            lambda: result_table(store.find(one_method), "last", "test/unbiased"), REPEATS
+        seconds = {"first question (builds the index)": timed(lambda: store.find(EVERYTHING))}
+        seconds["all runs"] = median_seconds(lambda: store.find(EVERYTHING))
+        seconds["one method and skew"] = median_seconds(lambda: store.find(one_method))
+        seconds["frame of all results"] = median_seconds(lambda: results_frame(store.find(EVERYTHING)))
+        seconds["table of one method"] = median_seconds(
+            lambda: result_table(store.find(one_method), "last", "test/unbiased")
         )
         size = (folder / INDEX).stat().st_size
     print(f"{NUM_RUNS:,} runs; index {size / 2**20:.0f} MiB")
-    for name, value in seconds.items():
-        print(f"{name:34} {value:7.3f} s")
-    return seconds
-
-
-def timed(question: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        question()
-        times.append(time.perf_counter() - start)
-    return median(times)
+    return [Row(name=name, unit="s", ours=value) for name, value in seconds.items()]
 
 
 def write_runs(folder: Path) -> None:

@@ -4,15 +4,16 @@ On one CPU thread, 128 photos of 500 x 334 pixels to 224 x 224; and the batch on
 torchvision are images in memory, and JPEG files, which a loader without a cache decodes in every epoch.
 """
 
-import statistics
 import time
 from collections.abc import Callable
+from functools import lru_cache, partial
 from io import BytesIO
 
 import numpy
 import torch
 from PIL import Image
 
+from benchmarks.side_by_side import Row, SideBySide, compare, median_seconds
 from core.randomness import torch_generator
 from core.vision import torchvision
 from datasets.augmentation import RandomResizedCropAndFlip
@@ -21,61 +22,63 @@ from training.device import choose_device
 
 BATCH_SIZE, SIZE, STORED = 128, 224, 256
 WIDTH, HEIGHT = 500, 334
-REPEATS = 7
 
 
-def run() -> dict[str, float]:
-    """Median milliseconds per image of `REPEATS` batches after one to warm up, by where and how."""
-    from sklearn.datasets import load_sample_images
-
-    photos = [Image.fromarray(photo).resize((WIDTH, HEIGHT)) for photo in load_sample_images().images]
-    photos = [photos[number % len(photos)] for number in range(BATCH_SIZE)]
-    files = [jpeg(photo) for photo in photos]
-    stored = torch.from_numpy(numpy.stack([numpy.asarray(Stretched(STORED)(photo)) for photo in photos]))
-    images = stored.permute(0, 3, 1, 2).contiguous()
-    change = RandomResizedCropAndFlip(SIZE, torch.tensor([[HEIGHT, WIDTH]] * BATCH_SIZE))
-    draws = torch.rand(BATCH_SIZE, change.num_draws, generator=torch_generator(0, "benchmark crops"))
-    index = torch.arange(BATCH_SIZE)
-    transforms = torchvision("transforms")
-    one_by_one = transforms.Compose(
-        [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
-    )
-
+def run() -> list[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    milliseconds = {
-        "CPU, batch": measured(lambda: change(images, index, draws), time.process_time),
-        "CPU, torchvision": measured(lambda: [one_by_one(photo) for photo in photos], time.process_time),
-        "CPU, torchvision, JPEG files": measured(
-            lambda: [one_by_one(Image.open(file)) for file in files], time.process_time
-        ),
-    }
+    rows = [
+        compare(
+            SideBySide(
+                name=f"from {kind}, one CPU thread",
+                ours=partial(batch_at_once, "cpu"),
+                baseline=partial(one_by_one, files=kind == "JPEG files"),
+                against="torchvision",
+                unit="ms per image",
+                count=BATCH_SIZE,
+                clock=time.process_time,
+            )
+        )
+        for kind in ("images in memory", "JPEG files")
+    ]
     torch.set_num_threads(threads)
-    device = choose_device("auto")
-    if device.type == "cuda":
-        moved, images, index, draws = change.to(device), images.to(device), index.to(device), draws.to(device)
+    if choose_device("auto").type == "cuda":
+        milliseconds = 1000 * median_seconds(batch_at_once("cuda")) / BATCH_SIZE
+        rows.append(Row(name="on the GPU", unit="ms per image", ours=milliseconds))
+    return rows
 
-        def on_gpu() -> None:
-            moved(images, index, draws)
-            torch.cuda.synchronize()
 
-        milliseconds[f"{torch.cuda.get_device_name(device)}, batch"] = measured(on_gpu, time.perf_counter)
-    for name, value in milliseconds.items():
-        print(f"{name:40} {value:8.4f} ms per image")
-    return milliseconds
+def batch_at_once(device: str) -> Callable[[], object]:
+    """Ours: a batch of images as stored in a decode cache."""
+    stored = torch.from_numpy(numpy.stack([numpy.asarray(Stretched(STORED)(photo)) for photo in photos()]))
+    images = stored.permute(0, 3, 1, 2).contiguous().to(device)
+    change = RandomResizedCropAndFlip(SIZE, torch.tensor([[HEIGHT, WIDTH]] * BATCH_SIZE)).to(torch.device(device))
+    draws = torch.rand(BATCH_SIZE, change.num_draws, generator=torch_generator(0, "benchmark crops")).to(device)
+    index = torch.arange(BATCH_SIZE, device=device)
+    return lambda: change(images, index, draws)
+
+
+def one_by_one(files: bool) -> Callable[[], object]:
+    """torchvision's, of images in memory or of JPEG files."""
+    transforms = torchvision("transforms")
+    change = transforms.Compose(
+        [transforms.RandomResizedCrop(SIZE), transforms.RandomHorizontalFlip(), transforms.PILToTensor()]
+    )
+    if not files:
+        return lambda: [change(photo) for photo in photos()]
+    encoded = [jpeg(photo) for photo in photos()]
+    return lambda: [change(Image.open(file)) for file in encoded]
+
+
+@lru_cache(maxsize=1)
+def photos() -> list[Image.Image]:
+    from sklearn.datasets import load_sample_images
+
+    samples = [Image.fromarray(photo).resize((WIDTH, HEIGHT)) for photo in load_sample_images().images]
+    return [samples[number % len(samples)] for number in range(BATCH_SIZE)]
 
 
 def jpeg(photo: Image.Image) -> BytesIO:
     file = BytesIO()
     photo.save(file, "jpeg", quality=95)
     return file
-
-
-def measured(work: Callable[[], object], clock: Callable[[], float]) -> float:
-    """Median milliseconds per image of a batch; the processor's own time, on the CPU, leaves other processes out."""
-    seconds = []
-    for _ in range(REPEATS + 1):
-        start = clock()
-        work()
-        seconds.append(clock() - start)
-    return 1000 * statistics.median(seconds[1:]) / BATCH_SIZE

@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from benchmarks.side_by_side import Row
 from core.randomness import numpy_generator, torch_generator
 from datasets.augmentation import JitteredCropAndFlip
 from datasets.clips import ClipReader
@@ -28,17 +29,17 @@ VIEWS = 10
 Timer = Callable[[str, int], AbstractContextManager[None]]
 
 
-def run() -> dict[str, float]:
-    """Videos per second, of processor time and of the clock."""
-    rates: dict[str, float] = {}
+def run() -> list[Row]:
+    rows = []
 
     @contextmanager
     def timed(name: str, count: int) -> Iterator[None]:
         clock, processor = time.perf_counter(), time.process_time()
         yield
-        rates[name] = count / (time.perf_counter() - clock)
+        rate = count / (time.perf_counter() - clock)
         milliseconds = 1000 * (time.process_time() - processor) / count
-        print(f"{name:34} {rates[name]:7.1f} per second, {milliseconds:6.1f} ms of a processor each")
+        rows.append(Row(name=name, unit="per second", ours=rate))
+        rows.append(Row(name=name, unit="ms of a processor", ours=milliseconds))
 
     with tempfile.TemporaryDirectory() as folder:
         videos = encoded(Path(folder), timed)
@@ -52,7 +53,7 @@ def run() -> dict[str, float]:
     with timed("random crops of clips", 4 * BATCH):
         for _ in range(4):
             augment(clips, torch.arange(BATCH), torch.rand(BATCH, augment.num_draws))
-    return rates
+    return rows
 
 
 def encoded(folder: Path, timed: Timer) -> list[Video]:

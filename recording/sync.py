@@ -13,7 +13,8 @@ from pymongo.errors import PyMongoError
 from analysis.file_store import read_json
 from core.errors import UserError
 from core.mongo import reason, without_password
-from recording.observers import MongoRecord, content_type, stored_once, writable_database
+from recording.mongo_record import MongoRecord, stored_once, writable_database
+from recording.observers import content_type
 from training.history import EVALUATIONS
 
 # what a copy took

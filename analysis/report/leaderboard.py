@@ -19,8 +19,10 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str,
     """Rows, columns, rules, metrics, and the cells of each rule and metric, for the page.
 
     `frame` is `results_frame` of the runs under all rules. The layout is that of all runs with a result, whatever the
-    rule. A cell names its runs by their position in `records`.
+    rule; runs that evaluated the weights of others are left out. A cell names its runs by their position in `records`.
     """
+    trained = {record.id for record in records if record.trained}
+    frame = frame[frame["id"].isin(trained)] if len(frame) else frame
     if frame.empty:
         return {"rows": [], "columns": [], "rules": [], "metrics": [], "tables": {}}
     place = {record.id: position for position, record in enumerate(records)}

@@ -13,7 +13,7 @@ import pytest
 from config import ex
 from core.errors import UserError
 from core.mongo import MONGO_URL, parse_address, without_password
-from recording import observers
+from recording import mongo_record
 from recording.server import free_port, running_server
 from tests.conftest import Command
 from training.setup import Setup
@@ -82,7 +82,7 @@ def test_no_password_in_any_record_or_output(command: Command, port: int, monkey
 
 
 def test_no_server_at_start(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observers, "MONGO_TIMEOUT_MS", 300)
+    monkeypatch.setattr(mongo_record, "MONGO_TIMEOUT_MS", 300)
     closed = free_port()
     for address in (f"localhost:{closed}:x", f"mongodb://user:{SECRET}@localhost:{closed}/x"):
         outcome = command("-m", address, "with", "smoke")
@@ -99,7 +99,7 @@ def test_no_server_at_start(command: Command, monkeypatch: pytest.MonkeyPatch) -
 def test_the_server_dies_in_mid_run(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
-    monkeypatch.setattr(observers, "MONGO_TIMEOUT_MS", 500)
+    monkeypatch.setattr(mongo_record, "MONGO_TIMEOUT_MS", 500)
     number = free_port()
     with running_server(number, tmp_path / "mongo") as server:
         stop_after_start(server, how, monkeypatch)

@@ -18,7 +18,7 @@ from analysis.frames import curves_frame, groups_frame, results_frame
 from analysis.mongo_store import MongoStore
 from analysis.query import EVERYTHING
 from commands import sync as sync_command
-from recording import observers
+from recording import mongo_record
 from recording.recorder import RunRecorder
 from recording.server import free_port, running_server
 from recording.sync import MongoCopy
@@ -94,7 +94,7 @@ def wait_for_steps(port: int, steps: int) -> None:
 
 def test_an_outage_in_mid_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server dies after it has got the first metrics; when it is back, the rest is added once."""
-    monkeypatch.setattr(observers, "MONGO_TIMEOUT_MS", 500)
+    monkeypatch.setattr(mongo_record, "MONGO_TIMEOUT_MS", 500)
     number, evaluated = free_port(), RunRecorder.evaluated
     with running_server(number, tmp_path / "mongo") as server:
 
@@ -238,7 +238,7 @@ def test_only_the_runs_that_are_asked_for(command: Command, port: int) -> None:
 
 def test_bad_places(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_record(tmp_path / "runs")
-    monkeypatch.setattr(observers, "MONGO_TIMEOUT_MS", 300)
+    monkeypatch.setattr(mongo_record, "MONGO_TIMEOUT_MS", 300)
     closed = f"localhost:{free_port()}:x"
     for words, error in (
         (["sync"], "where to? Name the MongoDB with -m HOST:PORT:DB"),
@@ -252,7 +252,7 @@ def test_bad_places(command: Command, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_server_dies_during_a_copy(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observers, "MONGO_TIMEOUT_MS", 500)
+    monkeypatch.setattr(mongo_record, "MONGO_TIMEOUT_MS", 500)
     command(*SMOKE)
     number = free_port()
     with running_server(number, tmp_path / "mongo") as server:

@@ -1,0 +1,53 @@
+"""Colored MNIST for the benchmarks, and what one epoch of training and one evaluation are.
+
+Real MNIST if `DEBIAS_DATA` (or data/) has it, else random images of the same shapes: time does not depend on pixels.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from core.errors import UserError
+from core.randomness import torch_generator
+from datasets import BiasedDataset, Split, dataset_config
+from methods import Phase
+from training.batches import Batches
+from training.evaluation import count_groups
+from training.losses import LossSums
+
+
+@lru_cache(maxsize=1)
+def published_data() -> BiasedDataset:
+    """Colored MNIST by the published protocol, on the CPU."""
+    root = os.environ.get("DEBIAS_DATA", "data")
+    if (Path(root) / "MNIST").is_dir():
+        try:
+            return dataset_config(
+                {"name": "colored_mnist", "root": root, "protocol": "published", "skew": 0.005}
+            ).load()
+        except UserError as error:
+            print(f"random pixels instead of MNIST: {error}")
+    generator = torch_generator(0, "benchmark images")
+
+    def split(size: int) -> Split:
+        images = torch.randint(0, 256, (size, 3, 28, 28), dtype=torch.uint8, generator=generator)
+        target = torch.randint(0, 10, (size,), generator=generator)
+        return Split(images, target, target.clone())
+
+    return BiasedDataset("colored_mnist", split(60_000), None, split(10_000), 10, 10, "random")
+
+
+def train_epoch(data: BiasedDataset, phase: Phase, epoch: int) -> None:
+    """An epoch of `phase`, as the training loop does it, with its losses read at the end."""
+    batches = Batches(data, phase, seed=1, with_bias=False)
+    steps, sums = batches.steps_per_epoch, LossSums()
+    for _, batch in zip(range(steps), batches.from_step(epoch * steps), strict=False):
+        sums.add(phase.update(batch))
+    sums.means(phase.name, steps)
+
+
+def evaluate(data: BiasedDataset, phase: Phase) -> None:
+    for split in data.evaluation_splits().values():
+        count_groups(phase.logits, split, data)

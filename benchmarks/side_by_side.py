@@ -1,0 +1,124 @@
+"""Two ways to do the same work, timed in turns; the memory of each in a process of its own."""
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.machine import Work, measured_rates, wait_for_device
+
+REPEATS = 5  # after one to warm up
+
+# makes ready what a repeat needs, and returns the repeat. Memory is measured in a new process, which calls it there: a
+# function of a module, or a `functools.partial` of one
+Prepare = Callable[[], Callable[[], object]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A measured number and, where there is one, what it is compared with; a line of the printed table.
+
+    `ratio`: how many times better than `baseline`, the median over pairs of repeats, of which `least` and `most` are
+    the extremes; `goal` is the ratio to reach. Memory is the peak resident size, in GiB, without workers. `roofline`
+    is the part of the time that the work would take at this machine's measured rates (`machine.Work`).
+    """
+
+    name: str
+    unit: str  # such as "s per epoch" or "images/s"
+    ours: float
+    against: str | None = None  # what the baseline is
+    baseline: float | None = None
+    ratio: float | None = None
+    least: float | None = None
+    most: float | None = None
+    goal: float | None = None
+    memory: float | None = None
+    baseline_memory: float | None = None
+    roofline: float | None = None
+    repeats: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SideBySide:
+    """What `compare` measures. A repeat takes `ours()()` and `baseline()()`; both do the same work.
+
+    `unit` is a time, in seconds or, with ms or us in front, in parts of one; each repeat does `count` of what it is
+    told of, such as steps. `work` is that of one repeat. `clock`: `time.process_time` leaves other processes out, for
+    work within one process.
+    """
+
+    name: str
+    ours: Prepare
+    baseline: Prepare
+    unit: str
+    against: str = "reference style"
+    count: int = 1
+    goal: float | None = None
+    work: Work | None = None
+    repeats: int = REPEATS
+    clock: Callable[[], float] = time.perf_counter
+    memory: bool = True
+
+
+def compare(pair: SideBySide) -> Row:
+    """Measure ours and the baseline in turns, after one repeat each to warm up."""
+    ours, baseline = pair.ours(), pair.baseline()
+    times = [(timed(ours, pair.clock), timed(baseline, pair.clock)) for _ in range(pair.repeats + 1)][1:]
+    ratios = [theirs / own for own, theirs in times]
+    seconds = statistics.median(own for own, _ in times)
+    scale = {"ms": 1e3, "us": 1e6}.get(pair.unit.split()[0], 1.0) / pair.count
+    return Row(
+        name=pair.name,
+        unit=pair.unit,
+        ours=scale * seconds,
+        against=pair.against,
+        baseline=scale * statistics.median(theirs for _, theirs in times),
+        ratio=statistics.median(ratios),
+        least=min(ratios),
+        most=max(ratios),
+        goal=pair.goal,
+        memory=peak_memory(pair.ours) if pair.memory else None,
+        baseline_memory=peak_memory(pair.baseline) if pair.memory else None,
+        roofline=None if pair.work is None else measured_rates().seconds(pair.work) / seconds,
+        repeats=pair.repeats,
+    )
+
+
+def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call, with what it leaves the device to do."""
+    wait_for_device()
+    start = clock()
+    work()
+    wait_for_device()
+    return clock() - start
+
+
+def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """The median over so many calls, after one to warm up."""
+    return statistics.median([timed(work) for _ in range(repeats + 1)][1:])
+
+
+def peak_memory(prepare: Prepare) -> float:
+    """Largest resident size, in GiB, of a new process that does one repeat."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_memory_of, prepare).result()
+
+
+def _memory_of(prepare: Prepare) -> float:
+    prepare()()
+    return resident_peak()
+
+
+def resident_peak() -> float:
+    """Largest resident size of this process so far, in GiB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage tells counts the parent as it was when it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**20
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

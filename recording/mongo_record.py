@@ -1,0 +1,105 @@
+"""Runs recorded in MongoDB by Sacred's observer, made safe: a server that dies does not take the run along."""
+
+import hashlib
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import gridfs
+import pymongo
+from pymongo.errors import PyMongoError
+from sacred.observers import MongoObserver
+
+from core.errors import UserError
+from core.mongo import MONGO_TIMEOUT_MS, MONGO_URL, parse_address, reason, without_password
+
+
+class MongoRecord(MongoObserver):
+    """The run in MongoDB. When the server fails in mid-run the record stops there, and the user is told, once.
+
+    pymongo is imported when a run is recorded so: it takes a fifth of a second.
+    """
+
+    address: str  # without a password
+    failed: bool
+    lock: Lock
+
+    @classmethod
+    def connect(cls, url: str) -> "MongoRecord":
+        """Raises `UserError`, without the password, if the server does not answer."""
+        database = writable_database(url, ", or leave them out: files are recorded in any case")
+        record: MongoRecord = cls.create_from(
+            database.runs, gridfs.GridFS(database), metrics_collection=database.metrics
+        )
+        record.address, record.failed, record.lock = without_password(url), False, Lock()
+        return record
+
+    def save_sources(self, ex_info: Any) -> list[list[Any]]:
+        """[name, GridFS id] of each source file. A version of a file is stored once, however many runs have it."""
+        base = Path(ex_info["base_dir"])
+        return [[name, stored_once(self.fs, base / name, (base / name).read_bytes())] for name, _ in ex_info["sources"]]
+
+    def _unless_failed(self, event: str, *args: Any, **kwargs: Any) -> None:
+        with self.lock:  # heartbeats come from a thread of their own
+            if self.failed:
+                return
+            try:
+                getattr(super(), event)(*args, **kwargs)
+            except PyMongoError as error:
+                self.failed = True
+                what = f"MongoDB at {self.address} failed ({reason(error)})"
+                print(f"{what}: this run goes on, recorded in files only", file=sys.stderr)
+
+    def heartbeat_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("heartbeat_event", *args, **kwargs)
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("log_metrics", *args, **kwargs)
+
+    def artifact_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("artifact_event", *args, **kwargs)
+
+    def resource_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("resource_event", *args, **kwargs)
+
+    def completed_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("completed_event", *args, **kwargs)
+
+    def interrupted_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("interrupted_event", *args, **kwargs)
+
+    def failed_event(self, *args: Any, **kwargs: Any) -> None:
+        self._unless_failed("failed_event", *args, **kwargs)
+
+    def save(self) -> None:
+        self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry})
+
+    def final_save(self, attempts: int) -> None:
+        """Sacred's own writes a pickle into the temporary folder when it fails; here the files are the safe copy."""
+        self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry}, upsert=True)
+
+
+def writable_database(url: str, otherwise: str = "") -> Any:
+    """The database at `url`. Raises `UserError`, without the password, if it cannot be written; it ends with what the
+    user may do `otherwise`."""
+    address, name = parse_address(url)
+    try:
+        client: pymongo.MongoClient[Any] = pymongo.MongoClient(
+            address, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS, connectTimeoutMS=MONGO_TIMEOUT_MS, tz_aware=False
+        )
+        probe = client[name].connection_probe  # a ping alone would not need the right to write
+        probe.delete_one({"_id": probe.insert_one({}).inserted_id})
+    except PyMongoError as error:
+        raise UserError(
+            f"MongoDB at {without_password(url)} cannot be used ({reason(error)}); start one with `make mongo`,"
+            f" correct -m or {MONGO_URL}{otherwise}"
+        ) from None
+    return client[name]
+
+
+def stored_once(files: gridfs.GridFS, path: Path, content: bytes) -> Any:
+    """The GridFS id of the source file `path` with this content, which is stored if it is not there yet."""
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    found = files.find_one({"filename": str(path), "md5": digest})
+    return files.put(content, filename=str(path), md5=digest) if found is None else found._id

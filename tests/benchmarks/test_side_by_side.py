@@ -1,0 +1,91 @@
+"""The benchmarks' own arithmetic: what is timed, and how it is told. No test depends on how fast a machine is."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import results
+from benchmarks.machine import Rates, Work, adam, linear
+from benchmarks.side_by_side import Row, SideBySide, compare, peak_memory
+
+
+class Clock:
+    """Time passes only as `sleeper` says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleeper(self, seconds: list[float]) -> Callable[[], object]:
+        durations = iter(seconds)
+
+        def work() -> None:
+            self.now += next(durations)
+
+        return work
+
+
+def test_pairs_of_repeats_are_compared_and_the_first_is_left_out() -> None:
+    clock = Clock()
+    pair = SideBySide(
+        name="x",
+        ours=lambda: clock.sleeper([100.0, 1.0, 2.0, 4.0]),
+        baseline=lambda: clock.sleeper([1.0, 3.0, 8.0, 8.0]),
+        unit="ms per step",
+        count=10,
+        repeats=3,
+        clock=clock,
+        memory=False,
+    )
+    row = compare(pair)
+    assert row.ours == pytest.approx(200.0)
+    assert row.baseline == pytest.approx(800.0)
+    assert (row.ratio, row.least, row.most) == (3.0, 2.0, 4.0)
+
+
+def large() -> Callable[[], object]:
+    return lambda: (b"x" * 2**28).count(b"y")
+
+
+def small() -> Callable[[], object]:
+    return lambda: None
+
+
+def test_memory_is_that_of_a_process_of_its_own() -> None:
+    held = b"x" * 2**29
+    without = peak_memory(small)
+    assert peak_memory(large) - without == pytest.approx(0.25, abs=0.05)
+    assert without < len(held) / 2**30
+
+
+def test_a_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
+    rates = Rates(operations=100.0, bytes=10.0)
+    assert rates.seconds(Work(operations=1_000.0, bytes=10.0)) == 10.0
+    assert rates.seconds(Work(operations=1_000.0, bytes=200.0) + Work(bytes=100.0)) == 30.0
+    forward = linear(64, 100, 10, backward=False)
+    assert forward == Work(2 * 64 * 100 * 10, 4 * (64 * 100 + 100 * 10 + 64 * 10))
+    assert linear(64, 100, 10, backward=True, input_gradient=True) == forward * 3
+    assert adam(5).bytes == 5 * 28
+
+
+def test_kept_results_become_the_tables_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, place in (("ROOT", ""), ("LATEST", "latest"), ("KEPT", "kept"), ("PAGE", "page.md")):
+        monkeypatch.setattr(results, name, tmp_path / place)
+    results.PAGE.write_text(f"before\n{results.BEGIN}\nan old table\n{results.END}\nafter\n")
+    compared = Row(name="a", unit="s", ours=0.5, against="plain", baseline=1.5, ratio=3.0, least=2.9, most=3.1)
+    results.save("first", [compared], load_before=0.0)
+    results.save("second", [Row(name="b", unit="s", ours=1234.0)], load_before=0.0)
+    results.keep()
+    page = results.PAGE.read_text()
+    assert page.startswith(f"before\n{results.BEGIN}")
+    assert page.endswith(f"{results.END}\nafter\n")
+    assert "an old table" not in page
+    assert "| a | s | 0.5 | 1.5 (plain) | 3 (2.9 to 3.1) |" in page
+    assert "| b | s | 1,234 |" in page
+    record = json.loads((tmp_path / "kept" / "first.json").read_text())
+    assert record["rows"][0]["ratio"] == 3.0
+    assert page.index("### first") < page.index("### second")
