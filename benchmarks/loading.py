@@ -1,6 +1,6 @@
 """Decode-cache build time, and training images per second at 224 x 224, of BAR: the loader alone, without a network.
 
-Ours with the images in the device's memory, ours read from the cache by 2 workers, and the usual way: a DataLoader with
+Ours with the images in the device's memory, ours read from the cache, each with 2 workers, and the usual way: a DataLoader with
 2 worker processes that decodes, resizes and changes each image on its own. All three end as a normalised batch on the
 device, after a random crop with a padding of 4 and a random flip; they are measured in turns.
 
@@ -79,7 +79,7 @@ def published_bar(root: str, cache: str) -> BiasedDataset:
 def our_epochs(root: str, cache: str, in_memory: bool) -> Callable[[], object]:
     """Each call passes over the batches of the next epoch."""
     data = published_bar(root, cache).to(choose_device("auto"), memory=float("inf") if in_memory else 0)
-    batches = Batches(data, PHASE, seed=1, with_bias=False, workers=0 if in_memory else WORKERS)
+    batches = Batches(data, PHASE, seed=1, with_bias=False, workers=WORKERS)
     steps, epochs = batches.steps_per_epoch, iter(range(REPEATS + 1))
 
     def epoch() -> None:
