@@ -14,7 +14,16 @@ from benchmarks.side_by_side import Row
 from core.errors import UserError, require_known
 
 # each a module with `run()`, which is imported when it is called
-BENCHMARKS = ("denetdm", "loading", "corruptions", "queries", "resized_crops", "video_reading")
+BENCHMARKS = (
+    "denetdm",
+    "lff",
+    "running_losses",
+    "loading",
+    "corruptions",
+    "queries",
+    "resized_crops",
+    "video_reading",
+)
 
 
 def main(names: Sequence[str]) -> int:

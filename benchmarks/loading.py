@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.reference import FORK
 from benchmarks.side_by_side import Row, SideBySide, compare, timed
 from core.errors import UserError
 from core.vision import torchvision
@@ -124,7 +125,9 @@ def training_files(root: str) -> list[Path]:
 def usual_epochs(root: str) -> Callable[[], object]:
     """Each call passes over the batches of an epoch."""
     device, images = choose_device("auto"), PerImage(training_files(root))
-    loader: DataLoader[Any] = DataLoader(images, BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    loader: DataLoader[Any] = DataLoader(
+        images, BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True, multiprocessing_context=FORK
+    )
 
     def epoch() -> None:
         for batch, target in loader:

@@ -81,6 +81,8 @@ class Phase:
     averaged and recorded. `logits` gives the logits [B, num_classes] of every branch that is evaluated; the first
     one is the phase's prediction. `training` are the modules in train mode, all others are in eval mode.
     `learning_rate_factor` multiplies the optimisers' rates, given the phase's step and the steps of an epoch.
+    `prepare` is called before the first step, also of a run that is resumed, if the phase sees each training image more
+    than once and without random changes: with a pass over all of them in order, and the modules in their modes.
     The phase is evaluated at the end of epochs, as the run asks for it, and at its own end; `evaluation_steps`, counts
     of updates done, replace all of these. The weights that leave the phase are chosen by the rule `hand_over`
     (`training/selection.py`), over the prediction's accuracies; then `finish` is called with those weights in place,
@@ -98,6 +100,7 @@ class Phase:
     drop_last: bool
     evaluation_steps: Sequence[int] | None = None
     hand_over: str = "last"
+    prepare: Callable[[Iterable[Batch]], None] = lambda training_images: None
     finish: Callable[[Iterable[Batch]], None] = lambda training_images: None
     learning_rate_factor: Callable[[int, int], float] = lambda step, steps_per_epoch: 1.0
 

@@ -16,12 +16,12 @@ Deviations from the authors' code:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.settings import require
 from methods.base import Batch, Method, MethodConfig, Phase, Task, descend, require_optimizer
+from methods.frozen import FrozenOutputs
 from methods.losses import distillation_loss
 from methods.optimizers import build_optimizer
 from methods.published import OWN_BRANCHES, SREELATHA
@@ -94,6 +94,7 @@ class DeNetDM(Method):
         # copies of deep and head that go on in phase two, while the originals stay as the teacher's
         self.target_deep = networks.encoder("deep").requires_grad_(False)
         self.target_head = networks.head("head", self.deep.feature_dim)
+        self.constants = FrozenOutputs(self.teach, [self.shallow, self.head, self.target_deep])
         self.distillation_optimizer = build_optimizer(
             config.distill_optimizer or config.optimizer,
             [self.target, self.target_head],
@@ -127,6 +128,7 @@ class DeNetDM(Method):
             epochs=config.epochs if as_long else config.distill_epochs,
             num_steps=config.num_steps if as_long else config.distill_steps,
             drop_last=True,
+            prepare=self.constants.keep,
         )
         return [replace(separation, hand_over=config.hand_over, finish=self.start_distillation), distillation]
 
@@ -142,15 +144,17 @@ class DeNetDM(Method):
         self.target_head.load_state_dict(self.head.state_dict())
 
     def distill(self, batch: Batch) -> dict[str, Tensor]:
-        with torch.no_grad():
-            teacher_logits = self.head(self.shallow(batch.image))
-            deep = self.target_deep(batch.image)
+        teacher_logits, deep = self.constants(batch)
         target = self.target(batch.image)
         poe_loss = cross_entropy(self.target_head(target + deep), batch.target)
         distillation = distillation_loss(self.target_head(target), teacher_logits, self.config.temperature)
         loss = self.config.poe_weight * poe_loss + self.config.distill_weight * distillation
         descend(loss, self.distillation_optimizer)
         return {"loss": loss.detach(), "poe": poe_loss.detach(), "distillation": distillation.detach()}
+
+    def teach(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What stays as it is in phase two: the teacher's logits, and the features of the deep branch."""
+        return self.head(self.shallow(image)), self.target_deep(image)
 
     def separation_logits(self, image: Tensor) -> dict[str, Tensor]:
         shallow, deep = self.shallow(image), self.deep(image)

@@ -42,6 +42,11 @@ class Batches:
         else:
             raise UserError(f"phase {phase.name} has neither epochs nor num_steps")
 
+    @property
+    def repeats_images(self) -> bool:
+        """Whether each image comes more than once, and always looks the same."""
+        return self.num_draws == 0 and self.num_steps > self.steps_per_epoch
+
     def from_step(self, step: int) -> Iterator[Batch]:
         """The batches from step `step` (from 0) to the end of the phase."""
         return self._batches(self._plans(step))

@@ -106,6 +106,9 @@ class Trainer:
         batches = self._batches(phase)
         num_steps = batches.num_steps
         evaluated = self._evaluated_steps(phase, batches)
+        if batches.repeats_images:
+            self._set_modes(phase)
+            phase.prepare(batches.in_order())
         sums = LossSums()
         for batch in batches.from_step(self.phase_step):
             if sums.count == 0:  # at the start, and after each evaluation

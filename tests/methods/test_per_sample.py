@@ -30,11 +30,36 @@ def test_normalized_divides_by_the_largest_of_the_class_in_the_whole_training_se
     assert ema.normalized(torch.tensor([0, 2, 5])).tolist() == pytest.approx([0.25, 0.25, 1.0])
 
 
+def test_classes_larger_than_a_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 3, (2_000,), generator=generator)
+    value = torch.rand(2_000, generator=generator)
+    ema = SampleLossEMA(target, num_classes=4, decay=DECAY)
+    ema.update(torch.arange(2_000), value)
+    assert torch.equal(ema.value, value)
+    largest = torch.stack([value[target == label].max() for label in range(3)])
+    assert torch.equal(ema.normalized(torch.arange(2_000)), value / largest[target])
+
+
+def test_a_checkpoint_has_the_values_in_the_order_of_the_samples() -> None:
+    ema, other = (SampleLossEMA(TARGET, num_classes=4, decay=DECAY) for _ in range(2))
+    for index, loss in batches():
+        ema.update(index, loss)
+    state = ema.state_dict()
+    assert set(state) == {"value", "seen"}
+    assert torch.equal(state["value"], ema.value)
+    other.load_state_dict(state)
+    assert torch.equal(other.value, ema.value)
+    assert torch.equal(other.normalized(torch.arange(6)), ema.normalized(torch.arange(6)))
+    with pytest.raises(RuntimeError, match=r"Missing key.*value"):
+        other.load_state_dict({"seen": state["seen"]})
+
+
 def test_a_class_without_loss_normalizes_to_zero() -> None:
     ema = SampleLossEMA(TARGET, num_classes=4, decay=DECAY)
-    assert ema.normalized(slice(None)).tolist() == [0.0] * 6
+    assert ema.normalized(torch.arange(6)).tolist() == [0.0] * 6
     ema.update(torch.tensor([0]), torch.tensor([2.0]))
-    assert ema.normalized(slice(None)).tolist() == [1.0, 0, 0, 0, 0, 0]
+    assert ema.normalized(torch.arange(6)).tolist() == [1.0, 0, 0, 0, 0, 0]
 
 
 def test_epsilon_is_added_to_the_class_maximum() -> None:

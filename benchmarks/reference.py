@@ -1,0 +1,109 @@
+"""The reference style: how the papers' code usually feeds, trains and judges small networks, written anew.
+
+Images one by one through transforms in worker processes, Python loops over samples and classes, values read from the
+device in every step, a pass over the test images for every branch.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from core.vision import torchvision
+from datasets import Split
+
+WORKERS = 2
+TEST_BATCH = 256
+FORK = "fork"  # how Linux starts workers; said here because a spawned process would spawn its own
+
+Item = tuple[int, Tensor, int, int]  # index, image [C, H, W], target, bias
+Items = tuple[Tensor, Tensor, Tensor, Tensor]  # of a batch
+
+
+class ImageByImage(Dataset[Item]):
+    """Each image is changed whenever it is asked for."""
+
+    def __init__(self, split: Split) -> None:
+        transforms = torchvision("transforms")
+        self.images = split.images.permute(0, 2, 3, 1).numpy()
+        self.target, self.bias = split.target.numpy(), split.bias.numpy()
+        self.transform = transforms.Compose([transforms.ToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Item:
+        image = self.transform(Image.fromarray(self.images[index]))
+        return index, image, int(self.target[index]), int(self.bias[index])
+
+
+def training_loader(split: Split, batch_size: int) -> DataLoader[Items]:
+    return DataLoader(
+        ImageByImage(split),
+        batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=WORKERS,
+        multiprocessing_context=FORK,
+    )
+
+
+def endless(loader: DataLoader[Items]) -> Iterator[Items]:
+    while True:
+        yield from loader
+
+
+class SampleMeter:
+    """Accuracy of every (target, bias) group, counted sample by sample."""
+
+    def __init__(self, num_classes: int, num_biases: int) -> None:
+        self.correct = numpy.zeros((num_classes, num_biases))
+        self.total = numpy.zeros((num_classes, num_biases))
+
+    def add(self, hits: Tensor, target: Tensor, bias: Tensor) -> None:
+        for hit, target_class, bias_class in zip(hits.cpu(), target.cpu(), bias.cpu(), strict=True):
+            self.correct[int(target_class), int(bias_class)] += int(hit)
+            self.total[int(target_class), int(bias_class)] += 1
+
+    def unbiased(self) -> float:
+        return float((self.correct / numpy.maximum(self.total, 1)).mean())
+
+
+@torch.no_grad()
+def accuracy(logits: Callable[[Tensor], Tensor], split: Split) -> float:
+    """The unbiased accuracy of one branch: a pass over all images of `split`."""
+    loader: DataLoader[Items] = DataLoader(
+        ImageByImage(split), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
+    )
+    meter = SampleMeter(10, 10)
+    for _, image, target, bias in loader:
+        meter.add(logits(image).argmax(dim=1) == target, target, bias)
+    return meter.unbiased()
+
+
+class ClassLoopEMA:
+    """The running losses of LfF and DisEnt: the largest of each class by a search through all training samples."""
+
+    def __init__(self, target: Tensor, num_classes: int, decay: float) -> None:
+        self.target, self.num_classes, self.decay = target.numpy(), num_classes, decay
+        self.value = torch.zeros(len(target))
+        self.seen = torch.zeros(len(target), dtype=torch.bool)
+
+    def update(self, index: Tensor, loss: Tensor) -> None:
+        old, fresh = self.value[index], ~self.seen[index]
+        self.value[index] = torch.where(fresh, loss, self.decay * old + (1 - self.decay) * loss)
+        self.seen[index] = True
+
+    def normalized(self, index: Tensor, target: Tensor) -> Tensor:
+        loss = self.value[index].clone()
+        of_batch = target.cpu().numpy()
+        for label in range(self.num_classes):
+            members = numpy.where(of_batch == label)[0]
+            loss[members] /= self.largest(label)
+        return loss
+
+    def largest(self, label: int) -> Tensor:
+        return self.value[numpy.where(self.target == label)[0]].max()
