@@ -18,9 +18,11 @@ BENCHMARKS = (
     "denetdm",
     "lff",
     "running_losses",
+    "resnet18",
     "loading",
     "corruptions",
     "queries",
+    "scaling",
     "resized_crops",
     "video_reading",
 )

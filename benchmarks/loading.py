@@ -1,7 +1,7 @@
 """Decode-cache build time, and training images per second at 224 x 224, of BAR: the loader alone, without a network.
 
-Ours with the images in the device's memory, ours read from the cache, each with 2 workers, and the usual way: a DataLoader with
-2 worker processes that decodes, resizes and changes each image on its own. All three end as a normalised batch on the
+Ours with the images in memory and ours read from the cache, each with 2 threads, and the usual way: a DataLoader with 2
+worker processes that decodes, resizes and changes each image on its own. All three end as a normalised batch on the
 device, after a random crop with a padding of 4 and a random flip; they are measured in turns.
 
 Data: BAR in its original layout, in the folder that `DEBIAS_DATA` names (or data/).
