@@ -40,8 +40,9 @@ class FileStore(Store):
             if not rows:
                 every = index.execute("SELECT config FROM runs WHERE problem IS NULL")
                 require_known_settings(query, (json.loads(config) for (config,) in every))
+        ids = [row[0] for row in rows]
         configs, entries = (_parsed([row[column] for row in rows]) for column in (1, 2))
-        records = [self._record(row[0], config, entry) for row, config, entry in zip(rows, configs, entries, strict=True)]
+        records = list(map(self._record, ids, configs, entries))
         found = [run for run in records if query.matches(run.id, run.config, run.status, run.start)]
         return sorted(found, key=lambda record: (str(record.start), record.id))
 

@@ -20,6 +20,7 @@ BENCHMARKS = (
     "running_losses",
     "resnet18",
     "loading",
+    "building",
     "corruptions",
     "queries",
     "scaling",
