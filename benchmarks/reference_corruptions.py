@@ -40,7 +40,7 @@ def speckle_noise(image: Image3, rng: Generator) -> Image3:
 
 
 def gaussian_blur(image: Image3, rng: Generator) -> Image3:
-    return scipy.ndimage.gaussian_filter(image, (1, 1, 0), mode="nearest")
+    return numpy.asarray(scipy.ndimage.gaussian_filter(image, (1, 1, 0), mode="nearest"))
 
 
 def defocus_blur(image: Image3, rng: Generator) -> Image3:
@@ -52,13 +52,13 @@ def defocus_blur(image: Image3, rng: Generator) -> Image3:
 
 
 def glass_blur(image: Image3, rng: Generator) -> Image3:
-    image = numpy.uint8(scipy.ndimage.gaussian_filter(image, (0.4, 0.4, 0), mode="nearest") * 255)
+    image = (scipy.ndimage.gaussian_filter(image, (0.4, 0.4, 0), mode="nearest") * 255).astype(numpy.uint8)
     for _ in range(2):
         for row in range(SIZE - 1, 1, -1):
             for column in range(SIZE - 1, 1, -1):
                 down, right = rng.integers(-1, 1, size=2)
                 image[row, column] = image[row + down, column + right]
-    return scipy.ndimage.gaussian_filter(image / 255, (0.4, 0.4, 0), mode="nearest")
+    return numpy.asarray(scipy.ndimage.gaussian_filter(image / 255, (0.4, 0.4, 0), mode="nearest"))
 
 
 def smeared(image: Image3, degrees: float, radius: int, sigma: float) -> Image3:
@@ -86,7 +86,7 @@ def magnified(image: Image3, factor: float) -> Image3:
     middle = image[top : top + kept, top : top + kept]
     large = scipy.ndimage.zoom(middle, (factor, factor, 1), order=1)
     trim = (large.shape[0] - SIZE) // 2
-    return large[trim : trim + SIZE, trim : trim + SIZE]
+    return numpy.asarray(large[trim : trim + SIZE, trim : trim + SIZE])
 
 
 def zoom_blur(image: Image3, rng: Generator) -> Image3:
@@ -131,7 +131,7 @@ def fog(image: Image3, rng: Generator) -> Image3:
         step, noise = half, noise / 1.75**2
     clouds -= clouds.min()
     brightest = image.max()
-    return (image + 1.5 * (clouds / clouds.max())[:, :, None]) * brightest / (brightest + 1.5)
+    return numpy.asarray((image + 1.5 * (clouds / clouds.max())[:, :, None]) * brightest / (brightest + 1.5))
 
 
 def brightness(image: Image3, rng: Generator) -> Image3:
@@ -142,7 +142,7 @@ def brightness(image: Image3, rng: Generator) -> Image3:
 
 def contrast(image: Image3, rng: Generator) -> Image3:
     means = image.mean(axis=(0, 1), keepdims=True)
-    return (image - means) * 0.15 + means
+    return numpy.asarray((image - means) * 0.15 + means)
 
 
 def spatter(image: Image3, rng: Generator) -> Image3:
@@ -150,7 +150,7 @@ def spatter(image: Image3, rng: Generator) -> Image3:
     mask = scipy.ndimage.gaussian_filter((liquid > 0.68).astype(float), 0.6, mode="nearest")
     mask[mask < 0.8] = 0
     color = numpy.stack([value / 255 * numpy.ones((SIZE, SIZE)) for value in (63, 42, 20)], axis=2)
-    return image * (1 - mask[:, :, None]) + color * mask[:, :, None]
+    return numpy.asarray(image * (1 - mask[:, :, None]) + color * mask[:, :, None])
 
 
 def elastic(image: Image3, rng: Generator) -> Image3:

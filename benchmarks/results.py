@@ -92,10 +92,13 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def keep() -> None:
-    """Copy the latest results to `KEPT`, and write the tables of `PAGE` from all that is kept."""
+    """Copy the latest results to `KEPT`, plots beside `PAGE`, and write the tables of `PAGE` from all that is kept."""
     KEPT.mkdir(exist_ok=True)
     for path in LATEST.glob("*.json"):
         (KEPT / path.name).write_text(path.read_text())
+    for path in LATEST.glob("*.png"):
+        (PAGE.parent / "images").mkdir(exist_ok=True)
+        (PAGE.parent / "images" / path.name).write_bytes(path.read_bytes())
     records = [json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(records)}\n\n{END}{rest.partition(END)[2]}")
