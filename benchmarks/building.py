@@ -5,7 +5,8 @@ again. At severity 5, that of Corrupted CIFAR-10's `severity=4`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy
@@ -13,7 +14,7 @@ import torch
 
 from benchmarks.corruptions import random_pictures
 from benchmarks.reference_corruptions import one_by_one
-from benchmarks.side_by_side import Row, SideBySide, compare
+from benchmarks.side_by_side import REPEATS, Prepare, Row, SideBySide, compare
 from core.randomness import numpy_generator
 from datasets.coloring import COLORS, NOISE_STD, Digits, build_colored_digits
 from datasets.corrupted_cifar10 import CHUNK
@@ -26,22 +27,20 @@ NUM_DIGITS = 5_000
 def run() -> list[Row]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rows = [side_by_side("Colored MNIST", NUM_DIGITS, our_digits, digits_one_by_one)]
-    for name in CORRUPTIONS:
-        rows.append(side_by_side(name, CHUNK, partial(ours, (name,)), partial(theirs, (name,))))
-    every = tuple(CORRUPTIONS)
-    rows.append(side_by_side("all corruptions", CHUNK * len(every), partial(ours, every), partial(theirs, every), 20))
+    digits_row = side_by_side("Colored MNIST", NUM_DIGITS, our_digits, digits_one_by_one)
+    rows = [side_by_side(name, CHUNK, partial(ours, name), partial(theirs, name)) for name in CORRUPTIONS]
     torch.set_num_threads(threads)
-    return rows
+    return [digits_row, *rows, as_a_whole(rows)]
 
 
-def side_by_side(
-    name: str,
-    count: int,
-    our: Callable[[], Callable[[], object]],
-    their: Callable[[], Callable[[], object]],
-    goal: float | None = None,
-) -> Row:
+def as_a_whole(rows: Sequence[Row]) -> Row:
+    """As many images of each corruption."""
+    our, their = sum(row.ours for row in rows), sum(row.baseline or 0 for row in rows)
+    means = {"ours": our / len(rows), "baseline": their / len(rows), "ratio": their / our}
+    return replace(rows[0], name="all corruptions", goal=20, least=None, most=None, **means)
+
+
+def side_by_side(name: str, count: int, our: Prepare, their: Prepare) -> Row:
     pair = SideBySide(
         name=name,
         ours=our,
@@ -49,23 +48,22 @@ def side_by_side(
         against="image by image",
         unit="us per image",
         count=count,
-        goal=goal,
-        repeats=3,
+        repeats=REPEATS,
         clock=time.process_time,
-        memory=goal is not None,
+        memory=False,
     )
     return compare(pair)
 
 
-def ours(names: tuple[str, ...]) -> Callable[[], object]:
+def ours(name: str) -> Callable[[], object]:
     images, _ = random_pictures(CHUNK)
-    return lambda: [corrupt(images, name, SEVERITY, range(CHUNK)) for name in names]
+    return lambda: corrupt(images, name, SEVERITY, range(CHUNK))
 
 
-def theirs(names: tuple[str, ...]) -> Callable[[], object]:
+def theirs(name: str) -> Callable[[], object]:
     images, _ = random_pictures(CHUNK)
     rng = numpy_generator(0, "benchmark corruptions")
-    return lambda: [one_by_one(images, name, rng) for name in names]
+    return lambda: one_by_one(images, name, rng)
 
 
 # ---- Colored MNIST

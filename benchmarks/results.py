@@ -54,7 +54,8 @@ def show(rows: Sequence[Row]) -> None:
 def cells(row: Row) -> tuple[str, ...]:
     """The texts below `HEADERS`."""
     other = "" if row.baseline is None else f"{number(row.baseline)} ({row.against})"
-    ratio = "" if row.ratio is None else f"{row.ratio:.3g} ({row.least:.3g} to {row.most:.3g})"
+    extremes = "" if row.least is None else f" ({row.least:.3g} to {row.most:.3g})"
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}{extremes}"
     memory = [f"{value:.2f}" for value in (row.memory, row.baseline_memory) if value is not None]
     goal = "" if row.goal is None else f"{row.goal:g}"
     roofline = "" if row.roofline is None else f"{100 * row.roofline:.0f} %"
