@@ -6,7 +6,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-with warnings.catch_warnings():
+from core.importing import without
+
+with warnings.catch_warnings(), without("pandas"):  # Sacred would import it to pickle frames; nothing records any
     warnings.simplefilter("ignore")  # Sacred imports the deprecated pkg_resources
     from sacred import SETTINGS, Experiment
     from sacred.run import Run

@@ -19,6 +19,7 @@ BENCHMARKS = (
     "lff",
     "running_losses",
     "resnet18",
+    "start_up",
     "loading",
     "building",
     "corruptions",

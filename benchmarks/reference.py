@@ -5,6 +5,7 @@ device in every step, a pass over the test images for every branch.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy
 import torch
@@ -41,7 +42,7 @@ class ImageByImage(Dataset[Item]):
 
 def training_loader(
     split: Split, batch_size: int, changes: Callable[[Image.Image], Tensor] | None = None
-) -> DataLoader[Items]:
+) -> DataLoader[Any]:
     return DataLoader(
         ImageByImage(split, changes),
         batch_size,
@@ -52,7 +53,7 @@ def training_loader(
     )
 
 
-def endless(loader: DataLoader[Items]) -> Iterator[Items]:
+def endless(loader: DataLoader[Any]) -> Iterator[Items]:
     while True:
         yield from loader
 
@@ -76,7 +77,7 @@ class SampleMeter:
 @torch.no_grad()
 def accuracy(logits: Callable[[Tensor], Tensor], split: Split) -> float:
     """The unbiased accuracy of one branch: a pass over all images of `split`."""
-    loader: DataLoader[Items] = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         ImageByImage(split), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
     )
     meter = SampleMeter(10, 10)

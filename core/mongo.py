@@ -1,8 +1,5 @@
 """Addresses of MongoDB servers, and what may be said of them: never a password."""
 
-from pymongo.errors import ConfigurationError, InvalidURI
-from pymongo.uri_parser import parse_uri
-
 from core.errors import UserError
 
 MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place where a password may stand
@@ -13,6 +10,9 @@ DEFAULT_DATABASE = "debiaslab"
 def parse_address(url: str) -> tuple[str, str]:
     """(address for pymongo, database) of "HOST:PORT:DB", "DB", or "mongodb://.../DB"; raises `UserError`."""
     if "://" in url:
+        from pymongo.errors import ConfigurationError, InvalidURI
+        from pymongo.uri_parser import parse_uri
+
         try:
             return url, parse_uri(url, validate=False)["database"] or DEFAULT_DATABASE
         except (InvalidURI, ConfigurationError, ValueError):

@@ -4,7 +4,7 @@ from sacred import Ingredient
 
 from datasets import default_setting
 
-data = Ingredient("data", save_git_info=False)
+data = Ingredient("data", _caller_globals=globals(), save_git_info=False)
 
 
 @data.config

@@ -6,7 +6,7 @@ from datasets import knows_bias
 from datasets.ingredient import data as data_ingredient
 from methods.defaults import conflicting_percent, default_hparams, default_recipe, fitted_hparams
 
-method = Ingredient("method", ingredients=[data_ingredient], save_git_info=False)
+method = Ingredient("method", ingredients=[data_ingredient], _caller_globals=globals(), save_git_info=False)
 
 
 @method.config

@@ -7,7 +7,9 @@ from methods.defaults import default_model, default_pretrained, recipe_model_hpa
 from methods.ingredient import method as method_ingredient
 from models import default_model_hparams
 
-model = Ingredient("model", ingredients=[data_ingredient, method_ingredient], save_git_info=False)
+model = Ingredient(
+    "model", ingredients=[data_ingredient, method_ingredient], _caller_globals=globals(), save_git_info=False
+)
 
 
 @model.config

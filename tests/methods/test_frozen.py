@@ -26,7 +26,7 @@ class Counting:
 
 
 def parts(image: Tensor) -> Iterator[Batch]:
-    for step, index in enumerate(torch.arange(len(image)).split(3)):
+    for step, index in enumerate(torch.split(torch.arange(len(image)), 3)):
         yield Batch(image[index], torch.zeros(len(index), dtype=torch.int64), index, step)
 
 

@@ -1,0 +1,46 @@
+"""Start-up: processor seconds of `print_config` and of a smoke run on the coloured digits, beside importing torch.
+
+Processor time, of whole processes of one thread each, leaves out what else the machine does.
+"""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from tempfile import gettempdir
+
+from benchmarks.results import ROOT
+from benchmarks.side_by_side import Row, SideBySide, compare
+
+SMOKE = ("-u", "with", "digits", "smoke", f"data.root={gettempdir()}/debiaslab-benchmark")
+
+
+def run() -> list[Row]:
+    commands = {"print_config": ("print_config",), "a smoke run": SMOKE}
+    return [
+        compare(
+            SideBySide(
+                name=name,
+                ours=partial(process, str(ROOT / "main.py"), *words),
+                baseline=partial(process, "-c", "import torch"),
+                against="import torch",
+                unit="s of a processor",
+                clock=children_seconds,
+                memory=False,
+            )
+        )
+        for name, words in commands.items()
+    ]
+
+
+def process(*arguments: str) -> Callable[[], object]:
+    """Runs Python with these arguments, quietly, and waits for its end."""
+    command = [sys.executable, *arguments]
+    return lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def children_seconds() -> float:
+    """Processor seconds of all processes that this one has waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
