@@ -35,9 +35,9 @@ def run() -> list[Row]:
 
 def as_a_whole(rows: Sequence[Row]) -> Row:
     """As many images of each corruption."""
-    our, their = sum(row.ours for row in rows), sum(row.baseline or 0 for row in rows)
-    means = {"ours": our / len(rows), "baseline": their / len(rows), "ratio": their / our}
-    return replace(rows[0], name="all corruptions", goal=20, least=None, most=None, **means)
+    our, their = (sum(times) / len(rows) for times in ([row.ours for row in rows], [row.baseline or 0 for row in rows]))
+    whole = replace(rows[0], name="all corruptions", goal=20, least=None, most=None)
+    return replace(whole, ours=our, baseline=their, ratio=their / our)
 
 
 def side_by_side(name: str, count: int, our: Prepare, their: Prepare) -> Row:

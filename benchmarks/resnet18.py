@@ -94,7 +94,8 @@ def our_phase(layout: torch.memory_format = torch.contiguous_format) -> Phase:
     networks = Networks(architecture("resnet18", {}), (3, 32, 32), CLASSES, seed=1)
     config = LfF.Config(epochs=100, batch_size=BATCH_SIZE)
     method = LfF(config, networks, Task(CLASSES, data().train.target, seed=1))
-    (phase,) = method.to(choose_device("auto"), memory_format=layout).train().phases()
+    placed: LfF = method.to(choose_device("auto")).to(memory_format=layout)  # type: ignore[call-overload]
+    (phase,) = placed.train().phases()
     return phase
 
 
