@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,9 @@ class FileStore(Store):
             if not rows:
                 every = index.execute("SELECT config FROM runs WHERE problem IS NULL")
                 require_known_settings(query, (json.loads(config) for (config,) in every))
-        records = [self._record(run_id, json.loads(config), json.loads(entry)) for run_id, config, entry in rows]
+        ids = [row[0] for row in rows]
+        configs, entries = (_parsed([row[column] for row in rows]) for column in (1, 2))
+        records = list(map(self._record, ids, configs, entries))
         found = [run for run in records if query.matches(run.id, run.config, run.status, run.start)]
         return sorted(found, key=lambda record: (str(record.start), record.id))
 
@@ -131,6 +133,12 @@ def _stamp(folder: str) -> str:
     except OSError:
         return "none"
     return f"{stat.st_mtime_ns}/{stat.st_size}"
+
+
+def _parsed(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """The objects that JSON texts hold; parsed as one, they share their names, which takes less time and memory."""
+    objects: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
+    return objects
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Recorded runs as tidy pandas frames: results, group accuracies, curves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy
@@ -22,11 +23,17 @@ def results_frame(records: Iterable[Record], rules: Sequence[str] | None = None)
     """
     rows = []
     for record in records:
+        facts = _facts(record)
         for rule, values in chosen_results(record, rules).items():
-            accuracies = {name: values[name] for name in sorted(values) if name.count("/") == 1}
-            place = {name: values[name] for name in ("phase", "epoch", "step")}
-            rows.append(_facts(record) | {"rule": rule} | place | accuracies)
+            names = ("phase", "epoch", "step", *_accuracies(tuple(values)))
+            rows.append(facts | {"rule": rule} | {name: values[name] for name in names})
     return pandas.DataFrame(rows)
+
+
+@lru_cache
+def _accuracies(names: tuple[str, ...]) -> list[str]:
+    """Those of the prediction among the names in a summary, which are the same in thousands of runs."""
+    return sorted(name for name in names if name.count("/") == 1)
 
 
 def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFrame:
@@ -83,13 +90,12 @@ def _facts(record: Record) -> dict[str, Any]:
     }
 
 
-def chosen_results(record: Record, rules: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+def chosen_results(record: Record, rules: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
     """rule -> summary (`analysis.result`): for `rules`, or None: for those that the run recorded at its end.
 
     The rule of evaluated weights was that of the run that trained them; they have no other.
     """
-    in_order = sorted((record.result or {}).items(), key=lambda item: (item[0] != "last", item[0]))
-    recorded = {rule: dict(values) for rule, values in in_order}
+    recorded = dict(sorted((record.result or {}).items(), key=lambda item: (item[0] != "last", item[0])))
     if rules is None:
         return recorded
     found = {rule: recorded[rule] for rule in rules if rule in recorded}

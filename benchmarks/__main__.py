@@ -18,10 +18,13 @@ BENCHMARKS = (
     "denetdm",
     "lff",
     "running_losses",
+    "resnet18",
     "start_up",
     "loading",
+    "building",
     "corruptions",
     "queries",
+    "scaling",
     "resized_crops",
     "video_reading",
 )

@@ -140,8 +140,12 @@ def weights_of(biased: ClassLoopEMA, debiased: ClassLoopEMA, losses: tuple[Tenso
     return values[0] / (values[0] + values[1] + 1e-8)
 
 
-def reference_lff(targets: Tensor) -> Step:
-    networks = [nn.Sequential(mlp("lff"), nn.Linear(WIDTHS["lff"][-1], CLASSES)) for _ in range(2)]
+def small_network() -> nn.Module:
+    return nn.Sequential(mlp("lff"), nn.Linear(WIDTHS["lff"][-1], CLASSES))
+
+
+def reference_lff(targets: Tensor, network: Callable[[], nn.Module] = small_network) -> Step:
+    networks = [network() for _ in range(2)]
     optimizers = [Adam(network.parameters(), lr=RATES["lff"]) for network in networks]
     biased, debiased = (ClassLoopEMA(targets, CLASSES, DECAY) for _ in range(2))
 

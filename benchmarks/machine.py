@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from recording.version import code_version
 
 GEMM_SIZE = 1_024
 COPY_BYTES = 2**28  # far beyond any cache
@@ -91,7 +90,6 @@ def wait_for_device() -> None:
 
 def facts() -> dict[str, Any]:
     """Machine, versions, threads, date and commit, for the record of a measurement."""
-    version = code_version(Path(__file__).parents[1])
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -100,9 +98,20 @@ def facts() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": version["commit"],
-        "changed": version["changed"],
+        "commit": git("rev-parse", "HEAD"),
+        "changed": bool(git("status", "--porcelain", "--untracked-files=no")),
     }
+
+
+def git(*arguments: str) -> str | None:
+    """What git says of this repository; None without git, or without a repository."""
+    try:
+        told = subprocess.run(
+            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
 
 
 def processor() -> str:

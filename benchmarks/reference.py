@@ -27,11 +27,10 @@ Items = tuple[Tensor, Tensor, Tensor, Tensor]  # of a batch
 class ImageByImage(Dataset[Item]):
     """Each image is changed whenever it is asked for."""
 
-    def __init__(self, split: Split) -> None:
-        transforms = torchvision("transforms")
+    def __init__(self, split: Split, changes: Callable[[Image.Image], Tensor] | None = None) -> None:
         self.images = split.images.permute(0, 2, 3, 1).numpy()
         self.target, self.bias = split.target.numpy(), split.bias.numpy()
-        self.transform = transforms.Compose([transforms.ToTensor()])
+        self.transform = changes or torchvision("transforms").ToTensor()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,9 +40,11 @@ class ImageByImage(Dataset[Item]):
         return index, image, int(self.target[index]), int(self.bias[index])
 
 
-def training_loader(split: Split, batch_size: int) -> DataLoader[Any]:
+def training_loader(
+    split: Split, batch_size: int, changes: Callable[[Image.Image], Tensor] | None = None
+) -> DataLoader[Any]:
     return DataLoader(
-        ImageByImage(split),
+        ImageByImage(split, changes),
         batch_size,
         shuffle=True,
         drop_last=True,

@@ -54,7 +54,8 @@ def show(rows: Sequence[Row]) -> None:
 def cells(row: Row) -> tuple[str, ...]:
     """The texts below `HEADERS`."""
     other = "" if row.baseline is None else f"{number(row.baseline)} ({row.against})"
-    ratio = "" if row.ratio is None else f"{row.ratio:.3g} ({row.least:.3g} to {row.most:.3g})"
+    extremes = "" if row.least is None else f" ({row.least:.3g} to {row.most:.3g})"
+    ratio = "" if row.ratio is None else f"{row.ratio:.3g}{extremes}"
     memory = [f"{value:.2f}" for value in (row.memory, row.baseline_memory) if value is not None]
     goal = "" if row.goal is None else f"{row.goal:g}"
     roofline = "" if row.roofline is None else f"{100 * row.roofline:.0f} %"
@@ -92,10 +93,13 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def keep() -> None:
-    """Copy the latest results to `KEPT`, and write the tables of `PAGE` from all that is kept."""
+    """Copy the latest results to `KEPT`, plots beside `PAGE`, and write the tables of `PAGE` from all that is kept."""
     KEPT.mkdir(exist_ok=True)
     for path in LATEST.glob("*.json"):
         (KEPT / path.name).write_text(path.read_text())
+    for path in LATEST.glob("*.png"):
+        (PAGE.parent / "images").mkdir(exist_ok=True)
+        (PAGE.parent / "images" / path.name).write_bytes(path.read_bytes())
     records = [json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(records)}\n\n{END}{rest.partition(END)[2]}")

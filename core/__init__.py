@@ -6,3 +6,7 @@ import os
 # beside other busy processes. A short spin keeps most of the speed on an idle machine. Read when torch is imported, so
 # a program imports this package first.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# Every large tensor of PyTorch's on the CPU is new memory, which the system hands out, cleared, page by page: of 4 KiB,
+# that takes several times as long as to write the values. Linux hands it out in pages of 2 MiB to those who ask.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

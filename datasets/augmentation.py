@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import log
 from typing import Protocol
 
+import numpy
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
@@ -46,11 +47,28 @@ class CropAndFlip:
     def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         if draws is None:
             return images
-        batch_size, channels, height, width = images.shape
         shift = (draws[:, :2] * (2 * self.padding + 1)).long()  # [B, 2], 0 to 2 * padding
+        flip = draws[:, 2] < 0.5 if self.flip else torch.zeros(len(draws), dtype=torch.bool, device=draws.device)
+        on_cpu = images.device.type == "cpu"
+        return self._image_by_image(images, shift, flip) if on_cpu else self._all_at_once(images, shift, flip)
+
+    def _image_by_image(self, images: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
+        """Rows of pixels are copied as they are, several times faster on a CPU than pixel by pixel."""
+        _, channels, height, width = images.shape
+        padded = numpy.zeros((channels, height + 2 * self.padding, width + 2 * self.padding), dtype=numpy.uint8)
+        middle = padded[:, self.padding : self.padding + height, self.padding : self.padding + width]
+        changed = torch.empty_like(images, memory_format=torch.contiguous_format)
+        changes = zip(images.numpy(), changed.numpy(), shift.tolist(), flip.tolist(), strict=True)
+        for image, result, (top, left), flipped in changes:
+            middle[:] = image
+            crop = padded[:, top : top + height, left : left + width]
+            result[:] = crop[:, :, ::-1] if flipped else crop
+        return changed
+
+    def _all_at_once(self, images: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
+        batch_size, channels, height, width = images.shape
         columns = torch.arange(width, device=images.device)
-        flipped = torch.where(draws[:, 2:] < 0.5, columns.flip(0), columns) if self.flip else columns
-        column = flipped + shift[:, 1:]  # [B, width]
+        column = torch.where(flip[:, None], columns.flip(0), columns) + shift[:, 1:]  # [B, width]
         row = torch.arange(height, device=images.device) + shift[:, :1]  # [B, height]
         padded = pad(images, (self.padding,) * 4) if self.padding else images
         pixel = (row[:, :, None] * (width + 2 * self.padding) + column[:, None, :]).view(batch_size, 1, height * width)

@@ -21,14 +21,15 @@ class Batches:
     """The batches of one phase: each epoch in a new random order.
 
     Order and random changes of the images are functions of (seed, phase, epoch, image). `workers` threads read
-    images that are on file.
+    images that are on file and, on the CPU, make batches of changed images while the networks are busy with others.
     """
 
     def __init__(self, data: BiasedDataset, phase: Phase, seed: int, with_bias: bool, workers: int = 0) -> None:
         self.data, self.split, self.phase, self.seed, self.with_bias = data, data.train, phase, seed, with_bias
         self.device = self.split.target.device
         self.on_file = self.split.reader is not None
-        self.workers = workers if self.on_file else 0
+        self.on_cpu = self.device.type == "cpu"
+        self.workers = workers if self.on_file or (self.on_cpu and data.augment is not None) else 0
         self.reader_draws = self.split.reader.num_draws if self.split.reader is not None else 0
         self.num_draws = self.reader_draws + (0 if data.augment is None else data.augment.num_draws)
         self.batch_size = min(phase.batch_size, len(self.split))
@@ -85,18 +86,26 @@ class Batches:
         return map(self._finished, prefetched(self._read, plans, self.workers))
 
     def _read(self, plan: Plan) -> tuple[Plan, Tensor]:
+        """What threads may do: on the CPU, all."""
         index, _, draws = plan
         images = self.split.read(index, None if draws is None else draws[:, : self.reader_draws])
+        if self.on_cpu:
+            return plan, self._changed(images, index, draws)
         return plan, images.pin_memory() if self.on_file and self.device.type == "cuda" else images
 
-    def _finished(self, read: tuple[Plan, Tensor]) -> Batch:
-        (index, step, draws), images = read
-        index, images = (values.to(self.device, non_blocking=True) for values in (index, images))
+    def _changed(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         if self.data.augment is not None:
             own = None if draws is None else draws[:, self.reader_draws :].to(self.device, non_blocking=True)
             images = self.data.augment(images, index, own)
+        return as_input(images, self.data.normalize)
+
+    def _finished(self, read: tuple[Plan, Tensor]) -> Batch:
+        (index, step, draws), images = read
+        if not self.on_cpu:
+            index, images = (values.to(self.device, non_blocking=True) for values in (index, images))
+            images = self._changed(images, index, draws)
         return Batch(
-            image=as_input(images, self.data.normalize),
+            image=images,
             target=self.split.target.index_select(0, index),
             index=index,
             step=step,

@@ -79,7 +79,9 @@ def test_kept_results_become_the_tables_of_the_page(tmp_path: Path, monkeypatch:
     compared = Row(name="a", unit="s", ours=0.5, against="plain", baseline=1.5, ratio=3.0, least=2.9, most=3.1)
     results.save("first", [compared], load_before=0.0)
     results.save("second", [Row(name="b", unit="s", ours=1234.0)], load_before=0.0)
+    (results.LATEST / "growth.png").write_bytes(b"a plot")
     results.keep()
+    assert (tmp_path / "images" / "growth.png").read_bytes() == b"a plot"
     page = results.PAGE.read_text()
     assert page.startswith(f"before\n{results.BEGIN}")
     assert page.endswith(f"{results.END}\nafter\n")

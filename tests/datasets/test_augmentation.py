@@ -38,6 +38,18 @@ def test_the_plain_view_is_the_image() -> None:
     assert CropAndFlip(4)(IMAGES, INDEX, None).equal(IMAGES)
 
 
+def test_on_a_device_the_crops_are_those_of_the_cpu() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (200, 3, 7, 9), dtype=torch.uint8, generator=generator)
+    draws = torch.rand(200, 3, generator=generator)
+    for change in (CropAndFlip(0), CropAndFlip(3), CropAndFlip(2, flip=False)):
+        shift = (draws[:, :2] * (2 * change.padding + 1)).long()
+        flip = (draws[:, 2] < 0.5) & change.flip
+        assert change(images, torch.arange(200), draws).equal(change._all_at_once(images, shift, flip))
+        turned = images.transpose(2, 3)  # not contiguous
+        assert change(turned, INDEX, draws).equal(change(turned.contiguous(), INDEX, draws))
+
+
 def test_every_shift_is_equally_likely() -> None:
     image = torch.zeros(9_000, 1, 5, 5, dtype=torch.uint8)
     image[:, :, 2, 2] = 1

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from datasets import BiasedDataset
+from datasets.base import CIFAR10_STATISTICS
 from methods import Phase
 from training.batches import Batches
 from training.evaluation import as_input, count_groups
@@ -27,6 +28,20 @@ def test_as_input() -> None:
     assert as_input(images, NORMALIZE).flatten().tolist() == pytest.approx([-1.0, 0.75, 0.1])
     assert as_input(images).flatten().tolist() == pytest.approx([0.0, 1.0, 0.2])
     assert images.dtype == torch.uint8
+
+
+def test_as_input_is_the_formula_to_the_last_bit() -> None:
+    mean, std = (torch.tensor(values) for values in CIFAR10_STATISTICS)
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((300, 3, 32, 32), (3, 3, 230, 230), (5, 3, 2, 9, 8), (0, 3, 8, 8)):
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        for images in (pixels, pixels.transpose(-1, -2), pixels.float()):
+            before, channel = images.clone(), (3, *[1] * (images.ndim - 2))
+            expected = images.float() / 255
+            assert as_input(images).equal(expected)
+            expected = (expected - mean.view(channel)) / std.view(channel)
+            assert as_input(images, CIFAR10_STATISTICS).equal(expected)
+            assert images.equal(before)
 
 
 class Silent:
