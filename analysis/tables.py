@@ -223,7 +223,7 @@ def published_results() -> dict[tuple[str, str, str, str], Published]:
 def published_result(config: Mapping[str, Any], metric: str) -> Published | None:
     """What a paper reports for this method on this data, if one does."""
     data, method = config["data"], config["method"]
-    if any(data.get(name, value) != value for name, value in PUBLISHED_SETTINGS.items()):
+    if any(data.get(name) not in (None, value) for name, value in PUBLISHED_SETTINGS.items()):  # None: not its setting
         return None
     name, hparams = REPORTED_AS.get(method["name"], method["name"]), method["hparams"]
     names = [name]
