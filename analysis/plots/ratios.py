@@ -81,8 +81,9 @@ def ratio_of(cell: Cell) -> float | None:
 
 
 def _without_ratio(record: Record) -> Record:
+    """The record without its bias ratio, and without the fingerprint of its data, which depends on that."""
     data = {name: value for name, value in record.config["data"].items() if name not in RATIO_SETTINGS}
-    return replace(record, config={**record.config, "data": data})
+    return replace(record, config={**record.config, "data": data}, info={})
 
 
 def ratios_frame(cells: Sequence[Cell], rule: str, metric: str) -> pandas.DataFrame:
