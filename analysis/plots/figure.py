@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ FORMATS = ("png", "pdf", "svg")
 WIDTHS = {1: 3.4, 2: 7.0}  # inches: of one and of two columns of a page
 CHARACTERS_PER_INCH = 18
 LEGEND_CHARACTERS = 12  # as wide as the line and the space beside a label
+TITLE_LINES, LEGEND_ROWS = 2, 1  # that a figure's height is chosen for; it grows with more of them
+LINE_HEIGHT = 0.14  # inches
 UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same picture is the same file
 STYLE: dict[Any, Any] = {
     "font.size": 7.5,
@@ -83,7 +86,9 @@ def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
 
 def set_title(figure: Any, lines: Sequence[str], width: float) -> None:
     """`lines` above the whole figure of so many inches, broken where they are too long for it."""
-    figure.suptitle("\n".join(broken(line, width) for line in lines))
+    text = "\n".join(broken(line, width) for line in lines)
+    _grow(figure, text.count("\n") + 1 - TITLE_LINES)
+    figure.suptitle(text)
 
 
 def broken(text: str, width: float) -> str:
@@ -97,7 +102,13 @@ def set_legend(figure: Any, handles: Sequence[Any], width: float) -> None:
         return
     longest = max(len(handle.get_label()) for handle in handles)
     columns = max(1, min(len(handles), int(CHARACTERS_PER_INCH * width / (longest + LEGEND_CHARACTERS))))
+    _grow(figure, ceil(len(handles) / columns) - LEGEND_ROWS)
     figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def _grow(figure: Any, lines: int) -> None:
+    """Make the figure higher by so many lines of text, so that what it shows keeps its size."""
+    figure.set_figheight(figure.get_figheight() + LINE_HEIGHT * max(0, lines))
 
 
 def accuracy_axis(axis: Any) -> None:
