@@ -268,13 +268,14 @@ def say_where(setup: Setup, run: Run) -> None:
 
 def how_to_resume(command: str | None, updates: list[str]) -> str:
     """What to say after an interruption: the command that goes on, if there is anything to go on with."""
-    if command in COMMANDS:
-        return f"interrupted; to go on: python main.py {shlex.join([command, 'with', *updates])}"
     folder = record_folder(ex.current_run) if ex.current_run is not None else None
-    if folder is None or not (folder / STATE).exists():
+    resume: list[str] = []
+    if folder is not None and (folder / STATE).exists():
+        updates = [update for update in updates if not update.startswith("resume=")]
+        resume = [f"resume={os.path.relpath(folder)}"]
+    elif command not in COMMANDS:
         return "interrupted"
-    kept = [update for update in updates if not update.startswith("resume=")]
-    words = [*([command] if command else []), "with", *kept, f"resume={os.path.relpath(folder)}"]
+    words = [*([command] if command else []), "with", *updates, *resume]
     return f"interrupted; to go on: python main.py {shlex.join(words)}"
 
 

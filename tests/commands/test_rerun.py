@@ -29,8 +29,10 @@ def add_to_counts(folder: Path, images: int) -> None:
     path.write_text("\n".join([*lines, json.dumps(evaluation)]) + "\n")
 
 
-@pytest.mark.parametrize("method", ["denetdm", "disent_be"])
-def test_the_same_result(command: Command, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "files"), [("denetdm", ("last", "selected")), ("disent_be", ("last", "samples", "selected"))]
+)
+def test_the_same_result(command: Command, method: str, files: tuple[str, ...]) -> None:
     (folder,) = command("with", "smoke", f"method={method}", "seed=3", "data.skew=0.05").runs
     outcome = command("rerun", folder.name, data=False)
     assert (outcome.code, outcome.err) == (0, "")
@@ -42,7 +44,8 @@ def test_the_same_result(command: Command, method: str) -> None:
     ):
         assert f"\n{line}\n" in outcome.out
     assert "\nbit-identical: all counts of " in outcome.out
-    assert "all bits of last.safetensors and selected.safetensors\n" in outcome.out
+    compared = " and ".join(f"{name}.safetensors" for name in files)
+    assert f"all bits of {compared}\n" in outcome.out
     assert outcome.record("info.json")["repeats"] == folder.name
     assert outcome.record("config.json") == json.loads((folder / "config.json").read_text())
     assert outcome.record("run.json")["command"] == "train"

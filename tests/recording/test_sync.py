@@ -113,7 +113,7 @@ def test_an_outage_in_mid_run(command: Command, tmp_path: Path, monkeypatch: pyt
         database = pymongo.MongoClient[Any]("localhost", number)["x"]
         (run,), (partial,) = database.runs.find(), database.metrics.find({"name": "test/unbiased"})
         assert (run["status"], len(run["artifacts"])) == ("RUNNING", 1)
-        assert len(partial["steps"]) == 2
+        assert len(partial["steps"]) in (1, 2)  # a server that is killed may lose the last tenth of a second
         done = command("-m", f"localhost:{number}:x", "sync", data=False)
         assert "0 copied, 1 completed, 0 already there" in done.out
         (found,) = content_of(number, "x").values()
