@@ -43,11 +43,11 @@ def as_markdown(table: ResultTable) -> str:
     header, *lines = as_rows(table, " ± ", "<br>")
     rule = ["---"] + ["---:"] * (len(header) - 1)
     rows = ["| " + " | ".join(line) + " |" for line in [header, rule, *lines]]
-    return "\n".join([*rows, *(f"\n{note}" for note in table.notes)])
+    return "\n".join([f"**{table.title}**\n", *rows, *(f"\n{note}" for note in table.notes)]) + "\n"
 
 
 def as_latex(table: ResultTable) -> str:
-    """A booktabs table."""
+    """A booktabs table; its caption is the title."""
 
     def escaped(text: str) -> str:
         for character in "&%_#":
@@ -58,26 +58,31 @@ def as_latex(table: ResultTable) -> str:
     body = [" & ".join(line) + r" \\" for line in lines]
     columns = "l" + "r" * (len(header) - 1)
     top = [
-        *(f"% {line}" for line in (table.title, *table.notes)),
+        *(f"% {note}" for note in table.notes),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(table.title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(header) + r" \\",
     ]
-    return "\n".join([*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+    return "\n".join([*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 
 def as_csv(table: ResultTable) -> str:
     """A line for each cell, with the versions of the code and the ids of its runs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "data", "mean", "std", "n", "published", "published_std", "source", "code", "runs"])
+    writer.writerow(
+        ["metric", "rule", "method", "data", "mean", "std", "n", "published", "published_std", "source", "code", "runs"]
+    )
     for (row, column), cell in table.cells.items():
         published = table.published.get((row, column))
         paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
         std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
-        writer.writerow(
-            [row, column, f"{cell.mean:.4f}", std, len(cell.values), *paper, " ".join(cell.code), " ".join(cell.ids)]
-        )
+        ours = [f"{cell.mean:.4f}", std, len(cell.values)]
+        runs = [" ".join(cell.code), " ".join(cell.ids)]
+        writer.writerow([table.metric, table.rule, row, column, *ours, *paper, *runs])
     return text.getvalue()
 
 

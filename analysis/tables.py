@@ -72,15 +72,21 @@ class Published:
 class ResultTable:
     """`cells` (row, column) -> `Cell`; `published` the same for what the papers say. Rows are methods, columns data.
 
-    `notes` are what a reader has to know of the cells.
+    All numbers are `metric` under the selection rule `rule`. `notes` are what a reader has to know of the cells.
     """
 
-    title: str
+    metric: str
+    rule: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[tuple[str, str], Cell]
     published: Mapping[tuple[str, str], Published]
     notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Metric and rule, which says so if it goes by the test images."""
+        return f"{self.metric} (%), {parse_rule(self.rule, True, 'rule').label}"
 
 
 def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTable:
@@ -132,13 +138,12 @@ def filled_table(
         if (found := published_result(record.config, metric)) is not None
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
-    label = parse_rule(rule, True, "rule").label
     notes = tuple(
         f"{row} on {column}: runs of {len(cell.code)} versions of the code ({', '.join(cell.code)})"
         for (row, column), cell in cells.items()
         if len(cell.code) > 1
     )
-    return ResultTable(f"{metric} (%), {label}", names[0], _sorted_columns(names[1]), cells, published, notes)
+    return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, notes)
 
 
 def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) -> Cell:

@@ -76,7 +76,7 @@ def test_versions_of_the_code_share_a_cell_and_are_told(tmp_path: Path) -> None:
     note = f"erm on {COLUMN}: runs of 3 versions of the code (1234567, 1234567+, unknown)"
     assert found.notes == (note,)
     assert f"\n\n{note}" in str(FORMATS["markdown"](found))
-    assert f"\n% {note}" in str(FORMATS["latex"](found))
+    assert f"% {note}\n" in str(FORMATS["latex"](found))
     assert "1234567 1234567+ unknown" in str(FORMATS["csv"](found))
     write_record(tmp_path / "one", seed=1)
     assert table(tmp_path / "one").notes == ()
@@ -115,12 +115,15 @@ def test_formats(tmp_path: Path) -> None:
     ids = [write_record(tmp_path, seed=seed, unbiased=value) for seed, value in ((1, 0.3), (2, 0.4))]
     found = table(tmp_path)
     markdown: Any = FORMATS["markdown"](found)
+    assert markdown.startswith("**test/unbiased (%), last**\n\n| method |")
     assert "| erm | 35.00 ± 7.07 (n=2)<br>paper 35.34 ± 0.13 (-0.34) |" in markdown
     latex: Any = FORMATS["latex"](found)
     assert r"colored\_mnist" in latex
     assert r"erm & 35.00 $\pm$ 7.07 (n=2); paper 35.34 $\pm$ 0.13 (-0.34) \\" in latex
-    assert latex.count("&") == latex.count("\n") - 5 + 1 - 1  # one in each line of header and body
+    assert r"\caption{test/unbiased (\%), last}" in latex
+    assert latex.count("&") == 2  # one in each line of header and body
     (row,) = csv.DictReader(io.StringIO(FORMATS["csv"](found)))
+    assert (row["metric"], row["rule"]) == ("test/unbiased", "last")
     assert (row["mean"], row["n"], row["published"], row["runs"]) == ("35.0000", "2", "35.34", " ".join(ids))
 
 
