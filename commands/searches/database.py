@@ -79,12 +79,11 @@ def open_storage(address: str) -> BaseStorage:
 
 @contextmanager
 def one_at_a_time(address: str) -> Iterator[None]:
-    """Within the block, no other worker is in one: an SQLite file has no locks of rows, with which a server decides
-    who is first; a journal is written by one worker at a time in any case."""
-    if "://" in address or Path(address).suffix in JOURNALS:
+    """Within the block, no other worker on this file is in one. A server decides by itself who is first."""
+    if "://" in address:
         yield
         return
-    with Path(f"{address}.lock").open("a") as lock:
+    with Path(f"{address}.turn").open("a") as lock:  # a journal has a .lock of its own
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

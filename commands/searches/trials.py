@@ -52,9 +52,9 @@ class Trials:
 
     def next(self, run_id: str) -> Trial | None:
         """The next trial, to be run under `run_id`; None if as many as wanted are done or running somewhere."""
-        if len(self._counted()) >= self.plan.num_trials:
-            return None
         with one_at_a_time(self.plan.storage):
+            if len(self._counted()) >= self.plan.num_trials:
+                return None
             trial = self.study.ask({range_.setting: distribution(range_) for range_ in self.plan.space})
         trial.set_user_attr(WORKER, this_process() | {"run": run_id, "alive": time.time()})
         if sum(other.number < trial.number for other in self._counted()) >= self.plan.num_trials:
@@ -77,8 +77,9 @@ class Trials:
         """The trial was not run to its end: it does not count, and is run again under another number."""
         self.mine.pop(trial.number, None)
         has_point = len(trial.values) == len(self.plan.space)  # not if its worker died while it was drawn
-        if self._finish(trial.number, TrialState.FAIL) and has_point:
-            self.study.enqueue_trial(dict(trial.values))
+        with one_at_a_time(self.plan.storage):  # or another worker could draw a new point in between
+            if self._tell(trial.number, TrialState.FAIL) and has_point:
+                self.study.enqueue_trial(dict(trial.values))
 
     def dead(self) -> list[DeadTrial]:
         """The trials whose workers died."""
@@ -116,11 +117,14 @@ class Trials:
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             trial.set_user_attr(name, value)
 
-    def _finish(self, number: int, state: TrialState, value: float | None = None) -> bool:
+    def _finish(self, number: int, state: TrialState, value: float | None = None) -> None:
+        with one_at_a_time(self.plan.storage):
+            self._tell(number, state, value)
+
+    def _tell(self, number: int, state: TrialState, value: float | None = None) -> bool:
         """False if another worker was first: it took the trial's worker for dead."""
         try:
-            with one_at_a_time(self.plan.storage):
-                self.study.tell(number, value, state)
+            self.study.tell(number, value, state)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
             return False
         return True

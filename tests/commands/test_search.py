@@ -82,6 +82,9 @@ def test_killed_and_interrupted_workers_lose_nothing(
     out, err = lasting.communicate(timeout=600)
     assert (lasting.returncode, err) == (0, ""), out
     assert out.count("its worker died; it will be run again") <= 1  # the other one may have found it
+    last = start(tmp_path, *words)  # what was given up after the lasting one had seen enough trials running
+    last.communicate(timeout=600)
+    assert last.returncode == 0
 
     plan = planned(read_search(words))
     trials = Trials(plan)
