@@ -52,7 +52,9 @@ def answer(updates: Sequence[str]) -> int:
     original = records[0]
     require_complete(original)
     require_readable(original)
-    settings = merged(original.config, {"resume": None, "log_dir": folder_for(ids[0], log_dir)} | places)
+    # it is a run of its own: nothing to go on with, and no trial of a search
+    own_place = dict.fromkeys(("resume", "search", "trial", "objective")) | {"log_dir": folder_for(ids[0], log_dir)}
+    settings = merged(original.config, own_place | places)
     print(f"repeating {original.id}: {title_of(original.config)}, seed {original.config['seed']}")
     say_code(original)
     say_data(original, settings)

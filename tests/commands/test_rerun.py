@@ -210,3 +210,11 @@ def test_help_tells_how() -> None:
     assert "python main.py rerun RUN " in str(ex.doc)
     assert rerun.__doc__
     assert "`python main.py rerun RUN [with WORDS]`" in rerun.__doc__
+
+
+def test_the_repetition_of_a_trial_is_no_trial(command: Command) -> None:
+    (folder,) = command(*SMOKE, "search=rates", "trial=3", "objective=valid/unbiased").runs
+    outcome = command("rerun", folder.name, data=False)
+    assert (outcome.code, outcome.err) == (0, "")
+    config = outcome.record("config.json")
+    assert (config["search"], config["trial"], config["objective"]) == (None, None, None)
