@@ -23,7 +23,7 @@ def results_frame(records: Iterable[Record], rules: Sequence[str] | None = None)
     """
     rows = []
     for record in records:
-        facts = _facts(record)
+        facts = record_facts(record)
         for rule, values in chosen_results(record, rules).items():
             names = ("phase", "epoch", "step", *_accuracies(tuple(values)))
             rows.append(facts | {"rule": rule} | {name: values[name] for name in names})
@@ -56,7 +56,7 @@ def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFr
                     correct, total = int(counts.correct[target, bias]), int(counts.total[target, bias])
                     group = {"split": split, "branch": branch, "target": target, "bias": bias}
                     counted = {"correct": correct, "total": total, "accuracy": correct / total}
-                    rows.append(_facts(record) | {"rule": rule} | group | counted)
+                    rows.append(record_facts(record) | {"rule": rule} | group | counted)
     return pandas.DataFrame(rows)
 
 
@@ -70,11 +70,12 @@ def curves_frame(records: Iterable[Record]) -> pandas.DataFrame:
             for split, branches in history.metrics(evaluation).items():
                 for position, (branch, metrics) in enumerate(branches.items()):
                     where = {"split": split, "branch": branch, "is_prediction": position == 0}
-                    rows.append(_facts(record) | place | where | metrics)
+                    rows.append(record_facts(record) | place | where | metrics)
     return pandas.DataFrame(rows)
 
 
-def _facts(record: Record) -> dict[str, Any]:
+def record_facts(record: Record) -> dict[str, Any]:
+    """What was run, when, and what became of it: the columns that every frame has."""
     config = dict(record.config)
     return {
         "id": record.id,

@@ -5,13 +5,12 @@ images=False leaves the pictures out. What was exported before of the same runs 
 """
 
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.pictures import recorded_pictures
 from analysis.tensorboard import write_events
-from commands.question import found_records, read_question, show, yes_or_no
+from commands.question import found_records, left_out, read_question, show, yes_or_no
 from core.errors import UserError
 from recording.recorder import scalars
 
@@ -28,11 +27,11 @@ def answer(updates: Sequence[str]) -> None:
         try:
             history = record.history()
         except UserError as error:
-            print(f"left out: {error}", file=sys.stderr)
+            left_out(error)
             continue
         pictures, problems = recorded_pictures(record) if images else ({}, [])
         for problem in problems:
-            print(f"left out: {problem}", file=sys.stderr)
+            left_out(problem)
         last_phase = history.evaluations[-1].phase if history.evaluations else ""
         points = [(evaluation.step, scalars(history, evaluation, last_phase)) for evaluation in history.evaluations]
         write_events(folder / record.id, record, points, pictures)

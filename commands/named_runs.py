@@ -1,6 +1,5 @@
 """Runs by name: their ids, or their folders."""
 
-import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 from analysis.file_store import FileStore
 from analysis.query import EVERYTHING, Query
 from analysis.records import Record, Store
-from commands.question import open_store
+from commands.question import left_out, open_store
 from core.errors import UserError
 
 
@@ -44,7 +43,7 @@ def _all_in(folder: str) -> list[Record]:
     store = FileStore(Path(folder))
     records = store.find(EVERYTHING)
     for problem in store.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        left_out(problem)
     if not records:
         raise UserError(f"no recorded run in {folder}")
     return records

@@ -7,13 +7,12 @@ out=FOLDER, format=png, pdf or svg, columns=1 or 2 (of a page), rule=last, metri
 band=minmax or std, projection=pca,tsne, and data.root=DIR, device=NAME for the kinds that need images and networks.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.records import Record
-from commands.question import Question, found_records, literal, read_question
+from commands.question import Question, found_records, left_out, literal, read_question
 from core.errors import UserError, require_known
 from core.files import require_writable
 from training.selection import parse_rule
@@ -96,7 +95,3 @@ def drawable(records: Sequence[Record], question: Question) -> list[Record]:
     if not readable:
         raise UserError("none of these runs is complete; status=running, interrupted or failed asks for the others")
     return readable
-
-
-def left_out(what: str) -> None:
-    print(f"left out: {what}", file=sys.stderr)

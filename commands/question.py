@@ -19,10 +19,10 @@ from core.settings import flattened
 from datasets import DATASETS
 from methods import METHODS
 from recording.command_line import SHORT_SETTINGS
-from training.setup import NOT_IDENTITY
+from training.setup import NOT_IDENTITY, TRIAL_SETTINGS
 
 CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
-NO_CONDITIONS = NOT_IDENTITY - {"search", "trial", "objective"}  # leave a result as it is, and choose no runs
+NO_CONDITIONS = NOT_IDENTITY - {*TRIAL_SETTINGS}  # leave a result as it is, and choose no runs
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,13 @@ def yes_or_no(word: str, text: str) -> bool:
     return text == "True"
 
 
+def positive(word: str, text: str) -> int:
+    """The value of the command's own `word`. Raises `UserError` for anything but a whole number from 1 on."""
+    if not text.isdecimal() or int(text) == 0:
+        raise UserError(f"{word}={text!r}: must be a positive whole number")
+    return int(text)
+
+
 def open_store(log_dir: str) -> Store:
     """The runs in MongoDB if -m or the environment names one, else those in the folder. Raises `UserError`."""
     mongo_url = os.environ.get(MONGO_URL)
@@ -97,10 +104,15 @@ def found_records(question: Question) -> list[Record]:
     store = open_store(question.log_dir)
     records = store.find(question.query)
     for problem in store.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        left_out(problem)
     if not records:
         raise UserError("no recorded run is like that; `python main.py results with list=True` shows all")
     return records
+
+
+def left_out(what: object) -> None:
+    """Say on standard error what is left out, and why."""
+    print(f"left out: {what}", file=sys.stderr)
 
 
 def show(*things: Any) -> None:

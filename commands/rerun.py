@@ -29,7 +29,7 @@ from core.settings import flattened
 from datasets import dataset_config
 from recording.command_line import read_updates, recorded_run
 from recording.version import code_version
-from training.setup import NOT_IDENTITY, load_once
+from training.setup import NOT_IDENTITY, TRIAL_SETTINGS, load_once
 
 ROOT = Path(__file__).parents[1]
 PLACES = NOT_IDENTITY - {"train", "checkpoint"}  # settings that a repetition may change
@@ -53,7 +53,7 @@ def answer(updates: Sequence[str]) -> int:
     require_complete(original)
     require_readable(original)
     # it is a run of its own: nothing to go on with, and no trial of a search
-    own_place = dict.fromkeys(("resume", "search", "trial", "objective")) | {"log_dir": folder_for(ids[0], log_dir)}
+    own_place = dict.fromkeys(("resume", *TRIAL_SETTINGS)) | {"log_dir": folder_for(ids[0], log_dir)}
     settings = merged(original.config, own_place | places)
     print(f"repeating {original.id}: {title_of(original.config)}, seed {original.config['seed']}")
     say_code(original)

@@ -17,7 +17,7 @@ from analysis.result import percent, variant_of
 from analysis.search import best_settings, found_by_search, search_report
 from analysis.table_formats import FORMATS
 from analysis.tables import comparisons, result_table
-from commands.question import found_records, read_question, show
+from commands.question import found_records, positive, read_question, show
 from core.errors import UserError, require_known
 from training.selection import parse_rule
 
@@ -60,10 +60,9 @@ def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
 
 def show_search(name: str, records: Sequence[Record], top: str) -> None:
     """The trials of a search, and EnD's summary of the best. Raises `UserError`."""
-    if not top.isdecimal() or int(top) == 0:
-        raise UserError(f"top={top!r}: must be a positive whole number")
+    best_trials = positive("top", top)
     found = found_by_search(name, records)
-    show(*search_report(found, int(top)))
+    show(*search_report(found, best_trials))
     best = best_settings(found)
     if best:
         print(f"the best settings: {' '.join(f'{setting}={value}' for setting, value in best.items())}")

@@ -17,7 +17,7 @@ from rich.table import Table
 from analysis.file_store import FileStore
 from analysis.query import Query
 from analysis.tables import published_metrics
-from commands.question import show
+from commands.question import left_out, show
 from commands.results import DEFAULT_METRIC, check_words, show_tables
 from commands.studies.jobs import Job, jobs_of, with_data
 from commands.studies.overview import Overview, runs
@@ -74,7 +74,7 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
     """Show what is to be done for each job, and return what is recorded of it."""
     states = recorded.states(jobs)
     for problem in recorded.problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        left_out(problem)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header in ("method", "variant", "seed", "", "run"):
         table.add_column(header, no_wrap=True)

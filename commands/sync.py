@@ -6,7 +6,6 @@ there.
 """
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from pymongo.errors import PyMongoError
 
 from analysis.file_store import FileStore
-from commands.question import read_question
+from commands.question import left_out, read_question
 from core.errors import UserError
 from core.mongo import MONGO_URL
 from core.tracking import tracked
@@ -40,7 +39,7 @@ def answer(updates: Sequence[str]) -> None:
         except PyMongoError as error:
             raise failed(database.address, error) from None
     for problem in problems:
-        print(f"left out: {problem}", file=sys.stderr)
+        left_out(problem)
     print(f"MongoDB {database.address}: {counted(counts, len(problems))}")
     print(f"to see them: python main.py -m {database.address} results")
 

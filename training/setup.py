@@ -28,13 +28,15 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "model": ("name", "pretrained", "hparams"),
 }
 
+TRIAL_SETTINGS = ("search", "trial", "objective")  # say which trial of a search a run is
+
 # settings that leave the result as it is
 NOT_IDENTITY = {
     *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
     "decodability",
     *("data.root", "data.cache", "data.csv"),
     *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
-    *("search", "trial", "objective"),
+    *TRIAL_SETTINGS,
 }
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy
 
-from analysis.frames import chosen_results
+from analysis.frames import chosen_results, record_facts
 from analysis.records import Record
 from analysis.report.repeat import command_line
-from analysis.result import branches_of, oracle_settings, percent, title_of, variant_of
+from analysis.result import branches_of, oracle_settings, percent, title_of
 from core.errors import UserError
 from core.settings import flattened
 from training.history import Evaluation, History
@@ -22,21 +22,13 @@ MAX_POINTS = 200  # of a curve; of a longer one so many, spread evenly, and the 
 
 def run_facts(record: Record) -> dict[str, Any]:
     """What the list of runs shows of one."""
-    config: Any = record.config
     start = None if record.start is None else record.start.replace(microsecond=0).isoformat(" ")
-    return {
-        "id": record.id,
-        "method": config["method"]["name"],
-        "recipe": config["method"].get("recipe"),
-        "data": config["data"]["name"],
-        "variant": variant_of(config["data"]),
-        "protocol": config["data"]["protocol"],
-        "seed": config.get("seed"),
+    return record_facts(record) | {
         "status": record.status.lower(),
         "evaluates": not record.trained,
         "start": start,
         "seconds": None if record.seconds is None else round(record.seconds),
-        "oracle": oracle_settings(config),
+        "oracle": oracle_settings(record.config),
     }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from commands.question import positive
 from commands.searches.space import Range, read_range
 from core.errors import UserError, require_known
 from recording.command_line import SHORT_SETTINGS
@@ -68,11 +69,11 @@ def read_search(updates: Sequence[str]) -> SearchWords:
         metric=metric,
         selection=selection,
         sampler=sampler,
-        trials=_positive("trials", own["trials"]) if "trials" in own else None,
+        trials=positive("trials", own["trials"]) if "trials" in own else None,
         name=_name(own["name"]) if "name" in own else None,
         storage=_storage(own.get("storage")),
-        jobs=_positive("jobs", own.get("jobs", "1")),
-        top=_positive("top", own.get("top", "3")),
+        jobs=positive("jobs", own.get("jobs", "1")),
+        top=positive("top", own.get("top", "3")),
         listed=own.get("list", "False") == "True",
     )
 
@@ -97,12 +98,6 @@ def read_objective(objective: str | None, selection: str | None) -> tuple[str | 
     if objective.startswith(RULE) and selection not in (None, objective):
         raise UserError(f"objective={objective} and selection={selection}: give one of the two")
     return by_name[objective], selection or RULE + by_name[objective]
-
-
-def _positive(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise UserError(f"{name}={text!r}: must be a positive whole number")
-    return int(text)
 
 
 def _name(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,12 @@ from analysis.plots.weights import samples_frame
 from analysis.query import EVERYTHING
 from analysis.rebuilt import rebuilt
 from core.errors import UserError
-from recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 from tests.datasets.own_images import SIZE, save_digits, split, target, write_csv
 from training.setup import load_once
 
 RUNS = (("denetdm", 1, "skewed2"), ("denetdm", 2, "skewed2"), ("lff_be", 1, "skewed2"), ("lff_be", 1, "skewed1"))
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    number = free_port()
-    with running_server(number, tmp_path_factory.mktemp("mongo")):
-        yield number
 
 
 def test_every_kind_from_files_and_from_mongodb(command: Command, port: int, data_root: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -24,19 +23,11 @@ from commands.searches.trials import Trials
 from commands.searches.words import read_search
 from core.errors import UserError
 from recording.observers import STATE
-from recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 
 MAIN = Path(main.__file__)
 WORDS = ("digits", "smoke", "method=end", "sampler=random", "trials=2")
-
-
-@pytest.fixture(scope="module")
-def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    number = free_port()
-    with running_server(number, tmp_path_factory.mktemp("mongo")):
-        yield number
 
 
 def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
