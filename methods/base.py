@@ -162,6 +162,23 @@ def require_optimizer(setting: str, name: str) -> None:
     require(name in OPTIMIZERS, setting, name, f"one of {', '.join(OPTIMIZERS)}")
 
 
+@dataclass(frozen=True)
+class Descent:
+    """The usual update: one step of all `optimizers` down the gradient of `losses(batch)["loss"]`.
+
+    `losses` returns scalars: the loss and, to be recorded, its terms. It is a function of parameters, buffers and batch
+    alone (it may change buffers in place): that is what lets several runs be trained as one (`training/together.py`).
+    """
+
+    losses: Callable[[Batch], dict[str, Tensor]]
+    optimizers: Sequence[Optimizer]
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        losses = self.losses(batch)
+        descend(losses["loss"], *self.optimizers)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+
 def descend(loss: Tensor, *optimizers: Optimizer) -> None:
     """One step of each optimiser down the gradient of the scalar `loss`."""
     for optimizer in optimizers:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Task, descend
+from methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
 from methods.disent import DisEnt
 from methods.lff import LfF
 from methods.losses import generalized_cross_entropy
@@ -81,7 +81,7 @@ class BiasEnsemble(Method):
         biased = [
             Phase(
                 name=phase_name(number),
-                update=self.update_biased,
+                update=Descent(self.biased_losses, [self.optimizer]),
                 logits=lambda image: {"biased": self.classifier(image)},
                 features=lambda image: {"biased": self.classifier.encoder(image)},
                 training=[self.classifier],
@@ -98,11 +98,9 @@ class BiasEnsemble(Method):
         ]
         return [*biased, *self.inner.phases()]
 
-    def update_biased(self, batch: Batch) -> dict[str, Tensor]:
+    def biased_losses(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.classifier(batch.image)
-        loss = generalized_cross_entropy(logits, batch.target, self.inner.config.q).mean()
-        descend(loss, self.optimizer)
-        return {"loss": loss.detach()}
+        return {"loss": generalized_cross_entropy(logits, batch.target, self.inner.config.q).mean()}
 
     @torch.no_grad()
     def vote(self, number: int, training_images: Iterable[Batch]) -> None:

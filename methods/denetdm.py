@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Task, descend, require_optimizer
+from methods.base import Batch, Descent, Method, MethodConfig, Phase, Task, require_optimizer
 from methods.frozen import FrozenOutputs
 from methods.losses import distillation_loss
 from methods.optimizers import build_optimizer
@@ -106,7 +106,7 @@ class DeNetDM(Method):
         config = self.config
         separation = Phase(
             name="separate",
-            update=self.separate,
+            update=Descent(self.separation_losses, [self.separation_optimizer]),
             logits=self.separation_logits,
             features=lambda image: {"shallow": self.shallow(image), "deep": self.deep(image)},
             training=[self.shallow, self.deep, self.head],
@@ -121,7 +121,7 @@ class DeNetDM(Method):
         as_long = config.distill_epochs is None and config.distill_steps is None
         distillation = Phase(
             name="distill",
-            update=self.distill,
+            update=Descent(self.distillation_losses, [self.distillation_optimizer]),
             logits=self.distillation_logits,
             features=lambda image: {"target": self.target(image), "deep": self.target_deep(image)},
             training=[self.target, self.target_deep, self.target_head],
@@ -134,25 +134,22 @@ class DeNetDM(Method):
         )
         return [replace(separation, hand_over=config.hand_over, finish=self.start_distillation), distillation]
 
-    def separate(self, batch: Batch) -> dict[str, Tensor]:
+    def separation_losses(self, batch: Batch) -> dict[str, Tensor]:
         features = self.shallow(batch.image) + self.deep(batch.image)
-        loss = cross_entropy(self.head(features), batch.target)
-        descend(loss, self.separation_optimizer)
-        return {"loss": loss.detach()}
+        return {"loss": cross_entropy(self.head(features), batch.target)}
 
     def start_distillation(self, training_images: Iterable[Batch] = ()) -> None:
         """Phase two starts from the deep branch and head that phase one hands over."""
         self.target_deep.load_state_dict(self.deep.state_dict())
         self.target_head.load_state_dict(self.head.state_dict())
 
-    def distill(self, batch: Batch) -> dict[str, Tensor]:
+    def distillation_losses(self, batch: Batch) -> dict[str, Tensor]:
         teacher_logits, deep = self.constants(batch)
         target = self.target(batch.image)
         poe_loss = cross_entropy(self.target_head(target + deep), batch.target)
         distillation = distillation_loss(self.target_head(target), teacher_logits, self.config.temperature)
         loss = self.config.poe_weight * poe_loss + self.config.distill_weight * distillation
-        descend(loss, self.distillation_optimizer)
-        return {"loss": loss.detach(), "poe": poe_loss.detach(), "distillation": distillation.detach()}
+        return {"loss": loss, "poe": poe_loss, "distillation": distillation}
 
     def teach(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """What stays as it is in phase two: the teacher's logits, and the features of the deep branch."""

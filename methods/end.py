@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from core.settings import require
-from methods.base import Batch, Method, Phase, Task, descend
+from methods.base import Batch, Descent, Method, Phase, Task
 from methods.optimizers import build_optimizer
 from methods.published import OWN_IMAGES
 from methods.recipes import Recipe, merged, named
@@ -90,7 +90,7 @@ class EnD(Method):
         return [
             Phase(
                 name="train",
-                update=self.update,
+                update=Descent(self.losses, [self.optimizer]),
                 logits=lambda image: {"classifier": self.head(self.features(image))},
                 features=lambda image: {"classifier": self.features(image)},
                 training=[self.encoder, self.head],
@@ -103,7 +103,7 @@ class EnD(Method):
             )
         ]
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         assert batch.bias is not None
         features = self.features(batch.image)
         cosine = cosines(features)
@@ -111,9 +111,7 @@ class EnD(Method):
         disentangle = disentangling_loss(cosine, batch.bias)
         entangle = entangling_loss(cosine, batch.target, batch.bias)
         loss = classification + self.config.alpha * disentangle + self.config.beta * entangle
-        descend(loss, self.optimizer)
-        terms = {"cross_entropy": classification, "disentangle": disentangle, "entangle": entangle}
-        return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
+        return {"loss": loss, "cross_entropy": classification, "disentangle": disentangle, "entangle": entangle}
 
     def features(self, image: Tensor) -> Tensor:
         """The features [B, F], each of length 1."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from methods.base import Batch, Method, Phase, Task, descend
+from methods.base import Batch, Descent, Method, Phase, Task
 from methods.optimizers import build_optimizer
 from methods.published import BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
 from methods.recipes import Recipe, merged, named
@@ -51,7 +51,7 @@ class ERM(Method):
         return [
             Phase(
                 name="train",
-                update=self.update,
+                update=Descent(self.losses, [self.optimizer]),
                 logits=lambda image: {"classifier": self.classifier(image)},
                 features=lambda image: {"classifier": self.classifier.encoder(image)},
                 training=[self.classifier],
@@ -64,7 +64,5 @@ class ERM(Method):
             )
         ]
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
-        loss = cross_entropy(self.classifier(batch.image), batch.target)
-        descend(loss, self.optimizer)
-        return {"loss": loss.detach()}
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": cross_entropy(self.classifier(batch.image), batch.target)}

@@ -10,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from methods.base import Batch
 
 
-class FrozenOutputs:
+class FrozenOutputs(nn.Module):
     """The outputs of `networks` that no longer change, of batches of training images.
 
     They are computed for every batch, without gradient, until `keep` has computed them for all training images; from
@@ -18,9 +18,10 @@ class FrozenOutputs:
     """
 
     def __init__(self, compute: Callable[[Tensor], tuple[Tensor, ...]], networks: Sequence[nn.Module]) -> None:
-        """`compute` maps images [B, C, H, W] to outputs [B, ...] by `networks` alone."""
-        self.compute, self.networks = compute, networks
-        self.kept: tuple[Tensor, ...] | None = None
+        """`compute` maps images [B, C, H, W] to outputs [B, ...] by `networks`, which are part of the method, alone."""
+        super().__init__()
+        self.compute, self.networks = compute, tuple(networks)
+        self.num_kept = 0
 
     @torch.no_grad()
     def keep(self, training_images: Iterable[Batch]) -> None:
@@ -30,14 +31,18 @@ class FrozenOutputs:
         """
         modules = [module for network in self.networks for module in network.modules()]
         if any(module.training and isinstance(module, (_BatchNorm, _DropoutNd)) for module in modules):
-            self.kept = None
+            self.num_kept = 0
             return
         parts = [self.compute(batch.image) for batch in training_images]
-        self.kept = tuple(torch.cat(outputs) for outputs in zip(*parts, strict=True))
+        kept = [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
+        for number, outputs in enumerate(kept):
+            self.register_buffer(f"kept_{number}", outputs, persistent=False)
+        self.num_kept = len(kept)
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> tuple[Tensor, ...]:
+    def forward(self, batch: Batch) -> tuple[Tensor, ...]:
         """The outputs [B, ...] of the images of `batch`."""
-        if self.kept is None:
+        if self.num_kept == 0:
             return self.compute(batch.image)
-        return tuple(outputs.index_select(0, batch.index) for outputs in self.kept)
+        kept = (self.get_buffer(f"kept_{number}") for number in range(self.num_kept))
+        return tuple(outputs.index_select(0, batch.index) for outputs in kept)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from core.settings import require
-from methods.base import Batch, Phase, Task, descend
+from methods.base import Batch, Descent, Phase, Task
 from methods.published import BAHNG, OWN_PAIRS
 from methods.recipes import merged, named
 from methods.vanilla_biased import Outputs, VanillaBiased
@@ -62,7 +62,7 @@ class LearnedMixin(VanillaBiased):
         pretrain = replace(
             train,
             name="pretrain",
-            update=self.pretrain,
+            update=Descent(self.pretrain_losses, [self.g_optimizer]),
             logits=lambda image: {"biased": self.g(image)},
             features=lambda image: {"biased": self.g.encoder(image)},
             training=[self.g],
@@ -73,10 +73,8 @@ class LearnedMixin(VanillaBiased):
         )
         return [pretrain, train]
 
-    def pretrain(self, batch: Batch) -> dict[str, Tensor]:
-        loss = cross_entropy(self.g(batch.image), batch.target)
-        descend(loss, self.g_optimizer)
-        return {"loss": loss.detach()}
+    def pretrain_losses(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": cross_entropy(self.g(batch.image), batch.target)}
 
     def f_losses(self, f: Outputs, batch: Batch) -> dict[str, Tensor]:
         factor = softplus(self.head(f.features))  # [B, 1]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Task, descend
+from methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
 from methods.losses import bias_amplifying_loss
 from methods.optimizers import build_optimizer
 from methods.per_sample import RelativeDifficulty
@@ -63,7 +63,7 @@ class LfF(Method):
         return [
             Phase(
                 name="train",
-                update=self.update,
+                update=Descent(self.losses, list(self.optimizers.values())),
                 logits=lambda image: {"debiased": self.debiased(image), "biased": self.biased(image)},
                 features=lambda image: {"debiased": self.debiased.encoder(image), "biased": self.biased.encoder(image)},
                 training=[self.biased, self.debiased],
@@ -75,7 +75,7 @@ class LfF(Method):
             )
         ]
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
         biased_logits = self.biased(batch.image)
         biased_ce = cross_entropy(biased_logits, batch.target, reduction="none")
         debiased_ce = cross_entropy(self.debiased(batch.image), batch.target, reduction="none")
@@ -83,9 +83,7 @@ class LfF(Method):
         kept = None if self.kept is None else self.kept[batch.index]
         biased_loss = bias_amplifying_loss(biased_logits, batch.target, self.config.q, kept)
         debiased_loss = (weight * debiased_ce).mean()
-        loss = biased_loss + debiased_loss
-        descend(loss, *self.optimizers.values())
-        return {"loss": loss.detach(), "biased": biased_loss.detach(), "debiased": debiased_loss.detach()}
+        return {"loss": biased_loss + debiased_loss, "biased": biased_loss, "debiased": debiased_loss}
 
     def sample_weights(self) -> Tensor:
         return self.difficulty.sample_weights()

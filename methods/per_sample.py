@@ -50,7 +50,7 @@ class SampleLossEMA(nn.Module):
             raise ValueError(f"a loss of each sample is needed: {list(loss.shape)} for {list(index.shape)} samples")
         values, place = self.rows.view(-1), self.place.index_select(0, index)
         weight = 1 - self.decay * self.seen.index_select(0, index)
-        values.index_copy_(0, place, self.decay * values.index_select(0, place) + weight * loss)
+        values.index_put_((place,), self.decay * values.index_select(0, place) + weight * loss)
         self.seen.index_fill_(0, index, True)
 
     def class_maxima(self) -> Tensor:

@@ -20,7 +20,7 @@ def replay(file: GoldenFile) -> list[Comparison]:
 
     file.initialise("stage1", [method.shallow, method.deep, method.head])
     file.initialise("stage2_student", [method.target, method.target_deep, method.target_head])
-    losses = [method.separate(batch)["loss"].item() for batch in batches]
+    losses = [phases["separate"].update(batch)["loss"].item() for batch in batches]
     comparisons.append(compare("stage1/loss", losses, file["stage1/loss"], TOLERANCE))
     modules = [method.shallow, method.deep, method.head]
     comparisons += compare_parameters(file, "stage1/final", separation, modules)
@@ -28,7 +28,7 @@ def replay(file: GoldenFile) -> list[Comparison]:
     comparisons += compare_logits(file, "stage1", phases["separate"].logits, theirs)
 
     method.start_distillation()
-    losses = [method.distill(batch)["loss"].item() for batch in batches]
+    losses = [phases["distill"].update(batch)["loss"].item() for batch in batches]
     comparisons.append(compare("stage2/loss", losses, file["stage2/loss"], TOLERANCE))
     modules = [method.target, method.target_deep, method.target_head]
     comparisons += compare_parameters(file, "stage2/final", student, modules)

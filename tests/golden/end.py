@@ -16,7 +16,7 @@ def replay(file: GoldenFile) -> list[Comparison]:
     method = build(file)
     modules = [method.encoder, method.head]
     file.initialise("model", modules)
-    scalars = [method.update(batch) for batch in file.batches(NORMALIZE, with_bias=True)]
+    scalars = [method.phases()[0].update(batch) for batch in file.batches(NORMALIZE, with_bias=True)]
     losses = [step["loss"].item() for step in scalars]
     classification = [step["cross_entropy"].item() for step in scalars]
     regularizer = [(alpha * step["disentangle"] + beta * step["entangle"]).item() for step in scalars]

@@ -181,8 +181,9 @@ def test_scrambled_bias_labels_change_nothing_unless_needed(setup: Setup, data: 
 def test_per_sample_state_has_a_value_of_its_own_for_each_sample(setup: Setup, data: BiasedDataset) -> None:
     method, _ = trained(setup, data)
     size = len(data.train)
-    buffers = {key: buffer for key, buffer in method.named_buffers() if buffer.shape[:1] == (size,)}
-    losses = {key: buffer for key, buffer in buffers.items() if buffer.is_floating_point()}
+    state = {key: values for key, values in method.state_dict().items() if values.shape[:1] == (size,)}
+    losses = {key: values for key, values in state.items() if values.is_floating_point()}
+    assert bool(losses) == (method.sample_weights() is not None)
     seen = min(size, NUM_STEPS * BATCH_SIZE)
     for key, values in losses.items():
         assert values.shape == (size,)

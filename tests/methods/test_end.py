@@ -96,7 +96,7 @@ def test_without_its_losses_it_is_erm_on_normalised_features(digits: BiasedDatas
     erm = ERM(ERM.Config(weight_decay=1e-4), networks, Task(10, digits.train.target, seed=1))
     for step in range(5):
         batch = batch_of(digits, 32, step)
-        assert ours.update(batch)["loss"].equal(erm.update(replace(batch, bias=None))["loss"])
+        assert ours.phases()[0].update(batch)["loss"].equal(erm.phases()[0].update(replace(batch, bias=None))["loss"])
     for mine, theirs in zip(ours.parameters(), erm.parameters(), strict=True):
         assert mine.equal(theirs)
 
@@ -106,8 +106,8 @@ def test_the_bias_labels_matter(digits: BiasedDataset) -> None:
     batch = batch_of(digits, 32)
     assert batch.bias is not None
     methods = [end(digits, alpha=1.0, beta=1.0) for _ in range(2)]
-    methods[0].update(batch)
-    methods[1].update(replace(batch, bias=batch.bias.flip(0)))
+    methods[0].phases()[0].update(batch)
+    methods[1].phases()[0].update(replace(batch, bias=batch.bias.flip(0)))
     assert (
         not methods[0].encoder.state_dict()["layers.0.weight"].equal(methods[1].encoder.state_dict()["layers.0.weight"])
     )
@@ -115,7 +115,7 @@ def test_the_bias_labels_matter(digits: BiasedDataset) -> None:
 
 def test_a_batch_of_one(digits: BiasedDataset) -> None:
     method = end(digits, alpha=1.0, beta=1.0)
-    scalars = method.update(batch_of(digits, 1))
+    scalars = method.phases()[0].update(batch_of(digits, 1))
     assert scalars["disentangle"] == scalars["entangle"] == 0
     assert all(parameter.isfinite().all() for parameter in method.parameters())
 

@@ -71,7 +71,7 @@ def test_equal_networks_weigh_every_sample_one_half(digits: BiasedDataset, data_
     assert isinstance(method, LfF)
     method.debiased.load_state_dict(method.biased.state_dict())
     (batch,) = first_batches(method, digits, 1)
-    method.update(batch)
+    method.phases()[0].update(batch)
     assert method.sample_weights()[batch.index].tolist() == pytest.approx([0.5] * len(batch.index))
 
 

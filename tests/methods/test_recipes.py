@@ -226,7 +226,7 @@ def test_a_frozen_network_is_in_no_optimizer_and_stays() -> None:
     assert isinstance(network, LfF)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
-    network.update(batch_for(network, "celeba", 0))
+    network.phases()[0].update(batch_for(network, "celeba", 0))
     moved = {name for name, value in network.state_dict().items() if not value.equal(before[name])}
     learnt = {name for name in moved if name in dict(network.named_parameters())}
     assert learnt == {f"{branch}.head.{part}" for branch in ("biased", "debiased") for part in ("weight", "bias")}

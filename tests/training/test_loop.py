@@ -8,6 +8,7 @@ from torch import Tensor
 from core.errors import TrainingDiverged, UserError
 from datasets import BiasedDataset
 from methods import Batch, Method, Phase
+from methods.base import Descent
 from methods.denetdm import DeNetDM
 from methods.erm import ERM
 from training.batches import Batches
@@ -190,7 +191,7 @@ def test_learning_rates_follow_the_schedule(digits: BiasedDataset) -> None:
 
     def update(batch: Batch) -> dict[str, Tensor]:
         rates.append(method.optimizer.param_groups[0]["lr"])
-        return method.update(batch)
+        return Descent(method.losses, [method.optimizer])(batch)
 
     def halved(step: int, steps_per_epoch: int) -> float:
         return 0.5**step
