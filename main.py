@@ -1,6 +1,7 @@
 """Command line: train or evaluate a debiasing method, with a permanent record.
 
 python main.py with colored_mnist severity4 method=denetdm
+python main.py with colored_mnist severity4 method=denetdm seeds=5            (five runs)
 python main.py inspect with colored_mnist               what the data are, and what of them is missing
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
 python main.py results with colored_mnist severity4      (what has been recorded, as a table)
@@ -33,7 +34,7 @@ from analysis.inspection import inspected
 from analysis.plots import has_diagnostics, save_curves, save_diagnostics
 from analysis.result import result_of, result_tables, title_of
 from analysis.samples import save_sample_grid
-from commands import COMMANDS, answer, with_ids
+from commands import COMMANDS, answer, as_parsed
 from config import Run, ex
 from core.errors import UserError
 from core.files import atomic_write, require_writable
@@ -51,6 +52,7 @@ from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trained, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_data_settings, read_setup
+from training.together import training
 
 ex.doc = __doc__  # what --help shows
 RECORDED = ("train", "evaluate")  # commands that leave a record
@@ -110,7 +112,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         if setup.run.resume is not None:
             _run.info["resumed_from"] = setup.run.resume
             trainer.restore(Path(setup.run.resume) / STATE)
-        trained = trainer.fit()
+        trained = training.get()(trainer)
 
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
     result = result_of(trained.history, phase, rule)
@@ -281,7 +283,7 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return the exit code."""
-    return run_command_line(ex, with_ids(arguments), how_to_resume, COMMANDS, answer)
+    return run_command_line(ex, as_parsed(arguments), how_to_resume, COMMANDS, answer)
 
 
 if __name__ == "__main__":

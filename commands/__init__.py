@@ -18,26 +18,35 @@ COMMANDS = {
     "rerun": "commands.rerun",
     "results": "commands.results",
     "search": "commands.search",
+    "seeds": "commands.seeds",
     "study": "commands.study",
     "sync": "commands.sync",
+    "together": "commands.together",
 }
 
 OF_RUNS = ("compare", "rerun")  # commands that are followed by runs
 TAKE_VALUE = ("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out")  # options that are
 
 
-def with_ids(arguments: Sequence[str]) -> list[str]:
-    """The command line with `compare RUN RUN` as `compare with id=RUN,RUN`, which is how the parser knows it."""
+def as_parsed(arguments: Sequence[str]) -> list[str]:
+    """The command line as the parser knows it.
+
+    `compare RUN RUN` as `compare with id=RUN,RUN`, and a run with `seeds=` as `seeds with ... seeds=`.
+    """
     end = arguments.index("with") if "with" in arguments else len(arguments)
     words = [
         position
         for position in range(end)
         if not arguments[position].startswith("-") and arguments[max(position - 1, 0)] not in TAKE_VALUE
     ]
-    if len(words) < 2 or arguments[words[0]] not in OF_RUNS:
+    commands = [arguments[position] for position in words]
+    if commands in ([], ["train"]) and any(argument.startswith("seeds=") for argument in arguments[end:]):
+        options = [argument for position, argument in enumerate(arguments[:end]) if position not in words]
+        return [*options, "seeds", *arguments[end:]]
+    if len(words) < 2 or commands[0] not in OF_RUNS:
         return list(arguments)
     kept = [argument for position, argument in enumerate(arguments[:end]) if position not in words[1:]]
-    return [*kept, "with", f"id={','.join(arguments[position] for position in words[1:])}", *arguments[end + 1 :]]
+    return [*kept, "with", f"id={','.join(commands[1:])}", *arguments[end + 1 :]]
 
 
 def answer(command: str, updates: Sequence[str]) -> int:

@@ -2,8 +2,9 @@
 
 WORDS are those of all runs, as for one run (named configurations and settings), and: methods=erm,lff (default: all
 that the data set has a recipe for), variants=skewed1,skewed4 (named configurations, several joined with +),
-seeds=1,2,3 or seeds=1-5, jobs=N at a time, list=True to see what would be done, again=True to repeat what another
-version of the code has done; metric=, rule=, format= and against= are for the table at the end, as in `results`.
+seeds=1,2,3 or seeds=1-5 or how many, jobs=N at a time, together=True to train those of all seeds as one, list=True
+to see what would be done, again=True to repeat what another version of the code has done; metric=, rule=, format= and
+against= are for the table at the end, as in `results`.
 """
 
 import os
@@ -19,6 +20,7 @@ from analysis.query import Query
 from analysis.tables import published_metrics
 from commands.question import left_out, show
 from commands.results import DEFAULT_METRIC, check_words, show_tables
+from commands.studies.groups import grouped
 from commands.studies.jobs import Job, jobs_of, with_data
 from commands.studies.overview import Overview, runs
 from commands.studies.recorded import Recorded, State, is_locked
@@ -33,7 +35,11 @@ from recording.version import current_code
 
 def answer(updates: Sequence[str]) -> int:
     """Run the study, or list it; the exit code is 1 if a run failed. Raises `UserError`, before any run starts."""
-    study = read_study(updates)
+    return carry_out(read_study(updates))
+
+
+def carry_out(study: StudyWords) -> int:
+    """The same of words that have been read."""
     check_words(words_of(study))
     jobs = jobs_of(study)
     recorded = Recorded(jobs[0].log_dir, current_code(ex))
@@ -47,9 +53,10 @@ def answer(updates: Sequence[str]) -> int:
     states = list_jobs(jobs, recorded, study)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
     open_jobs = [job for job in jobs if job.key not in done]
-    overview = Overview(len(open_jobs))
     threads = threads_of(study.parallel)
-    runner = Runner(open_jobs, recorded, again=study.again, parallel=study.parallel, threads=threads, overview=overview)
+    groups = grouped(open_jobs, states, study, threads)
+    overview = Overview(len(open_jobs))
+    runner = Runner(groups, recorded, again=study.again, parallel=study.parallel, threads=threads, overview=overview)
     runner.run()
     show_results(jobs, done | runner.done, study)
     for failure in runner.failures:

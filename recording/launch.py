@@ -24,9 +24,28 @@ def launch(
     interrupted. It keeps the open `held_files` (descriptors), and so their locks, until it ends. The exit codes are
     those of `recording.command_line`.
     """
+    return _started(["with", *words, f"--id={run_id}"], output, threads, held_files)
+
+
+def launch_together(
+    words: Sequence[str],
+    seeds: Sequence[int],
+    run_ids: Sequence[str],
+    output: IO[bytes] | int,
+    threads: int | None = None,
+    held_files: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """The same for runs of all `seeds`, trained as one (`commands/together.py`)."""
+    own = [f"seeds={','.join(map(str, seeds))}", f"ids={','.join(run_ids)}"]
+    return _started(["together", "with", *words, *own], output, threads, held_files)
+
+
+def _started(
+    arguments: Sequence[str], output: IO[bytes] | int, threads: int | None, held_files: Sequence[int]
+) -> subprocess.Popen[bytes]:
     environment = dict(os.environ) if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
-        [sys.executable, str(MAIN), "with", *words, f"--id={run_id}"],
+        [sys.executable, str(MAIN), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 import sys
 import time
 from types import TracebackType
+from typing import ClassVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -11,12 +12,18 @@ REFRESH_SECONDS = 0.1
 
 
 class ProgressLine:
-    """A context manager; `update` may be called at every step and costs nothing where there is no terminal."""
+    """A context manager; `update` may be called at every step and costs nothing where there is no terminal.
+
+    Only one is shown at a time: the others are silent.
+    """
+
+    shown: ClassVar[Progress | None] = None
 
     def __init__(self) -> None:
         # the real standard error: what Sacred captures must stay small
         console = Console(file=sys.__stderr__)
-        self.visible = console.is_terminal and sys.__stderr__ is not None and sys.__stderr__.isatty()
+        terminal = console.is_terminal and sys.__stderr__ is not None and sys.__stderr__.isatty()
+        self.visible = terminal and ProgressLine.shown is None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -34,11 +41,15 @@ class ProgressLine:
         self.last = 0.0
 
     def __enter__(self) -> "ProgressLine":
+        if self.visible:
+            ProgressLine.shown = self.bar
         self.bar.start()
         return self
 
     def __exit__(self, *error: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.bar.stop()
+        if ProgressLine.shown is self.bar:
+            ProgressLine.shown = None
 
     def update(self, phase: str, step: int, num_steps: int) -> None:
         """`step` of `num_steps` of the phase are done."""

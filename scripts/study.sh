@@ -12,7 +12,11 @@ python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo pyth
 for name in methods variants seeds jobs; do
     variable=${name^^}
     if [ -n "${!variable:-}" ]; then
-        set -- "$@" "$name=${!variable// /,}"
+        value=${!variable// /,}
+        if [[ $name = seeds && $value =~ ^[0-9]+$ ]]; then
+            value=$value-$value # that one, not so many
+        fi
+        set -- "$@" "$name=$value"
     fi
 done
 exec "$python" main.py study with server_user "$@"

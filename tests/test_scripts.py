@@ -53,3 +53,4 @@ def test_methods_variants_seeds_and_jobs_by_environment_or_by_words(tmp_path: Pa
         ["lff", "skewed4", "4"],
     ]
     assert "2 runs: 2 to run; 2 at a time" in out
+    assert "1 run: 1 to run" in listed("celeba.sh", tmp_path, METHODS="erm", SEEDS="4", DEBIAS_LOGS="none")

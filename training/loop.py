@@ -1,7 +1,7 @@
 """The one training loop: phases, batches, evaluation, selection, checkpoints, exact resume."""
 
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.errors import UserError
 from datasets import BiasedDataset
-from methods import Method, Phase
+from methods import Batch, Method, Phase
 from methods.optimizers import scale_learning_rates
 from training.batches import Batches
 from training.checkpoint import (
@@ -69,6 +69,15 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One update that a training asks for: `phase.update(batch)`, or the same together with those of other runs."""
+
+    method: Method
+    phase: Phase
+    batch: Batch
+
+
+@dataclass(frozen=True)
 class Trained:
     """`history` of all evaluations; `selected` the state that the rule chose (the method itself holds the last)."""
 
@@ -93,10 +102,21 @@ class Trainer:
 
     def fit(self) -> Trained:
         """Train from where the state stands to the end. Raises `TrainingDiverged` if a loss is not finite."""
+        steps = self.steps()
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(step.phase.update(step.batch))
+        except StopIteration as end:
+            trained: Trained = end.value
+            return trained
+
+    def steps(self) -> Generator[Step, dict[str, Tensor], Trained]:
+        """The same, with the updates left to the caller, who sends what each returns."""
         self._save(force=True)  # from here on the run can be resumed
         while True:
             phase, rule = self.phases[self.phase_index], self.rules[self.phase_index]
-            self._train_phase(phase, rule)
+            yield from self._train_phase(phase, rule)
             selected = self.best.state if self.best.state else _copy(self.method.state_dict())
             if phase is self.phases[-1]:
                 return Trained(self.history, selected)
@@ -106,7 +126,7 @@ class Trainer:
             self.phase_index, self.phase_step, self.best = self.phase_index + 1, 0, Best()
             self._save(force=True)
 
-    def _train_phase(self, phase: Phase, rule: Rule) -> None:
+    def _train_phase(self, phase: Phase, rule: Rule) -> Generator[Step, dict[str, Tensor], None]:
         batches = self._batches(phase)
         num_steps = batches.num_steps
         evaluated = self._evaluated_steps(phase, batches)
@@ -119,7 +139,7 @@ class Trainer:
                 self._set_modes(phase)
             factor = phase.learning_rate_factor(batch.step, batches.steps_per_epoch)
             scale_learning_rates(phase.optimizers.values(), factor)
-            sums.add(phase.update(batch))
+            sums.add((yield Step(self.method, phase, batch)))
             self.phase_step += 1
             self.observer.progress(phase.name, self.phase_step, num_steps)
             if self.phase_step in evaluated:

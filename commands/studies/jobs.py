@@ -15,6 +15,7 @@ from config import ex
 from core.errors import UserError
 from core.settings import flattened
 from methods import METHODS
+from methods.base import Descent
 from recording.configuration import as_recorded, configuration
 from training.batches import Batches
 from training.setup import NOT_IDENTITY, Setup, load_once, read_setup
@@ -29,6 +30,7 @@ class Data:
     fingerprint: str
     identity: Mapping[str, Any]  # as the state of an unfinished run has it
     steps: int
+    stackable: bool  # whether several such runs can be trained as one, at least in one phase
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
 
     Raises `UserError` if the data cannot be had or do not fit the method, or its networks or their weights do not.
     """
-    known: dict[tuple[str, str], tuple[str, int]] = {}
+    known: dict[tuple[str, str], tuple[str, int, bool]] = {}
     for job in jobs:
         if job.setup.run.device not in SIMPLE_DEVICES:
             job.setup.device()
@@ -119,10 +121,12 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
             data = job.setup.load_data()
             if (job.method, job.variant) not in known:
                 method = job.setup.build_method(data, torch.device("cpu"))
-                phases = [Batches(data, phase, job.seed, method.needs_bias) for phase in method.phases()]
-                known[job.method, job.variant] = data.fingerprint, sum(batches.num_steps for batches in phases)
+                phases = method.phases()
+                steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
+                stackable = any(isinstance(phase.update, Descent) for phase in phases)
+                known[job.method, job.variant] = data.fingerprint, steps, stackable
         except UserError as error:
             raise UserError(f"{job.label}: {error}") from None
-        fingerprint, steps = known[job.method, job.variant]
-        yield replace(job, data=Data(fingerprint, job.setup.identity(data), steps))
+        fingerprint, steps, stackable = known[job.method, job.variant]
+        yield replace(job, data=Data(fingerprint, job.setup.identity(data), steps, stackable))
     load_once.cache_clear()  # the runs read them in their own processes

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from core.errors import UserError, require_known
 from methods import METHODS
 
-OWN = ("methods", "variants", "seeds", "jobs", "again", "list")
+OWN = ("methods", "variants", "seed", "seeds", "jobs", "together", "again", "list")
 OF_RESULTS = ("metric", "rule", "format", "against")  # handed on to `results`
 # settings of one run that a study has a word for, and those that it decides itself
-IN_PLACE_OF = {"method": "methods", "method.name": "methods", "seed": "seeds"}
+IN_PLACE_OF = {"method": "methods", "method.name": "methods"}
 DECIDED = ("resume", "checkpoint", "train")
 MAX_SEEDS = 10_000
 
@@ -18,8 +18,9 @@ MAX_SEEDS = 10_000
 class StudyWords:
     """`common` words of all runs; `variants` are further words, joined by + as they were typed ("" for none).
 
-    `methods` None: all that the data set has a recipe for. `parallel` runs at a time. `again`: those too that another
-    version of the code has done. `listed`: say what would be done, and do nothing. `shown`: words for `results`.
+    `methods` None: all that the data set has a recipe for. `parallel` runs at a time. `together`: whether runs that
+    differ in their seed alone are trained as one; None: where that is faster. `again`: those too that another version
+    of the code has done. `listed`: say what would be done, and do nothing. `shown`: words for `results`.
     """
 
     common: tuple[str, ...]
@@ -27,6 +28,7 @@ class StudyWords:
     variants: tuple[str, ...]
     seeds: tuple[int, ...]
     parallel: int
+    together: bool | None
     again: bool
     listed: bool
     shown: tuple[str, ...]
@@ -57,16 +59,22 @@ def read_study(updates: Sequence[str]) -> StudyWords:
         common=tuple(common),
         methods=methods,
         variants=_parts("variants", own["variants"]) if "variants" in own else ("",),
-        seeds=read_seeds(own.get("seeds", "1-3")),
+        seeds=read_seeds(own.get("seeds", "1" if "seed" in own else "3"), own.get("seed")),
         parallel=_positive("jobs", own.get("jobs", "1")),
+        together=None if own.get("together") == "auto" else _yes("together", own.get("together", "False"), "auto, "),
         again=_yes("again", own.get("again", "False")),
         listed=_yes("list", own.get("list", "False")),
         shown=tuple(shown),
     )
 
 
-def read_seeds(text: str) -> tuple[int, ...]:
-    """The seeds of "1,2,3", "1-5" or "1,4-6". Raises `UserError`."""
+def read_seeds(text: str, first: str | None = None) -> tuple[int, ...]:
+    """The seeds of "1,2,3", "1-5" or "1,4-6"; of "5", five of them, from `first` (None: 1) on. Raises `UserError`."""
+    if text.isdecimal():
+        start = 1 if first is None else _whole("seed", first)
+        return read_seeds(f"{start}-{start + _positive('seeds', text) - 1}")
+    if first is not None:
+        raise UserError(f"seed={first} and seeds={text}: give one of them")
     seeds: dict[int, None] = {}
     for part in _parts("seeds", text):
         first, _, last = part.partition("-")
@@ -87,12 +95,16 @@ def _parts(name: str, text: str) -> tuple[str, ...]:
 
 
 def _positive(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) == 0:
-        raise UserError(f"{name}={text}: must be a whole number, 1 or more")
+    return _whole(name, text, 1)
+
+
+def _whole(name: str, text: str, least: int = 0) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise UserError(f"{name}={text}: must be a whole number, {least} or more")
     return int(text)
 
 
-def _yes(name: str, text: str) -> bool:
+def _yes(name: str, text: str, others: str = "") -> bool:
     if text not in ("True", "False"):
-        raise UserError(f"{name}={text}: must be True or False")
+        raise UserError(f"{name}={text}: must be {others}True or False")
     return text == "True"

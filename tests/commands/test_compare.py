@@ -9,7 +9,7 @@ from rich.console import Console
 
 from analysis.file_store import FileStore
 from analysis.query import EVERYTHING
-from commands import with_ids
+from commands import as_parsed
 from commands.compare import run_table
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
@@ -106,4 +106,4 @@ def test_extra_splits_are_shown(tmp_path: Path) -> None:
     ],
 )
 def test_runs_after_a_command(line: str, known_as: str) -> None:
-    assert with_ids(line.split()) == known_as.split()
+    assert as_parsed(line.split()) == known_as.split()

@@ -39,7 +39,7 @@ def test_methods_by_variants_by_seeds() -> None:
 
 
 def test_defaults_are_three_seeds_of_all_methods_with_a_recipe() -> None:
-    assert labels("biased_mnist", "seeds=7") == [
+    assert labels("biased_mnist", "seed=7") == [
         f"{name} seed 7" for name in ("end", "erm", "learned_mixin", "rebias", "rubi", "vanilla_biased")
     ]
     assert labels(*WORDS, "method=erm") == ["erm seed 1", "erm seed 2", "erm seed 3"]

@@ -1,0 +1,61 @@
+"""Which jobs of a study are trained as one: those that differ in their seed alone, where it is asked for and pays."""
+
+from collections.abc import Mapping, Sequence
+
+from commands.question import show
+from commands.studies.jobs import Job
+from commands.studies.pace import Pace, measured
+from commands.studies.recorded import State, is_locked
+from commands.studies.words import StudyWords
+from training.setup import load_once
+
+
+def grouped(
+    jobs: Sequence[Job], states: Mapping[str, State], study: StudyWords, threads: int | None
+) -> list[tuple[Job, ...]]:
+    """The jobs, each alone or with those that it is trained with, in order.
+
+    A run to go on with, and one of another study's, is alone. With `study.together` None, what is faster is measured,
+    and said.
+    """
+    if study.together is False:
+        return [(job,) for job in jobs]
+    alike: dict[tuple[str, str], list[Job]] = {}
+    groups: list[tuple[Job, ...]] = []
+    for job in jobs:
+        if states[job.key].unfinished is None and not is_locked(job.log_dir, job.key) and can_be_stacked(job):
+            alike.setdefault((job.method, job.variant), []).append(job)
+        else:
+            groups.append((job,))
+    for several in alike.values():
+        if pays(several, study, threads):
+            groups.append(tuple(several))
+        else:
+            groups.extend((job,) for job in several)
+    load_once.cache_clear()
+    return sorted(groups, key=lambda group: jobs.index(group[0]))
+
+
+def can_be_stacked(job: Job) -> bool:
+    """Whether several runs of its method can be trained as one, at least in one phase."""
+    return job.data is not None and job.data.stackable
+
+
+def pays(jobs: Sequence[Job], study: StudyWords, threads: int | None) -> bool:
+    """Whether to train the jobs as one."""
+    if len(jobs) == 1 or study.together:
+        return len(jobs) > 1
+    pace = measured([job.setup for job in jobs], threads)
+    show(pace_of(jobs[0], pace, study.parallel))
+    return pace.together < pace.apart(study.parallel)
+
+
+def pace_of(job: Job, pace: Pace, parallel: int) -> str:
+    """What was measured, in a line."""
+    name = " ".join(part for part in (job.method, job.variant) if part)
+    at_a_time = f", {parallel} at a time" if parallel > 1 else ""
+    faster = "together" if pace.together < pace.apart(parallel) else "apart"
+    return (
+        f"{name}: a step of {pace.count} seeds takes {1e3 * pace.apart(parallel):.2g} ms apart{at_a_time}, "
+        f"{1e3 * pace.together:.2g} ms together: {faster}"
+    )

@@ -1,0 +1,84 @@
+"""What is faster, several runs in processes of their own or trained as one: measured on a few steps of each phase."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+
+import torch
+
+from methods.base import Descent
+from training.batches import Batches
+from training.loop import Step
+from training.setup import Setup
+from training.together import Stack
+
+STEPS = 20  # timed, after as many to warm up
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Mean seconds of a training step: of one run `alone`, and of all `count` runs `together`."""
+
+    count: int
+    alone: float
+    together: float
+
+    def apart(self, parallel: int) -> float:
+        """Seconds for a step of each run, `parallel` of them at a time, each in a process of its own."""
+        return self.alone * ceil(self.count / parallel)
+
+
+def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
+    """The pace of the runs `setups`, which differ in their seed alone, on their device.
+
+    On the CPU a run alone has `threads` threads (None: as many as torch takes), runs that are trained as one take all.
+    """
+    device, data = setups[0].device(), setups[0].load_data()
+    data = data.to(device, setups[0].run.memory_bytes)
+    methods = [setup.build_method(data, device) for setup in setups]
+    alone = together = steps = 0.0
+    for number, phase in enumerate(methods[0].phases()):
+        batches = Batches(data, phase, setups[0].run.seed, methods[0].needs_bias, setups[0].run.workers)
+        batch = next(batches.from_step(0))
+        with cpu_threads(threads):
+            one = seconds(partial(phase.update, batch))
+        each = [Step(method, method.phases()[number], batch) for method in methods]
+        if isinstance(phase.update, Descent):
+            all_of_them = seconds(partial(Stack(each).update, each))
+        else:
+            all_of_them = len(methods) * one
+        alone += one * batches.num_steps
+        together += all_of_them * batches.num_steps
+        steps += batches.num_steps
+    return Pace(len(methods), alone / steps, together / steps)
+
+
+def seconds(step: Callable[[], object]) -> float:
+    """Mean seconds of a step."""
+    for _ in range(STEPS):
+        step()
+    wait_for_device()
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    wait_for_device()
+    return (time.perf_counter() - start) / STEPS
+
+
+def wait_for_device() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Within the block, torch has so many threads (None: as many as before)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,80 @@
+"""`python main.py together with WORDS seeds=1-5`: runs that differ in their seed alone, in one process, trained as one.
+
+Each is a run of its own, as if it had been typed: with its record, its evaluations, and a state to go on from alone.
+`seeds=5` with a run's words chooses between this and processes of their own by what is faster (`docs/studies.md`);
+`ids=A,B,...` are the runs' ids.
+"""
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+
+from commands.studies.words import read_seeds
+from config import ex
+from core.errors import TrainingDiverged, UserError
+from recording.command_line import read_updates, recorded_run
+from recording.configuration import configuration
+from recording.observers import new_run_id
+from training.loop import Trained, Trainer
+from training.together import fit_together, training
+
+OWN = ("seed", "seeds", "ids")
+
+
+def answer(updates: Sequence[str]) -> int:
+    """Train all; the exit code is 1 if one of them failed. Raises `UserError` for words that are wrong."""
+    own = dict(update.split("=", 1) for update in updates if update.partition("=")[0] in OWN)
+    words = [update for update in updates if update.partition("=")[0] not in OWN]
+    if "seeds" not in own:
+        raise UserError("which runs? give seeds=5, seeds=1-5 or seeds=1,2,3")
+    seeds = read_seeds(own["seeds"], own.get("seed"))
+    ids = own["ids"].split(",") if "ids" in own else [new_run_id() for _ in seeds]
+    if len(ids) != len(seeds):
+        raise UserError(f"ids={own['ids']}: {len(ids)} ids for {len(seeds)} seeds")
+    configuration(ex, words)  # what is wrong with it is told once
+    runs = Together(words, list(zip(seeds, ids, strict=True)))
+    runs.start()
+    return 1 if runs.failed else 0
+
+
+class Together:
+    """Runs that wait for each other when they are ready to train, and are then trained as one.
+
+    Each starts the next one before it trains, so that it stays open, as a run of Sacred's, until those after it end.
+    """
+
+    def __init__(self, words: Sequence[str], runs: Sequence[tuple[int, str]]) -> None:
+        """`words` of all runs; `runs` are their seeds and ids."""
+        self.words, self.waiting = words, list(runs)
+        self.out, self.err = sys.stdout, sys.stderr  # a run records what it prints, and not what those within it print
+        self.trainers: list[Trainer] = []
+        self.outcomes: list[Trained | UserError | TrainingDiverged] = []
+        self.failed = False
+
+    def start(self) -> None:
+        """Start those that wait. What stops one of them is said, and does not stop the others."""
+        while self.waiting:
+            seed, run_id = self.waiting.pop(0)
+            settings, named_configs = read_updates(ex, [*self.words, f"seed={seed}"])
+            token = training.set(self.fit)
+            try:
+                with redirect_stdout(self.out), redirect_stderr(self.err):
+                    recorded_run(ex, "train", settings, named_configs, options={"--id": run_id})
+            except (UserError, TrainingDiverged) as error:
+                self.failed = True
+                print(f"seed {seed}: {error}", file=self.err)
+            finally:
+                training.reset(token)
+
+    def fit(self, trainer: Trainer) -> Trained:
+        """`trainer.fit()`, with all others. Raises what stops this one."""
+        place = len(self.trainers)
+        self.trainers.append(trainer)
+        self.start()
+        if not self.outcomes:  # this is the last one
+            self.outcomes = fit_together(self.trainers)
+        outcome = self.outcomes[place]
+        if isinstance(outcome, Trained):
+            print(f"seed {trainer.options.seed}")
+            return outcome
+        raise outcome

@@ -1,0 +1,130 @@
+"""`seeds=` after a run's words, and `together`: runs that differ in their seed alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from commands import as_parsed
+from commands.studies.groups import pace_of
+from commands.studies.jobs import jobs_of, with_data
+from commands.studies.pace import Pace, measured
+from commands.studies.words import read_seeds, read_study
+from core.errors import UserError
+from tests.conftest import Command
+
+WORDS = ("digits", "smoke", "method=erm")
+
+
+def record(folder: Path, name: str) -> dict[str, object]:
+    return dict(json.loads((folder / name).read_text()))
+
+
+def by_seed(runs: list[Path]) -> dict[object, Path]:
+    return {record(run, "config.json")["seed"]: run for run in runs}
+
+
+@pytest.mark.parametrize(
+    ("line", "known_as"),
+    [
+        ("with digits seeds=5", "seeds with digits seeds=5"),
+        ("train with digits seeds=5", "seeds with digits seeds=5"),
+        ("-m host:1:db with digits seeds=5", "-m host:1:db seeds with digits seeds=5"),
+        ("study with digits seeds=5", "study with digits seeds=5"),
+        ("with digits seed=5", "with digits seed=5"),
+    ],
+)
+def test_a_run_with_seeds_is_a_command(line: str, known_as: str) -> None:
+    assert as_parsed(line.split()) == known_as.split()
+
+
+def test_a_number_of_seeds() -> None:
+    assert read_seeds("3") == (1, 2, 3)
+    assert read_seeds("2", "7") == (7, 8)
+    assert read_study([*WORDS, "seed=7", "seeds=2"]).seeds == (7, 8)
+    assert read_study([*WORDS, "seed=7"]).seeds == (7,)
+    with pytest.raises(UserError, match=r"^seed=7 and seeds=1-3: give one of them$"):
+        read_seeds("1-3", "7")
+
+
+def test_each_seed_is_a_run_as_if_it_had_been_typed(command: Command) -> None:
+    """Apart or as one: what the runs are is the same, and so is what they find, but for rounding."""
+    apart = command("with", *WORDS, "seeds=2", "together=False")
+    assert apart.code == 0
+    assert "2 runs: 2 to run" in apart.out
+    again = command("with", *WORDS, "seeds=2", "together=True")
+    assert "2 runs: 2 done" in again.out
+    assert again.runs == []
+
+    as_one = command("with", *WORDS, "seeds=2", "together=True", "log_dir=other")
+    typed = command("with", *WORDS, "seed=2", "log_dir=third")
+    assert as_one.code == typed.code == 0
+    assert "erm" in as_one.out.splitlines()[-2]
+    assert len(list(Path("other/_output").iterdir())) == 1  # one process
+    first, second, third = by_seed(apart.runs), by_seed(as_one.runs), by_seed(typed.runs)
+    assert first.keys() == second.keys() == {1, 2}
+    for seed, run in second.items():
+        other = first[seed]
+        assert record(run, "run.json")["status"] == "COMPLETED"
+        ours, theirs = record(run, "config.json"), record(other, "config.json")
+        assert {**ours, "log_dir": ""} == {**theirs, "log_dir": ""}
+        printed = (run / "cout.txt").read_text()
+        assert printed.startswith(f"seed {seed}\n")
+        assert printed.count("recorded in") == 1
+        losses, others = (
+            [json.loads(line)["losses"]["loss"] for line in (folder / "evaluations.jsonl").read_text().splitlines()[1:]]
+            for folder in (run, other)
+        )
+        assert losses == pytest.approx(others, rel=1e-5)
+    assert (third[2] / "evaluations.jsonl").read_text() == (first[2] / "evaluations.jsonl").read_text()
+
+
+def test_one_that_fails_does_not_stop_the_others(command: Command) -> None:
+    """Of runs that are trained as one, too, each ends as it would have ended alone."""
+    wild = ("method.hparams.learning_rate=1e30", "method.hparams.optimizer=sgd")
+    outcome = command("with", *WORDS, *wild, "seeds=2", "together=True")
+    assert outcome.code == 1
+    for seed in (1, 2):
+        assert f"FAILED erm seed {seed}: loss is " in outcome.out
+    assert {record(run, "run.json")["status"] for run in outcome.runs} == {"FAILED"}
+
+
+def test_what_is_faster_is_measured(data_root: Path) -> None:
+    words = ("digits", "smoke", f"data.root={data_root}", "seeds=2")
+    for method, stackable in (("erm", True), ("disent", False)):
+        jobs = list(with_data(jobs_of(read_study([*words, f"method={method}"]))))
+        assert [job.data is not None and job.data.stackable for job in jobs] == [stackable] * 2
+        pace = measured([job.setup for job in jobs], threads=1)
+        assert pace.alone > 0
+        assert (pace.together == pytest.approx(2 * pace.alone)) == (not stackable)
+
+
+def test_seeds_at_a_time_count() -> None:
+    (job,) = jobs_of(read_study([*WORDS, "seed=1"]))
+    pace = Pace(count=5, alone=0.004, together=0.010)
+    assert pace.apart(1) == pytest.approx(0.020)
+    assert pace.apart(2) == pytest.approx(0.012)
+    assert pace.apart(5) == pytest.approx(0.004)
+    assert pace_of(job, pace, 2) == "erm: a step of 5 seeds takes 12 ms apart, 2 at a time, 10 ms together: together"
+    assert pace_of(job, pace, 5).endswith("4 ms apart, 5 at a time, 10 ms together: apart")
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["with", *WORDS, "seeds=0"], "seeds=0: must be a whole number, 1 or more"),
+        (["with", *WORDS, "seeds=2", "together=yes"], "together=yes: must be auto, True or False"),
+        (["with", *WORDS, "seeds=2", "methods=erm,lff"], "methods= is a word of a study: python main.py study with"),
+        (["with", "digts", "seeds=2"], "unknown named configuration 'digts'; did you mean 'digits'?"),
+        (["with", *WORDS, "seeds=2", "resume=runs/x"], "resume=runs/x: a study decides that"),
+        (["with", *WORDS, "seeds=2", "seed=x"], "seed=x: must be a whole number, 0 or more"),
+        (["together", "with", *WORDS], "which runs? give seeds=5, seeds=1-5 or seeds=1,2,3"),
+        (["together", "with", *WORDS, "sed=1", "seeds=2"], "unknown setting 'sed'; did you mean 'seed'?"),
+        (["together", "with", *WORDS, "seeds=2", "ids=a"], "ids=a: 1 ids for 2 seeds"),
+    ],
+)
+def test_bad_words(command: Command, words: list[str], error: str) -> None:
+    outcome = command(*words)
+    assert (outcome.code, outcome.runs) == (2, [])
+    assert outcome.err.startswith(f"error: {error}")
+    assert outcome.err.count("\n") == 1

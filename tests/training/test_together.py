@@ -1,0 +1,155 @@
+"""Runs trained as one: the numbers of each are those of the run alone, as far as rounding lets them be."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from core.errors import TrainingDiverged
+from datasets import BiasedDataset
+from methods import METHODS, Batch, Method, Phase
+from methods.base import Descent
+from tests.methods.building import Watch, build, short_setup, trained, trainer
+from training.batches import Batches
+from training.loop import Step, Trained
+from training.setup import Setup
+from training.together import Stack, fit_together
+
+STEPS = 50
+SEEDS = (1, 2, 3)
+HPARAMS: dict[str, Any] = {
+    "ensemble_confidence": 0.11,
+    "ensemble_votes": 1,
+}  # with these a short run keeps samples
+OWN_UPDATES = ("disent", "disent_be", "vanilla_biased", "rebias", "rubi", "learned_mixin")  # in their main phase
+
+
+def setups(name: str, data_root: Path, seeds: Sequence[int] = SEEDS) -> list[Setup]:
+    hparams: dict[str, Any] = HPARAMS if name.endswith("_be") else {}
+    return [short_setup(name, data_root, seed, num_steps=STEPS, **hparams) for seed in seeds]
+
+
+def largest_difference(ours: Method, theirs: Method) -> float:
+    """The largest over all tensors of |difference| / |tensor|."""
+    states = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+    pairs = [(mine, other) for mine, other in states if mine.is_floating_point()]
+    return max(float((mine - other).norm() / (other.norm() + 1e-12)) for mine, other in pairs)
+
+
+# ---- the update
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_fifty_steps_as_one_are_those_of_each_alone(name: str, digits: BiasedDataset, data_root: Path) -> None:
+    """Every phase with the usual update, in float64: there rounding does not grow to anything in so many steps."""
+    together, alone = ([build(setup, digits).double() for setup in setups(name, data_root)] for _ in range(2))
+    stackable = []
+    for number, first in enumerate(together[0].phases()):
+        if not isinstance(first.update, Descent):
+            continue
+        stackable.append(first.name)
+        stacked, single = ([ready(method, number, digits) for method in methods] for methods in (together, alone))
+        streams = [doubled(batches(digits, phase, seed)) for phase, seed in zip(stacked, SEEDS, strict=True)]
+        stack: Stack | None = None
+        for _ in range(STEPS):
+            steps = [Step(*asks) for asks in zip(together, stacked, map(next, streams), strict=True)]
+            stack = stack or Stack(steps)
+            for step, phase, found in zip(steps, single, stack.update(steps), strict=True):
+                expected = phase.update(step.batch)
+                assert not any(value.requires_grad for value in found.values())
+                torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+    assert bool(stackable and stackable[-1] == together[0].phases()[-1].name) == (name not in OWN_UPDATES)
+    for ours, theirs in zip(together, alone, strict=True):
+        assert largest_difference(ours, theirs) < 1e-5
+
+
+def ready(method: Method, number: int, data: BiasedDataset) -> Phase:
+    """Phase `number` of the method, ready for its first step."""
+    phase = method.phases()[number]
+    method.eval()
+    for module in phase.training:
+        module.train()
+    phase.prepare(doubled(Batches(data, phase, 1, method.needs_bias).in_order()))
+    return phase
+
+
+def batches(data: BiasedDataset, phase: Phase, seed: int) -> Iterator[Batch]:
+    return Batches(data, replace(phase, num_steps=STEPS), seed, with_bias=True).from_step(0)
+
+
+def doubled(stream: Iterator[Batch]) -> Iterator[Batch]:
+    for batch in stream:
+        yield replace(batch, image=batch.image.double())
+
+
+# ---- whole runs
+
+
+@pytest.mark.parametrize("name", ["erm", "lff", "disent"])
+def test_whole_runs(name: str, digits: BiasedDataset, data_root: Path) -> None:
+    """Phases whose updates cannot be stacked are trained in turns, bit by bit as alone."""
+    methods = [build(setup, digits) for setup in setups(name, data_root)]
+    runs = zip(setups(name, data_root), methods, strict=True)
+    outcomes = fit_together([trainer(setup, method, digits, Watch()) for setup, method in runs])
+    for setup, method, outcome in zip(setups(name, data_root), methods, outcomes, strict=True):
+        expected_method, expected = trained(setup, digits)
+        assert isinstance(outcome, Trained)
+        assert largest_difference(method, expected_method) <= (0.0 if name == "disent" else 1e-5)
+        assert outcome.history.total == expected.history.total
+        for ours, theirs in zip(outcome.history.evaluations, expected.history.evaluations, strict=True):
+            assert ours.losses == pytest.approx(theirs.losses, rel=1e-5)
+            assert (ours.phase, ours.step, ours.correct.keys()) == (theirs.phase, theirs.step, theirs.correct.keys())
+
+
+def test_one_that_diverges_does_not_stop_the_others(digits: BiasedDataset, data_root: Path) -> None:
+    wild = short_setup("erm", data_root, 2, learning_rate=1e30, optimizer="sgd")
+    tame = setups("erm", data_root, (1, 3))
+    runs = [(tame[0], build(tame[0], digits)), (wild, build(wild, digits)), (tame[1], build(tame[1], digits))]
+    outcomes = fit_together([trainer(setup, method, digits, Watch()) for setup, method in runs])
+    assert isinstance(outcomes[1], TrainingDiverged)
+    for place in (0, 2):
+        assert isinstance(outcomes[place], Trained)
+        assert largest_difference(runs[place][1], trained(runs[place][0], digits)[0]) < 1e-5
+
+
+def test_an_interrupted_run_goes_on_alone_or_with_others(
+    digits: BiasedDataset, data_root: Path, tmp_path: Path
+) -> None:
+    """Both from the states that they have saved, of which one is further than the other."""
+    those = setups("lff", data_root, (1, 2))
+    watches = [Watch(), Watch(interrupt_at=35)]
+    files = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
+    runs = list(zip(those, watches, files, strict=True))
+    with pytest.raises(KeyboardInterrupt):
+        fit_together([trainer(setup, build(setup, digits), digits, watch, file) for setup, watch, file in runs])
+    assert watches[0].updates == watches[1].updates == 35
+
+    for seeds in ((0,), (0, 1)):
+        methods, trainers = [], []
+        for place in seeds:
+            methods.append(build(those[place], digits))
+            trainers.append(trainer(those[place], methods[-1], digits, Watch()))
+            trainers[-1].restore(files[place])
+        outcomes = fit_together(trainers)
+        for place, method, outcome in zip(seeds, methods, outcomes, strict=True):
+            expected_method, expected = trained(those[place], digits)
+            assert isinstance(outcome, Trained)
+            assert len(outcome.history.evaluations) == len(expected.history.evaluations)
+            assert largest_difference(method, expected_method) < 1e-5
+
+
+def test_runs_at_different_steps_are_not_stacked(digits: BiasedDataset, data_root: Path, tmp_path: Path) -> None:
+    """A run that goes on beside one that begins takes its steps alone, and so bit by bit those of a run alone."""
+    first, second = setups("erm", data_root, (1, 2))
+    file = tmp_path / "1.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        trainer(first, build(first, digits), digits, Watch(interrupt_at=30), file).fit()
+    methods = [build(first, digits), build(second, digits)]
+    trainers = [trainer(setup, method, digits, Watch()) for setup, method in zip((first, second), methods, strict=True)]
+    trainers[0].restore(file)
+    fit_together(trainers)
+    for setup, method in zip((first, second), methods, strict=True):
+        assert largest_difference(method, trained(setup, digits)[0]) == 0
