@@ -46,7 +46,7 @@ def test_a_script_lists_its_runs(script: str, tmp_path: Path) -> None:
 
 def test_methods_variants_seeds_and_jobs_by_environment_or_by_words(tmp_path: Path) -> None:
     out = listed(
-        "colored_mnist.sh", tmp_path, "seeds=4", METHODS="erm lff", VARIANTS="skewed4", JOBS="2", DEBIAS_LOGS="none"
+        "colored_mnist.sh", tmp_path, "seeds=4-4", METHODS="erm lff", VARIANTS="skewed4", JOBS="2", DEBIAS_LOGS="none"
     )
     assert [line.split()[:3] for line in out.splitlines() if "to run" in line][:-1] == [
         ["erm", "skewed4", "4"],
