@@ -1,0 +1,41 @@
+"""Peak resident memory of whole runs on Colored MNIST: training, evaluation and record, each in a process of its own.
+
+Two epochs of every phase; a longer run holds no more.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.results import ROOT
+from benchmarks.side_by_side import Row
+
+LIMIT = 1.2e9 / 2**30  # GiB
+METHODS = ("erm", "lff", "disent", "denetdm")
+SHORT = ("colored_mnist", "published", "severity4", "skewed4", "epochs=2", "num_steps=None")
+
+
+def run() -> list[Row]:
+    root = Path(os.environ.get("DEBIAS_DATA", "data")).absolute()
+    if not (root / "MNIST").is_dir():
+        print(f"no MNIST in {root}: name its folder with DEBIAS_DATA")
+        return []
+    rows = []
+    for method in METHODS:
+        with TemporaryDirectory() as folder:
+            words = (*SHORT, f"method={method}", f"data.root={root}", f"log_dir={folder}")
+            peak = peak_of([sys.executable, str(ROOT / "main.py"), "with", *words])
+        rows.append(Row(name=f"a run of {method}", unit="GiB at most", ours=peak, against="goal", baseline=LIMIT))
+    return rows
+
+
+def peak_of(command: list[str]) -> float:
+    """The largest resident size of a process, in GiB (on Linux)."""
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return usage.ru_maxrss / 2**20
