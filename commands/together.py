@@ -5,6 +5,7 @@ Each is a run of its own, as if it had been typed: with its record, its evaluati
 `ids=A,B,...` are the runs' ids.
 """
 
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -33,7 +34,11 @@ def answer(updates: Sequence[str]) -> int:
         raise UserError(f"ids={own['ids']}: {len(ids)} ids for {len(seeds)} seeds")
     configuration(ex, words)  # what is wrong with it is told once
     runs = Together(words, list(zip(seeds, ids, strict=True)))
-    runs.start()
+    try:
+        runs.start()
+    except KeyboardInterrupt:
+        again = shlex.join([*words, f"seeds={','.join(map(str, seeds))}"])
+        raise KeyboardInterrupt(f"interrupted; to go on: python main.py with {again}") from None
     return 1 if runs.failed else 0
 
 

@@ -129,8 +129,7 @@ class Lockstep:
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.members = [Member(number, trainer.steps()) for number, trainer in enumerate(trainers)]
-        self.stack: Stack | None = None
-        self.stacked: tuple[Any, ...] = ()  # the phase and the members that `stack` is of
+        self.stacks: dict[tuple[str, frozenset[int]], Stack] = {}  # by phase and members; each member is in one at most
 
     def outcomes(self) -> list[Trained | UserError | TrainingDiverged]:
         for member in self.members:
@@ -149,12 +148,17 @@ class Lockstep:
         if len(steps) == 1:
             scalars = [steps[0].phase.update(steps[0].batch)]
         else:
-            which = (steps[0].phase.name, *(member.number for member in group))
-            if self.stack is None or which != self.stacked:
-                self.stack, self.stacked = Stack(steps), which
-            scalars = self.stack.update(steps)
+            scalars = self._stack_of(group, steps).update(steps)
         for member, own in zip(group, scalars, strict=True):
             member.advance(own)
+
+    def _stack_of(self, group: Sequence[Member], steps: Sequence[Step]) -> Stack:
+        members = frozenset(member.number for member in group)
+        key = steps[0].phase.name, members
+        if key not in self.stacks:
+            self.stacks = {known: stack for known, stack in self.stacks.items() if not known[1] & members}
+            self.stacks[key] = Stack(steps)
+        return self.stacks[key]
 
 
 def key_of(member: Member) -> tuple[Any, ...]:

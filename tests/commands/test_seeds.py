@@ -1,19 +1,28 @@
 """`seeds=` after a run's words, and `together`: runs that differ in their seed alone."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+import main
 from commands import as_parsed
 from commands.studies.groups import pace_of
 from commands.studies.jobs import jobs_of, with_data
 from commands.studies.pace import Pace, measured
 from commands.studies.words import read_seeds, read_study
 from core.errors import UserError
+from recording.observers import STATE
 from tests.conftest import Command
 
+ROOT = Path(main.__file__).parent
 WORDS = ("digits", "smoke", "method=erm")
+PATIENCE = 240  # seconds, on a busy machine
 
 
 def record(folder: Path, name: str) -> dict[str, object]:
@@ -87,6 +96,50 @@ def test_one_that_fails_does_not_stop_the_others(command: Command) -> None:
     for seed in (1, 2):
         assert f"FAILED erm seed {seed}: loss is " in outcome.out
     assert {record(run, "run.json")["status"] for run in outcome.runs} == {"FAILED"}
+
+
+def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: Path, data_root: Path) -> None:
+    words = ("digits", "method=erm", "epochs=40", "checkpoint_seconds=0", f"data.root={data_root}")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), "together", "with", *words, "seeds=2", "ids=a,b"],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    runs = [tmp_path / "runs" / run_id for run_id in ("a", "b")]
+    deadline = time.monotonic() + PATIENCE
+    while not all((run / STATE).exists() and evaluations(run) >= 2 for run in runs):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.terminate()
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert err == f"interrupted; to go on: python main.py with {shlex.join(words)} seeds=1,2\n"
+    assert [record(run, "run.json")["status"] for run in runs] == ["INTERRUPTED"] * 2
+    assert all(0 < evaluations(run) < 40 for run in runs)
+
+    again = subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), "with", *words, "seeds=1,2", "jobs=2"],
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=PATIENCE,
+    )
+    assert again.returncode == 0
+    assert "2 runs: 2 to resume" in again.stdout
+    new = [run for run in tmp_path.glob("runs/*/run.json") if run.parent not in runs]
+    assert [record(run.parent, "run.json")["status"] for run in new] == ["COMPLETED"] * 2
+    assert [evaluations(run.parent) for run in new] == [40, 40]
+
+
+def evaluations(run: Path) -> int:
+    file = run / "evaluations.jsonl"
+    return len(file.read_text().splitlines()) - 1 if file.exists() else 0
 
 
 def test_what_is_faster_is_measured(data_root: Path) -> None:
