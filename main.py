@@ -105,6 +105,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         checkpoint_seconds=setup.run.checkpoint_seconds,
         workers=setup.run.workers,
         decodability=setup.run.decodability,
+        cuda_graphs=setup.run.cuda_graphs,
     )
     phase = method.phases()[-1].name
     with ProgressLine() as line:
