@@ -73,6 +73,8 @@ class ReplayedDescent:
 
     The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are done as they are. The
     step is recorded anew when a learning rate has changed. The optimisers' states must not be replaced by then.
+
+    A recording keeps the memory of a step as long as it lives.
     """
 
     def __init__(self, descent: Descent, recorder: Callable[[torch.device], Recorder]) -> None:
@@ -129,7 +131,7 @@ def require_recordable(phases: Sequence[Phase], method: str) -> None:
     """Raise `UserError` if nothing can be recorded of any of the phases of `method`."""
     if not any(map(recordable, phases)):
         raise UserError(
-            f"cuda_graphs=True: the steps of {method}, with these optimisers, cannot be recorded; leave it out"
+            f"cuda_graphs=True: the steps of {method}, with these optimisers, cannot be recorded; set it to False"
         )
 
 

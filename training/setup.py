@@ -125,17 +125,17 @@ class Setup:
         numerics = Numerics(self.run.precision, self.run.channels_last)
         networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed, weights, numerics)
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
-        method = self.method(self.method_config, networks, task).to(device)
+        return self.method(self.method_config, networks, task).to(device)
+
+    def check_graphs(self, method: Method) -> None:
+        """Raise `UserError` if training is to be by CUDA graphs, and cannot be, on this device or with `method`."""
         if self.run.cuda_graphs:
+            if (device := self.device()).type != "cuda":
+                raise UserError(f"cuda_graphs=True: the device is {device.type}, without CUDA; set it to False")
             require_recordable(method.phases(), self.config["method"]["name"])
-        return method
 
     def device(self) -> torch.device:
-        """Raises `UserError` for a device that is not there, and for CUDA graphs on another device."""
-        device = choose_device(self.run.device)
-        if self.run.cuda_graphs and device.type != "cuda":
-            raise UserError(f"cuda_graphs=True needs a GPU with CUDA, and the device is {device.type}; leave it out")
-        return device
+        return choose_device(self.run.device)
 
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
         """What a run must share with one that resumes it: all settings that its result depends on."""

@@ -121,6 +121,7 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
             data = job.setup.load_data()
             if (job.method, job.variant) not in known:
                 method = job.setup.build_method(data, torch.device("cpu"))
+                job.setup.check_graphs(method)
                 phases = method.phases()
                 steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
                 stackable = any(isinstance(phase.update, Descent) for phase in phases)

@@ -131,7 +131,7 @@ def test_only_settings_that_change_a_result_are_part_of_its_identity(data_root: 
         (("precision=bf61",), "unknown precision 'bf61'; did you mean 'bf16'? one of bf16, float32"),
         (("precision=16",), "precision=16: must be of type str"),
         (("channels_last=True",), "channels_last=True: model MLP has no convolutions of images; leave it out"),
-        (("cuda_graphs=True", "device=cpu"), "cuda_graphs=True needs a GPU with CUDA, and the device is cpu; leave it"),
+        (("cuda_graphs=True", "device=cpu"), "cuda_graphs=True: the device is cpu, without CUDA; set it to False"),
         (("cuda_graphs=1",), "cuda_graphs=1: must be of type bool"),
     ],
 )
@@ -140,6 +140,19 @@ def test_bad_settings(command: Command, words: tuple[str, ...], error: str) -> N
     assert (outcome.code, outcome.runs) == (2, [])
     assert outcome.err.startswith(f"error: {error}"), outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_weights_are_evaluated_wherever_they_were_trained(command: Command) -> None:
+    """Settings of a training with a GPU are no obstacle."""
+    (folder,) = command(*SMOKE).runs
+    outcome = command("evaluate", *SMOKE, "cuda_graphs=True", "device=cpu", f"checkpoint={folder}")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_a_study_that_cannot_use_graphs_does_not_begin(command: Command) -> None:
+    outcome = command("study", *SMOKE, "seeds=1", "cuda_graphs=True", "device=cpu")
+    assert (outcome.code, outcome.runs) == (2, [])
+    assert "cuda_graphs=True: the device is cpu, without CUDA" in outcome.err
 
 
 def test_a_run_in_bf16_and_its_evaluation(command: Command) -> None:

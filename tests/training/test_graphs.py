@@ -14,7 +14,7 @@ from datasets import BiasedDataset
 from methods import METHODS, Method
 from methods.base import Descent
 from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer
-from training.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed
+from training.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
 from training.loop import Options, Trained, Trainer
 from training.setup import Setup
 
@@ -184,9 +184,13 @@ def test_a_method_that_cannot_be_recorded_is_refused(
     data_root: Path, digits: BiasedDataset, name: str, hparams: dict[str, Any]
 ) -> None:
     setup = short_setup(name, data_root, **hparams)
+    method = build(setup, digits)
+    setup.check_graphs(method)
     setup = replace(setup, run=replace(setup.run, cuda_graphs=True))
+    with pytest.raises(UserError, match="cuda_graphs=True: the device is cpu, without CUDA; set it to False"):
+        setup.check_graphs(method)
     with pytest.raises(UserError, match=f"cuda_graphs=True: the steps of {name}, with these optimisers, cannot be"):
-        build(setup, digits)
+        require_recordable(method.phases(), name)
 
 
 def test_a_run_that_asks_for_it_has_replayed_phases(data_root: Path, digits: BiasedDataset) -> None:
