@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.numerics import Numerics, by_numerics
+from models.numerics import USUAL, Numerics, by_numerics
 
 
 class Encoder(nn.Module):
@@ -15,7 +15,7 @@ class Encoder(nn.Module):
     """
 
     feature_dim: int
-    numerics: Numerics = Numerics()
+    numerics: Numerics = USUAL
 
     def feature_map(self, image: Tensor) -> Tensor:
         """What `pool` makes the features of. An encoder that does not pool has the features alone."""

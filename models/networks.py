@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from core.errors import UserError, one_of
 from core.randomness import seeded
 from models.base import Architecture, Encoder
-from models.numerics import Numerics, by_numerics
+from models.numerics import USUAL, Numerics, by_numerics
 from models.resnet import ResNet18Body
 
 
 class Head(nn.Linear):
     """The linear layer on top of an encoder: features [B, in_features] to logits [B, out_features]."""
 
-    numerics: Numerics = Numerics()
+    numerics: Numerics = USUAL
 
     @by_numerics
     def forward(self, features: Tensor) -> Tensor:
@@ -49,14 +49,14 @@ class Networks:
         num_classes: int,
         seed: int,
         weights: Mapping[str, Tensor] | None = None,
-        numerics: Numerics | None = None,
+        numerics: Numerics = USUAL,
     ) -> None:
         self.architecture = architecture
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.seed = seed
         self.weights = weights
-        self.numerics = numerics or Numerics()
+        self.numerics = numerics
 
     def encoder(self, role: str) -> Encoder:
         """Raises `UserError` if the architecture has no network for `role`, or none for such images."""

@@ -6,7 +6,7 @@ from functools import wraps
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PRECISIONS: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "float32": torch.float32}
 
@@ -21,6 +21,9 @@ class Numerics:
 
     precision: str = "float32"
     channels_last: bool = False
+
+
+USUAL = Numerics()
 
 
 def by_numerics(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
@@ -42,3 +45,8 @@ def by_numerics(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tens
             return forward(network, values).float()
 
     return wrapped
+
+
+def computes_as_usual(networks: nn.Module) -> bool:
+    """Whether the `numerics` of all networks in a module are the defaults."""
+    return all(getattr(module, "numerics", USUAL) == USUAL for module in networks.modules())
