@@ -51,6 +51,9 @@ def run():
     evaluate_images = None  # judge on so many random images of each split only; None: on all
     decodability = None  # measure how well target and bias can be read from the features, every so many epochs
     checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
+    precision = "float32"  # of the networks' matrix products and convolutions: float32, bf16
+    channels_last = False  # memory layout of images and convolutions, meant for GPUs
+    cuda_graphs = False  # record a training step on the GPU once and replay it: for small networks
     memory_gb = 4.0  # images on file are read into the device's memory if all of them fit into so much
     workers = 2  # threads that read images which do not fit
     search = None  # name of the search that the run is a trial of

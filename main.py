@@ -68,10 +68,13 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
     if command_name in RECORDED:
         data = setup.load_data()
         # refuses a model without the networks that the method needs, and weights to start from that cannot be had
-        setup.build_method(data, setup.device(), pretrained=not evaluates_only(setup, command_name))
+        trains = not evaluates_only(setup, command_name)
+        method = setup.build_method(data, setup.device(), pretrained=trains)
+        if trains:
+            setup.check_graphs(method)
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
-        if evaluates_only(setup, command_name):
+        if not trains:
             setup.check_weights(weights_file(setup), data)
         require_writable(Path(setup.run.log_dir), "log_dir")
         mongo = mongo_from_environment()
@@ -105,6 +108,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         checkpoint_seconds=setup.run.checkpoint_seconds,
         workers=setup.run.workers,
         decodability=setup.run.decodability,
+        cuda_graphs=setup.run.cuda_graphs,
     )
     phase = method.phases()[-1].name
     with ProgressLine() as line:

@@ -11,6 +11,7 @@ from typing import Any
 from analysis.query import Query, require_known_settings
 from analysis.records import Record, Store, record_of
 from core.errors import UserError
+from core.settings import LATER_SETTINGS
 
 INDEX = ".index.sqlite"
 VERSION = 2  # of the index; raise it with every change of what is in it
@@ -111,8 +112,8 @@ def _conditions(query: Query) -> tuple[str, list[Any]]:
     for name, value in query.settings.items():
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             path = "$." + ".".join(f'"{part}"' for part in name.split("."))
-            terms.append("json_extract(config, ?) = ?")
-            values += [path, value]
+            terms.append("coalesce(json_extract(config, ?), ?) = ?")
+            values += [path, LATER_SETTINGS.get(name), value]
     if query.status is not None:
         terms.append("json_extract(entry, '$.status') = ?")
         values.append(query.status)

@@ -5,10 +5,11 @@ from typing import Any
 import gridfs
 from pymongo.errors import PyMongoError
 
-from analysis.query import Query, require_known_settings
+from analysis.query import MISSING, Query, require_known_settings, same
 from analysis.records import Record, Store, record_of
 from core.errors import UserError
 from core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
+from core.settings import LATER_SETTINGS
 
 
 class MongoStore(Store):
@@ -25,7 +26,7 @@ class MongoStore(Store):
 
     def experiments(self, query: Query) -> Any:
         """incense's experiments for `query`. Raises `UserError` if the server does not answer."""
-        conditions: dict[str, Any] = {f"config.{name}": value for name, value in query.settings.items()}
+        conditions = {f"config.{name}": condition(name, value) for name, value in query.settings.items()}
         if query.status is not None:
             conditions["status"] = query.status
         if query.ids is not None:
@@ -80,3 +81,8 @@ class MongoStore(Store):
             return question()
         except (PyMongoError, gridfs.errors.GridFSError) as error:
             raise UserError(f"MongoDB at {self.address} cannot be asked ({reason(error)})") from None
+
+
+def condition(name: str, value: Any) -> Any:
+    """MongoDB's condition for a setting: runs whose records lack it are among those of the value that it had then."""
+    return {"$in": [value, None]} if same(LATER_SETTINGS.get(name, MISSING), value) else value

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from core.errors import UserError, one_of, suggestion
-from core.settings import flattened
+from core.settings import LATER_SETTINGS, flattened
 
 STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OUT")
 
@@ -62,7 +62,7 @@ def same(found: Any, wanted: Any) -> bool:
 
 def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -> None:
     """Raise `UserError` for a setting that none of the runs has, naming the nearest one."""
-    unknown = set(query.settings)
+    unknown = set(query.settings) - set(LATER_SETTINGS)
     known: set[str] = set()
     for config in configs:
         unknown = {name for name in unknown if setting_of(config, name) is MISSING}

@@ -10,6 +10,7 @@ from typing import Any
 
 from analysis.query import Query
 from core.errors import UserError
+from core.settings import LATER_SETTINGS
 from training.history import EVALUATIONS, Evaluation, History
 from training.selection import Rule
 
@@ -98,7 +99,7 @@ def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store
         return Record(
             id=run_id,
             command=str(run["command"]),
-            config={name: config[name] for name in config} | {"data": dict(config["data"])},
+            config={**LATER_SETTINGS, **{name: config[name] for name in config}, "data": dict(config["data"])},
             status=str(run["status"]),
             start=start,
             seconds=(stop - start).total_seconds() if start and stop else None,

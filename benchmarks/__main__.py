@@ -30,6 +30,7 @@ BENCHMARKS = (
     "memory",
     "resized_crops",
     "video_reading",
+    "gpu",
 )
 
 

@@ -9,6 +9,9 @@ from core.errors import UserError, require_known
 
 T = TypeVar("T")
 
+# settings of a run that its result depends on and that records made before them lack, with what then was the case
+LATER_SETTINGS: Mapping[str, Any] = {"precision": "float32", "channels_last": False}
+
 
 def setting_names(cls: type) -> list[str]:
     """Names of the fields of a settings dataclass."""

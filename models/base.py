@@ -5,11 +5,17 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from models.numerics import USUAL, Numerics, by_numerics
+
 
 class Encoder(nn.Module):
-    """Images float32 [B, C, H, W], or clips [B, C, frames, H, W], as in a `Batch`, to features [B, feature_dim]."""
+    """Images float32 [B, C, H, W], or clips [B, C, frames, H, W], as in a `Batch`, to features [B, feature_dim].
+
+    What computes features, or a feature map, does so `by_numerics`.
+    """
 
     feature_dim: int
+    numerics: Numerics = USUAL
 
     def feature_map(self, image: Tensor) -> Tensor:
         """What `pool` makes the features of. An encoder that does not pool has the features alone."""
@@ -32,6 +38,7 @@ class PoolingEncoder(Encoder):
         self.body = body
         self.feature_dim = feature_dim
 
+    @by_numerics
     def feature_map(self, image: Tensor) -> Tensor:
         feature_map: Tensor = self.body(image)
         return feature_map

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from core.settings import require
 from models.base import Architecture, Encoder, PoolingEncoder
+from models.numerics import by_numerics
 from models.resnet import ResNet18, ResNet20
 
 
@@ -51,6 +52,7 @@ class Projected(Encoder):
         self.projection = nn.Linear(encoder.feature_dim, feature_dim)
         self.feature_dim = feature_dim
 
+    @by_numerics
     def forward(self, image: Tensor) -> Tensor:
         features: Tensor = self.projection(self.encoder(image))
         return features

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core.settings import require
 from models.base import Architecture, Encoder
+from models.numerics import by_numerics
 
 
 class MLPEncoder(Encoder):
@@ -21,6 +22,7 @@ class MLPEncoder(Encoder):
         self.input_scale = input_scale
         self.feature_dim = widths[-1]
 
+    @by_numerics
     def forward(self, image: Tensor) -> Tensor:
         features = image.flatten(1)
         if self.input_scale != 1:

@@ -2,18 +2,30 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from core.errors import UserError, one_of
 from core.randomness import seeded
 from models.base import Architecture, Encoder
+from models.numerics import USUAL, Numerics, by_numerics
 from models.resnet import ResNet18Body
+
+
+class Head(nn.Linear):
+    """The linear layer on top of an encoder: features [B, in_features] to logits [B, out_features]."""
+
+    numerics: Numerics = USUAL
+
+    @by_numerics
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features)
 
 
 class Classifier(nn.Module):
     """An encoder with a linear head: images [B, C, H, W] to logits [B, num_classes]."""
 
-    def __init__(self, encoder: Encoder, head: nn.Linear) -> None:
+    def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -27,6 +39,7 @@ class Networks:
     """Makes a method's networks; the initial weights of each depend on the seed and its role alone.
 
     `weights` (`models/pretrained.py`) replace those of every `ResNet18Body` in the architecture's `pretrained_roles`.
+    They compute by `numerics`.
     """
 
     def __init__(
@@ -36,12 +49,14 @@ class Networks:
         num_classes: int,
         seed: int,
         weights: Mapping[str, Tensor] | None = None,
+        numerics: Numerics = USUAL,
     ) -> None:
         self.architecture = architecture
         self.image_shape = image_shape
         self.num_classes = num_classes
         self.seed = seed
         self.weights = weights
+        self.numerics = numerics
 
     def encoder(self, role: str) -> Encoder:
         """Raises `UserError` if the architecture has no network for `role`, or none for such images."""
@@ -55,16 +70,28 @@ class Networks:
                 raise UserError(f"the {role!r} network is no ResNet-18: leave it out of model.hparams.pretrained_roles")
             for body in bodies:
                 body.load_state_dict(self.weights)
-        return encoder
+        encoder.numerics = self.numerics
+        return self._in_layout(encoder)
 
-    def head(self, role: str, in_features: int, out_features: int | None = None) -> nn.Linear:
+    def head(self, role: str, in_features: int, out_features: int | None = None) -> Head:
         """A linear layer to the classes, or to `out_features`."""
         with seeded(self.seed, "initial weights", role):
-            return nn.Linear(in_features, self.num_classes if out_features is None else out_features)
+            head = Head(in_features, self.num_classes if out_features is None else out_features)
+        head.numerics = self.numerics
+        return head
 
     def classifier(self, role: str) -> Classifier:
         encoder = self.encoder(role)
         return Classifier(encoder, self.head(f"{role} head", encoder.feature_dim))
+
+    def _in_layout(self, encoder: Encoder) -> Encoder:
+        if not self.numerics.channels_last:
+            return encoder
+        if not any(isinstance(module, nn.Conv2d) for module in encoder.modules()):
+            name = type(self.architecture).__name__
+            raise UserError(f"channels_last=True: model {name} has no convolutions of images; leave it out")
+        placed: Encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return placed
 
     def _check(self, role: str) -> None:
         architecture, fix = self.architecture, "leave model.name out to get the one that the method was published with"

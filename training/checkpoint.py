@@ -73,9 +73,15 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`. Whole numbers are counts that the optimiser keeps as such (AdamP's steps)."""
+    """Inverse of `optimizer_tensors`. Whole numbers are counts that the optimiser keeps as such (AdamP's steps).
+
+    What has a value for each of a parameter has them in the same order in memory: fused optimisers rely on it.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor | int]] = {}
     for name, tensor in tensors.items():
-        parameter, entry = name.split("/")
-        state.setdefault(int(parameter), {})[entry] = tensor if tensor.is_floating_point() else int(tensor)
+        number, entry = name.split("/")
+        parameter = parameters[int(number)]
+        placed = torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
+        state.setdefault(int(number), {})[entry] = placed if tensor.is_floating_point() else int(tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

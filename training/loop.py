@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from core.errors import UserError
+from core.settings import LATER_SETTINGS
 from datasets import BiasedDataset
 from methods import Batch, Method, Phase
 from methods.optimizers import scale_learning_rates
@@ -25,6 +26,7 @@ from training.checkpoint import (
 from training.decodability import Decodability
 from training.diagnostics import sample_diagnostics
 from training.evaluation import count_groups
+from training.graphs import replayed
 from training.history import Evaluation, History, empty_history
 from training.losses import LossSums
 from training.selection import Rule, is_better, parse_rule
@@ -47,7 +49,7 @@ class Options:
     `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
     the run that resumes it. `checkpoint` is the file to save the state in (None: nowhere), at an evaluation and no
     more often than every `checkpoint_seconds`. `workers` threads read images that are on file. `decodability` is
-    measured every so many epochs, and at the end of a phase (None: never).
+    measured every so many epochs, and at the end of a phase (None: never). `cuda_graphs`: see `training/graphs.py`.
     """
 
     seed: int
@@ -58,6 +60,7 @@ class Options:
     checkpoint_seconds: float = 10.0
     workers: int = 0
     decodability: int | None = None
+    cuda_graphs: bool = False
 
 
 @dataclass
@@ -91,7 +94,7 @@ class Trainer:
     def __init__(self, method: Method, data: BiasedDataset, options: Options, observer: Observer) -> None:
         """Raises `UserError` if a selection rule does not fit the data."""
         self.method, self.data, self.options, self.observer = method, data, options, observer
-        self.phases = method.phases()
+        self.phases = replayed(method.phases()) if options.cuda_graphs else method.phases()
         has_valid = data.valid is not None
         self.rules = [parse_rule(phase.hand_over, has_valid, f"the rule of {phase.name}") for phase in self.phases[:-1]]
         self.rules.append(parse_rule(options.selection, has_valid, "selection"))
@@ -239,9 +242,10 @@ class Trainer:
 
 def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise `UserError` naming the first setting in which a checkpoint's run differs from this one."""
+    known = {**LATER_SETTINGS, **found}
     for key, value in wanted.items():
-        if found.get(key) != value:
-            raise UserError(f"{path} is of a run with {key}={found.get(key)!r}, not {value!r}; give the same settings")
+        if known.get(key) != value:
+            raise UserError(f"{path} is of a run with {key}={known.get(key)!r}, not {value!r}; give the same settings")
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

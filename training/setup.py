@@ -14,9 +14,11 @@ from core.settings import flattened, require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
 from methods import Method, MethodConfig, Task, method_class, recipe_for
 from models import Architecture, Networks, architecture
+from models.numerics import PRECISIONS, Numerics
 from models.pretrained import NONE, read_weights, require_weights
 from training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
 from training.device import choose_device
+from training.graphs import require_recordable
 from training.history import require_defined
 from training.loop import require_same_identity
 from training.selection import parse_rule
@@ -33,6 +35,7 @@ TRIAL_SETTINGS = ("search", "trial", "objective")  # say which trial of a search
 # settings that leave the result as it is
 NOT_IDENTITY = {
     *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
+    "cuda_graphs",  # the same kernels with the same arguments
     "decodability",
     *("data.root", "data.cache", "data.csv"),
     *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
@@ -60,6 +63,9 @@ class RunSettings:
     trial: int | None = None
     objective: str | None = None
     decodability: int | None = None
+    precision: str = "float32"
+    channels_last: bool = False
+    cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 or more, below 2^32")
@@ -68,6 +74,7 @@ class RunSettings:
         require(images is None or images > 0, "evaluate_images", images, "positive, or None for all")
         epochs = self.decodability
         require(epochs is None or epochs > 0, "decodability", epochs, "positive, or None not to measure it")
+        require_known("precision", self.precision, PRECISIONS)
         for name in ("checkpoint_seconds", "memory_gb", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         marks = [value is None for value in (self.search, self.trial, self.objective)]
@@ -115,9 +122,17 @@ class Setup:
         settings name, on `device`. Raises `UserError` if these cannot be had, or the networks do not fit the data.
         """
         weights = read_weights(self.pretrained) if pretrained else None
-        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed, weights)
+        numerics = Numerics(self.run.precision, self.run.channels_last)
+        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed, weights, numerics)
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
         return self.method(self.method_config, networks, task).to(device)
+
+    def check_graphs(self, method: Method) -> None:
+        """Raise `UserError` if training is to be by CUDA graphs, and cannot be, on this device or with `method`."""
+        if self.run.cuda_graphs:
+            if (device := self.device()).type != "cuda":
+                raise UserError(f"cuda_graphs=True: the device is {device.type}, without CUDA; set it to False")
+            require_recordable(method.phases(), self.config["method"]["name"])
 
     def device(self) -> torch.device:
         return choose_device(self.run.device)

@@ -19,6 +19,7 @@ from torch.func import functional_call, vmap
 from core.errors import TrainingDiverged, UserError
 from methods import Batch, Method
 from methods.base import Descent
+from models.numerics import computes_as_usual
 from training.loop import Step, Trained, Trainer
 
 Scalars = dict[str, Tensor]
@@ -111,6 +112,7 @@ class Member:
 
     number: int
     steps: Generator[Step, Scalars, Trained]
+    stackable: bool  # its networks can be mapped over: PyTorch cannot all that others do
     step: Step | None = None
     outcome: Trained | UserError | TrainingDiverged | None = None
 
@@ -128,7 +130,10 @@ class Lockstep:
     """Trainings that go on step by step; those that are at the same step of the same phase take it as one."""
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
-        self.members = [Member(number, trainer.steps()) for number, trainer in enumerate(trainers)]
+        self.members = [
+            Member(number, trainer.steps(), computes_as_usual(trainer.method))
+            for number, trainer in enumerate(trainers)
+        ]
         self.stacks: dict[tuple[str, frozenset[int]], Stack] = {}  # by phase and members; each member is in one at most
 
     def outcomes(self) -> list[Trained | UserError | TrainingDiverged]:
@@ -165,6 +170,6 @@ def key_of(member: Member) -> tuple[Any, ...]:
     """Equal for members that can take their next steps as one."""
     step = member.step
     assert step is not None
-    if not isinstance(step.phase.update, Descent):
+    if not (member.stackable and isinstance(step.phase.update, Descent)):
         return (member.number,)
     return step.phase.name, step.batch.step, step.batch.image.shape

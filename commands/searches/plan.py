@@ -13,7 +13,7 @@ from commands.searches.space import Range, Value, as_words, read_range
 from commands.searches.words import RULE, TRIALS, SearchWords
 from config import ex
 from core.errors import UserError
-from core.settings import flattened
+from core.settings import LATER_SETTINGS, flattened
 from datasets import knows_bias
 from methods import method_class
 from recording.configuration import configuration
@@ -63,9 +63,10 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """All that the workers of one search have in common."""
         searched = {range_.setting for range_ in self.space}
-        settings = {
-            name: value for name, value in flattened(self.config) if name not in NOT_IDENTITY | searched | {"selection"}
-        }
+        left_out = NOT_IDENTITY | searched | {"selection"}
+        settings = {name: value for name, value in flattened(self.config) if name not in left_out}
+        # searches that began before there were these settings keep their name
+        settings = {name: value for name, value in settings.items() if (name, value) not in LATER_SETTINGS.items()}
         facts = settings | {range_.setting: range_.text for range_ in self.space}
         facts |= {"sampler": self.words.sampler, "objective": self.objective, "selection": self.selection}
         plain: dict[str, Any] = json.loads(json.dumps(facts))

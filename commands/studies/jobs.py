@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.settings import flattened
 from methods import METHODS
 from methods.base import Descent
+from models.numerics import computes_as_usual
 from recording.configuration import as_recorded, configuration
 from training.batches import Batches
 from training.setup import NOT_IDENTITY, Setup, load_once, read_setup
@@ -121,9 +122,11 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
             data = job.setup.load_data()
             if (job.method, job.variant) not in known:
                 method = job.setup.build_method(data, torch.device("cpu"))
+                job.setup.check_graphs(method)
                 phases = method.phases()
                 steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
                 stackable = any(isinstance(phase.update, Descent) for phase in phases)
+                stackable = stackable and computes_as_usual(method) and not job.setup.run.cuda_graphs
                 known[job.method, job.variant] = data.fingerprint, steps, stackable
         except UserError as error:
             raise UserError(f"{job.label}: {error}") from None

@@ -152,6 +152,12 @@ def test_what_is_faster_is_measured(data_root: Path) -> None:
         assert (pace.together == pytest.approx(2 * pace.alone)) == (not stackable)
 
 
+def test_networks_in_bf16_are_trained_one_by_one(data_root: Path) -> None:
+    words = ("digits", "smoke", f"data.root={data_root}", "seeds=2", "method=erm", "precision=bf16")
+    jobs = list(with_data(jobs_of(read_study(words))))
+    assert [job.data is not None and job.data.stackable for job in jobs] == [False] * 2
+
+
 def test_seeds_at_a_time_count() -> None:
     (job,) = jobs_of(read_study([*WORDS, "seed=1"]))
     pace = Pace(count=5, alone=0.004, together=0.010)

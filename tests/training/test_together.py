@@ -153,3 +153,21 @@ def test_runs_at_different_steps_are_not_stacked(digits: BiasedDataset, data_roo
     fit_together(trainers)
     for setup, method in zip((first, second), methods, strict=True):
         assert largest_difference(method, trained(setup, digits)[0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "numerics"), [("denetdm", {"precision": "bf16"}), ("learned_mixin", {"channels_last": True})]
+)
+def test_runs_that_cannot_be_mapped_over_are_those_alone(
+    name: str, numerics: dict[str, Any], digits: BiasedDataset, data_root: Path
+) -> None:
+    data = replace(digits.limited(30), train=digits.train.select(torch.arange(100)))
+    short = [short_setup(name, data_root, seed, num_steps=6, batch_size=40) for seed in (1, 2)]
+    chosen = [replace(setup, run=replace(setup.run, **numerics)) for setup in short]
+    methods = [build(setup, data) for setup in chosen]
+    trainers = [trainer(setup, method, data, Watch()) for setup, method in zip(chosen, methods, strict=True)]
+    for setup, method, outcome in zip(chosen, methods, fit_together(trainers), strict=True):
+        alone, expected = trained(setup, data)
+        assert isinstance(outcome, Trained)
+        assert outcome.history == expected.history
+        assert largest_difference(method, alone) == 0

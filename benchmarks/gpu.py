@@ -1,0 +1,164 @@
+"""The goals for one GPU: whole trainings, scaled from a part of them, and how much of a step is the kernels' own time.
+
+The trainings go through the training loop, with an evaluation after every epoch. What is done once, such as recording a
+graph, is scaled with the rest, and so counted too often. A goal is reached where ours is 1 or more times better.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import resnet18
+from benchmarks.colored_mnist import published_data
+from benchmarks.side_by_side import Row, timed
+from datasets import BiasedDataset
+from methods import Method, Task, method_class
+from models import Networks, architecture
+from models.numerics import Numerics
+from training.batches import Batches
+from training.device import choose_device
+from training.history import Evaluation, History
+from training.loop import Options, Trainer
+
+PROFILED_STEPS = 100
+KERNELS_SHARE = 1 / 1.5  # goal: a step takes at most 1.5 times as long as its kernels
+DEVICE_WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of the profiler's trace
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training to measure: `hparams` make it a `scale`-th of the whole one, which is to take `goal` seconds."""
+
+    name: str
+    method: str
+    hparams: dict[str, Any]
+    data: Callable[[], BiasedDataset]
+    model: str
+    scale: int
+    goal: float
+    numerics: Numerics
+    cuda_graphs: bool
+
+    def trainer(self, device: torch.device) -> Trainer:
+        data = self.data().to(device)
+        networks = Networks(
+            architecture(self.model, {}), data.test.image_shape, data.num_classes, seed=1, numerics=self.numerics
+        )
+        cls = method_class(self.method)
+        task = Task(data.num_classes, data.train.target.cpu(), seed=1)
+        method: Method = cls(cls.Config(**self.hparams), networks, task).to(device)
+        options = Options(seed=1, selection="last", cuda_graphs=self.cuda_graphs)
+        return Trainer(method, data, options, Silent())
+
+
+class Silent:
+    """An observer who keeps nothing."""
+
+    def progress(self, phase: str, step: int, num_steps: int) -> None: ...
+
+    def evaluated(self, history: History, evaluation: Evaluation) -> None: ...
+
+
+DENETDM = partial(
+    Training,
+    method="denetdm",
+    hparams={"epochs": 10, "hand_over": "oracle_test_conflicting"},
+    data=published_data,
+    model="mlp_branches",
+    scale=10,
+    numerics=Numerics(),
+)
+RESNET = partial(
+    Training,
+    hparams={"num_steps": 2_000, "epochs": None, "batch_size": 256},
+    data=resnet18.data,
+    model="resnet18",
+    scale=25,
+    numerics=Numerics("bf16", channels_last=True),
+    cuda_graphs=False,
+)
+TRAININGS = (
+    DENETDM(name="DeNetDM on Colored MNIST, 100 + 100 epochs, CUDA graphs", cuda_graphs=True, goal=30),
+    DENETDM(name="DeNetDM on Colored MNIST, 100 + 100 epochs", cuda_graphs=False, goal=30),
+    RESNET(name="ERM, ResNet-18 on 32 x 32, 50,000 steps, bf16, channels_last", method="erm", goal=60),
+    RESNET(name="LfF, ResNet-18 on 32 x 32, 50,000 steps, bf16, channels_last", method="lff", goal=150),
+)
+
+
+def run() -> list[Row]:
+    if not torch.cuda.is_available():
+        print("nothing measured: the goals for a GPU need a GPU with CUDA")
+        return []
+    device = choose_device("cuda")
+    return [row for training in TRAININGS for row in (whole_training(training, device), *steps(training, device))]
+
+
+def whole_training(training: Training, device: torch.device) -> Row:
+    """The time of the whole training, after a part of it to warm up."""
+    timed(training.trainer(device).fit)
+    seconds = training.scale * timed(training.trainer(device).fit)
+    return Row(
+        name=f"{training.name}, scaled by {training.scale}",
+        unit="s",
+        ours=seconds,
+        against="goal",
+        baseline=training.goal,
+        ratio=training.goal / seconds,
+        goal=1,
+    )
+
+
+def steps(training: Training, device: torch.device) -> list[Row]:
+    """The time of a step of each phase, with its batch, beside the sum of its kernels'."""
+    rows = []
+    trainer = training.trainer(device)
+    for phase in trainer.phases:
+        trainer.method.eval()
+        for module in phase.training:
+            module.train()
+        batches = Batches(trainer.data, phase, seed=1, with_bias=False)
+        phase.prepare(batches.in_order())
+        source = batches.from_step(0)
+
+        def work() -> None:
+            for batch in islice(source, PROFILED_STEPS):  # noqa: B023 (done before the next phase)
+                phase.update(batch)  # noqa: B023
+
+        work()
+        seconds, kernels = timed(work) / PROFILED_STEPS, kernel_seconds(work) / PROFILED_STEPS
+        rows.append(
+            Row(
+                name=f"{training.name}: step of {phase.name}",
+                unit="ms per step",
+                ours=1e3 * seconds,
+                against="sum of its kernels",
+                baseline=1e3 * kernels,
+                ratio=kernels / seconds,
+                goal=KERNELS_SHARE,
+            )
+        )
+    return rows
+
+
+def kernel_seconds(work: Callable[[], object]) -> float:
+    """How long the device is at work in a call, kernel by kernel, as the profiler sees it."""
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        work()
+        torch.cuda.synchronize()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(path))
+        return kernels_in(json.loads(path.read_text()))
+
+
+def kernels_in(trace: dict[str, Any]) -> float:
+    """The sum, in seconds, of the times of kernels and copies on the device in a trace, which has microseconds."""
+    return sum(float(event["dur"]) for event in trace["traceEvents"] if event.get("cat") in DEVICE_WORK) / 1e6

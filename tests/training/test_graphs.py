@@ -1,0 +1,230 @@
+"""Recorded steps: all but the recording itself, with a stand-in for the GPU; and, where there is one, with it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from datasets import BiasedDataset
+from methods import METHODS, Method
+from methods.base import Descent
+from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer
+from training.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
+from training.loop import Options, Trained, Trainer
+from training.setup import Setup
+
+STEPS_PER_EPOCH = 19  # of the digits, in batches of 64; the last one is smaller
+
+
+class StandIn:
+    """Records as a GPU does: while it records, nothing is done; a replay does the step, on the tensors of then."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.done: list[str] = []
+
+    def run(self, step: Callable[[], Scalars]) -> Scalars:
+        self.done.append("run")
+        return step()
+
+    def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+        self.done.append("record")
+        state = self.state()
+        before = [tensor.clone() for tensor in state]
+        scalars = {name: torch.full_like(value, torch.nan) for name, value in step().items()}
+        with torch.no_grad():
+            for tensor, value in zip(state, before, strict=True):
+                tensor.copy_(value)
+        assert len(self.state()) == len(state), "the step made a state of an optimiser, which a recording cannot keep"
+
+        def replay() -> None:
+            self.done.append("replay")
+            for name, value in step().items():
+                scalars[name].copy_(value)
+
+        return scalars, replay
+
+    def state(self) -> list[Tensor]:
+        """All that a step changes."""
+        optimizers = [optimizer for phase in self.method.phases() for optimizer in phase.optimizers.values()]
+        states = [values for optimizer in optimizers for values in optimizer.state.values()]
+        kept = [tensor for values in states for tensor in values.values()]
+        return [*self.method.parameters(), *self.method.buffers(), *kept]
+
+
+def trained(setup: Setup, data: BiasedDataset, stand_ins: list[StandIn] | None = None) -> tuple[Method, Trained]:
+    """A short run; with `stand_ins`, which it fills, one for each phase that is recorded, the steps are replayed."""
+    method = build(setup, data)
+    run = trainer(setup, method, data, Watch())
+    if stand_ins is not None:
+
+        def recorder(device: torch.device) -> StandIn:
+            stand_ins.append(StandIn(method))
+            return stand_ins[-1]
+
+        run.phases = replayed(run.phases, recorder)
+    return method, run.fit()
+
+
+def assert_equal(ours: tuple[Method, Trained], theirs: tuple[Method, Trained]) -> None:
+    assert ours[1].history == theirs[1].history
+    ours_state, their_state = ours[0].state_dict(), theirs[0].state_dict()
+    assert [name for name, tensor in ours_state.items() if not torch.equal(tensor, their_state[name])] == []
+
+
+def test_the_length_of_an_epoch(data_root: Path, digits: BiasedDataset) -> None:
+    """What the tests below count on."""
+    sizes = [len(batch.target) for batch in first_batches(build(short_setup("erm", data_root), digits), digits, 20)]
+    assert sizes[: STEPS_PER_EPOCH - 1] == [64] * (STEPS_PER_EPOCH - 1)
+    assert sizes[STEPS_PER_EPOCH - 1] < 64
+    assert sizes[STEPS_PER_EPOCH] == 64
+
+
+@pytest.mark.parametrize(
+    ("method", "hparams"),
+    [
+        ("erm", {}),
+        ("erm", {"optimizer": "sgd"}),
+        ("lff", {"drop_last": False, "optimizer": "adamw"}),
+        ("end", {"lr_schedule": "step", "lr_decay_epochs": 1}),
+        ("denetdm", {}),
+        ("lff_be", {"ensemble_confidence": 0.11, "ensemble_votes": 1}),
+        ("learned_mixin", {}),
+    ],
+)
+def test_replayed_training_is_the_same(
+    data_root: Path, digits: BiasedDataset, method: str, hparams: dict[str, Any]
+) -> None:
+    setup, stand_ins = short_setup(method, data_root, **hparams), list[StandIn]()
+    assert_equal(trained(setup, digits, stand_ins), trained(setup, digits))
+    assert stand_ins
+    assert all("replay" in stand_in.done for stand_in in stand_ins)
+
+
+def test_which_steps_are_replayed(data_root: Path, digits: BiasedDataset) -> None:
+    stand_ins: list[StandIn] = []
+    trained(short_setup("erm", data_root), digits, stand_ins)
+    (stand_in,) = stand_ins
+    first = ["run"] * WARM_UP + ["record"] + ["replay"] * (STEPS_PER_EPOCH - 1 - WARM_UP) + ["run"]
+    other = ["replay"] * (STEPS_PER_EPOCH - 1) + ["run"]
+    assert stand_in.done == (first + 2 * other)[: NUM_STEPS + 1]
+
+
+def test_a_new_learning_rate_is_recorded_anew(data_root: Path, digits: BiasedDataset) -> None:
+    stand_ins: list[StandIn] = []
+    trained(short_setup("erm", data_root, lr_schedule="step", lr_decay_epochs=1), digits, stand_ins)
+    assert stand_ins[0].done.count("record") == 3  # epochs
+    assert len(stand_ins[0].done) == NUM_STEPS + 3
+
+
+def test_every_phase_has_a_recording_of_its_own(data_root: Path, digits: BiasedDataset) -> None:
+    stand_ins: list[StandIn] = []
+    trained(short_setup("denetdm", data_root), digits, stand_ins)
+    assert [stand_in.done.count("record") for stand_in in stand_ins] == [1, 1]
+
+
+def test_a_run_that_goes_on_with_a_smaller_batch(data_root: Path, digits: BiasedDataset) -> None:
+    method = build(short_setup("erm", data_root), digits)
+    batches = first_batches(method, digits, 30)
+    smaller = next(batch for batch in batches if len(batch.target) < 64)
+    whole = [batch for batch in batches if len(batch.target) == 64]
+    stand_in = StandIn(method)
+    (phase,) = replayed(method.phases(), lambda device: stand_in)
+    for batch in (smaller, *whole[: WARM_UP + 2], smaller):
+        phase.update(batch)
+    assert stand_in.done == ["run", *["run"] * WARM_UP, "record", "replay", "replay", "run"]
+
+
+def test_results_and_batches_are_the_callers_own(data_root: Path, digits: BiasedDataset) -> None:
+    method = build(short_setup("erm", data_root), digits)
+    (phase,) = replayed(method.phases(), lambda device: StandIn(method))
+    told, kept = [], []
+    for batch in first_batches(method, digits, 8):
+        before = batch.image.clone()
+        told.append(phase.update(batch))
+        kept.append({name: value.clone() for name, value in told[-1].items()})
+        assert torch.equal(batch.image, before)
+    assert told == kept
+    assert len({float(scalars["loss"]) for scalars in told}) == 8
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_what_is_recorded_depends_on_no_number_that_python_counts(
+    data_root: Path, digits: BiasedDataset, name: str
+) -> None:
+    method = build(short_setup(name, data_root), digits)
+    for number, phase in enumerate(method.phases()):
+        descent = recordable(phase)
+        if descent is not None:
+            (batch,) = first_batches(method, digits, 1, number)
+            without_step: Any = None
+            assert descent.losses(replace(batch, step=without_step))["loss"].isfinite()
+
+
+def test_what_can_be_recorded(data_root: Path, digits: BiasedDataset) -> None:
+    def found(name: str, **hparams: Any) -> list[bool]:
+        phases = build(short_setup(name, data_root, **hparams), digits).phases()
+        return [recordable(phase) is not None for phase in phases]
+
+    assert found("erm") == [True]
+    assert found("denetdm") == [True, True]
+    assert found("disent") == [False]  # its update counts steps
+    assert found("disent_be") == [True] * 5 + [False]
+    assert found("learned_mixin") == [True, False]
+    assert found("erm", optimizer="adamp") == [False]
+
+
+@pytest.mark.parametrize(("name", "hparams"), [("disent", {}), ("erm", {"optimizer": "adamp"})])
+def test_a_method_that_cannot_be_recorded_is_refused(
+    data_root: Path, digits: BiasedDataset, name: str, hparams: dict[str, Any]
+) -> None:
+    setup = short_setup(name, data_root, **hparams)
+    method = build(setup, digits)
+    setup.check_graphs(method)
+    setup = replace(setup, run=replace(setup.run, cuda_graphs=True))
+    with pytest.raises(UserError, match="cuda_graphs=True: the device is cpu, without CUDA; set it to False"):
+        setup.check_graphs(method)
+    with pytest.raises(UserError, match=f"cuda_graphs=True: the steps of {name}, with these optimisers, cannot be"):
+        require_recordable(method.phases(), name)
+
+
+def test_a_run_that_asks_for_it_has_replayed_phases(data_root: Path, digits: BiasedDataset) -> None:
+    method = build(short_setup("denetdm", data_root), digits)
+    for wanted in (True, False):
+        options = Options(seed=1, selection="last", cuda_graphs=wanted)
+        updates = [phase.update for phase in Trainer(method, digits, options, Watch()).phases]
+        assert all(isinstance(update, ReplayedDescent if wanted else Descent) for update in updates)
+
+
+# ---- on a GPU
+
+
+def on_gpu(setup: Setup, data: BiasedDataset, cuda_graphs: bool) -> tuple[Method, Trained]:
+    placed = data.to(torch.device("cuda"))
+    method = setup.build_method(placed, torch.device("cuda"))
+    options = Options(seed=1, selection="best_valid_unbiased", cuda_graphs=cuda_graphs)
+    return method, Trainer(method, placed, options, Watch()).fit()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+@pytest.mark.parametrize(
+    ("method", "hparams"),
+    [
+        ("denetdm", {}),
+        ("erm", {"optimizer": "sgd"}),
+        ("end", {"lr_schedule": "step", "lr_decay_epochs": 1}),
+        ("lff", {"drop_last": False, "optimizer": "adamw"}),
+        ("lff_be", {"ensemble_confidence": 0.11, "ensemble_votes": 1}),
+        ("learned_mixin", {}),
+    ],
+)
+def test_on_a_gpu_graphs_give_the_same_weights(
+    data_root: Path, digits: BiasedDataset, method: str, hparams: dict[str, Any]
+) -> None:
+    setup = short_setup(method, data_root, **hparams)
+    assert_equal(on_gpu(setup, digits, cuda_graphs=True), on_gpu(setup, digits, cuda_graphs=False))

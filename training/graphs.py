@@ -1,0 +1,144 @@
+"""CUDA graphs: a training step is recorded on the GPU once and then replayed, without the cost of its launches."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from core.errors import UserError
+from methods import Batch, Phase
+from methods.base import Descent
+
+WARM_UP = 3  # steps before the recording, which make all that is made once: optimiser states, handles of libraries
+
+Scalars = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded step: `replay` does it again, on what `batch` holds then, and leaves its results in `scalars`.
+
+    It holds for the learning rates that it was recorded with: the kernels have them as constants.
+    """
+
+    batch: Batch
+    rates: tuple[float, ...]
+    scalars: Scalars
+    replay: Callable[[], None]
+
+
+class Recorder(Protocol):
+    """What the device does for `ReplayedDescent`."""
+
+    def run(self, step: Callable[[], Scalars]) -> Scalars:
+        """Do the step, as one that is to be recorded later has to be done."""
+        ...
+
+    def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+        """Record the step without doing it: where its results will be, and what does it."""
+        ...
+
+
+class CudaRecorder:
+    """Records by `torch.cuda.CUDAGraph`.
+
+    Steps that are done before are done on the stream that is recorded: what autograd and the libraries keep for a
+    stream is then there, and no part of a recorded step belongs to another.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def run(self, step: Callable[[], Scalars]) -> Scalars:
+        caller = torch.cuda.current_stream(self.stream.device)
+        self.stream.wait_stream(caller)
+        with torch.cuda.stream(self.stream):
+            scalars = step()
+        caller.wait_stream(self.stream)
+        return scalars
+
+    def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: threads that read images ahead may allocate pinned memory meanwhile
+        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+            scalars = step()
+        return scalars, graph.replay
+
+
+class ReplayedDescent:
+    """A `Descent` whose steps are replayed from a recording: the same kernels with the same arguments.
+
+    The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are done as they are. The
+    step is recorded anew when a learning rate has changed. The optimisers' states must not be replaced by then.
+
+    A recording keeps the memory of a step as long as it lives.
+    """
+
+    def __init__(self, descent: Descent, recorder: Callable[[torch.device], Recorder]) -> None:
+        self.descent, self.new_recorder = descent, recorder
+        self.recorder: Recorder | None = None  # made with the first step, for the device of its batch
+        self.recording: Recording | None = None
+        self.batch_size, self.warm_up = 0, WARM_UP  # the largest batch so far, steps on such to be done before
+
+    def __call__(self, batch: Batch) -> Scalars:
+        size = len(batch.target)
+        if self.recorder is None:
+            self.recorder = self.new_recorder(batch.target.device)
+        if size > self.batch_size:
+            self.batch_size, self.warm_up, self.recording = size, WARM_UP, None
+        if size < self.batch_size or self.warm_up > 0:
+            self.warm_up -= size == self.batch_size
+            return self.recorder.run(partial(self.descent, batch))
+        if self.recording is None or self.recording.rates != self._rates():
+            self.recording = None  # frees its memory
+            self.recording = self._recorded(self.recorder, batch)
+        for kept, values in zip(_tensors(self.recording.batch), _tensors(batch), strict=True):
+            kept.copy_(values)
+        self.recording.replay()
+        return {name: value.clone() for name, value in self.recording.scalars.items()}
+
+    def _rates(self) -> tuple[float, ...]:
+        return tuple(group["lr"] for optimizer in self.descent.optimizers for group in optimizer.param_groups)
+
+    def _recorded(self, recorder: Recorder, batch: Batch) -> Recording:
+        for optimizer in self.descent.optimizers:
+            for group in optimizer.param_groups:
+                group["capturable"] = True  # fused optimisers are; Adam asks for the word
+        bias = None if batch.bias is None else batch.bias.clone()
+        image, target, index = batch.image.clone(), batch.target.clone(), batch.index.clone()
+        own = replace(batch, image=image, target=target, index=index, bias=bias)
+        scalars, replay = recorder.record(partial(self.descent, own))
+        return Recording(own, self._rates(), scalars, replay)
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    return [batch.image, batch.target, batch.index, *([] if batch.bias is None else [batch.bias])]
+
+
+def recordable(phase: Phase) -> Descent | None:
+    """What can be recorded of `phase`: a `Descent` with fused optimisers, which do not wait for the device."""
+    update = phase.update
+    if not isinstance(update, Descent):
+        return None
+    fused = [group.get("fused") for optimizer in update.optimizers for group in optimizer.param_groups]
+    return update if all(fused) else None
+
+
+def require_recordable(phases: Sequence[Phase], method: str) -> None:
+    """Raise `UserError` if nothing can be recorded of any of the phases of `method`."""
+    if not any(map(recordable, phases)):
+        raise UserError(
+            f"cuda_graphs=True: the steps of {method}, with these optimisers, cannot be recorded; set it to False"
+        )
+
+
+def replayed(phases: Sequence[Phase], recorder: Callable[[torch.device], Recorder] = CudaRecorder) -> list[Phase]:
+    """The same phases; the steps of those that can be recorded are replayed."""
+    descents = [recordable(phase) for phase in phases]
+    return [
+        phase if descent is None else replace(phase, update=ReplayedDescent(descent, recorder))
+        for phase, descent in zip(phases, descents, strict=True)
+    ]
