@@ -26,11 +26,8 @@ NUM_DIGITS, NUM_PICTURES = 5_000, 2_000
 
 
 def run() -> list[Row]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     digits_row = side_by_side("Colored MNIST", NUM_DIGITS, our_digits, digits_one_by_one)
     rows = [side_by_side(name, CHUNK, partial(ours, name), partial(theirs, name)) for name in CORRUPTIONS]
-    torch.set_num_threads(threads)
     return [digits_row, *rows, as_a_whole(rows), *(compare(of_type(name)) for name in TYPES)]
 
 

@@ -56,9 +56,9 @@ class Rates:
         return max(work.operations / self.operations, work.bytes / self.bytes)
 
 
-@lru_cache(maxsize=1)
-def measured_rates() -> Rates:
-    """The best of several tries on the CPU or, if there is one, the GPU, with the threads that torch has."""
+@lru_cache(maxsize=2)
+def measured_rates(threads: int) -> Rates:
+    """The best of several tries on the CPU or, if there is one, the GPU; torch has so many threads."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     left, right = (torch.rand(GEMM_SIZE, GEMM_SIZE, device=device) for _ in range(2))
     product = torch.empty_like(left)

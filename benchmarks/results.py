@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -28,7 +29,7 @@ HEADERS = ("what", "unit", "ours", "other", "times better", "goal", "memory (GiB
 
 def save(name: str, rows: Sequence[Row], load_before: float) -> Path:
     """Write the rows of the benchmark `name`, with the facts of the machine, to a file; returns its path."""
-    rates = measured_rates()
+    rates = measured_rates(torch.get_num_threads())
     record = {
         "benchmark": name,
         **facts(),

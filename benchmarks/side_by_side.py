@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks.machine import Work, measured_rates, wait_for_device
 
 REPEATS = 5  # after one to warm up
@@ -50,7 +52,7 @@ class SideBySide:
 
     `unit` is a time, in seconds or, with ms or us in front, in parts of one; each repeat does `count` of what it is
     told of, such as steps. `work` is that of one repeat. `clock`: `time.process_time` leaves other processes out, for
-    work within one process.
+    work within one process. By such a clock both have one thread: it would count how threads wait for each other.
     """
 
     name: str
@@ -68,8 +70,12 @@ class SideBySide:
 
 def compare(pair: SideBySide) -> Row:
     """Measure ours and the baseline in turns, after one repeat each to warm up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads if pair.clock is time.perf_counter else 1)
     ours, baseline = pair.ours(), pair.baseline()
     times = [(timed(ours, pair.clock), timed(baseline, pair.clock)) for _ in range(pair.repeats + 1)][1:]
+    work_seconds = None if pair.work is None else measured_rates(torch.get_num_threads()).seconds(pair.work)
+    torch.set_num_threads(threads)
     ratios = [theirs / own for own, theirs in times]
     seconds = statistics.median(own for own, _ in times)
     scale = {"ms": 1e3, "us": 1e6}.get(pair.unit.split()[0], 1.0) / pair.count
@@ -85,7 +91,7 @@ def compare(pair: SideBySide) -> Row:
         goal=pair.goal,
         memory=peak_memory(pair.ours) if pair.memory else None,
         baseline_memory=peak_memory(pair.baseline) if pair.memory else None,
-        roofline=None if pair.work is None else measured_rates().seconds(pair.work) / seconds,
+        roofline=None if work_seconds is None else work_seconds / seconds,
         repeats=pair.repeats,
     )
 

@@ -3,6 +3,7 @@
 Processor time, of whole processes of one thread each, leaves out what else the machine does.
 """
 
+import os
 import resource
 import subprocess
 import sys
@@ -36,8 +37,9 @@ def run() -> list[Row]:
 
 def process(*arguments: str) -> Callable[[], object]:
     """Runs Python with these arguments, quietly, and waits for its end."""
-    command = [sys.executable, *arguments]
-    return lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command, environment = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return lambda: subprocess.run(command, cwd=ROOT, env=environment, check=True, **quiet)
 
 
 def children_seconds() -> float:
