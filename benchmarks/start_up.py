@@ -38,8 +38,9 @@ def run() -> list[Row]:
 def process(*arguments: str) -> Callable[[], object]:
     """Runs Python with these arguments, quietly, and waits for its end."""
     command, environment = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return lambda: subprocess.run(command, cwd=ROOT, env=environment, check=True, **quiet)
+    return lambda: subprocess.run(
+        command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def children_seconds() -> float:
