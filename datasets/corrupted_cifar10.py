@@ -33,7 +33,7 @@ from datasets.corruptions.weather import INSTALL, frost_textures, textures_folde
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000
 MAX_SEVERITY = 4
-CHUNK = 250  # images that are corrupted at a time
+CHUNK = 100  # images that are corrupted at a time: few enough to stay in a cache, and in memory that is there
 AUGMENT = CropAndFlip(padding=4)
 
 # the corruptions of bias class 0, 1, ...
