@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from training.device import wait_for_device
+
 GEMM_SIZE = 1_024
 COPY_BYTES = 2**28  # far beyond any cache
 SECONDS = 0.5  # spent on each of the two rates
@@ -81,11 +83,6 @@ def fastest(work: Callable[[], object]) -> float:
         wait_for_device()
         best = min(best, clock() - start)
     return best / threads
-
-
-def wait_for_device() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def facts() -> dict[str, Any]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import Work, measured_rates, wait_for_device
+from benchmarks.machine import Work, measured_rates
+from training.device import wait_for_device
 
 REPEATS = 5  # after one to warm up
 

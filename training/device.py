@@ -7,6 +7,12 @@ import torch
 from core.errors import UserError
 
 
+def wait_for_device() -> None:
+    """Return when a GPU, if there is one, has done what it was asked to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def choose_device(name: str) -> torch.device:
     """The device `name`; "auto" is the GPU if there is one. Raises `UserError` for a device that is not there."""
     if name == "auto":

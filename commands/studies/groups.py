@@ -47,14 +47,14 @@ def pays(jobs: Sequence[Job], study: StudyWords, threads: int | None) -> bool:
         return len(jobs) > 1
     pace = measured([job.setup for job in jobs], threads)
     show(pace_of(jobs[0], pace, study.parallel))
-    return pace.together < pace.apart(study.parallel)
+    return pace.together_pays(study.parallel)
 
 
 def pace_of(job: Job, pace: Pace, parallel: int) -> str:
     """What was measured, in a line."""
     name = " ".join(part for part in (job.method, job.variant) if part)
     at_a_time = f", {parallel} at a time" if parallel > 1 else ""
-    faster = "together" if pace.together < pace.apart(parallel) else "apart"
+    faster = "together" if pace.together_pays(parallel) else "apart"
     return (
         f"{name}: a step of {pace.count} seeds takes {1e3 * pace.apart(parallel):.2g} ms apart{at_a_time}, "
         f"{1e3 * pace.together:.2g} ms together: {faster}"

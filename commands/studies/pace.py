@@ -11,6 +11,7 @@ import torch
 
 from methods.base import Descent
 from training.batches import Batches
+from training.device import wait_for_device
 from training.loop import Step
 from training.setup import Setup
 from training.together import Stack
@@ -29,6 +30,9 @@ class Pace:
     def apart(self, parallel: int) -> float:
         """Seconds for a step of each run, `parallel` of them at a time, each in a process of its own."""
         return self.alone * ceil(self.count / parallel)
+
+    def together_pays(self, parallel: int) -> bool:
+        return self.together < self.apart(parallel)
 
 
 def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
@@ -66,11 +70,6 @@ def seconds(step: Callable[[], object]) -> float:
         step()
     wait_for_device()
     return (time.perf_counter() - start) / STEPS
-
-
-def wait_for_device() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 @contextmanager
