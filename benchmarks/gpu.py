@@ -21,6 +21,7 @@ from benchmarks.colored_mnist import published_data
 from benchmarks.side_by_side import Row, timed
 from datasets import BiasedDataset
 from methods import Method, Task, method_class
+from methods.base import set_modes
 from models import Networks, architecture
 from models.numerics import Numerics
 from training.batches import Batches
@@ -121,9 +122,7 @@ def steps(training: Training, device: torch.device) -> list[Row]:
     rows = []
     trainer = training.trainer(device)
     for phase in trainer.phases:
-        trainer.method.eval()
-        for module in phase.training:
-            module.train()
+        set_modes(trainer.method, phase)
         batches = Batches(trainer.data, phase, seed=1, with_bias=False)
         phase.prepare(batches.in_order())
         source = batches.from_step(0)

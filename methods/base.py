@@ -162,6 +162,13 @@ def require_optimizer(setting: str, name: str) -> None:
     require(name in OPTIMIZERS, setting, name, f"one of {', '.join(OPTIMIZERS)}")
 
 
+def set_modes(method: Method, phase: Phase) -> None:
+    """Put the modules that `phase` trains into train mode, all others of `method` into eval mode."""
+    method.eval()
+    for module in phase.training:
+        module.train()
+
+
 @dataclass(frozen=True)
 class Descent:
     """The usual update: one step of all `optimizers` down the gradient of `losses(batch)["loss"]`.

@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.settings import LATER_SETTINGS
 from datasets import BiasedDataset
 from methods import Batch, Method, Phase
+from methods.base import set_modes
 from methods.optimizers import scale_learning_rates
 from training.batches import Batches
 from training.checkpoint import (
@@ -134,12 +135,12 @@ class Trainer:
         num_steps = batches.num_steps
         evaluated = self._evaluated_steps(phase, batches)
         if batches.repeats_images:
-            self._set_modes(phase)
+            set_modes(self.method, phase)
             phase.prepare(batches.in_order())
         sums = LossSums()
         for batch in batches.from_step(self.phase_step):
             if sums.count == 0:  # at the start, and after each evaluation
-                self._set_modes(phase)
+                set_modes(self.method, phase)
             factor = phase.learning_rate_factor(batch.step, batches.steps_per_epoch)
             scale_learning_rates(phase.optimizers.values(), factor)
             sums.add((yield Step(self.method, phase, batch)))
@@ -158,11 +159,6 @@ class Trainer:
             return phase.evaluation_steps
         interval = batches.steps_per_epoch * self.options.evaluate_every
         return {*range(interval, batches.num_steps, interval), batches.num_steps}
-
-    def _set_modes(self, phase: Phase) -> None:
-        self.method.eval()
-        for module in phase.training:
-            module.train()
 
     def _evaluate(self, phase: Phase, rule: Rule, losses: dict[str, float], steps_per_epoch: int) -> None:
         self.method.eval()

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from datasets import BiasedDataset, dataset_config
 from methods import METHODS, Method
+from methods.base import set_modes
 from tests.methods.building import BATCH_SIZE, NUM_STEPS, Watch, build, first_batches, short_setup, trained, trainer
 from training.setup import Setup
 
@@ -69,9 +70,7 @@ def test_an_update_moves_its_parameters_and_leaves_the_batch(setup: Setup, data:
     for position, phase in enumerate(build(setup, data).phases()):
         method = build(setup, data)
         phase = method.phases()[position]
-        method.eval()
-        for module in phase.training:
-            module.train()
+        set_modes(method, phase)
         (batch,) = first_batches(method, data, 1, position)
         kept = replace(batch, image=batch.image.clone(), target=batch.target.clone(), index=batch.index.clone())
         before = [

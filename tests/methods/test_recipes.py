@@ -10,6 +10,7 @@ import torch
 
 from core.settings import setting_names, settings
 from methods import METHODS, Batch, Method, Task
+from methods.base import set_modes
 from methods.defaults import (
     conflicting_percent,
     default_hparams,
@@ -99,9 +100,7 @@ def test_each_phase_trains_its_networks(method: str, dataset: str, recipe: str) 
     assert sorted(held) == sorted(trainable)
     phases = {phase.name.rstrip("0123456789"): phase for phase in network.phases()}  # of five classifiers, one
     for step, phase in enumerate(phases.values()):
-        network.eval()
-        for module in phase.training:
-            module.train()
+        set_modes(network, phase)
         batch = batch_for(network, dataset, step)
         scalars = phase.update(batch)
         assert all(torch.isfinite(scalar) for scalar in scalars.values())

@@ -11,7 +11,7 @@ import torch
 from core.errors import TrainingDiverged
 from datasets import BiasedDataset
 from methods import METHODS, Batch, Method, Phase
-from methods.base import Descent
+from methods.base import Descent, set_modes
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 from training.batches import Batches
 from training.loop import Step, Trained
@@ -69,9 +69,7 @@ def test_fifty_steps_as_one_are_those_of_each_alone(name: str, digits: BiasedDat
 def ready(method: Method, number: int, data: BiasedDataset) -> Phase:
     """Phase `number` of the method, ready for its first step."""
     phase = method.phases()[number]
-    method.eval()
-    for module in phase.training:
-        module.train()
+    set_modes(method, phase)
     phase.prepare(doubled(Batches(data, phase, 1, method.needs_bias).in_order()))
     return phase
 
