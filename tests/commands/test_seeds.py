@@ -5,12 +5,10 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-import main
 from commands import as_parsed
 from commands.studies.groups import pace_of
 from commands.studies.jobs import jobs_of, with_data
@@ -18,11 +16,10 @@ from commands.studies.pace import Pace, measured
 from commands.studies.words import read_seeds, read_study
 from core.errors import UserError
 from recording.observers import STATE
+from tests.commands.test_study_processes import PATIENCE, ROOT, ended, status, wait_until
 from tests.conftest import Command
 
-ROOT = Path(main.__file__).parent
 WORDS = ("digits", "smoke", "method=erm")
-PATIENCE = 240  # seconds, on a busy machine
 
 
 def record(folder: Path, name: str) -> dict[str, object]:
@@ -74,7 +71,7 @@ def test_each_seed_is_a_run_as_if_it_had_been_typed(command: Command) -> None:
     assert first.keys() == second.keys() == {1, 2}
     for seed, run in second.items():
         other = first[seed]
-        assert record(run, "run.json")["status"] == "COMPLETED"
+        assert status(run) == "COMPLETED"
         ours, theirs = record(run, "config.json"), record(other, "config.json")
         assert {**ours, "log_dir": ""} == {**theirs, "log_dir": ""}
         printed = (run / "cout.txt").read_text()
@@ -95,7 +92,7 @@ def test_one_that_fails_does_not_stop_the_others(command: Command) -> None:
     assert outcome.code == 1
     for seed in (1, 2):
         assert f"FAILED erm seed {seed}: loss is " in outcome.out
-    assert {record(run, "run.json")["status"] for run in outcome.runs} == {"FAILED"}
+    assert {status(run) for run in outcome.runs} == {"FAILED"}
 
 
 def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: Path, data_root: Path) -> None:
@@ -110,16 +107,12 @@ def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: 
         stderr=subprocess.PIPE,
     )
     runs = [tmp_path / "runs" / run_id for run_id in ("a", "b")]
-    deadline = time.monotonic() + PATIENCE
-    while not all((run / STATE).exists() and evaluations(run) >= 2 for run in runs):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: all((run / STATE).exists() and evaluations(run) >= 2 for run in runs), process)
     process.terminate()
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
+    code, _, err = ended(process)
+    assert code == 130
     assert err == f"interrupted; to go on: python main.py with {shlex.join(words)} seeds=1,2\n"
-    assert [record(run, "run.json")["status"] for run in runs] == ["INTERRUPTED"] * 2
+    assert [status(run) for run in runs] == ["INTERRUPTED"] * 2
     assert all(0 < evaluations(run) < 40 for run in runs)
 
     again = subprocess.run(
@@ -133,7 +126,7 @@ def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: 
     assert again.returncode == 0
     assert "2 runs: 2 to resume" in again.stdout
     new = [run for run in tmp_path.glob("runs/*/run.json") if run.parent not in runs]
-    assert [record(run.parent, "run.json")["status"] for run in new] == ["COMPLETED"] * 2
+    assert [status(run.parent) for run in new] == ["COMPLETED"] * 2
     assert [evaluations(run.parent) for run in new] == [40, 40]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from datasets import BiasedDataset
 from datasets.augmentation import CropAndFlip, JitteredCropAndFlip, RandomResizedCropAndFlip
 from methods import Batch, Method, Phase
+from methods.base import set_modes
 from methods.optimizers import OPTIMIZERS
 from tests.methods.building import build, first_batches, short_setup
 from tests.methods.test_contract import data, name, setup  # noqa: F401 (fixtures: every method)
@@ -28,9 +29,7 @@ LAST_STEP = 10**6  # beyond all that begins later in a training
 def phases_in_training(method: Method) -> Iterator[Phase]:
     """The phases, each with the modules in their modes."""
     for phase in method.phases():
-        method.eval()
-        for module in phase.training:
-            module.train()
+        set_modes(method, phase)
         yield phase
 
 
@@ -83,7 +82,8 @@ def test_nor_does_rebias_with_other_settings(data_root: Path, digits: BiasedData
     batch = first_batches(method, digits, 1)[0]
     (phase,) = phases_in_training(method)
     with no_waiting():
-        phase.update(batch)
+        scalars = phase.update(batch)
+    assert "hsic" in scalars
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -111,7 +111,8 @@ def test_with_adamp_nothing_but_its_own_step_waits(
     batch = first_batches(method, digits, 1)[0]
     (phase,) = phases_in_training(method)
     with steps_left_out(monkeypatch, phase.optimizers.values()), no_waiting():
-        phase.update(batch)
+        scalars = phase.update(batch)
+    assert "hsic" in scalars
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
@@ -129,6 +130,7 @@ def test_a_step_on_a_gpu_does_not_wait(setup: Setup, data: BiasedDataset) -> Non
                 sums.add(phase.update(replace(next(batches), step=step)))
         finally:
             torch.cuda.set_sync_debug_mode("default")
+        assert sums.count == 3
 
 
 # ---- batches, as they are made on a device
@@ -211,9 +213,11 @@ def test_values_that_are_read_without_an_operation_fail_on_the_device(work: Call
         lambda: VALUES.to(torch.float64),
     ],
 )
-def test_the_detector_lets_pass_what_does_not_wait(work: Callable[[], object]) -> None:
+def test_the_detector_lets_pass_what_does_not_wait(work: Callable[[], Tensor]) -> None:
+    expected = work()
     with no_waiting():
-        work()
+        result = work()
+    assert (result.shape, result.dtype, result.device) == (expected.shape, expected.dtype, expected.device)
 
 
 def test_a_method_that_looks_at_its_loss_is_found(data_root: Path, digits: BiasedDataset) -> None:
