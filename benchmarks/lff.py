@@ -24,7 +24,7 @@ from methods import METHODS, Phase, Task
 from models import Networks, architecture
 from training.batches import Batches
 from training.device import choose_device
-from training.evaluation import as_input
+from training.inputs import as_input
 
 GOALS = {"lff": 4.0, "disent": 3.0}
 WIDTHS = {"lff": (100, 100, 100), "disent": (100, 100, 16)}

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
+from core.memory import reused_memory
+
 
 class Augmentation(Protocol):
     """A random change of images uint8 [B, channels, height, width], or clips [B, channels, frames, height, width]."""
@@ -57,7 +59,7 @@ class CropAndFlip:
         _, channels, height, width = images.shape
         padded = numpy.zeros((channels, height + 2 * self.padding, width + 2 * self.padding), dtype=numpy.uint8)
         middle = padded[:, self.padding : self.padding + height, self.padding : self.padding + width]
-        changed = torch.empty_like(images, memory_format=torch.contiguous_format)
+        changed = reused_memory(images.shape, images.dtype)
         changes = zip(images.numpy(), changed.numpy(), shift.tolist(), flip.tolist(), strict=True)
         for image, result, (top, left), flipped in changes:
             middle[:] = image

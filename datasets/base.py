@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.memory import rows
 from core.randomness import torch_generator
 from datasets.augmentation import Augmentation
 
@@ -76,7 +77,7 @@ class Split:
 
     def read(self, index: Tensor, draws: Tensor | None = None) -> Tensor:
         """The images uint8 [B, *image_shape] at `index` int64 [B]; `draws` as a `Reader` takes them."""
-        chosen = self.images.index_select(0, index.to(self.images.device))
+        chosen = rows(self.images, index.to(self.images.device))
         return chosen if self.reader is None else self.reader(chosen, draws)
 
     def to(self, device: torch.device) -> "Split":

@@ -25,6 +25,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from core import memory
 from core.errors import UserError
 from core.files import atomic_write, require_writable
 from core.tracking import tracked
@@ -100,7 +101,7 @@ class MappedImages:
         return tuple(self.images.shape[1:])
 
     def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
-        return self.images.index_select(0, rows)
+        return memory.rows(self.images, rows)
 
 
 def mapped_images(folder: Path, name: str, root: Path, files: Sequence[Path], prepare: Preparation) -> MappedImages:

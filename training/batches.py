@@ -10,7 +10,8 @@ from core.errors import UserError
 from core.randomness import torch_generator
 from datasets import BiasedDataset
 from methods import Batch, Phase
-from training.evaluation import as_input, chunk_size
+from training.evaluation import chunk_size
+from training.inputs import as_input
 from training.reading import prefetched
 
 # a batch before its images are read: positions int64 [B], step, random numbers [B, draws] (None: no random change)

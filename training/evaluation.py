@@ -1,65 +1,23 @@
 """Accuracy of every branch on a split, in one pass on the split's device."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from math import prod
 
 import torch
 from torch import Tensor
 
 from datasets import BiasedDataset, Split
-from datasets.base import Normalization
+from training.inputs import as_input
 from training.metrics import GroupCounts
 from training.reading import prefetched
 
 MAX_CHUNK, MIN_CHUNK = 2_000, 64  # images per forward pass
 CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images where they are larger than 32 x 32
-CACHED_VALUES = 2**17  # float32 that stay in a processor's cache from one pass over them to the next
 
 
 def chunk_size(split: Split) -> int:
     """How many images of `split` go through the networks at once in an evaluation."""
     return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(split.image_shape)))
-
-
-def as_input(images: Tensor, normalize: Normalization | None = None) -> Tensor:
-    """Images [B, C, ...] in [0, 255] as float32 in [0, 1], less the mean and divided by the standard deviation, if
-    given."""
-    if images.device.type == "cpu":
-        return _as_input_on_cpu(images, normalize)
-    scaled = images.to(torch.float32, copy=True).div_(255)
-    if normalize is None:
-        return scaled
-    mean, std = _per_channel(normalize, images.device, images.ndim)
-    return scaled.sub_(mean).div_(std)
-
-
-def _as_input_on_cpu(images: Tensor, normalize: Normalization | None) -> Tensor:
-    """The same numbers, a few images at a time, which stay in the processor's cache from one pass to the next.
-
-    By numpy, which takes one thread: threads that start and wait for each other at every pass are slower, above all on
-    a busy machine.
-    """
-    result = torch.empty(images.shape, dtype=torch.float32)
-    pixels, values = images.numpy(), result.numpy()
-    size = max(1, CACHED_VALUES // prod(images.shape[1:]))
-    for start in range(0, len(images), size):
-        part = values[start : start + size]
-        part[:] = pixels[start : start + size]
-        part /= 255
-        if normalize is not None:
-            mean, std = _per_channel(normalize, images.device, images.ndim)
-            part -= mean.numpy()
-            part /= std.numpy()
-    return result
-
-
-@lru_cache(maxsize=8)
-def _per_channel(normalize: Normalization, device: torch.device, dimensions: int) -> tuple[Tensor, Tensor]:
-    """float32 [C, 1, ...] each, for images of so many dimensions, kept on the device."""
-    shape = (-1, *[1] * (dimensions - 2))
-    mean, std = (torch.tensor(values, device=device).view(shape) for values in normalize)
-    return mean, std
 
 
 @torch.no_grad()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from datasets import BiasedDataset, Split
-from training.evaluation import as_input, chunk_size, view_draws
+from training.evaluation import chunk_size, view_draws
+from training.inputs import as_input
 from training.reading import prefetched
 
 

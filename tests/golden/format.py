@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from core.randomness import torch_generator
 from datasets import Normalization
 from methods import Batch, Task
-from training.evaluation import as_input
+from training.inputs import as_input
 
 TOLERANCE = 1e-4  # of what is recorded per step, per sample or per function value
 FINAL_TOLERANCE = 1e-3  # of final parameters and logits

@@ -14,8 +14,8 @@ from methods.disent import DisEnt
 from methods.lff import LfF
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 from training.batches import Batches
-from training.evaluation import as_input
 from training.history import Evaluation, History
+from training.inputs import as_input
 from training.setup import Setup
 
 

@@ -13,7 +13,7 @@ from methods.end import EnD, cosines, disentangling_loss, entangling_loss
 from methods.erm import ERM
 from models import Architecture, Encoder, Networks
 from models.mlp import MLP, MLPEncoder
-from training.evaluation import as_input
+from training.inputs import as_input
 
 
 def samples(size: int, num_classes: int = 4, num_biases: int = 3) -> tuple[Tensor, Tensor, Tensor]:

@@ -28,7 +28,7 @@ from training.checkpoint import (
     without_prefix,
     write_checkpoint,
 )
-from training.evaluation import as_input
+from training.inputs import as_input
 
 FAMILY = ("vanilla_biased", "rebias", "rubi", "learned_mixin")
 SMALL = SimpleConv(widths=(4, 6), f_kernel=3)

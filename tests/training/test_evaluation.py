@@ -3,7 +3,8 @@ from torch import Tensor
 
 from datasets import BiasedDataset, Split
 from training import evaluation
-from training.evaluation import as_input, count_groups
+from training.evaluation import count_groups
+from training.inputs import as_input
 
 
 def test_counts_equal_a_count_one_by_one(digits: BiasedDataset) -> None:

@@ -10,8 +10,9 @@ from datasets import BiasedDataset
 from datasets.base import CIFAR10_STATISTICS
 from methods import Phase
 from training.batches import Batches
-from training.evaluation import as_input, count_groups
+from training.evaluation import count_groups
 from training.history import Evaluation, History
+from training.inputs import as_input
 from training.loop import Options, Trainer
 from training.setup import read_setup
 

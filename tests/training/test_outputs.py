@@ -7,7 +7,7 @@ from torch import Tensor
 
 from core.randomness import torch_generator
 from datasets import BiasedDataset
-from training.evaluation import as_input
+from training.inputs import as_input
 from training.outputs import outputs_at, stratified
 
 
