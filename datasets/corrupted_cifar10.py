@@ -6,7 +6,6 @@ last 5,000 training images, corrupted without bias, for validation. Both test on
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.errors import UserError, require_known
+from core.processes import in_processes
 from core.randomness import derived_seed
 from core.settings import require
 from core.tracking import tracked
@@ -145,13 +145,17 @@ class CorruptedCIFAR10(DatasetConfig):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some images of a split that get the same corruption."""
+    """Some images that get the same corruption."""
 
-    images: NDArray[numpy.uint8]  # of the split, [N, 3, 32, 32]
-    corrupted: NDArray[numpy.uint8]  # of the split, to be filled
-    index: NDArray[numpy.int64]  # of the chunk's images in the split
+    images: NDArray[numpy.uint8]  # [M, 3, 32, 32]
     corruption: str
+    severity: int
+    seed: int
     names: Sequence[str]  # of the images, which their random numbers depend on
+
+    def corrupted(self) -> NDArray[numpy.uint8]:
+        seeds = [derived_seed(self.seed, "corruption", self.corruption, name) for name in self.names]
+        return corrupt(self.images, self.corruption, self.severity, seeds)
 
 
 def build_corrupted_images(
@@ -169,10 +173,11 @@ def build_corrupted_images(
 
     `skew` is the bias-conflicting fraction of train; valid, the last `num_valid` training images (none: no such
     split), and test are unbiased. Bias class b is `corruptions[b]`, at `severity` 1 to 5. The random numbers of an
-    image depend on `seed`, the corruption and the image's position in CIFAR-10 alone. `workers`: threads; None: one for
-    each core.
+    image depend on `seed`, the corruption and the image's position in CIFAR-10 alone. `workers`: processes; None: one
+    for each core.
     """
     tensors: dict[str, Tensor] = {}
+    places: list[tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]] = []  # of each chunk's images: a split, index in it
     chunks: list[Chunk] = []
 
     def add(split: str, pictures: Pictures, names: Sequence[str], aligned_ratio: float) -> None:
@@ -183,14 +188,11 @@ def build_corrupted_images(
             of_bias = numpy.flatnonzero(bias == label)
             for start in range(0, len(of_bias), CHUNK):
                 index = of_bias[start : start + CHUNK]
-                chunks.append(Chunk(images, corrupted, index, corruption, [names[i] for i in index]))
+                places.append((corrupted, index))
+                chunks.append(Chunk(images[index], corruption, severity, seed, [names[i] for i in index]))
         tensors[f"{split}/images"] = torch.from_numpy(corrupted)
         tensors[f"{split}/target"] = torch.from_numpy(target.copy())
         tensors[f"{split}/bias"] = torch.from_numpy(bias)
-
-    def fill(chunk: Chunk) -> None:
-        seeds = [derived_seed(seed, "corruption", chunk.corruption, name) for name in chunk.names]
-        chunk.corrupted[chunk.index] = corrupt(chunk.images[chunk.index], chunk.corruption, severity, seeds)
 
     images, target = train
     size = len(images) - num_valid
@@ -202,11 +204,7 @@ def build_corrupted_images(
         add("valid", (images[size:], target[size:]), names[size:], UNBIASED_RATIO)
     add("test", test, [f"test/{position}" for position in range(len(test[0]))], UNBIASED_RATIO)
     label = f"corrupting {len(images) + len(test[0]):,} images once"
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:  # numpy and scipy compute outside of Python's lock
-        try:
-            for _ in tracked(pool.map(fill, chunks), len(chunks), label):
-                pass
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    made = in_processes(Chunk.corrupted, chunks, workers or os.cpu_count() or 1)
+    for (corrupted, index), images in zip(places, tracked(made, len(chunks), label), strict=True):
+        corrupted[index] = images
     return tensors

@@ -49,7 +49,7 @@ def jpeg(images: Images, _: Draws, quality: int) -> Images:
     def process(image: Image.Image) -> Image.Image:
         file = BytesIO()
         image.save(file, "JPEG", quality=quality)
-        return Image.open(file)
+        return Image.open(file, formats=["JPEG"])
 
     return one_by_one(process, images)
 

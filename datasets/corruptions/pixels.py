@@ -42,8 +42,10 @@ def pick(images: NDArray[Any], rows: Places, columns: Places) -> NDArray[Any]:
     num_images, channels, size, _ = images.shape
     places = numpy.broadcast_to(rows * size + columns, (num_images, size, size)).reshape(num_images, -1)
     flat = images.reshape(num_images, channels, -1)
-    picked = [image.take(place, axis=1) for image, place in zip(flat, places, strict=True)]  # faster than fancy indices
-    return numpy.stack(picked).reshape(images.shape)
+    picked = numpy.empty_like(flat)
+    for image, place, result in zip(flat, places, picked, strict=True):  # faster than fancy indices
+        image.take(place, axis=1, out=result, mode="clip")  # "raise" would copy; all places are inside
+    return picked.reshape(images.shape)
 
 
 def interpolate(values: Values, rows: Values, columns: Values, border: Border) -> Values:
@@ -52,11 +54,12 @@ def interpolate(values: Values, rows: Values, columns: Values, border: Border) -
     top, left = numpy.floor(rows).astype(numpy.int64), numpy.floor(columns).astype(numpy.int64)
     lower, right = (rows - top)[:, None], (columns - left)[:, None]  # weights of the pixels below and to the right
 
+    first, second = mirrored(left, size, border), mirrored(left + 1, size, border)
+
     def along(row: Places) -> Values:
-        row, first, second = (mirrored(place, size, border) for place in (row, left, left + 1))
         return pick(values, row, first) * (1 - right) + pick(values, row, second) * right
 
-    return along(top) * (1 - lower) + along(top + 1) * lower
+    return along(mirrored(top, size, border)) * (1 - lower) + along(mirrored(top + 1, size, border)) * lower
 
 
 def mirrored(places: Places, size: int, border: Border) -> Places:
