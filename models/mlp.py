@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import prod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from core.settings import require
@@ -24,12 +25,18 @@ class MLPEncoder(Encoder):
 
     @by_numerics
     def forward(self, image: Tensor) -> Tensor:
-        features = image.flatten(1)
-        if self.input_scale != 1:
-            features = features * self.input_scale
-        for layer in self.layers:
+        features = self.first_layer(image.flatten(1)).relu()
+        for layer in self.layers[1:]:
             features = layer(features).relu()
         return features
+
+    def first_layer(self, pixels: Tensor) -> Tensor:
+        """Of scaled pixels. It is the product that is scaled: scaled pixels would be as large as all else of a step."""
+        layer = self.layers[0]
+        assert isinstance(layer, nn.Linear)
+        if self.input_scale == 1:
+            return layer(pixels)  # type: ignore[no-any-return]
+        return torch.add(layer.bias, pixels @ layer.weight.T, alpha=self.input_scale)
 
 
 @dataclass(frozen=True, kw_only=True)
