@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from core.settings import require
 from models.base import Architecture, Encoder, PoolingEncoder
+from models.convolution import Conv2d
 from models.numerics import by_numerics
 from models.resnet import ResNet18, ResNet20
 
@@ -28,7 +29,7 @@ class PlainConv(Architecture):
         channels = image_shape[0]
         for kernel, width, following in self.convolutions:
             further = {"norm": nn.BatchNorm2d(width), "relu": nn.ReLU(inplace=True), "pool": nn.MaxPool2d(2)}
-            layers += [nn.Conv2d(channels, width, kernel), *(further[name] for name in following.split())]
+            layers += [Conv2d(channels, width, kernel), *(further[name] for name in following.split())]
             channels = width
         return PoolingEncoder(nn.Sequential(*layers), channels)
 

@@ -8,6 +8,7 @@ from torch.nn.functional import pad
 
 from core.vision import torchvision
 from models.base import Architecture, Encoder, PoolingEncoder
+from models.convolution import with_small_maps
 
 
 class BasicBlock(nn.Module):
@@ -61,7 +62,7 @@ class ResNet18Body(nn.Sequential):
     FEATURES = 512
 
     def __init__(self) -> None:
-        network = torchvision("models").resnet18(weights=None)
+        network = with_small_maps(torchvision("models").resnet18(weights=None))
         head = ("avgpool", "fc")
         super().__init__(OrderedDict((name, layer) for name, layer in network.named_children() if name not in head))
 
