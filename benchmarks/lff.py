@@ -30,7 +30,7 @@ GOALS = {"lff": 4.0, "disent": 3.0}
 WIDTHS = {"lff": (100, 100, 100), "disent": (100, 100, 16)}
 RATES = {"lff": 1e-3, "disent": 1e-2}
 BATCH_SIZE, PIXELS, CLASSES, DECAY, Q = 256, 3 * 28 * 28, 10, 0.7, 0.7
-STEPS = 30  # of a repeat
+STEPS = 100  # of a repeat
 
 Step = Callable[[Tensor, Tensor, Tensor], None]  # index, image, target of a batch
 

@@ -17,6 +17,7 @@ from benchmarks.machine import Work, measured_rates
 from training.device import wait_for_device
 
 REPEATS = 5  # after one to warm up
+SETTLE = 0.5  # seconds in which workers of the baseline finish what they read ahead
 
 # makes ready what a repeat needs, and returns the repeat. Memory is measured in a new process, which calls it there: a
 # function of a module, or a `functools.partial` of one
@@ -76,7 +77,10 @@ def compare(pair: SideBySide) -> Row:
     ours, baseline = pair.ours(), pair.baseline()
     baseline()  # first, as it may start workers: what we have before that is copied when we write it again
     ours()
-    times = [(timed(ours, pair.clock), timed(baseline, pair.clock)) for _ in range(pair.repeats)]
+    times = []
+    for _ in range(pair.repeats):
+        time.sleep(SETTLE)
+        times.append((timed(ours, pair.clock), timed(baseline, pair.clock)))
     work_seconds = None if pair.work is None else measured_rates(torch.get_num_threads()).seconds(pair.work)
     torch.set_num_threads(threads)
     ratios = [theirs / own for own, theirs in times]

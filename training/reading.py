@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -20,7 +22,7 @@ def prefetched(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int)
         yield from map(read, jobs)
         return
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, initializer=_compute_alone) as pool:
         try:
             for job in jobs:
                 waiting.append(pool.submit(read, job))
@@ -31,3 +33,8 @@ def prefetched(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int)
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _compute_alone() -> None:
+    """In this thread, PyTorch takes no further threads: those would be as many again for each, more than cores."""
+    torch.set_num_threads(1)
