@@ -1,6 +1,6 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench mongo clean
+.PHONY: help demo test unit check bench mongo clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,6 +14,9 @@ demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show bo
 
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN)/python -m pytest -n auto
+
+unit: $(VENV)/.installed-dev ## Run the tests that start no programs (minutes)
+	@$(BIN)/python -m pytest -n auto -m "not processes"
 
 check: $(VENV)/.installed-dev ## Lint and types
 	@$(BIN)/ruff check .

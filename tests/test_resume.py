@@ -15,6 +15,8 @@ from recording.observers import STATE
 from tests.conftest import Command, Outcome
 from training.checkpoint import LAST, SELECTED
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(main.__file__).parent
 SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
 

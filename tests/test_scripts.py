@@ -9,6 +9,8 @@ import pytest
 
 import main
 
+pytestmark = pytest.mark.processes
+
 SCRIPTS = Path(main.__file__).parent / "scripts"
 STUDIES = sorted(path.name for path in SCRIPTS.glob("*.sh") if path.name not in ("demo.sh", "study.sh"))
 NUM_RUNS = {

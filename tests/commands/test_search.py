@@ -50,6 +50,7 @@ def child_of(worker: "subprocess.Popen[str]") -> psutil.Process:
     pytest.fail(f"no trial was started: {worker.communicate()}")
 
 
+@pytest.mark.processes
 def test_killed_and_interrupted_workers_lose_nothing(
     tmp_path: Path, data_root: Path, digits: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

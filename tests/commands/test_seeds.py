@@ -95,6 +95,7 @@ def test_one_that_fails_does_not_stop_the_others(command: Command) -> None:
     assert {status(run) for run in outcome.runs} == {"FAILED"}
 
 
+@pytest.mark.processes
 def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: Path, data_root: Path) -> None:
     words = ("digits", "method=erm", "epochs=40", "checkpoint_seconds=0", f"data.root={data_root}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -20,6 +20,8 @@ from recording.server import free_port, running_server
 from tests.conftest import Command
 from tests.test_resume import measured
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(main.__file__).parent
 LONG = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
 SHORT = ("digits", "smoke", "method=erm")

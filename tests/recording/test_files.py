@@ -19,6 +19,7 @@ from tests.conftest import Command
 ROOT = Path(main.__file__).parent
 
 
+@pytest.mark.processes
 def test_parallel_starts_do_not_collide(tmp_path: Path) -> None:
     """Twenty records begun at the same moment by four processes, without training."""
     code = """

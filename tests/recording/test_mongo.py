@@ -95,6 +95,7 @@ def test_no_server_at_start(command: Command, monkeypatch: pytest.MonkeyPatch) -
         assert outcome.runs == []
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_server_dies_in_mid_run(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
