@@ -6,9 +6,11 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,10 +19,12 @@ from benchmarks.machine import Work, measured_rates
 from training.device import wait_for_device
 
 REPEATS = 5  # after one to warm up
+# what libgomp and PyTorch do where nobody says otherwise, as core/__init__.py does: code of papers has that
+USUAL = {"GOMP_SPINCOUNT": "300000", "THP_MEM_ALLOC_ENABLE": "0"}
 SETTLE = 0.5  # seconds in which workers of the baseline finish what they read ahead
 
-# makes ready what a repeat needs, and returns the repeat. Memory is measured in a new process, which calls it there: a
-# function of a module, or a `functools.partial` of one
+# makes ready what a repeat needs, and returns the repeat. Wall time and memory are measured in new processes, which
+# call it there: a function of a module, or a `functools.partial` of one
 Prepare = Callable[[], Callable[[], object]]
 
 
@@ -71,16 +75,19 @@ class SideBySide:
 
 
 def compare(pair: SideBySide) -> Row:
-    """Measure ours and the baseline in turns, after one repeat each to warm up."""
+    """Measure ours and the baseline in turns, after one repeat each to warm up.
+
+    In wall time, each is measured in a process of its own: ours as a run of ours has it, the baseline with `USUAL`.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if pair.clock is time.perf_counter else 1)
-    ours, baseline = pair.ours(), pair.baseline()
-    baseline()  # first, as it may start workers: what we have before that is copied when we write it again
-    ours()
     times = []
-    for _ in range(pair.repeats):
-        time.sleep(SETTLE)
-        times.append((timed(ours, pair.clock), timed(baseline, pair.clock)))
+    with _timers(pair) as (ours, baseline):
+        baseline()  # first, as it may start workers: what we have before that is copied when we write it again
+        ours()
+        for _ in range(pair.repeats):
+            time.sleep(SETTLE)
+            times.append((ours(), baseline()))
     work_seconds = None if pair.work is None else measured_rates(torch.get_num_threads()).seconds(pair.work)
     torch.set_num_threads(threads)
     ratios = [theirs / own for own, theirs in times]
@@ -101,6 +108,41 @@ def compare(pair: SideBySide) -> Row:
         roofline=None if work_seconds is None else work_seconds / seconds,
         repeats=pair.repeats,
     )
+
+
+@contextmanager
+def _timers(pair: SideBySide) -> Iterator[tuple[Callable[[], float], Callable[[], float]]]:
+    """What does a repeat and returns its seconds: of ours, and of the baseline."""
+    if pair.clock is not time.perf_counter:
+        yield partial(timed, pair.ours(), pair.clock), partial(timed, pair.baseline(), pair.clock)
+        return
+    with _process(pair.ours, {}) as ours, _process(pair.baseline, USUAL) as baseline:
+        yield lambda: ours.submit(_repeat).result(), lambda: baseline.submit(_repeat).result()
+
+
+@contextmanager
+def _process(prepare: Prepare, environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
+    """A new process, with so much added to its environment, that is prepared to do repeats."""
+    before = dict(os.environ)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(prepare,)) as pool:
+        os.environ.update(environment)
+        pool.submit(os.getpid).result()  # starts it
+        os.environ.clear()
+        os.environ.update(before)
+        yield pool
+
+
+_prepared: Callable[[], object]  # in such a process
+
+
+def _prepare(prepare: Prepare) -> None:
+    global _prepared
+    _prepared = prepare()
+
+
+def _repeat() -> float:
+    return timed(_prepared)
 
 
 def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:

@@ -1,14 +1,16 @@
 """The benchmarks' own arithmetic: what is timed, and how it is told. No test depends on how fast a machine is."""
 
 import json
+import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from benchmarks import results
+from benchmarks import results, side_by_side
 from benchmarks.machine import Rates, Work, adam, linear
-from benchmarks.side_by_side import Row, SideBySide, compare, peak_memory
+from benchmarks.side_by_side import USUAL, Row, SideBySide, compare, peak_memory
 
 
 class Clock:
@@ -45,6 +47,42 @@ def test_pairs_of_repeats_are_compared_and_the_first_is_left_out() -> None:
     assert row.ours == pytest.approx(200.0)
     assert row.baseline == pytest.approx(800.0)
     assert (row.ratio, row.least, row.most) == (3.0, 2.0, 4.0)
+
+
+def notes(path: Path, name: str) -> Callable[[], object]:
+    """A repeat notes its process, and two settings that PyTorch reads when it is imported."""
+
+    def note() -> None:
+        with path.open("a") as file:
+            file.write(f"{name} {os.getpid()} {os.environ['GOMP_SPINCOUNT']} {os.environ['THP_MEM_ALLOC_ENABLE']}\n")
+
+    return note
+
+
+def test_wall_time_is_that_of_two_processes_of_which_one_has_our_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "SETTLE", 0)
+    path = tmp_path / "notes"
+    before = dict(os.environ)
+    compare(
+        SideBySide(
+            name="x",
+            ours=partial(notes, path, "ours"),
+            baseline=partial(notes, path, "baseline"),
+            unit="s",
+            repeats=2,
+            memory=False,
+        )
+    )
+    assert dict(os.environ) == before
+    lines = [line.split() for line in path.read_text().splitlines()]
+    assert [line[0] for line in lines] == ["baseline", "ours", "ours", "baseline", "ours", "baseline"]
+    ours, baseline = ({tuple(line[1:]) for line in lines if line[0] == name} for name in ("ours", "baseline"))
+    (own,), (other,) = ours, baseline
+    assert len({own[0], other[0], str(os.getpid())}) == 3
+    assert own[1:] == (os.environ["GOMP_SPINCOUNT"], os.environ["THP_MEM_ALLOC_ENABLE"])
+    assert other[1:] == tuple(USUAL.values())
 
 
 def large() -> Callable[[], object]:
