@@ -27,7 +27,7 @@ from datasets.cache import cache_folder, cached, fingerprint
 from datasets.cifar10 import Origin, cifar10, cifar10_files
 from datasets.cifar10_images import CLASSES, Pictures
 from datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
-from datasets.corruptions import CORRUPTIONS, corrupt
+from datasets.corruptions import CORRUPTIONS, corrupt, load_all
 from datasets.corruptions.weather import INSTALL, frost_textures, textures_folder
 
 VERSION = 1  # of what is built; raise it with every change of the result
@@ -204,6 +204,7 @@ def build_corrupted_images(
         add("valid", (images[size:], target[size:]), names[size:], UNBIASED_RATIO)
     add("test", test, [f"test/{position}" for position in range(len(test[0]))], UNBIASED_RATIO)
     label = f"corrupting {len(images) + len(test[0]):,} images once"
+    load_all(corruptions)
     made = in_processes(Chunk.corrupted, chunks, workers or os.cpu_count() or 1)
     for (corrupted, index), images in zip(places, tracked(made, len(chunks), label), strict=True):
         corrupted[index] = images

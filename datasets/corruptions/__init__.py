@@ -4,7 +4,8 @@ Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corru
 as Learning from Failure (Nam et al., NeurIPS 2020) uses them. All work on many images at a time, with numpy and scipy.
 """
 
-from collections.abc import Callable, Sequence
+import importlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from core.errors import require_known
@@ -16,9 +17,9 @@ from datasets.corruptions.draws import Draws
 from datasets.corruptions.drops import spatter
 from datasets.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from datasets.corruptions.pixels import Images
-from datasets.corruptions.weather import fog, frost, snow
+from datasets.corruptions.weather import fog, frost, frost_textures, snow
 
-__all__ = ["CORRUPTIONS", "NUM_SEVERITIES", "Corruption", "corrupt"]
+__all__ = ["CORRUPTIONS", "NUM_SEVERITIES", "Corruption", "corrupt", "load_all"]
 
 NUM_SEVERITIES = 5
 
@@ -79,6 +80,16 @@ CORRUPTIONS: dict[str, Corruption] = {
     "pixelate": Corruption(pixelate, ((0.95,), (0.9,), (0.85,), (0.75,), (0.65,))),
     "saturate": Corruption(saturate, ((0.3, 0), (0.1, 0), (1.5, 0), (2, 0.1), (2.5, 0.2))),
 }
+
+
+def load_all(names: Iterable[str]) -> None:
+    """Load what the corruptions `names` load when they are first used; processes that are forked then have it.
+
+    Raises `UserError` if the pictures of `frost` are missing.
+    """
+    importlib.import_module("scipy.ndimage")
+    if "frost" in names:
+        frost_textures()
 
 
 def corrupt(images: Images, name: str, severity: int, seeds: Sequence[int]) -> Images:
