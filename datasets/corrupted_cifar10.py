@@ -145,9 +145,10 @@ class CorruptedCIFAR10(DatasetConfig):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some images that get the same corruption."""
+    """Some images of a split that get the same corruption."""
 
-    images: NDArray[numpy.uint8]  # [M, 3, 32, 32]
+    images: NDArray[numpy.uint8]  # of the split, [N, 3, 32, 32]
+    index: NDArray[numpy.int64]  # of the chunk's images in the split
     corruption: str
     severity: int
     seed: int
@@ -155,7 +156,7 @@ class Chunk:
 
     def corrupted(self) -> NDArray[numpy.uint8]:
         seeds = [derived_seed(self.seed, "corruption", self.corruption, name) for name in self.names]
-        return corrupt(self.images, self.corruption, self.severity, seeds)
+        return corrupt(self.images[self.index], self.corruption, self.severity, seeds)
 
 
 def build_corrupted_images(
@@ -177,8 +178,7 @@ def build_corrupted_images(
     for each core.
     """
     tensors: dict[str, Tensor] = {}
-    places: list[tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]] = []  # of each chunk's images: a split, index in it
-    chunks: list[Chunk] = []
+    jobs: list[tuple[NDArray[numpy.uint8], Chunk]] = []  # each with the split that the chunk's result is a part of
 
     def add(split: str, pictures: Pictures, names: Sequence[str], aligned_ratio: float) -> None:
         images, target = pictures
@@ -188,8 +188,8 @@ def build_corrupted_images(
             of_bias = numpy.flatnonzero(bias == label)
             for start in range(0, len(of_bias), CHUNK):
                 index = of_bias[start : start + CHUNK]
-                places.append((corrupted, index))
-                chunks.append(Chunk(images[index], corruption, severity, seed, [names[i] for i in index]))
+                chunk = Chunk(images, index, corruption, severity, seed, [names[i] for i in index])
+                jobs.append((corrupted, chunk))
         tensors[f"{split}/images"] = torch.from_numpy(corrupted)
         tensors[f"{split}/target"] = torch.from_numpy(target.copy())
         tensors[f"{split}/bias"] = torch.from_numpy(bias)
@@ -205,7 +205,7 @@ def build_corrupted_images(
     add("test", test, [f"test/{position}" for position in range(len(test[0]))], UNBIASED_RATIO)
     label = f"corrupting {len(images) + len(test[0]):,} images once"
     load_all(corruptions)
-    made = in_processes(Chunk.corrupted, chunks, workers or os.cpu_count() or 1)
-    for (corrupted, index), images in zip(places, tracked(made, len(chunks), label), strict=True):
-        corrupted[index] = images
+    made = in_processes(Chunk.corrupted, [chunk for _, chunk in jobs], workers or os.cpu_count() or 1)
+    for (corrupted, chunk), images in zip(jobs, tracked(made, len(jobs), label), strict=True):
+        corrupted[chunk.index] = images
     return tensors
