@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -21,7 +22,7 @@ from training.device import wait_for_device
 REPEATS = 5  # after one to warm up
 # what libgomp and PyTorch do where nobody says otherwise, as core/__init__.py does: code of papers has that
 USUAL = {"GOMP_SPINCOUNT": "300000", "THP_MEM_ALLOC_ENABLE": "0"}
-SETTLE = 0.5  # seconds in which workers of the baseline finish what they read ahead
+SETTLE = 0.5  # seconds in which workers of the baseline, if the clock can see them, finish what they read ahead
 
 # makes ready what a repeat needs, and returns the repeat. Wall time and memory are measured in new processes, which
 # call it there: a function of a module, or a `functools.partial` of one
@@ -86,7 +87,8 @@ def compare(pair: SideBySide) -> Row:
         baseline()  # first, as it may start workers: what we have before that is copied when we write it again
         ours()
         for _ in range(pair.repeats):
-            time.sleep(SETTLE)
+            if pair.clock is not time.process_time:
+                time.sleep(SETTLE)
             times.append((ours(), baseline()))
     work_seconds = None if pair.work is None else measured_rates(torch.get_num_threads()).seconds(pair.work)
     torch.set_num_threads(threads)
@@ -123,13 +125,10 @@ def _timers(pair: SideBySide) -> Iterator[tuple[Callable[[], float], Callable[[]
 @contextmanager
 def _process(prepare: Prepare, environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
     """A new process, with so much added to its environment, that is prepared to do repeats."""
-    before = dict(os.environ)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(prepare,)) as pool:
-        os.environ.update(environment)
-        pool.submit(os.getpid).result()  # starts it
-        os.environ.clear()
-        os.environ.update(before)
+        with patch.dict(os.environ, environment):
+            pool.submit(os.getpid).result()  # starts it
         yield pool
 
 
@@ -171,13 +170,9 @@ def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 def peak_memory(prepare: Prepare) -> float:
     """Largest resident size, in GiB, of a new process that does one repeat."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_memory_of, prepare).result()
-
-
-def _memory_of(prepare: Prepare) -> float:
-    prepare()()
-    return resident_peak()
+    with _process(prepare, {}) as process:
+        process.submit(_repeat).result()
+        return process.submit(resident_peak).result()
 
 
 def resident_peak() -> float:

@@ -31,7 +31,8 @@ class Clock:
         return work
 
 
-def test_pairs_of_repeats_are_compared_and_the_first_is_left_out() -> None:
+def test_pairs_of_repeats_are_compared_and_the_first_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "SETTLE", 0)
     clock = Clock()
     pair = SideBySide(
         name="x",
