@@ -22,7 +22,7 @@ from datasets.corrupted_cifar10 import CHUNK, TYPES, build_corrupted_images
 from datasets.corruptions import CORRUPTIONS, corrupt
 
 SEVERITY, DIGITS_SEVERITY = 5, 4
-NUM_DIGITS, NUM_PICTURES = 5_000, 5_000
+NUM_DIGITS, NUM_PICTURES = 5_000, 10_000
 
 
 def run() -> list[Row]:
