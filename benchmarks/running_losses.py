@@ -10,7 +10,7 @@ from benchmarks.colored_mnist import published_data
 from benchmarks.reference import ClassLoopEMA
 from benchmarks.side_by_side import Row, SideBySide, compare
 from core.randomness import torch_generator
-from methods.per_sample import RelativeDifficulty, SampleLossEMA
+from methods.per_sample import RelativeDifficulty, RunningLosses
 
 BATCH_SIZE, CLASSES, DECAY = 256, 10, 0.7
 BATCHES = 100  # of a repeat
@@ -58,8 +58,8 @@ def batches() -> list[tuple[Tensor, Tensor, Tensor]]:
 
 
 def our_maxima() -> Callable[[], object]:
-    ema = SampleLossEMA(target(), CLASSES, DECAY)
-    return lambda: [ema.class_maxima() for _ in range(BATCHES)]
+    losses = RunningLosses(target(), CLASSES, DECAY, {"biased": 0.0})
+    return lambda: [losses.class_maxima() for _ in range(BATCHES)]
 
 
 def loop_maxima() -> Callable[[], object]:
@@ -69,7 +69,7 @@ def loop_maxima() -> Callable[[], object]:
 
 def our_weights() -> Callable[[], object]:
     difficulty, all_batches = RelativeDifficulty(target(), CLASSES, DECAY), batches()
-    return lambda: [difficulty.update(*batch) for batch in all_batches]
+    return lambda: [difficulty.weigh(*batch) for batch in all_batches]
 
 
 def loop_weights() -> Callable[[], object]:

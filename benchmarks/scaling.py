@@ -103,7 +103,7 @@ def batch_state_of(size: int) -> Callable[[], object]:
     difficulty = RelativeDifficulty(torch.randint(0, CLASSES, (size,), generator=generator), CLASSES, decay=0.7)
     index = torch.randperm(size, generator=generator)[:BATCH_SIZE]
     losses = torch.rand(2, BATCH_SIZE, generator=generator)
-    return lambda: difficulty.update(index, losses[0], losses[1])
+    return lambda: difficulty.weigh(index, losses[0], losses[1])
 
 
 def query_curves() -> Iterator[Curve]:

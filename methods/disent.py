@@ -108,7 +108,7 @@ class DisEnt(Method):
         intrinsic_logits, bias_logits = self.heads(intrinsic, bias)
         intrinsic_ce = cross_entropy(intrinsic_logits, target, reduction="none")
         bias_ce = cross_entropy(bias_logits.detach(), target, reduction="none")
-        weight = self.difficulty.update(batch.index, bias_ce, intrinsic_ce.detach())
+        weight = self.difficulty.weigh(batch.index, bias_ce, intrinsic_ce.detach())
         terms = {
             "dis_conflict": (weight * intrinsic_ce).mean(),
             "dis_align": config.lambda_dis_align * bias_amplifying_loss(bias_logits, target, config.q, kept),

@@ -79,7 +79,7 @@ class LfF(Method):
         biased_logits = self.biased(batch.image)
         biased_ce = cross_entropy(biased_logits, batch.target, reduction="none")
         debiased_ce = cross_entropy(self.debiased(batch.image), batch.target, reduction="none")
-        weight = self.difficulty.update(batch.index, biased_ce.detach(), debiased_ce.detach())
+        weight = self.difficulty.weigh(batch.index, biased_ce.detach(), debiased_ce.detach())
         kept = None if self.kept is None else self.kept[batch.index]
         biased_loss = bias_amplifying_loss(biased_logits, batch.target, self.config.q, kept)
         debiased_loss = (weight * debiased_ce).mean()

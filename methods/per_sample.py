@@ -1,5 +1,6 @@
 """State per training sample: running losses, and the weights that LfF and DisEnt derive from them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,11 +9,11 @@ from torch import Tensor, nn
 ROW_LENGTH = 256  # samples whose largest loss is found at once
 
 
-class SampleLossEMA(nn.Module):
-    """Exponential moving average of the loss of each training sample, float32 [N]; the first value is the loss itself.
+class RunningLosses(nn.Module):
+    """Exponential moving averages of K losses of each training sample, float32; the first value is the loss itself.
 
-    `epsilon` is added to the class maxima that `normalized` divides by. The values are kept class by class, in rows of
-    one class each, so that the maxima are those of rows: `place` is where in the rows each sample has its own.
+    The values are kept class by class, in rows of one class each, so that the largest of a class is that of its rows:
+    `place` is where in the rows each sample has its own.
     """
 
     rows: Tensor
@@ -20,11 +21,14 @@ class SampleLossEMA(nn.Module):
     class_of_row: Tensor
     seen: Tensor
     target: Tensor
+    least: Tensor
+    epsilon: Tensor
 
-    def __init__(self, target: Tensor, num_classes: int, decay: float, epsilon: float = 0.0) -> None:
-        """`target` int64 [N], the class of each training sample."""
+    def __init__(self, target: Tensor, num_classes: int, decay: float, epsilons: Mapping[str, float]) -> None:
+        """`target` int64 [N], the class of each training sample; `epsilons` of each loss, by its name, are added to the
+        class maxima that `normalized` divides by."""
         super().__init__()
-        self.num_classes, self.decay, self.epsilon = num_classes, decay, epsilon
+        self.names, self.decay = list(epsilons), decay
         sizes = torch.bincount(target, minlength=num_classes)
         rows_of_class = sizes.add(ROW_LENGTH - 1).div(ROW_LENGTH, rounding_mode="floor")
         by_class = target.argsort(stable=True)
@@ -32,56 +36,75 @@ class SampleLossEMA(nn.Module):
         place = torch.empty_like(target)
         place[by_class] = torch.arange(len(target)) + (unused.cumsum(0) - unused)[target[by_class]]
         class_of_row = torch.arange(num_classes).repeat_interleave(rows_of_class)
-        self.register_buffer("rows", torch.zeros(len(class_of_row), ROW_LENGTH), persistent=False)
-        self.register_buffer("place", place, persistent=False)
-        self.register_buffer("class_of_row", class_of_row, persistent=False)
-        self.register_buffer("seen", torch.zeros(len(target), dtype=torch.bool))
-        self.register_buffer("target", target.clone(), persistent=False)
+        num_losses, smallest = len(self.names), torch.finfo(torch.float32).tiny
+        state = {
+            "rows": torch.zeros(num_losses, len(class_of_row), ROW_LENGTH),
+            "place": place,
+            "class_of_row": class_of_row.expand(num_losses, -1).contiguous(),
+            "seen": torch.zeros(len(target)),  # 1 for a sample that a batch has contained, else 0
+            "target": target.clone(),
+            "least": torch.full((num_losses, num_classes), smallest),
+            "epsilon": torch.tensor(list(epsilons.values()))[:, None],
+        }
+        for name, values in state.items():
+            self.register_buffer(name, values, persistent=False)
 
     @property
-    def value(self) -> Tensor:
-        """float32 [N], in the order of the training samples."""
-        return self.rows.view(-1).index_select(0, self.place)
+    def values(self) -> Tensor:
+        """float32 [K, N], in the order of the training samples."""
+        return self._values_at(self.place)
 
     @torch.no_grad()
-    def update(self, index: Tensor, loss: Tensor) -> None:
-        """Take in the losses [B] of the samples at `index`, int64 [B]."""
-        if loss.shape != index.shape:
-            raise ValueError(f"a loss of each sample is needed: {list(loss.shape)} for {list(index.shape)} samples")
-        values, place = self.rows.view(-1), self.place.index_select(0, index)
-        weight = 1 - self.decay * self.seen.index_select(0, index)
-        values.index_put_((place,), self.decay * values.index_select(0, place) + weight * loss)
-        self.seen.index_fill_(0, index, True)
+    def take_in(self, index: Tensor, losses: Tensor) -> Tensor:
+        """Take in the losses [K, B] of the samples at `index`, int64 [B]; returns their averages [K, B]."""
+        if losses.shape != (len(self.names), *index.shape):
+            raise ValueError(f"losses of each sample are needed: {list(losses.shape)} for {list(index.shape)} samples")
+        place = self.place.index_select(0, index)
+        old_weight = self.decay * self.seen.index_select(0, index)
+        values = torch.lerp(losses, self._values_at(place), old_weight)
+        self.rows.flatten(1).t().index_put_((place,), values.t())  # can be mapped over runs; index_copy_ cannot
+        self.seen.index_fill_(0, index, 1)
+        return values
 
     def class_maxima(self) -> Tensor:
-        """The largest value of each class, [num_classes]; 0 in a class without a positive one."""
-        largest = self.rows.new_zeros(self.num_classes)
-        return largest.scatter_reduce_(0, self.class_of_row, self.rows.amax(dim=1), "amax")
+        """The largest value of each class, [K, num_classes]; the least positive number where none is positive."""
+        return self.least.scatter_reduce(1, self.class_of_row, self.rows.amax(dim=2), "amax")
 
-    def normalized(self, index: Tensor) -> Tensor:
-        """[B] in [0, 1]: each value divided by the largest of its class; 0 in a class without a positive value."""
-        largest = (self.class_maxima() + self.epsilon).clamp_min_(torch.finfo(self.rows.dtype).tiny)
-        value = self.rows.view(-1).index_select(0, self.place.index_select(0, index))
-        return value / largest.index_select(0, self.target.index_select(0, index))
+    def normalized(self, index: Tensor, values: Tensor | None = None) -> Tensor:
+        """[K, B] in [0, 1]: each value divided by the largest of its class; 0 in a class without a positive value.
 
-    # ---- a checkpoint has the values in the order of the samples
+        `values` [K, B] are those of the samples at `index`, int64 [B], if they are at hand.
+        """
+        if values is None:
+            values = self._values_at(self.place.index_select(0, index))
+        largest = self.class_maxima() + self.epsilon
+        return values / largest.index_select(1, self.target.index_select(0, index))
+
+    def _values_at(self, place: Tensor) -> Tensor:
+        return self.rows.flatten(1).index_select(1, place)
+
+    # ---- a checkpoint has, for each loss, the values in the order of the samples, and which have been seen
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "value"] = self.value
+        for name, values in zip(self.names, self.values, strict=True):
+            destination[f"{prefix}{name}.value"], destination[f"{prefix}{name}.seen"] = values, self.seen.bool()
 
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str], *others: Any
     ) -> None:
-        value = state_dict.pop(prefix + "value", None)
+        for number, name in enumerate(self.names):
+            keys = [f"{prefix}{name}.{key}" for key in ("value", "seen")]
+            missing = [key for key in keys if key not in state_dict]
+            missing_keys += missing
+            if not missing:
+                value, seen = (state_dict.pop(key) for key in keys)
+                self.rows[number].view(-1).index_copy_(0, self.place, value.to(self.rows))
+                self.seen.copy_(seen)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *others)
-        if value is None:
-            missing_keys.append(prefix + "value")
-        else:
-            self.rows.view(-1).index_copy_(0, self.place, value.to(self.rows))
 
 
-class RelativeDifficulty(nn.Module):
+class RelativeDifficulty(RunningLosses):
     """W(x) of LfF, eq. (2): near 1 for a sample that only the biased network fails on, near 0 for the opposite.
 
     Computed from the running cross-entropies of the biased and the debiased network, each normalised by its class.
@@ -89,21 +112,20 @@ class RelativeDifficulty(nn.Module):
 
     def __init__(self, target: Tensor, num_classes: int, decay: float, biased_epsilon: float = 0.0) -> None:
         """`target` int64 [N], the class of each training sample."""
-        super().__init__()
-        self.biased = SampleLossEMA(target, num_classes, decay, biased_epsilon)
-        self.debiased = SampleLossEMA(target, num_classes, decay)
+        super().__init__(target, num_classes, decay, {"biased": biased_epsilon, "debiased": 0.0})
 
-    def update(self, index: Tensor, biased_loss: Tensor, debiased_loss: Tensor) -> Tensor:
+    @torch.no_grad()
+    def weigh(self, index: Tensor, biased_loss: Tensor, debiased_loss: Tensor) -> Tensor:
         """Take in the losses [B] of the samples at `index`, int64 [B]; returns their weights [B], without gradient."""
-        self.biased.update(index, biased_loss)
-        self.debiased.update(index, debiased_loss)
-        return self._weights(index)
+        values = self.take_in(index, torch.stack((biased_loss, debiased_loss)))
+        return _relative(self.normalized(index, values))
 
     def sample_weights(self) -> Tensor:
         """The weights [N] of all samples as of now; not-a-number for those that no batch has contained yet."""
-        everywhere = torch.arange(len(self.biased.seen), device=self.biased.seen.device)
-        return self._weights(everywhere).masked_fill(~self.biased.seen, float("nan"))
+        everywhere = torch.arange(len(self.seen), device=self.seen.device)
+        return _relative(self.normalized(everywhere)).masked_fill(self.seen == 0, float("nan"))
 
-    def _weights(self, index: Tensor) -> Tensor:
-        biased, debiased = self.biased.normalized(index), self.debiased.normalized(index)
-        return biased / (biased + debiased + 1e-8)
+
+def _relative(losses: Tensor) -> Tensor:
+    """The share [B] of the biased network's in the sum of both, [2, B]."""
+    return losses[0] / (losses.sum(dim=0) + 1e-8)

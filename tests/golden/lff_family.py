@@ -104,8 +104,7 @@ def replay_run(
 
     series: dict[str, Any] = {"loss": [step["loss"] for step in scalars], "weight": weights}
     series |= {f"terms/{name}": [step[name] for step in scalars] for name in terms}
-    series["ema/biased"] = inner.difficulty.biased.value
-    series["ema/debiased"] = inner.difficulty.debiased.value
+    series["ema/biased"], series["ema/debiased"] = inner.difficulty.values
     comparisons = [compare(name, ours, file[name], TOLERANCE) for name, ours in series.items() if name in file]
     for name, modules in networks.items():
         comparisons += compare_parameters(file, f"final/{name}", file.initial_names(name), modules)
