@@ -60,6 +60,7 @@ def notes(path: Path, name: str) -> Callable[[], object]:
     return note
 
 
+@pytest.mark.processes
 def test_wall_time_is_that_of_two_processes_of_which_one_has_our_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +95,7 @@ def small() -> Callable[[], object]:
     return lambda: None
 
 
+@pytest.mark.processes
 def test_memory_is_that_of_a_process_of_its_own() -> None:
     held = b"x" * 2**29
     without = peak_memory(small)

@@ -91,6 +91,7 @@ def test_killed_and_interrupted_workers_lose_nothing(
     assert sorted(map(str, found)) == sorted(map(str, undisturbed))
 
 
+@pytest.mark.processes
 def test_failed_trials_and_the_same_summary_from_everywhere(command: Command, tmp_path: Path, port: int) -> None:
     words = ("digits", "smoke", "method=erm", "sampler=grid", "name=rates", "jobs=2", "objective=valid/accuracy")
     space = "method.hparams.learning_rate=choice(1e-3, 1e-2, 1e30)"

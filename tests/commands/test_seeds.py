@@ -53,6 +53,7 @@ def test_a_number_of_seeds() -> None:
         read_seeds("1-3", "7")
 
 
+@pytest.mark.processes
 def test_each_seed_is_a_run_as_if_it_had_been_typed(command: Command) -> None:
     """Apart or as one: what the runs are is the same, and so is what they find, but for rounding."""
     apart = command("with", *WORDS, "seeds=2", "together=False")
@@ -85,6 +86,7 @@ def test_each_seed_is_a_run_as_if_it_had_been_typed(command: Command) -> None:
     assert (third[2] / "evaluations.jsonl").read_text() == (first[2] / "evaluations.jsonl").read_text()
 
 
+@pytest.mark.processes
 def test_one_that_fails_does_not_stop_the_others(command: Command) -> None:
     """Of runs that are trained as one, too, each ends as it would have ended alone."""
     wild = ("method.hparams.learning_rate=1e30", "method.hparams.optimizer=sgd")
