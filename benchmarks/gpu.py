@@ -28,9 +28,11 @@ from training.batches import Batches
 from training.device import choose_device
 from training.history import Evaluation, History
 from training.loop import Options, Trainer
+from training.together import fit_together
 
 PROFILED_STEPS = 100
 KERNELS_SHARE = 1 / 1.5  # goal: a step takes at most 1.5 times as long as its kernels
+SEEDS, SEEDS_COST = 5, 1.5  # goal: so many trainings as one take at most 1.5 times as long as a single one
 DEVICE_WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of the profiler's trace
 
 
@@ -48,15 +50,15 @@ class Training:
     numerics: Numerics
     cuda_graphs: bool
 
-    def trainer(self, device: torch.device) -> Trainer:
+    def trainer(self, device: torch.device, seed: int = 1) -> Trainer:
         data = self.data().to(device)
         networks = Networks(
-            architecture(self.model, {}), data.test.image_shape, data.num_classes, seed=1, numerics=self.numerics
+            architecture(self.model, {}), data.test.image_shape, data.num_classes, seed, numerics=self.numerics
         )
         cls = method_class(self.method)
-        task = Task(data.num_classes, data.train.target.cpu(), seed=1)
+        task = Task(data.num_classes, data.train.target.cpu(), seed)
         method: Method = cls(cls.Config(**self.hparams), networks, task).to(device)
-        options = Options(seed=1, selection="last", cuda_graphs=self.cuda_graphs)
+        options = Options(seed=seed, selection="last", cuda_graphs=self.cuda_graphs)
         return Trainer(method, data, options, Silent())
 
 
@@ -99,7 +101,8 @@ def run() -> list[Row]:
         print("nothing measured: the goals for a GPU need a GPU with CUDA")
         return []
     device = choose_device("cuda")
-    return [row for training in TRAININGS for row in (whole_training(training, device), *steps(training, device))]
+    rows = [row for training in TRAININGS for row in (whole_training(training, device), *steps(training, device))]
+    return [*rows, several_seeds(TRAININGS[0], device)]
 
 
 def whole_training(training: Training, device: torch.device) -> Row:
@@ -114,6 +117,23 @@ def whole_training(training: Training, device: torch.device) -> Row:
         baseline=training.goal,
         ratio=training.goal / seconds,
         goal=1,
+    )
+
+
+def several_seeds(training: Training, device: torch.device) -> Row:
+    """The time of as many trainings as one, beside that of a single one; after one of both to warm up."""
+    for _ in range(2):
+        one = timed(training.trainer(device).fit)
+        trainers = [training.trainer(device, seed) for seed in range(1, SEEDS + 1)]
+        together = timed(partial(fit_together, trainers))
+    return Row(
+        name=f"{training.name}: {SEEDS} seeds as one, scaled by {training.scale}",
+        unit="s",
+        ours=training.scale * together,
+        against="a single one",
+        baseline=training.scale * one,
+        ratio=one / together,
+        goal=1 / SEEDS_COST,
     )
 
 

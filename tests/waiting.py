@@ -55,7 +55,8 @@ def waits(name: str, args: Sequence[Any], options: Mapping[str, Any]) -> str | N
         return "has as many results as its counts say; output_size is not given"
     if name in COPYING and not (options.get("non_blocking") or args[2:3] == (True,)):
         source = args[1] if name == "copy_" else args[0]
-        target = args[0].device if name == "copy_" else options.get("device") or source.device
-        if isinstance(source, Tensor) and source.device != target:
-            return f"copies from {source.device} to {target}"
+        if isinstance(source, Tensor):  # else a number
+            target = args[0].device if name == "copy_" else options.get("device") or source.device
+            if source.device != target:
+                return f"copies from {source.device} to {target}"
     return None

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from core.errors import UserError
 from methods import Batch, Phase
@@ -17,15 +18,24 @@ WARM_UP = 3  # steps before the recording, which make all that is made once: opt
 Scalars = dict[str, Tensor]
 
 
+class Descending(Protocol):
+    """A `Descent`, of one run or of several as one: all that its calls change is changed in place."""
+
+    @property
+    def optimizers(self) -> Sequence[Optimizer]: ...
+
+    def __call__(self, batch: Batch) -> Scalars: ...
+
+
 @dataclass(frozen=True)
 class Recording:
     """A recorded step: `replay` does it again, on what `batch` holds then, and leaves its results in `scalars`.
 
-    It holds for the learning rates that it was recorded with: the kernels have them as constants.
+    It holds for the `constants` of its kernels: the learning rates, and where the parameters are in memory.
     """
 
     batch: Batch
-    rates: tuple[float, ...]
+    constants: tuple[float, ...]
     scalars: Scalars
     replay: Callable[[], None]
 
@@ -72,19 +82,20 @@ class ReplayedDescent:
     """A `Descent` whose steps are replayed from a recording: the same kernels with the same arguments.
 
     The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are done as they are. The
-    step is recorded anew when a learning rate has changed. The optimisers' states must not be replaced by then.
+    step is recorded anew when a learning rate has changed, or the parameters have been moved to other memory. The
+    optimisers' states must not be replaced by then.
 
     A recording keeps the memory of a step as long as it lives.
     """
 
-    def __init__(self, descent: Descent, recorder: Callable[[torch.device], Recorder]) -> None:
+    def __init__(self, descent: Descending, recorder: Callable[[torch.device], Recorder]) -> None:
         self.descent, self.new_recorder = descent, recorder
         self.recorder: Recorder | None = None  # made with the first step, for the device of its batch
         self.recording: Recording | None = None
         self.batch_size, self.warm_up = 0, WARM_UP  # the largest batch so far, steps on such to be done before
 
     def __call__(self, batch: Batch) -> Scalars:
-        size = len(batch.target)
+        size = batch.target.numel()
         if self.recorder is None:
             self.recorder = self.new_recorder(batch.target.device)
         if size > self.batch_size:
@@ -92,7 +103,7 @@ class ReplayedDescent:
         if size < self.batch_size or self.warm_up > 0:
             self.warm_up -= size == self.batch_size
             return self.recorder.run(partial(self.descent, batch))
-        if self.recording is None or self.recording.rates != self._rates():
+        if self.recording is None or self.recording.constants != self._constants():
             self.recording = None  # frees its memory
             self.recording = self._recorded(self.recorder, batch)
         for kept, values in zip(_tensors(self.recording.batch), _tensors(batch), strict=True):
@@ -100,8 +111,10 @@ class ReplayedDescent:
         self.recording.replay()
         return {name: value.clone() for name, value in self.recording.scalars.items()}
 
-    def _rates(self) -> tuple[float, ...]:
-        return tuple(group["lr"] for optimizer in self.descent.optimizers for group in optimizer.param_groups)
+    def _constants(self) -> tuple[float, ...]:
+        groups = [group for optimizer in self.descent.optimizers for group in optimizer.param_groups]
+        addresses = [parameter.data_ptr() for group in groups for parameter in group["params"]]
+        return *(group["lr"] for group in groups), *addresses
 
     def _recorded(self, recorder: Recorder, batch: Batch) -> Recording:
         for optimizer in self.descent.optimizers:
@@ -111,11 +124,17 @@ class ReplayedDescent:
         image, target, index = batch.image.clone(), batch.target.clone(), batch.index.clone()
         own = replace(batch, image=image, target=target, index=index, bias=bias)
         scalars, replay = recorder.record(partial(self.descent, own))
-        return Recording(own, self._rates(), scalars, replay)
+        return Recording(own, self._constants(), scalars, replay)
 
 
 def _tensors(batch: Batch) -> list[Tensor]:
     return [batch.image, batch.target, batch.index, *([] if batch.bias is None else [batch.bias])]
+
+
+def descent_of(phase: Phase) -> Descent | None:
+    """The `Descent` of one run that is the phase's update, replayed or not; None if it is of another kind."""
+    update = phase.update.descent if isinstance(phase.update, ReplayedDescent) else phase.update
+    return update if isinstance(update, Descent) else None
 
 
 def recordable(phase: Phase) -> Descent | None:

@@ -9,7 +9,7 @@ its own checkpoint. The numbers are those of the run alone but for rounding.
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,24 +20,27 @@ from core.errors import TrainingDiverged, UserError
 from methods import Batch, Method
 from methods.base import Descent
 from models.numerics import computes_as_usual
+from training.graphs import ReplayedDescent, Scalars, descent_of
 from training.loop import Step, Trained, Trainer
 
-Scalars = dict[str, Tensor]
+FIELDS = ("image", "target", "index", "bias")  # of a batch, those that are tensors
 
 # how a run is trained: alone, unless `commands/together.py` says otherwise
 training: ContextVar[Callable[[Trainer], Trained]] = ContextVar("training", default=Trainer.fit)
 
 
-class Stack:
-    """The networks of several methods of one kind in the same phase, one above the other: [R, ...] for each tensor.
+class StackedDescent:
+    """The `Descent` of several methods of one kind in the same phase, as one.
 
-    From then on a method's own tensors are views of their places in the stack, so that whoever reads, loads or
-    optimises them does so with the stacked ones.
+    Their networks are one above the other, [R, ...] for each tensor. From then on a method's own tensors are views of
+    their places in the stack, so that whoever reads, loads or optimises them does so with the stacked ones.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        """`steps` are the steps that the methods ask for; their phases have `Descent` as their update."""
-        self.losses = _Losses(steps[0])
+        """`steps` are the steps that the methods ask for; their phases have a `Descent` as their update."""
+        descents = [_descent(step) for step in steps]
+        self.optimizers = [optimizer for descent in descents for optimizer in descent.optimizers]
+        self.losses = _Losses(steps[0].method, descents[0])
         members = [_tensors(step.method) for step in steps]
         self.stacked: dict[str, Tensor] = {}
         self.trained: list[tuple[Tensor, list[Tensor]]] = []  # stacked parameter, and those that it is made of
@@ -50,40 +53,57 @@ class Stack:
                 if first.requires_grad:
                     self.trained.append((stacked.requires_grad_(), own))
 
-    def update(self, steps: Sequence[Step]) -> list[Scalars]:
-        """What `phase.update(batch)` of each would do and return."""
-        batches = [step.batch for step in steps]
-        batch, in_dims = _stacked(batches)
-        call = vmap(self._losses_of, in_dims=(0, in_dims))
-        losses = call(self.stacked, batch)
+    def __call__(self, batch: Batch) -> Scalars:
+        """One step of each run, on tensors [R, B, ...] of all their batches; returns scalars [R]."""
+        fields = {name: value for name in FIELDS if (value := getattr(batch, name)) is not None}
+
+        def losses_of(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> Scalars:
+            scalars: Scalars = functional_call(self.losses, dict(tensors), (replace(batch, **own),))
+            return scalars
+
+        losses = vmap(losses_of)(self.stacked, fields)
         for stacked, _ in self.trained:
             stacked.grad = None
         losses["loss"].sum().backward()  # type: ignore[no-untyped-call]
         for stacked, own in self.trained:
             for place, parameter in enumerate(own):
                 parameter.grad = None if stacked.grad is None else stacked.grad[place]
-        for step in steps:
-            assert isinstance(step.phase.update, Descent)
-            for optimizer in step.phase.update.optimizers:
-                optimizer.step()
-        rows = {name: loss.detach() for name, loss in losses.items()}
-        return [{name: row[place] for name, row in rows.items()} for place in range(len(steps))]
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
 
-    def _losses_of(self, tensors: Mapping[str, Tensor], batch: Mapping[str, Any]) -> Scalars:
-        scalars: Scalars = functional_call(self.losses, dict(tensors), (Batch(**batch),))
-        return scalars
+
+class Stack:
+    """Methods of one kind in the same phase, whose steps are done as one: replayed, if each one's own are."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        """`steps` are the steps that the methods ask for; their phases have a `Descent` as their update."""
+        self.descend: Callable[[Batch], Scalars] = StackedDescent(steps)
+        alone = steps[0].phase.update
+        if isinstance(alone, ReplayedDescent):
+            self.descend = ReplayedDescent(self.descend, alone.new_recorder)
+
+    def update(self, steps: Sequence[Step]) -> list[Scalars]:
+        """What `phase.update(batch)` of each would do and return."""
+        rows = self.descend(_stacked([step.batch for step in steps]))
+        return [{name: row[place] for name, row in rows.items()} for place in range(len(steps))]
 
 
 class _Losses(nn.Module):
     """The losses of a phase as a module that holds all tensors of the method."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, method: Method, descent: Descent) -> None:
         super().__init__()
-        assert isinstance(step.phase.update, Descent)
-        self.method, self.of_batch = step.method, step.phase.update.losses
+        self.method, self.of_batch = method, descent.losses
 
     def forward(self, batch: Batch) -> Scalars:
         return self.of_batch(batch)
+
+
+def _descent(step: Step) -> Descent:
+    descent = descent_of(step.phase)
+    assert descent is not None
+    return descent
 
 
 def _tensors(method: Method) -> dict[str, Tensor]:
@@ -92,13 +112,11 @@ def _tensors(method: Method) -> dict[str, Tensor]:
     return dict(named)
 
 
-def _stacked(batches: Sequence[Batch]) -> tuple[dict[str, Any], dict[str, int | None]]:
-    """The fields of the batches, tensors stacked, and which of them are."""
-    values: dict[str, Any] = {"step": batches[0].step, "bias": None}
-    for name in ("image", "target", "index", "bias"):
-        if getattr(batches[0], name) is not None:
-            values[name] = torch.stack([getattr(batch, name) for batch in batches])
-    return values, {name: 0 if isinstance(value, Tensor) else None for name, value in values.items()}
+def _stacked(batches: Sequence[Batch]) -> Batch:
+    """The batches as one, whose tensors are [R, B, ...]."""
+    given = [name for name in FIELDS if getattr(batches[0], name) is not None]
+    tensors: dict[str, Any] = {name: torch.stack([getattr(batch, name) for batch in batches]) for name in given}
+    return replace(batches[0], **tensors)
 
 
 def fit_together(trainers: Sequence[Trainer]) -> list[Trained | UserError | TrainingDiverged]:
@@ -170,6 +188,6 @@ def key_of(member: Member) -> tuple[Any, ...]:
     """Equal for members that can take their next steps as one."""
     step = member.step
     assert step is not None
-    if not (member.stackable and isinstance(step.phase.update, Descent)):
+    if not member.stackable or descent_of(step.phase) is None:
         return (member.number,)
     return step.phase.name, step.batch.step, step.batch.image.shape

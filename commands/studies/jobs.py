@@ -15,10 +15,10 @@ from config import ex
 from core.errors import UserError
 from core.settings import flattened
 from methods import METHODS
-from methods.base import Descent
 from models.numerics import computes_as_usual
 from recording.configuration import as_recorded, configuration
 from training.batches import Batches
+from training.graphs import descent_of
 from training.setup import NOT_IDENTITY, Setup, load_once, read_setup
 
 SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there
@@ -125,8 +125,7 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
                 job.setup.check_graphs(method)
                 phases = method.phases()
                 steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
-                stackable = any(isinstance(phase.update, Descent) for phase in phases)
-                stackable = stackable and computes_as_usual(method) and not job.setup.run.cuda_graphs
+                stackable = computes_as_usual(method) and any(descent_of(phase) for phase in phases)
                 known[job.method, job.variant] = data.fingerprint, steps, stackable
         except UserError as error:
             raise UserError(f"{job.label}: {error}") from None

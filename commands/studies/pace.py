@@ -9,9 +9,9 @@ from math import ceil
 
 import torch
 
-from methods.base import Descent
 from training.batches import Batches
 from training.device import wait_for_device
+from training.graphs import descent_of, replayed
 from training.loop import Step
 from training.setup import Setup
 from training.together import Stack
@@ -43,17 +43,16 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
     device, data = setups[0].device(), setups[0].load_data()
     data = data.to(device, setups[0].run.memory_bytes)
     methods = [setup.build_method(data, device) for setup in setups]
+    phases = [replayed(method.phases()) if setups[0].run.cuda_graphs else method.phases() for method in methods]
     alone = together = steps = 0.0
-    for number, phase in enumerate(methods[0].phases()):
+    for number, phase in enumerate(phases[0]):
         batches = Batches(data, phase, setups[0].run.seed, methods[0].needs_bias, setups[0].run.workers)
         batch = next(batches.from_step(0))
         with cpu_threads(threads):
             one = seconds(partial(phase.update, batch))
-        each = [Step(method, method.phases()[number], batch) for method in methods]
-        if isinstance(phase.update, Descent):
-            all_of_them = seconds(partial(Stack(each).update, each))
-        else:
-            all_of_them = len(methods) * one
+        each = [Step(method, own[number], batch) for method, own in zip(methods, phases, strict=True)]
+        stackable = descent_of(phase) is not None
+        all_of_them = seconds(partial(Stack(each).update, each)) if stackable else len(methods) * one
         alone += one * batches.num_steps
         together += all_of_them * batches.num_steps
         steps += batches.num_steps

@@ -49,3 +49,7 @@ def test_what_is_measured_trains(
     row = gpu.whole_training(training, CPU)
     assert row.ratio == pytest.approx(30 / row.ours)
     assert [row.name.rpartition(": ")[2] for row in gpu.steps(training, CPU)] == ["step of separate", "step of distill"]
+    seeds = gpu.several_seeds(training, CPU)
+    assert seeds.baseline is not None
+    assert seeds.ratio == pytest.approx(seeds.baseline / seeds.ours)
+    assert seeds.goal == pytest.approx(1 / 1.5)

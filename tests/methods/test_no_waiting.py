@@ -1,7 +1,7 @@
 """No training step makes the host wait for the device (`tests/waiting.py` says how that is seen without one)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,11 @@ from tests.methods.building import build, first_batches, short_setup
 from tests.methods.test_contract import data, name, setup  # noqa: F401 (fixtures: every method)
 from tests.waiting import WaitsForDevice, no_waiting
 from training.batches import Batches
+from training.graphs import descent_of
+from training.loop import Step
 from training.losses import LossSums
 from training.setup import Setup
+from training.together import Stack
 
 WAITING_OPTIMIZERS = ("adamp",)  # its own code does, and says so in methods/optimizers.py
 LAST_STEP = 10**6  # beyond all that begins later in a training
@@ -74,6 +77,30 @@ def test_a_step_copies_nothing_from_the_host(
         with steps_left_out(monkeypatch, phase.optimizers.values()), no_waiting():
             for step in (0, LAST_STEP):
                 assert phase.update(replace(on_device, step=step))["loss"].device.type == "meta"
+
+
+def test_nor_does_a_step_of_several_runs_as_one(
+    setup: Setup,  # noqa: F811
+    data: BiasedDataset,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On the CPU and on a device that has no values, as above."""
+    methods = [build(setup, data) for _ in range(2)]
+    batches = [first_batches(methods[0], data, 2, number) for number in range(len(methods[0].phases()))]
+    for device in ("cpu", "meta"):
+        phases = zip(*(phases_in_training(method.to(device)) for method in methods), strict=True)
+        for together, own in zip(phases, batches, strict=True):
+            if descent_of(together[0]) is None:
+                continue
+            optimizers = [optimizer for phase in together for optimizer in phase.optimizers.values()]
+            left_out = nullcontext() if device == "cpu" else steps_left_out(monkeypatch, optimizers)
+            steps = [
+                [Step(*asks, moved(batch, device)) for asks in zip(methods, together, strict=True)] for batch in own
+            ]
+            stack = Stack(steps[0])
+            with left_out, no_waiting():
+                found = [stack.update(step) for step in steps]
+            assert {scalars["loss"].device.type for both in found for scalars in both} == {device}
 
 
 @pytest.mark.parametrize("hparams", [{"sigma": "median"}, {"features": "pre", "hsic": "biased"}])

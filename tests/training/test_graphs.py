@@ -24,8 +24,8 @@ STEPS_PER_EPOCH = 19  # of the digits, in batches of 64; the last one is smaller
 class StandIn:
     """Records as a GPU does: while it records, nothing is done; a replay does the step, on the tensors of then."""
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    def __init__(self, *methods: Method) -> None:
+        self.methods = methods
         self.done: list[str] = []
 
     def run(self, step: Callable[[], Scalars]) -> Scalars:
@@ -51,10 +51,12 @@ class StandIn:
 
     def state(self) -> list[Tensor]:
         """All that a step changes."""
-        optimizers = [optimizer for phase in self.method.phases() for optimizer in phase.optimizers.values()]
+        phases = [phase for method in self.methods for phase in method.phases()]
+        optimizers = [optimizer for phase in phases for optimizer in phase.optimizers.values()]
         states = [values for optimizer in optimizers for values in optimizer.state.values()]
         kept = [tensor for values in states for tensor in values.values()]
-        return [*self.method.parameters(), *self.method.buffers(), *kept]
+        own = [tensor for method in self.methods for tensor in (*method.parameters(), *method.buffers())]
+        return [*own, *kept]
 
 
 def trained(setup: Setup, data: BiasedDataset, stand_ins: list[StandIn] | None = None) -> tuple[Method, Trained]:
@@ -120,6 +122,19 @@ def test_a_new_learning_rate_is_recorded_anew(data_root: Path, digits: BiasedDat
     trained(short_setup("erm", data_root, lr_schedule="step", lr_decay_epochs=1), digits, stand_ins)
     assert stand_ins[0].done.count("record") == 3  # epochs
     assert len(stand_ins[0].done) == NUM_STEPS + 3
+
+
+def test_parameters_that_have_moved_are_recorded_anew(data_root: Path, digits: BiasedDataset) -> None:
+    """As those do that are trained with others from then on, or alone again."""
+    methods = [build(short_setup("erm", data_root), digits) for _ in range(2)]
+    stand_in = StandIn(methods[0])
+    (replayed_phase,), (phase,) = replayed(methods[0].phases(), lambda device: stand_in), methods[1].phases()
+    for number, batch in enumerate(first_batches(methods[0], digits, WARM_UP + 4)):
+        if number == WARM_UP + 2:
+            for parameter in methods[0].parameters():
+                parameter.data = parameter.detach().clone()
+        assert replayed_phase.update(batch) == phase.update(batch)
+    assert stand_in.done == ["run"] * WARM_UP + ["record", "replay", "replay"] * 2
 
 
 def test_every_phase_has_a_recording_of_its_own(data_root: Path, digits: BiasedDataset) -> None:

@@ -13,8 +13,10 @@ from datasets import BiasedDataset
 from methods import METHODS, Batch, Method, Phase
 from methods.base import Descent, set_modes
 from tests.methods.building import Watch, build, short_setup, trained, trainer
+from tests.training.test_graphs import StandIn
 from training.batches import Batches
-from training.loop import Step, Trained
+from training.graphs import WARM_UP, replayed
+from training.loop import Options, Step, Trained, Trainer
 from training.setup import Setup
 from training.together import Stack, fit_together
 
@@ -100,6 +102,56 @@ def test_whole_runs(name: str, digits: BiasedDataset, data_root: Path) -> None:
         for ours, theirs in zip(outcome.history.evaluations, expected.history.evaluations, strict=True):
             assert ours.losses == pytest.approx(theirs.losses, rel=1e-5)
             assert (ours.phase, ours.step, ours.correct.keys()) == (theirs.phase, theirs.step, theirs.correct.keys())
+
+
+@pytest.mark.parametrize("name", ["denetdm", "lff"])
+def test_replayed_steps_are_replayed_as_one(name: str, digits: BiasedDataset, data_root: Path) -> None:
+    """With a stand-in for the recording; bit by bit what they are as one without it."""
+    stand_ins: list[StandIn] = []
+
+    def together(replays: bool) -> tuple[list[Method], list[Any]]:
+        methods = [build(setup, digits) for setup in setups(name, data_root)]
+        runs = zip(setups(name, data_root), methods, strict=True)
+        trainers = [trainer(setup, method, digits, Watch()) for setup, method in runs]
+
+        def recorder(device: torch.device) -> StandIn:
+            stand_ins.append(StandIn(*methods))
+            return stand_ins[-1]
+
+        for run in trainers if replays else []:
+            run.phases = replayed(run.phases, recorder)
+        return methods, fit_together(trainers)
+
+    (ours, our_outcomes), (theirs, their_outcomes) = together(True), together(False)
+    for method, other in zip(ours, theirs, strict=True):
+        assert largest_difference(method, other) == 0
+    assert [outcome.history for outcome in our_outcomes] == [outcome.history for outcome in their_outcomes]
+    assert len(stand_ins) == len(ours[0].phases())  # one for all runs
+    smaller = 0 if name == "denetdm" else STEPS // 19  # last batches of epochs, which are done as they are
+    for stand_in in stand_ins:
+        assert stand_in.done.count("record") == 1
+        assert stand_in.done.count("replay") == STEPS - WARM_UP - smaller
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+@pytest.mark.parametrize("name", ["denetdm", "lff"])
+def test_on_a_gpu_graphs_of_stacked_steps_give_the_same_weights(
+    name: str, digits: BiasedDataset, data_root: Path
+) -> None:
+    device = torch.device("cuda")
+    data = digits.to(device)
+
+    def together(cuda_graphs: bool) -> list[Method]:
+        methods, trainers = [], []
+        for setup in setups(name, data_root):
+            methods.append(setup.build_method(data, device))
+            options = Options(seed=setup.run.seed, selection="last", cuda_graphs=cuda_graphs)
+            trainers.append(Trainer(methods[-1], data, options, Watch()))
+        assert all(isinstance(outcome, Trained) for outcome in fit_together(trainers))
+        return methods
+
+    for method, other in zip(together(True), together(False), strict=True):
+        assert largest_difference(method, other) == 0
 
 
 def test_one_that_diverges_does_not_stop_the_others(digits: BiasedDataset, data_root: Path) -> None:
