@@ -53,7 +53,7 @@ def runs_of(name: str, number: int) -> Callable[[], list[Step]]:
     phases = [method.phases()[number] for method in methods]
     for phase in phases:
         phase.prepare(Batches(data, phase, seed=1, with_bias=False).in_order())
-    streams = [Batches(data, phase, seed, with_bias=False).from_step(0) for seed, phase in enumerate(phases)]
+    streams = [Batches(data, phase, seed, with_bias=False).planned(0) for seed, phase in enumerate(phases)]
     return lambda: [Step(*asked) for asked in zip(methods, phases, map(next, streams), strict=True)]
 
 
@@ -65,4 +65,4 @@ def together(name: str, number: int) -> Callable[[], object]:
 
 def in_turn(name: str, number: int) -> Callable[[], object]:
     next_steps = runs_of(name, number)
-    return lambda: [step.phase.update(step.batch) for _ in range(STEPS) for step in next_steps()]
+    return lambda: [step.phase.update(step.batch.made()) for _ in range(STEPS) for step in next_steps()]

@@ -1,7 +1,9 @@
 """The batches of a phase."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +16,53 @@ from training.evaluation import chunk_size
 from training.inputs import as_input
 from training.reading import prefetched
 
-# a batch before its images are read: positions int64 [B], step, random numbers [B, draws] (None: no random change)
-Plan = tuple[Tensor, int, Tensor | None]
+TENSORS = ("image", "target", "index", "bias")  # of a batch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a batch is of: positions int64 [B] in the training split, and random numbers [B, draws] for the changes of
+    the images (None: they are not changed)."""
+
+    index: Tensor
+    step: int
+    draws: Tensor | None
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """A batch that is made when it is asked for, of images that threads may have made ahead."""
+
+    source: "Batches"
+    plan: Plan
+    images: Tensor | None = None
+
+    def made(self) -> Batch:
+        return self.source.made(self.plan, self.images)
+
+
+def made_as_one(planned: Sequence[PlannedBatch]) -> Batch:
+    """The batches of R runs at the same step as one, whose tensors are [R, B, ...].
+
+    Of the same data, they are made in one go, unless their images have been made ahead.
+    """
+    first, plans = planned[0], [batch.plan for batch in planned]
+    same_data = len({batch.source.data.fingerprint for batch in planned}) == 1
+    if same_data and first.images is None:
+        index = torch.cat([plan.index for plan in plans])
+        draws = [plan.draws for plan in plans if plan.draws is not None]
+        batch = first.source.made(Plan(index, first.plan.step, torch.cat(draws) if draws else None))
+        tensors = {name: value.unflatten(0, (len(plans), -1)) for name, value in _tensors(batch).items()}
+    else:
+        batches = [batch.made() for batch in planned]
+        batch, each = batches[0], [_tensors(batch) for batch in batches]
+        tensors = {name: torch.stack([own[name] for own in each]) for name in each[0]}
+    return replace(batch, **tensors)
+
+
+def _tensors(batch: Batch) -> dict[str, Any]:
+    given = {name: getattr(batch, name) for name in TENSORS}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class Batches:
@@ -50,12 +97,17 @@ class Batches:
 
     def from_step(self, step: int) -> Iterator[Batch]:
         """The batches from step `step` (from 0) to the end of the phase."""
-        return self._batches(self._plans(step))
+        return (planned.made() for planned in self.planned(step))
+
+    def planned(self, step: int) -> Iterator[PlannedBatch]:
+        """The same, before they are made."""
+        return self._ahead(self._plans(step))
 
     def in_order(self) -> Iterator[Batch]:
         """All training images once, in order, as they look in an evaluation, in large batches."""
         parts = torch.split(torch.arange(len(self.split)), chunk_size(self.split))
-        return self._batches((self._placed(part), step, None) for step, part in enumerate(parts))
+        plans = (Plan(self._placed(part), step, None) for step, part in enumerate(parts))
+        return (planned.made() for planned in self._ahead(plans))
 
     def _plans(self, step: int) -> Iterator[Plan]:
         epoch = -1
@@ -65,7 +117,7 @@ class Batches:
                 epoch = step // self.steps_per_epoch
                 order, draws = self._order(epoch), self._draws(epoch)
             index = order[position * self.batch_size : (position + 1) * self.batch_size]
-            yield index, step, None if draws is None else draws.index_select(0, index)
+            yield Plan(index, step, None if draws is None else draws.index_select(0, index))
             step += 1
 
     def _order(self, epoch: int) -> Tensor:
@@ -83,16 +135,17 @@ class Batches:
         """Where it is needed: with images on file, a batch begins on the CPU."""
         return values if self.on_file else values.to(self.device)
 
-    def _batches(self, plans: Iterator[Plan]) -> Iterator[Batch]:
-        return map(self._finished, prefetched(self._read, plans, self.workers))
+    def _ahead(self, plans: Iterator[Plan]) -> Iterator[PlannedBatch]:
+        if self.workers == 0:
+            return (PlannedBatch(self, plan) for plan in plans)
+        return prefetched(lambda plan: PlannedBatch(self, plan, self._read(plan)), plans, self.workers)
 
-    def _read(self, plan: Plan) -> tuple[Plan, Tensor]:
-        """What threads may do: on the CPU, all."""
-        index, _, draws = plan
-        images = self.split.read(index, None if draws is None else draws[:, : self.reader_draws])
+    def _read(self, plan: Plan) -> Tensor:
+        """The images of a batch, with all that threads may do: on the CPU, as the networks take them."""
+        images = self.split.read(plan.index, None if plan.draws is None else plan.draws[:, : self.reader_draws])
         if self.on_cpu:
-            return plan, self._changed(images, index, draws)
-        return plan, images.pin_memory() if self.on_file and self.device.type == "cuda" else images
+            return self._changed(images, plan.index, plan.draws)
+        return images.pin_memory() if self.on_file and self.device.type == "cuda" else images
 
     def _changed(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         if self.data.augment is not None:
@@ -100,15 +153,18 @@ class Batches:
             images = self.data.augment(images, index, own)
         return as_input(images, self.data.normalize)
 
-    def _finished(self, read: tuple[Plan, Tensor]) -> Batch:
-        (index, step, draws), images = read
+    def made(self, plan: Plan, images: Tensor | None = None) -> Batch:
+        """The batch of `plan`, whose `images` may have been read ahead."""
+        index = plan.index
+        if images is None:
+            images = self._read(plan)
         if not self.on_cpu:
             index, images = (values.to(self.device, non_blocking=True) for values in (index, images))
-            images = self._changed(images, index, draws)
+            images = self._changed(images, index, plan.draws)
         return Batch(
             image=images,
             target=self.split.target.index_select(0, index),
             index=index,
-            step=step,
+            step=plan.step,
             bias=self.split.bias.index_select(0, index) if self.with_bias else None,
         )

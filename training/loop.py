@@ -12,10 +12,10 @@ from torch import Tensor
 from core.errors import UserError
 from core.settings import LATER_SETTINGS
 from datasets import BiasedDataset
-from methods import Batch, Method, Phase
+from methods import Method, Phase
 from methods.base import set_modes
 from methods.optimizers import scale_learning_rates
-from training.batches import Batches
+from training.batches import Batches, PlannedBatch
 from training.checkpoint import (
     load_optimizer,
     optimizer_tensors,
@@ -74,11 +74,11 @@ class Best:
 
 @dataclass(frozen=True)
 class Step:
-    """One update that a training asks for: `phase.update(batch)`, or the same together with those of other runs."""
+    """An update that a training asks for: `phase.update(batch.made())`, or the same with those of other runs as one."""
 
     method: Method
     phase: Phase
-    batch: Batch
+    batch: PlannedBatch
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Trainer:
         try:
             step = next(steps)
             while True:
-                step = steps.send(step.phase.update(step.batch))
+                step = steps.send(step.phase.update(step.batch.made()))
         except StopIteration as end:
             trained: Trained = end.value
             return trained
@@ -138,10 +138,10 @@ class Trainer:
             set_modes(self.method, phase)
             phase.prepare(batches.in_order())
         sums = LossSums()
-        for batch in batches.from_step(self.phase_step):
+        for batch in batches.planned(self.phase_step):
             if sums.count == 0:  # at the start, and after each evaluation
                 set_modes(self.method, phase)
-            factor = phase.learning_rate_factor(batch.step, batches.steps_per_epoch)
+            factor = phase.learning_rate_factor(self.phase_step, batches.steps_per_epoch)
             scale_learning_rates(phase.optimizers.values(), factor)
             sums.add((yield Step(self.method, phase, batch)))
             self.phase_step += 1

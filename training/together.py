@@ -20,10 +20,9 @@ from core.errors import TrainingDiverged, UserError
 from methods import Batch, Method
 from methods.base import Descent
 from models.numerics import computes_as_usual
+from training.batches import TENSORS, made_as_one
 from training.graphs import ReplayedDescent, Scalars, descent_of
 from training.loop import Step, Trained, Trainer
-
-FIELDS = ("image", "target", "index", "bias")  # of a batch, those that are tensors
 
 # how a run is trained: alone, unless `commands/together.py` says otherwise
 training: ContextVar[Callable[[Trainer], Trained]] = ContextVar("training", default=Trainer.fit)
@@ -55,7 +54,7 @@ class StackedDescent:
 
     def __call__(self, batch: Batch) -> Scalars:
         """One step of each run, on tensors [R, B, ...] of all their batches; returns scalars [R]."""
-        fields = {name: value for name in FIELDS if (value := getattr(batch, name)) is not None}
+        fields = {name: value for name in TENSORS if (value := getattr(batch, name)) is not None}
 
         def losses_of(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> Scalars:
             scalars: Scalars = functional_call(self.losses, dict(tensors), (replace(batch, **own),))
@@ -84,8 +83,8 @@ class Stack:
             self.descend = ReplayedDescent(self.descend, alone.new_recorder)
 
     def update(self, steps: Sequence[Step]) -> list[Scalars]:
-        """What `phase.update(batch)` of each would do and return."""
-        rows = self.descend(_stacked([step.batch for step in steps]))
+        """What `phase.update(batch.made())` of each would do and return."""
+        rows = self.descend(made_as_one([step.batch for step in steps]))
         return [{name: row[place] for name, row in rows.items()} for place in range(len(steps))]
 
 
@@ -110,13 +109,6 @@ def _tensors(method: Method) -> dict[str, Tensor]:
     """All parameters and buffers, by their names in `_Losses`."""
     named = [*method.named_parameters(prefix="method"), *method.named_buffers(prefix="method")]
     return dict(named)
-
-
-def _stacked(batches: Sequence[Batch]) -> Batch:
-    """The batches as one, whose tensors are [R, B, ...]."""
-    given = [name for name in FIELDS if getattr(batches[0], name) is not None]
-    tensors: dict[str, Any] = {name: torch.stack([getattr(batch, name) for batch in batches]) for name in given}
-    return replace(batches[0], **tensors)
 
 
 def fit_together(trainers: Sequence[Trainer]) -> list[Trained | UserError | TrainingDiverged]:
@@ -169,7 +161,7 @@ class Lockstep:
         """One step of each."""
         steps = [member.step for member in group if member.step is not None]
         if len(steps) == 1:
-            scalars = [steps[0].phase.update(steps[0].batch)]
+            scalars = [steps[0].phase.update(steps[0].batch.made())]
         else:
             scalars = self._stack_of(group, steps).update(steps)
         for member, own in zip(group, scalars, strict=True):
@@ -190,4 +182,4 @@ def key_of(member: Member) -> tuple[Any, ...]:
     assert step is not None
     if not member.stackable or descent_of(step.phase) is None:
         return (member.number,)
-    return step.phase.name, step.batch.step, step.batch.image.shape
+    return step.phase.name, step.batch.plan.step, len(step.batch.plan.index)

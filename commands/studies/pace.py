@@ -47,9 +47,9 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
     alone = together = steps = 0.0
     for number, phase in enumerate(phases[0]):
         batches = Batches(data, phase, setups[0].run.seed, methods[0].needs_bias, setups[0].run.workers)
-        batch = next(batches.from_step(0))
+        batch = next(batches.planned(0))
         with cpu_threads(threads):
-            one = seconds(partial(phase.update, batch))
+            one = seconds(lambda: phase.update(batch.made()))  # noqa: B023 (done at once)
         each = [Step(method, own[number], batch) for method, own in zip(methods, phases, strict=True)]
         stackable = descent_of(phase) is not None
         all_of_them = seconds(partial(Stack(each).update, each)) if stackable else len(methods) * one

@@ -86,17 +86,15 @@ def test_nor_does_a_step_of_several_runs_as_one(
 ) -> None:
     """On the CPU and on a device that has no values, as above."""
     methods = [build(setup, data) for _ in range(2)]
-    batches = [first_batches(methods[0], data, 2, number) for number in range(len(methods[0].phases()))]
     for device in ("cpu", "meta"):
-        phases = zip(*(phases_in_training(method.to(device)) for method in methods), strict=True)
-        for together, own in zip(phases, batches, strict=True):
-            if descent_of(together[0]) is None:
+        placed = data.to(torch.device(device))
+        for phases in zip(*(phases_in_training(method.to(device)) for method in methods), strict=True):
+            if descent_of(phases[0]) is None:
                 continue
-            optimizers = [optimizer for phase in together for optimizer in phase.optimizers.values()]
+            optimizers = [optimizer for phase in phases for optimizer in phase.optimizers.values()]
             left_out = nullcontext() if device == "cpu" else steps_left_out(monkeypatch, optimizers)
-            steps = [
-                [Step(*asks, moved(batch, device)) for asks in zip(methods, together, strict=True)] for batch in own
-            ]
+            streams = [Batches(placed, phase, 1, True).planned(0) for phase in phases]
+            steps = [[Step(*asks) for asks in zip(methods, phases, map(next, streams), strict=True)] for _ in range(2)]
             stack = Stack(steps[0])
             with left_out, no_waiting():
                 found = [stack.update(step) for step in steps]

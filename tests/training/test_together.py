@@ -10,11 +10,12 @@ import torch
 
 from core.errors import TrainingDiverged
 from datasets import BiasedDataset
+from datasets.augmentation import CropAndFlip
 from methods import METHODS, Batch, Method, Phase
 from methods.base import Descent, set_modes
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 from tests.training.test_graphs import StandIn
-from training.batches import Batches
+from training.batches import TENSORS, Batches, PlannedBatch, made_as_one
 from training.graphs import WARM_UP, replayed
 from training.loop import Options, Step, Trained, Trainer
 from training.setup import Setup
@@ -54,13 +55,13 @@ def test_fifty_steps_as_one_are_those_of_each_alone(name: str, digits: BiasedDat
             continue
         stackable.append(first.name)
         stacked, single = ([ready(method, number, digits) for method in methods] for methods in (together, alone))
-        streams = [doubled(batches(digits, phase, seed)) for phase, seed in zip(stacked, SEEDS, strict=True)]
+        streams = [batches(digits, phase, seed) for phase, seed in zip(stacked, SEEDS, strict=True)]
         stack: Stack | None = None
         for _ in range(STEPS):
             steps = [Step(*asks) for asks in zip(together, stacked, map(next, streams), strict=True)]
             stack = stack or Stack(steps)
             for step, phase, found in zip(steps, single, stack.update(steps), strict=True):
-                expected = phase.update(step.batch)
+                expected = phase.update(step.batch.made())
                 assert not any(value.requires_grad for value in found.values())
                 torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
     assert bool(stackable and stackable[-1] == together[0].phases()[-1].name) == (name not in OWN_UPDATES)
@@ -72,17 +73,42 @@ def ready(method: Method, number: int, data: BiasedDataset) -> Phase:
     """Phase `number` of the method, ready for its first step."""
     phase = method.phases()[number]
     set_modes(method, phase)
-    phase.prepare(doubled(Batches(data, phase, 1, method.needs_bias).in_order()))
+    phase.prepare(DoubleBatches(data, phase, 1, method.needs_bias).in_order())
     return phase
 
 
-def batches(data: BiasedDataset, phase: Phase, seed: int) -> Iterator[Batch]:
-    return Batches(data, replace(phase, num_steps=STEPS), seed, with_bias=True).from_step(0)
+def batches(data: BiasedDataset, phase: Phase, seed: int) -> Iterator[PlannedBatch]:
+    return DoubleBatches(data, replace(phase, num_steps=STEPS), seed, with_bias=True).planned(0)
 
 
-def doubled(stream: Iterator[Batch]) -> Iterator[Batch]:
-    for batch in stream:
-        yield replace(batch, image=batch.image.double())
+class DoubleBatches(Batches):
+    """In float64."""
+
+    def made(self, *what: Any) -> Batch:
+        batch = super().made(*what)
+        return replace(batch, image=batch.image.double())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_made_as_one_are_those_of_each(digits: BiasedDataset, data_root: Path, workers: int) -> None:
+    """With random changes of the images, which threads make ahead, or nobody."""
+    data = replace(digits, augment=CropAndFlip(padding=2), normalize=((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
+    phase = build(short_setup("end", data_root), data).phases()[0]
+    streams = [Batches(data, phase, seed, True, workers).planned(0) for seed in SEEDS]
+    expected = [Batches(data, phase, seed, True).from_step(0) for seed in SEEDS]
+    for _ in range(3):
+        ours, theirs = made_as_one([next(stream) for stream in streams]), [next(stream) for stream in expected]
+        assert ours.step == theirs[0].step
+        for name in TENSORS:
+            assert torch.equal(getattr(ours, name), torch.stack([getattr(batch, name) for batch in theirs])), name
+
+
+def test_batches_of_other_data_are_made_apart(digits: BiasedDataset, data_root: Path) -> None:
+    phase = build(short_setup("erm", data_root), digits).phases()[0]
+    darker = replace(digits.train, images=digits.train.images // 2)
+    other = replace(digits, train=darker, fingerprint="darker")
+    planned = [next(Batches(data, phase, 1, False).planned(0)) for data in (digits, other)]
+    assert torch.equal(made_as_one(planned).image, torch.stack([batch.made().image for batch in planned]))
 
 
 # ---- whole runs
