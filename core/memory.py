@@ -27,7 +27,7 @@ def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """
     size = prod(shape)
     if size * dtype.itemsize not in KEPT:
-        return torch.empty(*shape, dtype=dtype)
+        return torch.empty(tuple(shape), dtype=dtype)
     free = _free[dtype]
     try:
         memory = free.pop()
@@ -38,6 +38,12 @@ def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     lent = memory[:size]  # lives as long as a tensor on it
     weakref.finalize(lent, free.append, memory).atexit = False
     return torch.from_numpy(lent).view(*shape)
+
+
+def placed(values: Tensor, device: torch.device) -> Tensor:
+    """`values` on `device`, without waiting for it; but for "mps", which reads later what it is given: the memory may
+    be used again by then."""
+    return values.to(device, non_blocking=device.type != "mps")
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:

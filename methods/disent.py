@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from core.memory import placed
 from core.randomness import torch_generator
 from core.settings import require
 from methods.base import Batch, Method, MethodConfig, Phase, Task, descend
@@ -136,7 +137,7 @@ class DisEnt(Method):
     def permutation(self, batch: Batch) -> Tensor:
         """The order int64 [B] in which bias features are swapped, a function of seed and step."""
         order = torch.randperm(len(batch.index), generator=torch_generator(self.seed, "swap", batch.step))
-        return order.to(batch.index.device, non_blocking=True)
+        return placed(order, batch.index.device)
 
     def learning_rate_factor(self, step: int, steps_per_epoch: int) -> float:
         """A StepLR that is stepped at the end of every step from `curr_step` on."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError
+from core.memory import placed
 from core.randomness import torch_generator
 from datasets import BiasedDataset
 from methods import Batch, Phase
@@ -149,7 +150,7 @@ class Batches:
 
     def _changed(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         if self.data.augment is not None:
-            own = None if draws is None else draws[:, self.reader_draws :].to(self.device, non_blocking=True)
+            own = None if draws is None else placed(draws[:, self.reader_draws :], self.device)
             images = self.data.augment(images, index, own)
         return as_input(images, self.data.normalize)
 
@@ -159,7 +160,7 @@ class Batches:
         if images is None:
             images = self._read(plan)
         if not self.on_cpu:
-            index, images = (values.to(self.device, non_blocking=True) for values in (index, images))
+            index, images = placed(index, self.device), placed(images, self.device)
             images = self._changed(images, index, plan.draws)
         return Batch(
             image=images,
