@@ -67,7 +67,7 @@ class RunningLosses(nn.Module):
         return values
 
     def class_maxima(self) -> Tensor:
-        """The largest value of each class, [K, num_classes]; the least positive number where none is positive."""
+        """The largest value of each class, [K, num_classes]; the least normal number where none is positive."""
         return self.least.scatter_reduce(1, self.class_of_row, self.rows.amax(dim=2), "amax")
 
     def normalized(self, index: Tensor, values: Tensor | None = None) -> Tensor:
@@ -91,17 +91,28 @@ class RunningLosses(nn.Module):
             destination[f"{prefix}{name}.value"], destination[f"{prefix}{name}.seen"] = values, self.seen.bool()
 
     def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: list[str], *others: Any
+        self,
+        state_dict: Any,
+        prefix: str,
+        local_metadata: Any,
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
     ) -> None:
         for number, name in enumerate(self.names):
             keys = [f"{prefix}{name}.{key}" for key in ("value", "seen")]
-            missing = [key for key in keys if key not in state_dict]
-            missing_keys += missing
-            if not missing:
-                value, seen = (state_dict.pop(key) for key in keys)
+            found = {key: state_dict.pop(key) for key in keys if key in state_dict}
+            missing_keys += [key for key in keys if key not in found]
+            wrong = [key for key, values in found.items() if values.shape != self.seen.shape]
+            error_msgs += [f"{key} is of {len(found[key])} samples, not {len(self.seen)}" for key in wrong]
+            if len(found) == len(keys) and not wrong:
+                value, seen = found.values()
                 self.rows[number].view(-1).index_copy_(0, self.place, value.to(self.rows))
                 self.seen.copy_(seen)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *others)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
 
 
 class RelativeDifficulty(RunningLosses):

@@ -74,6 +74,13 @@ def test_a_checkpoint_without_some_of_it_is_refused(key: str) -> None:
         running_losses().load_state_dict(state)
 
 
+@pytest.mark.parametrize("key", ["first.value", "second.seen"])
+def test_a_checkpoint_of_other_samples_is_refused(key: str) -> None:
+    state = running_losses().state_dict()
+    with pytest.raises(RuntimeError, match=rf"{key} is of 1 samples, not 6"):
+        running_losses().load_state_dict(state | {key: state[key][:1]})
+
+
 def test_a_checkpoint_with_something_else_is_refused() -> None:
     state = running_losses().state_dict() | {"third.value": torch.zeros(6)}
     with pytest.raises(RuntimeError, match=r"Unexpected key.*third.value"):
