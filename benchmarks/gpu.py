@@ -21,13 +21,12 @@ from benchmarks.colored_mnist import published_data
 from benchmarks.side_by_side import Row, timed
 from datasets import BiasedDataset
 from methods import Method, Task, method_class
-from methods.base import set_modes
 from models import Networks, architecture
 from models.numerics import Numerics
 from training.batches import Batches
 from training.device import choose_device
 from training.history import Evaluation, History
-from training.loop import Options, Trainer
+from training.loop import Options, Trainer, make_ready
 from training.together import fit_together
 
 PROFILED_STEPS = 100
@@ -142,9 +141,8 @@ def steps(training: Training, device: torch.device) -> list[Row]:
     rows = []
     trainer = training.trainer(device)
     for phase in trainer.phases:
-        set_modes(trainer.method, phase)
         batches = Batches(trainer.data, phase, seed=1, with_bias=False)
-        phase.prepare(batches.in_order())
+        make_ready(trainer.method, phase, batches)
         source = batches.from_step(0)
 
         def work() -> None:

@@ -134,9 +134,7 @@ class Trainer:
         batches = self._batches(phase)
         num_steps = batches.num_steps
         evaluated = self._evaluated_steps(phase, batches)
-        if batches.repeats_images:
-            set_modes(self.method, phase)
-            phase.prepare(batches.in_order())
+        make_ready(self.method, phase, batches)
         sums = LossSums()
         for batch in batches.planned(self.phase_step):
             if sums.count == 0:  # at the start, and after each evaluation
@@ -234,6 +232,13 @@ class Trainer:
         for values in facts["history"]["evaluations"]:
             self.history.evaluations.append(Evaluation(**values))
             self.observer.evaluated(self.history, self.history.evaluations[-1])
+
+
+def make_ready(method: Method, phase: Phase, batches: Batches) -> None:
+    """Put the modules into the modes of `phase`, and let it prepare for `batches`, as it does before its first step."""
+    set_modes(method, phase)
+    if batches.repeats_images:
+        phase.prepare(batches.in_order())
 
 
 def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ import torch
 from training.batches import Batches
 from training.device import wait_for_device
 from training.graphs import descent_of, replayed
-from training.loop import Step
+from training.loop import Step, make_ready
 from training.setup import Setup
 from training.together import Stack
 
@@ -45,14 +45,17 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
     methods = [setup.build_method(data, device) for setup in setups]
     phases = [replayed(method.phases()) if setups[0].run.cuda_graphs else method.phases() for method in methods]
     alone = together = steps = 0.0
-    for number, phase in enumerate(phases[0]):
+    for of_each in zip(*phases, strict=True):
+        phase = of_each[0]
         batches = Batches(data, phase, setups[0].run.seed, methods[0].needs_bias, setups[0].run.workers)
         batch = next(batches.planned(0))
+        steps_of_each = [Step(method, own, batch) for method, own in zip(methods, of_each, strict=True)]
+        for step in steps_of_each:
+            make_ready(step.method, step.phase, batches)
         with cpu_threads(threads):
             one = seconds(lambda: phase.update(batch.made()))  # noqa: B023 (done at once)
-        each = [Step(method, own[number], batch) for method, own in zip(methods, phases, strict=True)]
         stackable = descent_of(phase) is not None
-        all_of_them = seconds(partial(Stack(each).update, each)) if stackable else len(methods) * one
+        all_of_them = seconds(partial(Stack(steps_of_each).update, steps_of_each)) if stackable else len(methods) * one
         alone += one * batches.num_steps
         together += all_of_them * batches.num_steps
         steps += batches.num_steps
