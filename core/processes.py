@@ -24,9 +24,11 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: in
     """`work(job)` of each job, in order, by so many processes; by this one, if it is one.
 
     `work` is a function of a module. It must not use PyTorch, whose threads a forked process does not have. A worker
-    has all jobs from its beginning; it does not outlive this process, and ends when no more results are asked for.
+    has all jobs from its beginning, and ends when no more results are asked for. On Linux, it does not outlive the
+    thread that asks for the first result.
     """
-    if workers == 1:
+    workers = min(workers, len(jobs))
+    if workers <= 1:
         yield from map(work, jobs)
         return
     context = multiprocessing.get_context(START)

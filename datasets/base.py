@@ -17,6 +17,7 @@ from datasets.augmentation import Augmentation
 # `holdout` validates on images kept out of training; `published` splits the data as the papers do
 PROTOCOLS = ("holdout", "published")
 
+READ_AT_ONCE = 256  # images on file, on their way into memory
 UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
 
 # mean and standard deviation of each channel, of images in [0, 1]
@@ -91,7 +92,13 @@ class Split:
 
     def in_memory(self) -> "Split":
         """The same with the images in memory. Only for a reader whose rows are fixed images."""
-        return self if self.reader is None else replace(self, images=self.reader(self.images), reader=None)
+        if self.reader is None:
+            return self
+        images = torch.empty(len(self), *self.image_shape, dtype=torch.uint8)
+        parts = (torch.split(values, READ_AT_ONCE) for values in (images, self.images))
+        for part, row_numbers in zip(*parts, strict=True):
+            part.copy_(self.reader(row_numbers))
+        return replace(self, images=images, reader=None)
 
     def file_bytes(self) -> int:
         """Size of the images that `in_memory` would read."""

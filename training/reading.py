@@ -22,6 +22,7 @@ def prefetched(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int)
         yield from map(read, jobs)
         return
     waiting: deque[Future[Result]] = deque()
+    torch.get_num_threads()  # settles the number of this thread, which else would be that of the first worker
     with ThreadPoolExecutor(workers, initializer=_compute_alone) as pool:
         try:
             for job in jobs:
@@ -36,5 +37,6 @@ def prefetched(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int)
 
 
 def _compute_alone() -> None:
-    """In this thread, PyTorch takes no further threads: those would be as many again for each, more than cores."""
+    """In this thread, and in those that begin after it, PyTorch takes no further threads: as many again for each thread
+    would be more than cores."""
     torch.set_num_threads(1)

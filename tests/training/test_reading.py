@@ -1,16 +1,20 @@
 """Images on file give the same run as images in memory, whatever the number of workers."""
 
 import threading
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from datasets import BiasedDataset, Split
+from core import memory
+from datasets import BiasedDataset, Split, base
 from datasets.augmentation import CropAndFlip
 from datasets.pixels import Stretched, mapped_images
 from tests.methods.building import build, short_setup
@@ -45,14 +49,70 @@ def on_file(digits: BiasedDataset, tmp_path: Path) -> BiasedDataset:
 def test_images_in_memory_and_on_file_train_alike(on_file: BiasedDataset, data_root: Path) -> None:
     setup = short_setup("lff", data_root, num_steps=7, batch_size=32)
     weights = []
-    for memory, workers in ((1e9, 0), (0, 0), (0, 3), (1e9, 2)):
-        data = on_file.to(CPU, memory)
-        assert (data.train.reader is None) == (memory > 0)
+    for limit, workers in ((1e9, 0), (0, 0), (0, 3), (1e9, 2)):
+        data = on_file.to(CPU, limit)
+        assert (data.train.reader is None) == (limit > 0)
         assert data.train.image_shape == (3, 28, 28)
         method = build(setup, data)
         Trainer(method, data, Options(seed=1, selection="last", workers=workers), Silent()).fit()
         weights.append(torch.cat([value.flatten().float() for value in method.state_dict().values()]))
     assert all(weights[0].equal(others) for others in weights[1:])
+
+
+def test_threads_that_read_take_no_further_threads() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        seen = list(prefetched(lambda job: (threading.get_ident(), torch.get_num_threads()), range(20), workers=2))
+        assert {count for _, count in seen} == {1}
+        assert threading.get_ident() not in {thread for thread, _ in seen}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_images_that_go_into_memory_leave_little_that_is_kept(
+    on_file: BiasedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: dict[torch.dtype, list[NDArray[Any]]] = defaultdict(list)
+    monkeypatch.setattr(memory, "_free", free)
+    monkeypatch.setattr(memory, "KEPT", range(1, 2**28))
+    monkeypatch.setattr(base, "READ_AT_ONCE", 40)
+    images = on_file.train.in_memory().images
+    assert torch.equal(images, on_file.train.read(torch.arange(150), None))
+    del images
+    sizes = [len(block) for block in free[torch.uint8]]
+    assert sizes.count(40 * 3 * 28 * 28) == len(sizes) - 1  # and the one of the comparison
+
+
+def test_memory_that_is_used_again_changes_no_number(
+    on_file: BiasedDataset, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it, filled with something else as soon as it is free."""
+
+    def states() -> list[dict[str, Tensor]]:
+        setup = short_setup("lff", data_root, num_steps=7, batch_size=32)
+        found = []
+        for limit, workers in ((1e9, 0), (0, 2)):
+            data = on_file.to(CPU, limit)
+            method = build(setup, data)
+            Trainer(method, data, Options(seed=1, selection="last", workers=workers), Silent()).fit()
+            found.append(method.state_dict())
+        return found
+
+    class Poisoned(list[NDArray[Any]]):
+        def append(self, block: NDArray[Any]) -> None:
+            block.fill(77)
+            super().append(block)
+
+    expected = states()
+    free: dict[torch.dtype, list[NDArray[Any]]] = defaultdict(Poisoned)
+    monkeypatch.setattr(memory, "_free", free)
+    monkeypatch.setattr(memory, "KEPT", range(1, 2**28))
+    for ours, theirs in zip(states(), expected, strict=True):
+        assert [name for name, tensor in ours.items() if not torch.equal(tensor, theirs[name])] == []
+    assert free[torch.float32]
+    assert free[torch.uint8]
 
 
 def test_random_changes_are_a_function_of_seed_epoch_and_image(on_file: BiasedDataset, data_root: Path) -> None:
