@@ -105,8 +105,8 @@ def compare(pair: SideBySide) -> Row:
         least=min(ratios),
         most=max(ratios),
         goal=pair.goal,
-        memory=peak_memory(pair.ours) if pair.memory else None,
-        baseline_memory=peak_memory(pair.baseline) if pair.memory else None,
+        memory=peak_memory(pair.ours, {}) if pair.memory else None,
+        baseline_memory=peak_memory(pair.baseline, baseline_environment(pair)) if pair.memory else None,
         roofline=None if work_seconds is None else work_seconds / seconds,
         repeats=pair.repeats,
     )
@@ -118,7 +118,7 @@ def _timers(pair: SideBySide) -> Iterator[tuple[Callable[[], float], Callable[[]
     if pair.clock is not time.perf_counter:
         yield partial(timed, pair.ours(), pair.clock), partial(timed, pair.baseline(), pair.clock)
         return
-    with _process(pair.ours, {}) as ours, _process(pair.baseline, USUAL) as baseline:
+    with _process(pair.ours, {}) as ours, _process(pair.baseline, baseline_environment(pair)) as baseline:
         yield lambda: ours.submit(_repeat).result(), lambda: baseline.submit(_repeat).result()
 
 
@@ -168,9 +168,14 @@ def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
     return statistics.median([timed(work) for _ in range(repeats + 1)][1:])
 
 
-def peak_memory(prepare: Prepare) -> float:
+def baseline_environment(pair: SideBySide) -> Mapping[str, str]:
+    """What is added to the environment of the baseline's process; by other clocks than wall time, both are alike."""
+    return USUAL if pair.clock is time.perf_counter else {}
+
+
+def peak_memory(prepare: Prepare, environment: Mapping[str, str]) -> float:
     """Largest resident size, in GiB, of a new process that does one repeat."""
-    with _process(prepare, {}) as process:
+    with _process(prepare, environment) as process:
         process.submit(_repeat).result()
         return process.submit(resident_peak).result()
 

@@ -25,14 +25,14 @@ class MLPEncoder(Encoder):
 
     @by_numerics
     def forward(self, image: Tensor) -> Tensor:
-        features = self.first_layer(image.flatten(1)).relu()
-        for layer in self.layers[1:]:
+        first, *others = self.layers
+        features = self.of_scaled_pixels(first, image.flatten(1)).relu()
+        for layer in others:
             features = layer(features).relu()
         return features
 
-    def first_layer(self, pixels: Tensor) -> Tensor:
-        """Of scaled pixels. It is the product that is scaled: scaled pixels would be as large as all else of a step."""
-        layer = self.layers[0]
+    def of_scaled_pixels(self, layer: nn.Module, pixels: Tensor) -> Tensor:
+        """It is the product that is scaled: scaled pixels would be as large as all else of a step."""
         assert isinstance(layer, nn.Linear)
         if self.input_scale == 1:
             return layer(pixels)  # type: ignore[no-any-return]
