@@ -1,7 +1,7 @@
 """Tables of results: methods x variants, mean and standard deviation over seeds, beside published numbers."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import nan
@@ -14,6 +14,7 @@ from analysis.records import Record
 from analysis.result import variant_of
 from core.errors import UserError, one_of, suggestion
 from core.settings import flattened
+from methods.defaults import conflicting_percent, default_hparams
 from training.selection import parse_rule
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
@@ -138,12 +139,56 @@ def filled_table(
         if (found := published_result(record.config, metric)) is not None
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
-    notes = tuple(
+    versions = [
         f"{row} on {column}: runs of {len(cell.code)} versions of the code ({', '.join(cell.code)})"
         for (row, column), cell in cells.items()
         if len(cell.code) > 1
-    )
+    ]
+    notes = (*notes_on_comparison(records, rows, columns, published.keys()), *versions)
     return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, notes)
+
+
+def notes_on_comparison(
+    records: Sequence[Record],
+    rows: Mapping[str, str],
+    columns: Mapping[str, str],
+    compared: Collection[tuple[str, str]],
+) -> list[str]:
+    """What keeps the numbers from being those that papers report: images left out, another protocol or length.
+
+    `compared` are the places of the table with a published number; `rows` and `columns` are the runs', by their ids.
+    """
+    found: dict[tuple[str, str], dict[str, None]] = {}  # (column, what) -> the rows that it is true of
+    for record in records:
+        row, column, data = rows[record.id], columns[record.id], record.config["data"]
+        limit, protocol = record.config.get("evaluate_images"), data.get("protocol")
+        facts = []
+        if limit and "evaluate_images" not in column:
+            facts.append(f"judged on {limit} images of each split")
+        if (row, column) in compared:
+            if protocol != "published" and "protocol" not in column:
+                facts.append(f"protocol {protocol}, the papers' numbers are of published")
+            facts += _other_length(record.config)
+        for fact in facts:
+            found.setdefault((column, fact), {})[row] = None
+    return [f"{', '.join(of_rows)} on {column}: {fact}" for (column, fact), of_rows in found.items()]
+
+
+def _other_length(config: Mapping[str, Any]) -> list[str]:
+    """That the training is not as long as the run's recipe says, if so."""
+    data, method = config["data"], config["method"]
+    try:
+        recipe = default_hparams(
+            method["name"], data["name"], method["recipe"], data["protocol"], conflicting_percent(data)
+        )
+    except (KeyError, UserError):  # of another version, which knew other recipes
+        return []
+    lengths = [
+        " ".join(f"{name} {hparams[name]}" for name in ("epochs", "num_steps") if hparams.get(name) is not None)
+        for hparams in (method["hparams"], recipe)
+    ]
+    own, of_recipe = lengths
+    return [] if own in ("", of_recipe) else [f"{own}, where the recipe has {of_recipe}"]
 
 
 def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) -> Cell:

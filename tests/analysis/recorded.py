@@ -20,12 +20,14 @@ def write_record(
     hparams: dict[str, Any] | None = None,
     command: str = "train",
     info: dict[str, Any] | None = None,
+    limit: int | None = None,
 ) -> str:
     """A record under `folder`, with two evaluations on two classes; returns its id."""
     run_id = run_id or new_run_id()
     config = {
         "seed": seed,
         "log_dir": "runs",
+        "evaluate_images": limit,
         "selection": "last",
         "data": {"name": "colored_mnist", "skew": 0.005, "severity": 4, "protocol": "published"} | (data or {}),
         "method": {"name": method, "recipe": "nam2020", "hparams": {"q": 0.7} | (hparams or {})},

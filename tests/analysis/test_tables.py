@@ -82,6 +82,25 @@ def test_versions_of_the_code_share_a_cell_and_are_told(tmp_path: Path) -> None:
     assert table(tmp_path / "one").notes == ()
 
 
+def test_what_keeps_numbers_from_being_those_of_papers_is_told(tmp_path: Path) -> None:
+    write_record(tmp_path / "whole", method="lff", hparams={"epochs": None, "num_steps": 23_500})
+    assert table(tmp_path / "whole").published
+    assert table(tmp_path / "whole").notes == ()
+    holdout = {"protocol": "holdout"}
+    for method in ("erm", "lff"):
+        hparams = {"epochs": None, "num_steps": 20}
+        write_record(tmp_path / "short", run_id=method, method=method, data=holdout, hparams=hparams, limit=500)
+    found = table(tmp_path / "short")
+    assert found.notes == (
+        f"erm, lff on {COLUMN}: judged on 500 images of each split",
+        f"erm, lff on {COLUMN}: protocol holdout, the papers' numbers are of published",
+        f"erm, lff on {COLUMN}: num_steps 20, where the recipe has num_steps 23500",
+    )
+    write_record(tmp_path / "short", data={"protocol": "published"}, hparams={"num_steps": 23_500})
+    column = f"{COLUMN}, protocol published"  # named where it differs
+    assert [note for note in table(tmp_path / "short").notes if column in note] == []
+
+
 def test_evaluations_of_the_weights_of_other_runs_are_no_seeds(tmp_path: Path) -> None:
     write_record(tmp_path, seed=1, unbiased=0.3)
     write_record(tmp_path, seed=1, unbiased=0.9, command="evaluate", start="2026-11-22T12:00:00")
