@@ -66,9 +66,14 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
         return {}
     setup = read_setup(config)
     if command_name in RECORDED:
+        trains = not evaluates_only(setup, command_name)
+        if trains and setup.run.checkpoint is not None:
+            raise UserError(
+                f"checkpoint={setup.run.checkpoint} is not used in training: to evaluate it, python main.py evaluate"
+                " with ..., or train=False; to go on with a run, resume=RUN"
+            )
         data = setup.load_data()
         # refuses a model without the networks that the method needs, and weights to start from that cannot be had
-        trains = not evaluates_only(setup, command_name)
         method = setup.build_method(data, setup.device(), pretrained=trains)
         if trains:
             setup.check_graphs(method)

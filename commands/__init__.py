@@ -25,7 +25,12 @@ COMMANDS = {
 }
 
 OF_RUNS = ("compare", "rerun")  # commands that are followed by runs
-TAKE_VALUE = ("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out")  # options that are
+# options that are followed by a value
+TAKE_VALUE = (
+    *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),
+    *("-b", "--beat-interval", "-C", "--capture", "-l", "--loglevel", "-P", "--priority"),
+    *("-s", "--sql", "-S", "--s3", "-t", "--tiny_db"),
+)
 
 
 def as_parsed(arguments: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from analysis.result import percent, variant_of
 from analysis.search import best_settings, found_by_search, search_report
 from analysis.table_formats import FORMATS
 from analysis.tables import comparisons, result_table
-from commands.question import found_records, positive, read_question, show
+from commands.question import found_records, positive, read_question, show, yes_or_no
 from core.errors import UserError, require_known
 from training.selection import parse_rule
 
@@ -30,11 +30,12 @@ def answer(updates: Sequence[str]) -> None:
     question = read_question(updates, WORDS)
     if "top" in question.words and "search" not in question.query.settings:
         raise UserError(f"top={question.words['top']}: sums up a search; name it with search=NAME")
+    listed = yes_or_no("list", question.words.get("list", "False"))
     records = found_records(question)
     if "search" in question.query.settings and not question.words.keys() - {"top"}:
         show_search(str(question.query.settings["search"]), records, question.words.get("top", "3"))
         return
-    if question.words.get("list", "False") == "True":
+    if listed:
         show(run_list(records))
         return
     check_words(question.words)

@@ -23,6 +23,8 @@ WORDS = (*OWN, *OF_RESULTS)
 def answer(updates: Sequence[str]) -> int:
     """Run all; the exit code is 1 if one of them failed. Raises `UserError`, before any run starts."""
     names = [update.partition("=")[0] for update in updates]
+    if "seeds" not in names:
+        raise UserError("which runs? give seeds=5, seeds=1-5 or seeds=1,2,3")
     for name in SEVERAL:
         if name in names:
             raise UserError(f"{name}= is a word of a study: python main.py study with ...")

@@ -2,14 +2,18 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from docopt import docopt
+from docopt import DocoptExit, docopt
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
 from sacred.commandline_options import cli_option
@@ -20,6 +24,8 @@ from core.errors import TrainingDiverged, UserError, require_known
 from core.mongo import MONGO_URL
 from recording.observers import FileRecord
 
+PROGRAM = "main.py"
+
 # short for what is typed often; the settings on the right are the ones that are recorded
 SHORT_SETTINGS: dict[str, str] = {
     "method": "method.name",
@@ -29,8 +35,20 @@ SHORT_SETTINGS: dict[str, str] = {
     "num_steps": "method.hparams.num_steps",
 }
 
-# Sacred's options for records of other kinds
-REFUSED_OPTIONS = ("--sql", "--tiny_db", "--s3")
+# Sacred's options that are not supported, and why
+RECORDS = "records go to files and, with -m, to MongoDB"
+REFUSED_OPTIONS = {
+    "--sql": RECORDS,
+    "--tiny_db": RECORDS,
+    "--s3": RECORDS,
+    "--queue": "a run starts at once; several one after the other are a study",
+    "--priority": "a run starts at once; several one after the other are a study",
+    "--enforce_clean": "every record says which code has run, and whether it was changed",
+    "--capture": "what is printed is recorded, however it is printed",
+    "--loglevel": "there is no log but what is printed",
+}
+SECONDS = r"\d+|\d*\.\d+"
+RUN_ID = r"[\w-][\w.-]*"
 
 
 # carries out a command that is no run of the experiment, given its name and the words after `with`; the exit code
@@ -56,16 +74,20 @@ def run_command_line(
     Any other error is a fault of this project and leaves its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    program = "main.py"
-    options = docopt(ex.get_usage(program)[2], arguments, default_help=False)
-    if options.get("help") or options.get("--help"):
-        ex.run_commandline([program, *arguments])
-        return 0
+    options: dict[str, Any] = {}
+    updates: list[str] = []
     try:
-        command = options["COMMAND"] or ex.default_command
+        options = parsed(ex, arguments)
+        command = options["COMMAND"] or str(ex.default_command)
+        if command in ex.named_configs or "=" in command:
+            raise UserError(f"{command!r} is no command: settings come after with, as in python main.py with {command}")
         require_known("command", command, [*(name for name, _ in ex.gather_commands()), *commands])
+        if options.get("help") or options.get("--help"):
+            ex.run_commandline([PROGRAM, *arguments] if command not in commands else [PROGRAM, "--help"])
+            return 0
         updates = [*options["UPDATE"], *taken_options(options)]
         if answer is not None and command in commands:
+            require_no_option(options, command)
             return answer(command, updates)
         settings, named_configs = read_updates(ex, updates)
         recorded_run(ex, command, settings, named_configs, options=options)
@@ -76,9 +98,29 @@ def run_command_line(
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interruption:  # a command may have said itself how to go on
-        print(str(interruption) or after_interruption(options["COMMAND"], updates), file=sys.stderr)
+        print(str(interruption) or after_interruption(options.get("COMMAND"), updates), file=sys.stderr)
         return 130
     return 0
+
+
+def parsed(ex: Experiment, arguments: list[str]) -> dict[str, Any]:
+    """The options, command and updates by their names. Raises `UserError` for a line that cannot be read."""
+    try:
+        with redirect_stdout(StringIO()):  # what the parser says of its own names for things
+            found: dict[str, Any] = docopt(ex.get_usage(PROGRAM)[2], arguments, default_help=False)
+    except DocoptExit:
+        raise UserError(
+            f"cannot read {shlex.join(arguments)!r}: it must be [OPTIONS] [COMMAND] [with SETTINGS];"
+            " python main.py --help shows the options and commands"
+        ) from None
+    return found
+
+
+def require_no_option(options: Mapping[str, Any], command: str) -> None:
+    """Raise `UserError` for an option that says how a run is recorded, with a command that is no run."""
+    for name, value in options.items():
+        if name.startswith("--") and value:
+            raise UserError(f"{name} has no effect with {command}: leave it out")
 
 
 def recorded_run(ex: Experiment, command: str, *settings: Any, **more: Any) -> Run:
@@ -97,9 +139,14 @@ def taken_options(options: dict[str, Any]) -> list[str]:
     DIR is out=DIR.
     Raises `UserError` for an option that is not supported.
     """
-    for name in REFUSED_OPTIONS:
+    for name, reason in REFUSED_OPTIONS.items():
         if options.get(name):
-            raise UserError(f"{name} is not supported: records go to files and, with -m, to MongoDB")
+            raise UserError(f"{name} is not supported: {reason}")
+    interval = options["--beat-interval"]
+    if interval and not re.fullmatch(SECONDS, interval):
+        raise UserError(f"--beat-interval={interval}: must be seconds, such as 10 or 0.5")
+    if options["--id"] and not re.fullmatch(RUN_ID, options["--id"]):
+        raise UserError(f"--id={options['--id']}: must be letters, digits, and -, _ or . after the first")
     address, folder = options["--mongo_db"], options["--file_storage"]
     out = options["--out"]
     options["--mongo_db"] = options["--file_storage"] = options["--out"] = None

@@ -34,6 +34,8 @@ class FileRecord(FileStorageObserver):
 
     def started_event(self, ex_info, command, host_info, start_time, config, meta_info, _id):  # type: ignore[no-untyped-def]
         event = (ex_info, command, host_info, start_time, config, meta_info)
+        if _id is not None and Path(self.basedir, str(_id)).exists():
+            raise UserError(f"--id={_id}: there is a run {Path(self.basedir, str(_id))} already; choose another id")
         while _id is None or Path(self.basedir, str(_id)).exists():
             _id = new_run_id()
         super().started_event(*event, _id=_id)

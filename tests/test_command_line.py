@@ -331,6 +331,53 @@ def test_unknown_command(command: Command) -> None:
     assert outcome.err.startswith("error: unknown command 'evalute'; did you mean 'evaluate'? one of ")
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("smoke", "'smoke' is no command: settings come after with, as in python main.py with smoke"),
+        ("method=erm", "'method=erm' is no command: settings come after with, as in python main.py with method=erm"),
+        ("method=erm smoke", "cannot read 'method=erm smoke': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python"),
+        ("results digits", "cannot read 'results digits': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python"),
+        ("--foo", "cannot read '--foo': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
+        ("-m", "cannot read '-m': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
+        ("help reslts", "unknown command 'reslts'; did you mean 'results'? one of "),
+        ("-q with smoke", "--queue is not supported: a run starts at once; several one after the other are a study"),
+        ("-P abc with smoke", "--priority is not supported: a run starts at once"),
+        ("-e with smoke", "--enforce_clean is not supported: every record says which code has run"),
+        ("-b abc with smoke", "--beat-interval=abc: must be seconds, such as 10 or 0.5"),
+        ("-C foo with smoke", "--capture is not supported: what is printed is recorded"),
+        ("-l FOO with smoke", "--loglevel is not supported: there is no log but what is printed"),
+        ("-i ../up with smoke", "--id=../up: must be letters, digits, and -, _ or . after the first"),
+        ("-u with smoke seeds=2", "--unobserved has no effect with seeds: leave it out"),
+        ("-i 9 with smoke seeds=2", "--id has no effect with seeds: leave it out"),
+        ("-c words results", "--comment has no effect with results: leave it out"),
+        ("seeds with smoke", "which runs? give seeds=5, seeds=1-5 or seeds=1,2,3"),
+        ("results with list=yes", "list='yes': must be True or False"),
+        ("with smoke checkpoint=runs/1", "checkpoint=runs/1 is not used in training: to evaluate it, python main.py "),
+    ],
+)
+def test_lines_that_cannot_be_carried_out(command: Command, line: str, message: str) -> None:
+    outcome = command(*line.split(), data=False)
+    assert (outcome.code, outcome.out, outcome.runs) == (2, "", [])
+    assert outcome.err.startswith(f"error: {message}")
+    assert outcome.err.count("\n") == 1
+
+
+def test_an_id_is_given_once(command: Command) -> None:
+    first = command("-i", "mine", "with", "smoke", "num_steps=5", "method=erm")
+    assert [run.name for run in first.runs] == ["mine"]
+    again = command("-i", "mine", "with", "smoke", "num_steps=5", "method=erm")
+    assert (again.code, again.runs) == (2, [])
+    assert again.err == "error: --id=mine: there is a run runs/mine already; choose another id\n"
+
+
+def test_help_for_a_command_that_is_no_run(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main.run(["help", "results"])
+    assert not stop.value.code
+    assert "python main.py results with" in capfd.readouterr().out
+
+
 def test_help(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         run_command_line(ex, ["--help"], main.how_to_resume)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from commands.question import positive
+from commands.question import positive, yes_or_no
 from commands.searches.space import Range, read_range
 from core.errors import UserError, require_known
 from recording.command_line import SHORT_SETTINGS
@@ -74,7 +74,7 @@ def read_search(updates: Sequence[str]) -> SearchWords:
         storage=_storage(own.get("storage")),
         jobs=positive("jobs", own.get("jobs", "1")),
         top=positive("top", own.get("top", "3")),
-        listed=own.get("list", "False") == "True",
+        listed=yes_or_no("list", own.get("list", "False")),
     )
 
 
