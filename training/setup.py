@@ -175,6 +175,8 @@ class Setup:
 
     def check_resume(self, path: Path, data: BiasedDataset) -> None:
         """Raise `UserError` if the state in `path` is missing, or of a run that would give another result."""
+        if not path.parent.is_dir():
+            raise UserError(f"nothing to go on with in resume={path.parent}: there is no such folder; name a run's")
         if not path.exists():
             raise UserError(
                 f"nothing to go on with in resume={path.parent}: no {path.name}; the run is complete, or had not begun"
