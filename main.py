@@ -15,6 +15,10 @@ python main.py report --out DIR                         (the same as a page for 
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
+import gc
+
+gc.disable()  # what the imports make stays: looking through it, again and again, takes a tenth of the start
+
 import core  # noqa: F401 (first: it sets what torch reads when it is imported)
 
 # isort: split
@@ -53,6 +57,9 @@ from training.loop import Options, Trained, Trainer
 from training.selection import parse_rule
 from training.setup import Setup, read_data_settings, read_setup
 from training.together import training
+
+gc.freeze()  # what has been imported stays: no later look for garbage passes over it, nor the one at exit
+gc.enable()
 
 ex.doc = __doc__  # what --help shows
 RECORDED = ("train", "evaluate")  # commands that leave a record
