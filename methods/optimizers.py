@@ -1,12 +1,28 @@
 """Optimisers, by name."""
 
+import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from core.errors import UserError, require_known
+
+# methods of PyTorch's optimisers that it wraps, beside `step`
+WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+
+
+def _plain(kind: type[Optimizer]) -> Callable[..., Optimizer]:
+    """`kind` without what PyTorch wraps its methods in for those who compile their training.
+
+    Nothing is compiled here, and the wrappers import the compiler: more than a second of every run.
+    """
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in WRAPPED}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
 
 
 def _adamp(parameters: Iterable[nn.Parameter], **rates: Any) -> Optimizer:
@@ -15,16 +31,15 @@ def _adamp(parameters: Iterable[nn.Parameter], **rates: Any) -> Optimizer:
         from adamp import AdamP  # imported here: nothing else needs the package
     except ImportError:
         raise UserError("optimizer 'adamp' needs the package adamp: pip install adamp, or choose adam") from None
-    optimizer: Optimizer = AdamP(parameters, **rates)
-    return optimizer
+    return _plain(AdamP)(parameters, **rates)
 
 
 # fused: one kernel for all parameters, on CPU and GPU alike
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": lambda parameters, **rates: Adam(parameters, fused=True, **rates),
+    "adam": partial(_plain(Adam), fused=True),
     "adamp": _adamp,
-    "adamw": lambda parameters, **rates: AdamW(parameters, fused=True, **rates),
-    "sgd": lambda parameters, **rates: SGD(parameters, momentum=0.9, fused=True, **rates),
+    "adamw": partial(_plain(AdamW), fused=True),
+    "sgd": partial(_plain(SGD), momentum=0.9, fused=True),
 }
 
 
