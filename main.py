@@ -50,6 +50,7 @@ from recording.progress import ProgressLine
 from recording.recorder import RunRecorder
 from recording.version import code_version
 from training.checkpoint import LAST, SELECTED, write_checkpoint
+from training.device import threads_for
 from training.diagnostics import SAMPLES, recorded_samples, selection_report
 from training.evaluation import count_groups
 from training.history import EVALUATIONS, Evaluation, empty_history
@@ -123,7 +124,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         cuda_graphs=setup.run.cuda_graphs,
     )
     phase = method.phases()[-1].name
-    with ProgressLine() as line:
+    with ProgressLine() as line, threads_for(method):
         trainer = Trainer(method, data, options, RunRecorder(_run.log_scalar, folder, phase, line))
         if setup.run.resume is not None:
             _run.info["resumed_from"] = setup.run.resume
@@ -187,11 +188,12 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     facts = setup.load_weights(path, method, data)
     method.eval()
     phase = method.phases()[-1]
-    correct = {
-        name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
-        for name, split in data.evaluation_splits().items()
-        for groups in [count_groups(phase.logits, split, data, setup.run.workers)]
-    }
+    with threads_for(method):
+        correct = {
+            name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
+            for name, split in data.evaluation_splits().items()
+            for groups in [count_groups(phase.logits, split, data, setup.run.workers)]
+        }
     evaluation = Evaluation(phase.name, facts["epoch"], facts["step"], facts["step"], {}, correct)
     history = empty_history(data)
     history.evaluations.append(evaluation)

@@ -25,7 +25,7 @@ from methods import Phase, Task
 from methods.denetdm import DeNetDM
 from models import Networks, architecture
 from training.batches import Batches
-from training.device import choose_device
+from training.device import choose_device, threads_for
 
 PHASES = ("separate", "distill")
 BATCH_SIZE, PIXELS, WIDTH, CLASSES = 64, 3 * 28 * 28, 100, 10
@@ -89,6 +89,7 @@ def our_epoch(name: str) -> Callable[[], object]:
     data = some_data().to(choose_device("auto"))
     phase, epochs = our_phase(name), count()
 
+    @threads_for(nn.ModuleList(phase.training))
     def epoch() -> None:
         train_epoch(data, phase, next(epochs))
         evaluate(data, phase)

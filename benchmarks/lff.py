@@ -23,7 +23,7 @@ from core.randomness import torch_generator
 from methods import METHODS, Phase, Task
 from models import Networks, architecture
 from training.batches import Batches
-from training.device import choose_device
+from training.device import choose_device, threads_for
 from training.inputs import as_input
 
 GOALS = {"lff": 4.0, "disent": 3.0}
@@ -75,6 +75,7 @@ def our_steps(name: str, loader: bool) -> Callable[[], object]:
     batches = Batches(data, phase, seed=1, with_bias=False).from_step(1)
     first = next(batches)
 
+    @threads_for(nn.ModuleList(phase.training))
     def steps() -> None:
         for _ in range(STEPS):
             phase.update(next(batches) if loader else first)

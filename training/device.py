@@ -1,10 +1,15 @@
-"""Choice of device, and settings that make its results repeatable."""
+"""Choice of device, of its threads, and settings that make its results repeatable."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from core.errors import UserError
+
+LARGE_LAYER = 1_000_000  # weights of a layer from which on a second thread is worth waiting for
 
 
 def wait_for_device() -> None:
@@ -30,3 +35,26 @@ def choose_device(name: str) -> torch.device:
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel for every new tensor
     return device
+
+
+@contextmanager
+def threads_for(networks: nn.Module) -> Iterator[None]:
+    """Within the block, small networks compute on one thread of the CPU, others on as many as before.
+
+    Small are those without convolutions and large layers. In their steps, threads would wait for each other longer than
+    two save; and the results are the same to the bit however many cores there are.
+    """
+    small = all(weights.ndim <= 2 and weights.numel() < LARGE_LAYER for weights in networks.parameters())
+    with cpu_threads(1 if small else None):
+        yield
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Within the block, PyTorch has so many threads on the CPU (None: as many as before)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,16 +1,13 @@
 """What is faster, several runs in processes of their own or trained as one: measured on a few steps of each phase."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
-import torch
-
 from training.batches import Batches
-from training.device import wait_for_device
+from training.device import cpu_threads, threads_for, wait_for_device
 from training.graphs import descent_of, replayed
 from training.loop import Step, make_ready
 from training.setup import Setup
@@ -38,7 +35,8 @@ class Pace:
 def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
     """The pace of the runs `setups`, which differ in their seed alone, on their device.
 
-    On the CPU a run alone has `threads` threads (None: as many as torch takes), runs that are trained as one take all.
+    On the CPU a run alone has `threads` threads (None: as many as torch takes), runs that are trained as one have all;
+    small networks have one in either case (`threads_for`).
     """
     device, data = setups[0].device(), setups[0].load_data()
     data = data.to(device, setups[0].run.memory_bytes)
@@ -52,10 +50,12 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
         steps_of_each = [Step(method, own, batch) for method, own in zip(methods, of_each, strict=True)]
         for step in steps_of_each:
             make_ready(step.method, step.phase, batches)
-        with cpu_threads(threads):
+        with cpu_threads(threads), threads_for(methods[0]):
             one = seconds(lambda: phase.update(batch.made()))  # noqa: B023 (done at once)
-        stackable = descent_of(phase) is not None
-        all_of_them = seconds(partial(Stack(steps_of_each).update, steps_of_each)) if stackable else len(methods) * one
+        all_of_them = len(methods) * one
+        if descent_of(phase) is not None:
+            with threads_for(methods[0]):
+                all_of_them = seconds(partial(Stack(steps_of_each).update, steps_of_each))
         alone += one * batches.num_steps
         together += all_of_them * batches.num_steps
         steps += batches.num_steps
@@ -72,14 +72,3 @@ def seconds(step: Callable[[], object]) -> float:
         step()
     wait_for_device()
     return (time.perf_counter() - start) / STEPS
-
-
-@contextmanager
-def cpu_threads(count: int | None) -> Iterator[None]:
-    """Within the block, torch has so many threads (None: as many as before)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
