@@ -33,6 +33,10 @@ class Batch:
     step: int
     bias: Tensor | None = None
 
+    def tensors(self) -> dict[str, Any]:
+        """Those of the batch, by their names."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
 
 @dataclass(frozen=True)
 class Task:

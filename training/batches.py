@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +15,6 @@ from methods import Batch, Phase
 from training.evaluation import chunk_size
 from training.inputs import as_input
 from training.reading import prefetched
-
-TENSORS = ("image", "target", "index", "bias")  # of a batch
 
 
 @dataclass(frozen=True)
@@ -53,17 +50,12 @@ def made_as_one(planned: Sequence[PlannedBatch]) -> Batch:
         index = torch.cat([plan.index for plan in plans])
         draws = [plan.draws for plan in plans if plan.draws is not None]
         batch = first.source.made(Plan(index, first.plan.step, torch.cat(draws) if draws else None))
-        tensors = {name: value.unflatten(0, (len(plans), -1)) for name, value in _tensors(batch).items()}
+        tensors = {name: value.unflatten(0, (len(plans), -1)) for name, value in batch.tensors().items()}
     else:
         batches = [batch.made() for batch in planned]
-        batch, each = batches[0], [_tensors(batch) for batch in batches]
+        batch, each = batches[0], [batch.tensors() for batch in batches]
         tensors = {name: torch.stack([own[name] for own in each]) for name in each[0]}
     return replace(batch, **tensors)
-
-
-def _tensors(batch: Batch) -> dict[str, Any]:
-    given = {name: getattr(batch, name) for name in TENSORS}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 class Batches:

@@ -106,8 +106,9 @@ class ReplayedDescent:
         if self.recording is None or self.recording.constants != self._constants():
             self.recording = None  # frees its memory
             self.recording = self._recorded(self.recorder, batch)
-        for kept, values in zip(_tensors(self.recording.batch), _tensors(batch), strict=True):
-            kept.copy_(values)
+        kept = self.recording.batch.tensors()
+        for name, values in batch.tensors().items():
+            kept[name].copy_(values)
         self.recording.replay()
         return {name: value.clone() for name, value in self.recording.scalars.items()}
 
@@ -120,15 +121,9 @@ class ReplayedDescent:
         for optimizer in self.descent.optimizers:
             for group in optimizer.param_groups:
                 group["capturable"] = True  # fused optimisers are; Adam asks for the word
-        bias = None if batch.bias is None else batch.bias.clone()
-        image, target, index = batch.image.clone(), batch.target.clone(), batch.index.clone()
-        own = replace(batch, image=image, target=target, index=index, bias=bias)
+        own = replace(batch, **{name: values.clone() for name, values in batch.tensors().items()})
         scalars, replay = recorder.record(partial(self.descent, own))
         return Recording(own, self._constants(), scalars, replay)
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    return [batch.image, batch.target, batch.index, *([] if batch.bias is None else [batch.bias])]
 
 
 def descent_of(phase: Phase) -> Descent | None:

@@ -20,7 +20,7 @@ from core.errors import TrainingDiverged, UserError
 from methods import Batch, Method
 from methods.base import Descent
 from models.numerics import computes_as_usual
-from training.batches import TENSORS, made_as_one
+from training.batches import made_as_one
 from training.graphs import ReplayedDescent, Scalars, descent_of
 from training.loop import Step, Trained, Trainer
 
@@ -54,13 +54,12 @@ class StackedDescent:
 
     def __call__(self, batch: Batch) -> Scalars:
         """One step of each run, on tensors [R, B, ...] of all their batches; returns scalars [R]."""
-        fields = {name: value for name in TENSORS if (value := getattr(batch, name)) is not None}
 
         def losses_of(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> Scalars:
             scalars: Scalars = functional_call(self.losses, dict(tensors), (replace(batch, **own),))
             return scalars
 
-        losses = vmap(losses_of)(self.stacked, fields)
+        losses = vmap(losses_of)(self.stacked, batch.tensors())
         for stacked, _ in self.trained:
             stacked.grad = None
         losses["loss"].sum().backward()  # type: ignore[no-untyped-call]
