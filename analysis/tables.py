@@ -1,37 +1,22 @@
 """Tables of results: methods x variants, mean and standard deviation over seeds, beside published numbers."""
 
-import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import nan
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from analysis.frames import results_frame, settings_that_differ
+from analysis.published import Published, notes_on_comparison, published_result
 from analysis.records import Record
 from analysis.result import variant_of
 from core.errors import UserError, one_of, suggestion
 from core.settings import flattened
-from methods.defaults import conflicting_percent, default_hparams
 from training.selection import parse_rule
 
-PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 COLUMN_SETTINGS = ("data.", "evaluate_images")  # what is judged on; a difference makes a column of its own
 # a difference in any other setting makes a row of its own, but for the rule of the weights that are kept
 NOT_ROW = (*COLUMN_SETTINGS, "selection")
-# the settings of the data behind all published numbers, beside those that name the variant
-PUBLISHED_SETTINGS = {
-    "severity": 4,
-    "corruptions": "type0",
-    "reverse": False,
-    "n_confusing": 9,
-    "target_attribute": "Blond_Hair",
-    "bias_attribute": "Male",
-}
-# methods that papers report under other names
-REPORTED_AS = {"vanilla_biased": "erm"}  # its prediction is that of the network f, "Vanilla" in ReBias's tables
 
 
 @dataclass(frozen=True)
@@ -55,18 +40,6 @@ class Cell:
     def text(self, separator: str = " +- ") -> str:
         spread = f"{separator}{self.std:.2f}" if len(self.values) > 1 else ""
         return f"{self.mean:.2f}{spread}"
-
-
-@dataclass(frozen=True)
-class Published:
-    """A published accuracy in percent, with its source."""
-
-    mean: float
-    std: float | None
-    source: str
-
-    def text(self, separator: str = " +- ") -> str:
-        return f"{self.mean:.2f}" + (f"{separator}{self.std:.2f}" if self.std is not None else "")
 
 
 @dataclass(frozen=True)
@@ -148,49 +121,6 @@ def filled_table(
     return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, notes)
 
 
-def notes_on_comparison(
-    records: Sequence[Record],
-    rows: Mapping[str, str],
-    columns: Mapping[str, str],
-    compared: Collection[tuple[str, str]],
-) -> list[str]:
-    """What keeps the numbers from being those that papers report: images left out, another protocol or length.
-
-    `compared` are the places of the table with a published number; `rows` and `columns` are the runs', by their ids.
-    """
-    found: dict[tuple[str, str], dict[str, None]] = {}  # (column, what) -> the rows that it is true of
-    for record in records:
-        row, column, data = rows[record.id], columns[record.id], record.config["data"]
-        limit, protocol = record.config.get("evaluate_images"), data.get("protocol")
-        facts = []
-        if limit and "evaluate_images" not in column:
-            facts.append(f"judged on {limit} images of each split")
-        if (row, column) in compared:
-            if protocol != "published" and "protocol" not in column:
-                facts.append(f"protocol {protocol}, the papers' numbers are of published")
-            facts += _other_length(record.config)
-        for fact in facts:
-            found.setdefault((column, fact), {})[row] = None
-    return [f"{', '.join(of_rows)} on {column}: {fact}" for (column, fact), of_rows in found.items()]
-
-
-def _other_length(config: Mapping[str, Any]) -> list[str]:
-    """That the training is not as long as the run's recipe says, if so."""
-    data, method = config["data"], config["method"]
-    try:
-        recipe = default_hparams(
-            method["name"], data["name"], method["recipe"], data["protocol"], conflicting_percent(data)
-        )
-    except (KeyError, UserError):  # of another version, which knew other recipes
-        return []
-    lengths = [
-        " ".join(f"{name} {hparams[name]}" for name in ("epochs", "num_steps") if hparams.get(name) is not None)
-        for hparams in (method["hparams"], recipe)
-    ]
-    own, of_recipe = lengths
-    return [] if own in ("", of_recipe) else [f"{own}, where the recipe has {of_recipe}"]
-
-
 def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) -> Cell:
     seeds = tuple(sorted(runs))
     ids = tuple(runs[seed][0] for seed in seeds)
@@ -253,47 +183,6 @@ def column_names(records: Sequence[Record]) -> dict[str, str]:
         if len({record.fingerprint for record in runs}) > 1:  # the same settings, but other images or labels
             names |= {record.id: f"{name}, data {record.fingerprint or 'unknown'}" for record in runs}
     return names
-
-
-# ---- published numbers
-
-
-@cache
-def published_results() -> dict[tuple[str, str, str, str], Published]:
-    """(data set, variant, metric, method) -> the published number, as in published.csv."""
-    with PUBLISHED_FILE.open(newline="") as file:
-        return {
-            (row["dataset"], row["variant"], row["metric"], row["method"]): Published(
-                float(row["mean"]), float(row["std"]) if row["std"] else None, row["source"]
-            )
-            for row in csv.DictReader(file)
-        }
-
-
-def published_result(config: Mapping[str, Any], metric: str) -> Published | None:
-    """What a paper reports for this method on this data, if one does."""
-    data, method = config["data"], config["method"]
-    if any(data.get(name) not in (None, value) for name, value in PUBLISHED_SETTINGS.items()):  # None: not its setting
-        return None
-    name, hparams = REPORTED_AS.get(method["name"], method["name"]), method["hparams"]
-    names = [name]
-    if {"alpha", "beta"} <= set(hparams):  # EnD: a number for one setting, others for the best of a search
-        names.insert(0, f"{name}_{hparams['alpha']:g}_{hparams['beta']:g}")
-    keys = [(data["name"], published_variant(data), metric, name) for name in names]
-    return next((published_results()[key] for key in keys if key in published_results()), None)
-
-
-def published_metrics(dataset: str) -> list[str]:
-    """The metrics that papers report for this data set."""
-    return list(dict.fromkeys(metric for name, _, metric, _ in published_results() if name == dataset))
-
-
-def published_variant(data: Mapping[str, Any]) -> str:
-    """The variant in the terms of the papers: "0.5pct" (of conflicting images), "rho0.997", "-"."""
-    if data.get("rho") is not None:
-        return f"rho{data['rho']:.3f}"
-    percent = data.get("percent") if data.get("percent") is not None else 100 * (data.get("skew") or 0)
-    return f"{percent:g}pct" if percent else "-"
 
 
 # ---- comparison of two methods

@@ -16,8 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from analysis.file_store import FileStore
+from analysis.published import published_metrics
 from analysis.query import Query
-from analysis.tables import published_metrics
 from commands.question import left_out, show
 from commands.results import DEFAULT_METRIC, check_words, show_tables
 from commands.studies.groups import grouped

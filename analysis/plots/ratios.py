@@ -20,8 +20,9 @@ from analysis.plots.figure import (
     set_legend,
     set_title,
 )
+from analysis.published import published_result
 from analysis.records import Record
-from analysis.tables import NOT_ROW, column_names, published_result
+from analysis.tables import NOT_ROW, column_names
 from core.errors import UserError, one_of, suggestion
 from methods.defaults import conflicting_percent
 from training.selection import parse_rule

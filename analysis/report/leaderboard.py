@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas
 
+from analysis.published import Published
 from analysis.records import Record
 from analysis.result import COLUMNS, variant_of
-from analysis.tables import Cell, Published, ResultTable, column_names, filled_table, row_names
+from analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
 from core.errors import UserError
 from training.metrics import METRICS
 from training.selection import RULES, parse_rule

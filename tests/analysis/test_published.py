@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from analysis.tables import PUBLISHED_FILE, published_result
+from analysis.published import PUBLISHED_FILE, published_result
 from core.settings import default_settings, setting_names
 from datasets import DATASETS
 from methods import METHODS
