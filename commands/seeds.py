@@ -9,7 +9,7 @@ short measurement finds faster.
 import os
 from collections.abc import Sequence
 
-from commands.studies.words import OF_RESULTS, OWN, read_study
+from commands.studies.words import NO_SEEDS, OF_RESULTS, OWN, read_study
 from commands.study import carry_out
 from config import ex
 from core.errors import UserError
@@ -24,7 +24,7 @@ def answer(updates: Sequence[str]) -> int:
     """Run all; the exit code is 1 if one of them failed. Raises `UserError`, before any run starts."""
     names = [update.partition("=")[0] for update in updates]
     if "seeds" not in names:
-        raise UserError("which runs? give seeds=5, seeds=1-5 or seeds=1,2,3")
+        raise UserError(NO_SEEDS)
     for name in SEVERAL:
         if name in names:
             raise UserError(f"{name}= is a word of a study: python main.py study with ...")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 
-from commands.studies.words import read_seeds
+from commands.studies.words import NO_SEEDS, read_seeds
 from config import ex
 from core.errors import TrainingDiverged, UserError
 from recording.command_line import read_updates, recorded_run
@@ -27,7 +27,7 @@ def answer(updates: Sequence[str]) -> int:
     own = dict(update.split("=", 1) for update in updates if update.partition("=")[0] in OWN)
     words = [update for update in updates if update.partition("=")[0] not in OWN]
     if "seeds" not in own:
-        raise UserError("which runs? give seeds=5, seeds=1-5 or seeds=1,2,3")
+        raise UserError(NO_SEEDS)
     seeds = read_seeds(own["seeds"], own.get("seed"))
     ids = own["ids"].split(",") if "ids" in own else [new_run_id() for _ in seeds]
     if len(ids) != len(seeds):

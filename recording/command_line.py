@@ -37,12 +37,13 @@ SHORT_SETTINGS: dict[str, str] = {
 
 # Sacred's options that are not supported, and why
 RECORDS = "records go to files and, with -m, to MongoDB"
+QUEUE = "a run starts at once; several one after the other are a study"
 REFUSED_OPTIONS = {
     "--sql": RECORDS,
     "--tiny_db": RECORDS,
     "--s3": RECORDS,
-    "--queue": "a run starts at once; several one after the other are a study",
-    "--priority": "a run starts at once; several one after the other are a study",
+    "--queue": QUEUE,
+    "--priority": QUEUE,
     "--enforce_clean": "every record says which code has run, and whether it was changed",
     "--capture": "what is printed is recorded, however it is printed",
     "--loglevel": "there is no log but what is printed",

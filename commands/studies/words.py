@@ -12,6 +12,7 @@ OF_RESULTS = ("metric", "rule", "format", "against")  # handed on to `results`
 IN_PLACE_OF = {"method": "methods", "method.name": "methods"}
 DECIDED = ("resume", "checkpoint", "train")
 MAX_SEEDS = 10_000
+NO_SEEDS = "which runs? give seeds=5, seeds=1-5 or seeds=1,2,3"
 
 
 @dataclass(frozen=True)
