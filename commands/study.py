@@ -27,10 +27,11 @@ from commands.studies.recorded import Recorded, State, is_locked
 from commands.studies.runner import Failure, Runner
 from commands.studies.words import StudyWords, read_study
 from config import ex
-from core.errors import UserError
+from core.errors import UserError, require_known
 from core.files import require_writable
 from recording.observers import mongo_from_environment
 from recording.version import current_code
+from training.metrics import METRICS
 
 
 def answer(updates: Sequence[str]) -> int:
@@ -50,6 +51,7 @@ def carry_out(study: StudyWords) -> int:
     mongo_from_environment()  # refuses a server that does not answer
     show(f"checking {runs(len(jobs))} and the data")
     jobs = list(with_data(jobs))
+    check_shown(jobs, words_of(study))
     states = list_jobs(jobs, recorded, study)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
     open_jobs = [job for job in jobs if job.key not in done]
@@ -75,6 +77,19 @@ def words_of(study: StudyWords) -> dict[str, str]:
 
 
 # ---- before
+
+
+def check_shown(jobs: Sequence[Job], words: Mapping[str, str]) -> None:
+    """Raise `UserError` for a metric, or a method to compare with, that the table at the end will not have."""
+    if "against" in words:
+        methods = dict.fromkeys(job.method for job in jobs)
+        require_known("method", words["against"].partition(" (")[0], methods, "against=")
+    splits = dict.fromkeys(split for job in jobs if job.data is not None for split in job.data.splits)
+    known = [f"{split}/{name}" for split in splits for name in METRICS]
+    for metric in words["metric"].split(",") if "metric" in words else ():
+        parts = metric.split("/")
+        if len(parts) != 3 or f"{parts[0]}/{parts[2]}" not in known:  # of a branch: its name is not known here
+            require_known("metric", metric, known)
 
 
 def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dict[str, State]:

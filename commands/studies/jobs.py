@@ -29,6 +29,7 @@ class Data:
     """What is known of a run once its data have been read: their fingerprint, and its optimiser steps in all phases."""
 
     fingerprint: str
+    splits: tuple[str, ...]  # that it is judged on
     identity: Mapping[str, Any]  # as the state of an unfinished run has it
     steps: int
     stackable: bool  # whether several such runs can be trained as one, at least in one phase
@@ -130,5 +131,6 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
         except UserError as error:
             raise UserError(f"{job.label}: {error}") from None
         fingerprint, steps, stackable = known[job.method, job.variant]
-        yield replace(job, data=Data(fingerprint, job.setup.identity(data), steps, stackable))
+        splits = tuple(data.evaluation_splits())
+        yield replace(job, data=Data(fingerprint, splits, job.setup.identity(data), steps, stackable))
     load_once.cache_clear()  # the runs read them in their own processes
