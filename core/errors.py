@@ -1,6 +1,6 @@
 """Errors that a user can mend, and the "did you mean" that helps to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
@@ -16,19 +16,27 @@ def one_of(options: Iterable[str]) -> str:
     return ", ".join(sorted(options))
 
 
-def suggestion(name: str, options: Iterable[str]) -> str:
-    """`"; did you mean 'denetdm'?"` for the option nearest to `name`, or an empty string where none is near."""
-    near = get_close_matches(name, list(options), n=1, cutoff=0.6)
-    return f"; did you mean '{near[0]}'?" if near else ";"
+NOWHERE: Mapping[str, str] = {}
 
 
-def require_known(kind: str, name: str, options: Iterable[str], prefix: str = "") -> None:
+def suggestion(name: str, options: Iterable[str], elsewhere: Mapping[str, str] = NOWHERE) -> str:
+    """`"; did you mean 'denetdm'?"` for the option nearest to `name`, or an empty string where none is near.
+
+    `elsewhere`: further names that may be meant, and what is to be typed for them.
+    """
+    typed = {**elsewhere, **{option: option for option in options}}
+    near = get_close_matches(name, typed, n=1, cutoff=0.6)
+    return f"; did you mean '{typed[near[0]]}'?" if near else ";"
+
+
+def require_known(
+    kind: str, name: str, options: Iterable[str], prefix: str = "", elsewhere: Mapping[str, str] = NOWHERE
+) -> None:
     """Raise `UserError` unless `name` is one of `options`; `kind` is what the name stands for ("method").
 
-    `prefix` is what the user types before the name ("method.hparams.").
+    `prefix` is what the user types before the name ("method.hparams."); `elsewhere` as in `suggestion`.
     """
     options = list(options)
     if name not in options:
-        raise UserError(
-            f"unknown {kind} {prefix + str(name)!r}{suggestion(str(name), options)} one of {one_of(options)}"
-        )
+        near = suggestion(str(name), options, elsewhere)
+        raise UserError(f"unknown {kind} {prefix + str(name)!r}{near} one of {one_of(options)}")

@@ -153,6 +153,8 @@ def test_server_user_reads_the_environment() -> None:
         (["data.arrays=folder"], "data.arrays is not a setting of digits; its settings:"),
         (["colored_mnist", "data.arrays=folder"], "folder/train/images.npy is not there; data.arrays names a folder"),
         (["sead=3"], "unknown setting 'sead'; did you mean 'seed'?"),
+        (["learning_rate=0.1"], "unknown setting 'learning_rate'; did you mean 'method.hparams.learning_rate'? one of"),
+        (["severity=3"], "unknown setting 'severity'; did you mean 'data.severity'? one of channels_last,"),
         (["seed=-1"], "seed=-1: must be 0 or more"),
         (["seed=abc"], "seed='abc': must be of type int, not str"),
         (["device=cuda:99"], "device='cuda:99' is not available; one of auto, cpu, cuda, cuda:N, mps"),

@@ -195,8 +195,9 @@ def load_once(config: DatasetConfig) -> BiasedDataset:
 
 def read_data_settings(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
     """The part of the configuration that needs no method. Raises `UserError` for whatever is wrong in it."""
+    inner = {name.rpartition(".")[2]: name for name, _ in flattened(config) if "." in name}
     for name in config:
-        require_known("setting", name, [*setting_names(RunSettings), *INGREDIENTS])
+        require_known("setting", name, [*setting_names(RunSettings), *INGREDIENTS], elsewhere=inner)
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     return run, dataset_config(config["data"])
 
