@@ -15,8 +15,8 @@ demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show bo
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN)/python -m pytest -n auto
 
-unit: $(VENV)/.installed-dev ## Run the tests that start no programs (minutes)
-	@$(BIN)/python -m pytest -n auto -m "not processes"
+unit: $(VENV)/.installed-dev ## Run the tests that start no programs and take seconds at most (minutes)
+	@$(BIN)/python -m pytest -n auto -m "not processes and not long"
 
 check: $(VENV)/.installed-dev ## Lint and types
 	@$(BIN)/ruff check .

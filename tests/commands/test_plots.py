@@ -27,6 +27,7 @@ from training.setup import load_once
 RUNS = (("denetdm", 1, "skewed2"), ("denetdm", 2, "skewed2"), ("lff_be", 1, "skewed2"), ("lff_be", 1, "skewed1"))
 
 
+@pytest.mark.long
 def test_every_kind_from_files_and_from_mongodb(command: Command, port: int, data_root: Path, tmp_path: Path) -> None:
     place = ("-m", f"localhost:{port}:plots")
     for method, seed, skew in RUNS:

@@ -9,6 +9,7 @@ import pytest
 from tests.golden.__main__ import main, replay
 
 FILES = sorted(Path(__file__).parent.glob("*.npz"))
+LARGE = ("end", "learned_mixin", "rebias", "rubi")  # with the network of 7 x 7 convolutions
 
 
 def changed(source: Path, target: Path, **arrays: Any) -> Path:
@@ -19,7 +20,10 @@ def changed(source: Path, target: Path, **arrays: Any) -> Path:
     return target
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.long] if path.stem in LARGE else []) for path in FILES],
+)
 def test_replay(path: Path) -> None:
     comparisons = replay(path)
     assert len(comparisons) >= 8

@@ -45,6 +45,7 @@ def test_what_passes(by: float, error: float, tolerance: float, passes: bool, nu
     assert runs == [None, *range(num_repeats)]
 
 
+@pytest.mark.long
 def test_a_wrong_loss_is_not_excused(tmp_path: Path) -> None:
     with numpy.load(FILE) as file:
         content = {name: file[name] for name in file.files}
