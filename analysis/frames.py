@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import pandas
 
-from analysis.records import Record
+from analysis.records import Configured, Record
 from analysis.result import summary, variant_of
 from core.errors import UserError
 from core.settings import flattened
@@ -120,11 +120,11 @@ def _rule_of(history: History, name: str) -> Rule | None:
         return None
 
 
-def settings_that_differ(records: Sequence[Record]) -> list[str]:
+def settings_that_differ(runs: Sequence[Configured]) -> list[str]:
     """The dotted settings in which the runs differ, but for the seed and what leaves the result as it is."""
     from training.setup import NOT_IDENTITY
 
-    configs = [dict(flattened(record.config)) for record in records]
+    configs = [dict(flattened(run.config)) for run in runs]
     names = sorted({name for settings in configs for name in settings})  # MongoDB and files have them in another order
     ignored = NOT_IDENTITY | {"seed"}
     return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in configs}) > 1]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 from analysis.query import Query
 from core.errors import UserError
@@ -16,6 +16,16 @@ from training.selection import Rule
 
 # settings, by section and name, without which a run cannot be shown
 ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))
+
+
+class Configured(Protocol):
+    """A run, recorded or not yet, and its nested configuration."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)

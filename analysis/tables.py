@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.frames import results_frame, settings_that_differ
 from analysis.published import Published, notes_on_comparison, published_result
-from analysis.records import Record
+from analysis.records import Configured, Record
 from analysis.result import variant_of
 from core.errors import UserError, one_of, suggestion
 from core.settings import flattened
@@ -132,20 +132,20 @@ def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def row_names(records: Sequence[Record]) -> dict[str, str]:
+def row_names(runs: Sequence[Configured]) -> dict[str, str]:
     """The method of each run; with the recipe, and further settings, where runs on the same data differ in them."""
     names = {}
-    for method in dict.fromkeys(record.config["method"]["name"] for record in records):
-        same_method = [record for record in records if record.config["method"]["name"] == method]
-        recipes = {record.config["method"].get("recipe") for record in same_method}
+    for method in dict.fromkeys(run.config["method"]["name"] for run in runs):
+        same_method = [run for run in runs if run.config["method"]["name"] == method]
+        recipes = {run.config["method"].get("recipe") for run in same_method}
         for recipe in recipes:
-            runs = [record for record in same_method if record.config["method"].get("recipe") == recipe]
-            differing = differing_on_same_data(runs)
-            for record in runs:
-                settings = dict(flattened(record.config))
+            same_recipe = [run for run in same_method if run.config["method"].get("recipe") == recipe]
+            differing = differing_on_same_data(same_recipe)
+            for run in same_recipe:
+                settings = dict(flattened(run.config))
                 facts = [str(recipe)] if len(recipes) > 1 else []
                 facts += [f"{name.split('.')[-1]} {shown(settings.get(name))}" for name in differing]
-                names[record.id] = f"{method} ({', '.join(facts)})" if facts else method
+                names[run.id] = f"{method} ({', '.join(facts)})" if facts else method
     return names
 
 
@@ -153,11 +153,11 @@ def shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def differing_on_same_data(records: Sequence[Record]) -> list[str]:
+def differing_on_same_data(runs: Sequence[Configured]) -> list[str]:
     """The settings in which runs on the same data differ."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(repr(sorted(flattened(record.config["data"]))), []).append(record)
+    groups: dict[str, list[Configured]] = {}
+    for run in runs:
+        groups.setdefault(repr(sorted(flattened(run.config["data"]))), []).append(run)
     found = dict.fromkeys(name for group in groups.values() for name in settings_that_differ(group))
     return [name for name in found if not name.startswith(NOT_ROW)]
 

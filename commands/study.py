@@ -11,6 +11,8 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -18,6 +20,7 @@ from rich.table import Table
 from analysis.file_store import FileStore
 from analysis.published import published_metrics
 from analysis.query import Query
+from analysis.tables import row_names
 from commands.question import left_out, show
 from commands.results import DEFAULT_METRIC, check_words, show_tables
 from commands.studies.groups import grouped
@@ -29,9 +32,18 @@ from commands.studies.words import StudyWords, read_study
 from config import ex
 from core.errors import UserError, require_known
 from core.files import require_writable
+from recording.configuration import as_recorded
 from recording.observers import mongo_from_environment
 from recording.version import current_code
 from training.metrics import METRICS
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run as its record will have it."""
+
+    id: str
+    config: Mapping[str, Any]
 
 
 def answer(updates: Sequence[str]) -> int:
@@ -41,8 +53,10 @@ def answer(updates: Sequence[str]) -> int:
 
 def carry_out(study: StudyWords) -> int:
     """The same of words that have been read."""
-    check_words(words_of(study))
+    words = words_of(study)
+    check_words(words)
     jobs = jobs_of(study)
+    check_row(jobs, words)
     recorded = Recorded(jobs[0].log_dir, current_code(ex))
     if study.listed:
         list_jobs(jobs, recorded, study)
@@ -51,7 +65,7 @@ def carry_out(study: StudyWords) -> int:
     mongo_from_environment()  # refuses a server that does not answer
     show(f"checking {runs(len(jobs))} and the data")
     jobs = list(with_data(jobs))
-    check_shown(jobs, words_of(study))
+    check_metrics(jobs, words)
     states = list_jobs(jobs, recorded, study)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
     open_jobs = [job for job in jobs if job.key not in done]
@@ -79,17 +93,18 @@ def words_of(study: StudyWords) -> dict[str, str]:
 # ---- before
 
 
-def check_shown(jobs: Sequence[Job], words: Mapping[str, str]) -> None:
-    """Raise `UserError` for a metric, or a method to compare with, that the table at the end will not have."""
+def check_row(jobs: Sequence[Job], words: Mapping[str, str]) -> None:
+    """Raise `UserError` for a row to compare with that the table at the end will not have."""
     if "against" in words:
-        methods = dict.fromkeys(job.method for job in jobs)
-        require_known("method", words["against"].partition(" (")[0], methods, "against=")
+        names = row_names([Planned(job.key, as_recorded(job.setup.config)) for job in jobs])
+        require_known("row", words["against"], dict.fromkeys(names.values()), "against=")
+
+
+def check_metrics(jobs: Sequence[Job], words: Mapping[str, str]) -> None:
+    """Raise `UserError` for a metric of none of the jobs' data."""
     splits = dict.fromkeys(split for job in jobs if job.data is not None for split in job.data.splits)
-    known = [f"{split}/{name}" for split in splits for name in METRICS]
     for metric in words["metric"].split(",") if "metric" in words else ():
-        parts = metric.split("/")
-        if len(parts) != 3 or f"{parts[0]}/{parts[2]}" not in known:  # of a branch: its name is not known here
-            require_known("metric", metric, known)
+        require_known("metric", metric, [f"{split}/{name}" for split in splits for name in METRICS])
 
 
 def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dict[str, State]:

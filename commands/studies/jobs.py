@@ -26,7 +26,7 @@ SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there
 
 @dataclass(frozen=True)
 class Data:
-    """What is known of a run once its data have been read: their fingerprint, and its optimiser steps in all phases."""
+    """What is known of a run once its data have been read; `steps` are its optimiser steps in all phases."""
 
     fingerprint: str
     splits: tuple[str, ...]  # that it is judged on

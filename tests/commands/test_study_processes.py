@@ -194,3 +194,13 @@ def test_a_study_with_mongodb(study: Study, tmp_path: Path) -> None:
     assert code == 2
     assert err.startswith(f"error: MongoDB at {address} cannot be used")
     assert len(complete(tmp_path)) == 2
+
+
+def test_the_table_shows_what_was_accepted(study: Study) -> None:
+    shown = ("metric=valid/aligned,test/worst_group", "rule=last", "against=erm (batch_size 64)")
+    variants = "variants=method.hparams.batch_size=32,method.hparams.batch_size=64"
+    code, out, err = ended(study(*SHORT, variants, "seeds=1", *shown))
+    assert (code, err) == (0, "")
+    for title in ("valid/aligned (%), last", "test/worst_group (%), last"):
+        assert title in out
+    assert out.count("erm (batch_size 32) - erm (batch_size 64) = ") == 2
