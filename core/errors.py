@@ -20,7 +20,7 @@ NOWHERE: Mapping[str, str] = {}
 
 
 def suggestion(name: str, options: Iterable[str], elsewhere: Mapping[str, str] = NOWHERE) -> str:
-    """`"; did you mean 'denetdm'?"` for the option nearest to `name`, or an empty string where none is near.
+    """`"; did you mean 'denetdm'?"` for the option nearest to `name`, or ";" where none is near.
 
     `elsewhere`: further names that may be meant, and what is to be typed for them.
     """

@@ -155,6 +155,9 @@ def test_server_user_reads_the_environment() -> None:
         (["sead=3"], "unknown setting 'sead'; did you mean 'seed'?"),
         (["learning_rate=0.1"], "unknown setting 'learning_rate'; did you mean 'method.hparams.learning_rate'? one of"),
         (["severity=3"], "unknown setting 'severity'; did you mean 'data.severity'? one of channels_last,"),
+        (["rho=0.9"], "unknown setting 'rho'; one of channels_last,"),  # no setting of these data
+        (["name=erm"], "unknown setting 'name'; one of channels_last,"),  # of data, method and model
+        (["learning_rate.x=1"], "unknown setting 'learning_rate'; one of channels_last,"),
         (["seed=-1"], "seed=-1: must be 0 or more"),
         (["seed=abc"], "seed='abc': must be of type int, not str"),
         (["device=cuda:99"], "device='cuda:99' is not available; one of auto, cpu, cuda, cuda:N, mps"),

@@ -195,11 +195,19 @@ def load_once(config: DatasetConfig) -> BiasedDataset:
 
 def read_data_settings(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
     """The part of the configuration that needs no method. Raises `UserError` for whatever is wrong in it."""
-    inner = {name.rpartition(".")[2]: name for name, _ in flattened(config) if "." in name}
-    for name in config:
+    for name, value in config.items():
+        inner = {} if isinstance(value, Mapping) else inner_names(config)
         require_known("setting", name, [*setting_names(RunSettings), *INGREDIENTS], elsewhere=inner)
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     return run, dataset_config(config["data"])
+
+
+def inner_names(config: Mapping[str, Any]) -> dict[str, str]:
+    """Last part -> dotted name of the ingredients' settings that have a value; none where several end in the same."""
+    ingredients = {name: config[name] for name in INGREDIENTS}
+    names = [name for name, value in flattened(ingredients) if value is not None]
+    short = [name.rpartition(".")[2] for name in names]
+    return {last: name for last, name in zip(short, names, strict=True) if short.count(last) == 1}
 
 
 def read_setup(config: Mapping[str, Any]) -> Setup:
