@@ -52,8 +52,11 @@ def threads_for(networks: nn.Module) -> Iterator[None]:
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
     """Within the block, PyTorch has so many threads on the CPU (None: as many as before)."""
+    if count is None:  # to set their number is to change more than that: MKL then no longer takes fewer where it would
+        yield
+        return
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
