@@ -15,7 +15,7 @@ demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show bo
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN)/python -m pytest -n auto
 
-unit: $(VENV)/.installed-dev ## Run the tests that start no programs and take seconds at most (minutes)
+unit: $(VENV)/.installed-dev ## Run the tests but those that take long or kill programs (minutes)
 	@$(BIN)/python -m pytest -n auto -m "not processes and not long"
 
 check: $(VENV)/.installed-dev ## Lint and types

@@ -18,7 +18,8 @@ WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 def _plain(kind: type[Optimizer]) -> Callable[..., Optimizer]:
     """`kind` without what PyTorch wraps its methods in for those who compile their training.
 
-    Nothing is compiled here, and the wrappers import the compiler: more than a second of every run.
+    Nothing is compiled here, and the wrappers import the compiler: more than a second of every run. What else they do
+    is done here: no step is recorded for a gradient.
     """
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in WRAPPED}
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
