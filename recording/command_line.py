@@ -6,8 +6,8 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import FrameType
@@ -49,6 +49,7 @@ REFUSED_OPTIONS = {
     "--loglevel": "there is no log but what is printed",
 }
 SECONDS = r"\d+|\d*\.\d+"
+COLOR = r"\x1b\[[0-9;]*m"
 RUN_ID = r"[\w-][\w.-]*"
 
 
@@ -71,9 +72,37 @@ def run_command_line(
     """Run `arguments` (as of `sys.argv[1:]`) and return the exit code.
 
     0: done; 1: training failed; 2: a user's mistake, told in one line; 130: interrupted, then `after_interruption`,
-    given command and updates, says how to go on. `commands` are no run of the experiment: `answer` carries them out.
-    Any other error is a fault of this project and leaves its traceback.
+    given command and updates, says how to go on; 141: whoever read what is printed has left, as `head` does.
+    `commands` are no run of the experiment: `answer` carries them out. Any other error is a fault of this project and
+    leaves its traceback.
     """
+    try:
+        code = _carried_out(ex, arguments, after_interruption, commands, answer)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_left():
+            raise
+        return 141
+    return code
+
+
+def _reader_has_left() -> bool:
+    """Whether nobody reads standard output any more; if so, what is still to be written to it goes nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _carried_out(
+    ex: Experiment,
+    arguments: list[str],
+    after_interruption: Callable[[str | None, list[str]], str],
+    commands: Collection[str],
+    answer: Answer | None,
+) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     options: dict[str, Any] = {}
     updates: list[str] = []
@@ -91,7 +120,8 @@ def run_command_line(
             require_no_option(options, command)
             return answer(command, updates)
         settings, named_configs = read_updates(ex, updates)
-        recorded_run(ex, command, settings, named_configs, options=options)
+        with plain_text() if command.startswith("print_") else nullcontext():
+            recorded_run(ex, command, settings, named_configs, options=options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -102,6 +132,17 @@ def run_command_line(
         print(str(interruption) or after_interruption(options.get("COMMAND"), updates), file=sys.stderr)
         return 130
     return 0
+
+
+@contextmanager
+def plain_text() -> Iterator[None]:
+    """Within the block, for Sacred's commands that print in colours: these go to a terminal only."""
+    if sys.stdout.isatty():
+        yield
+        return
+    with redirect_stdout(StringIO()) as printed:
+        yield
+    sys.stdout.write(re.sub(COLOR, "", printed.getvalue()))
 
 
 def parsed(ex: Experiment, arguments: list[str]) -> dict[str, Any]:

@@ -25,8 +25,7 @@ def settings(outcome: Outcome) -> dict[str, str]:
     values: dict[str, str] = {}
     path: list[str] = []
     for line in outcome.out.splitlines()[1:]:
-        text = "".join(part.partition("m")[2] if index else part for index, part in enumerate(line.split("\x1b[")))
-        text = text.partition("#")[0].rstrip()
+        text = line.partition("#")[0].rstrip()
         depth = (len(text) - len(text.lstrip())) // 2 - 1
         name, separator, value = text.strip().partition(" = ")
         path = [*path[:depth], name.rstrip(":")]
@@ -426,3 +425,30 @@ def test_record_is_valid_json(command: Command) -> None:
     assert set(info) == {"data", "machine", "code"}
     assert set(info["code"]) == {"commit", "changed"}
     assert len(lines) == 1 + 2 * 2  # two phases of 20 steps, 18 to an epoch
+
+
+def test_colours_go_to_a_terminal_only(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("print_config", "print_named_configs"):
+        outcome = command(name)
+        assert outcome.code == 0
+        assert len(outcome.out.splitlines()) > 30
+        assert "\x1b" not in outcome.out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "\x1b" in command("print_config").out
+
+
+def test_whoever_reads_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main.run(["print_named_configs"]) == 141
+        print("this goes nowhere", flush=True)
+
+
+def test_a_broken_pipe_elsewhere_is_a_fault() -> None:
+    def answer(name: str, words: list[str]) -> int:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run_command_line(ex, ["results"], main.how_to_resume, ("results",), answer)
