@@ -19,15 +19,23 @@ def test_what_is_no_port_is_refused(port: str, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err.startswith(f"error: {port!r} is no port: ")
 
 
+def heed_interrupts() -> None:
+    """What starts the tests in the background may have told all its children to ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_ends_with_the_program(number: signal.Signals, tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, "-u", "-m", "recording.server", str(port), str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
-        assert f"localhost:{port}" in program.stdout.readline()
-        program.send_signal(number)
-        assert program.wait(60) == 0
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts) as program:
+        try:
+            assert program.stdout is not None
+            assert f"localhost:{port}" in program.stdout.readline()
+            program.send_signal(number)
+            assert program.wait(60) == 0
+        finally:
+            program.kill()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
