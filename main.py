@@ -52,7 +52,7 @@ from recording.version import code_version
 from training.checkpoint import LAST, SELECTED, write_checkpoint
 from training.device import threads_for
 from training.diagnostics import SAMPLES, recorded_samples, selection_report
-from training.evaluation import count_groups
+from training.evaluation import correct_counts
 from training.history import EVALUATIONS, Evaluation, empty_history
 from training.loop import Options, Trained, Trainer
 from training.selection import parse_rule
@@ -189,11 +189,7 @@ def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     method.eval()
     phase = method.phases()[-1]
     with threads_for(method):
-        correct = {
-            name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
-            for name, split in data.evaluation_splits().items()
-            for groups in [count_groups(phase.logits, split, data, setup.run.workers)]
-        }
+        correct = correct_counts(phase.logits, data, setup.run.workers)
     evaluation = Evaluation(phase.name, facts["epoch"], facts["step"], facts["step"], {}, correct)
     history = empty_history(data)
     history.evaluations.append(evaluation)

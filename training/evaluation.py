@@ -45,6 +45,20 @@ def count_groups(
     return _counted(hits, split, data)
 
 
+def correct_counts(
+    logits: Callable[[Tensor], dict[str, Tensor]], data: BiasedDataset, workers: int = 0
+) -> dict[str, dict[str, list[list[int]]]]:
+    """How many images of each group are classified correctly: split -> branch -> [num_classes][num_biases].
+
+    For all evaluation splits of `data`; everything else as in `count_groups`.
+    """
+    return {
+        name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
+        for name, split in data.evaluation_splits().items()
+        for groups in [count_groups(logits, split, data, workers)]
+    }
+
+
 def view_draws(split: Split, size: int) -> Tensor | None:
     """The draws for the views of `size` images, evenly spaced, those of one image together; None for the only view."""
     if split.reader is None or split.views == 1:

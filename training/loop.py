@@ -26,7 +26,7 @@ from training.checkpoint import (
 )
 from training.decodability import Decodability
 from training.diagnostics import sample_diagnostics
-from training.evaluation import count_groups
+from training.evaluation import correct_counts
 from training.graphs import replayed
 from training.history import Evaluation, History, empty_history
 from training.losses import LossSums
@@ -160,11 +160,7 @@ class Trainer:
 
     def _evaluate(self, phase: Phase, rule: Rule, losses: dict[str, float], steps_per_epoch: int) -> None:
         self.method.eval()
-        correct = {
-            name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
-            for name, split in self.data.evaluation_splits().items()
-            for groups in [count_groups(phase.logits, split, self.data, self.options.workers)]
-        }
+        correct = correct_counts(phase.logits, self.data, self.options.workers)
         epoch = ceil(self.phase_step / steps_per_epoch)
         evaluation = Evaluation(
             phase=phase.name,

@@ -46,10 +46,10 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
         monkeypatch.setattr(place, name, watch)
 
     watched(base, "descend")
-    watched(loop, "count_groups")
-    watched(main, "count_groups")
+    watched(loop, "correct_counts")
+    watched(main, "correct_counts")
     with cpu_threads(2):
         trained = command("with", "smoke", "method=erm")
         assert command("evaluate", "with", "method=erm", f"checkpoint={trained.runs[0]}").code == 0
         assert torch.get_num_threads() == 2
-    assert set(found) == {("methods.base.descend", 1), ("training.loop.count_groups", 1), ("main.count_groups", 1)}
+    assert set(found) == {("methods.base.descend", 1), ("training.loop.correct_counts", 1), ("main.correct_counts", 1)}
