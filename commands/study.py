@@ -74,7 +74,7 @@ def carry_out(study: StudyWords) -> int:
     overview = Overview(len(open_jobs))
     runner = Runner(groups, recorded, again=study.again, parallel=study.parallel, threads=threads, overview=overview)
     runner.run()
-    show_results(jobs, done | runner.done, study)
+    show_results(jobs, done | runner.done, words)
     for failure in runner.failures:
         show(*failure_lines(failure))
     return 1 if runner.failures else 0
@@ -141,17 +141,16 @@ def plan_of(job: Job, state: State, again: bool) -> tuple[str, str | None]:
 # ---- after
 
 
-def show_results(jobs: Sequence[Job], done: Mapping[str, str], study: StudyWords) -> None:
+def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: Mapping[str, str]) -> None:
     """The table of `results` for exactly the runs of this study, by the metrics that papers report for their data."""
     if not done:
         return
-    words = words_of(study)
     published = dict.fromkeys(metric for job in jobs for metric in published_metrics(job.setup.config["data"]["name"]))
     metrics = words["metric"].split(",") if "metric" in words else list(published) or [DEFAULT_METRIC]
     records = FileStore(jobs[0].log_dir).find(Query({}, ids=list(done.values())))
     for metric in metrics:
         try:
-            show_tables(records, words | {"metric": metric})
+            show_tables(records, {**words, "metric": metric})
         except UserError as error:
             print(f"no table of {metric}: {error}", file=sys.stderr)
 
