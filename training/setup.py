@@ -195,9 +195,11 @@ def load_once(config: DatasetConfig) -> BiasedDataset:
 
 def read_data_settings(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
     """The part of the configuration that needs no method. Raises `UserError` for whatever is wrong in it."""
+    known = [*setting_names(RunSettings), *INGREDIENTS]
     for name, value in config.items():
-        inner = {} if isinstance(value, Mapping) else inner_names(config)
-        require_known("setting", name, [*setting_names(RunSettings), *INGREDIENTS], elsewhere=inner)
+        if name not in known:
+            inner = {} if isinstance(value, Mapping) else inner_names(config)
+            require_known("setting", name, known, elsewhere=inner)
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     return run, dataset_config(config["data"])
 
