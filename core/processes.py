@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
+from core.memory import keep_freed_memory
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -15,9 +17,6 @@ Result = TypeVar("Result")
 START = "fork" if sys.platform == "linux" else "spawn"
 AT_ONCE = 4  # jobs that a worker is told of, and tells of
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
-# of glibc's mallopt: memory that is freed stays the process's, up to so many bytes, and large pieces, too, are taken
-# from it; else each large array is new memory, which the system hands out cleared, page by page
-KEEP_FREED = {-1: 2**28, -3: 2**25}  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
 
 
 def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
@@ -51,11 +50,8 @@ def _begin(work: Callable[[Job], Result], jobs: Sequence[Job]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        library.prctl(DIE_WITH_PARENT, signal.SIGKILL)
-        if hasattr(library, "mallopt"):
-            for option, size in KEEP_FREED.items():
-                library.mallopt(option, size)
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    keep_freed_memory()
 
 
 def _result(position: int) -> Any:

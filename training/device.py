@@ -1,4 +1,4 @@
-"""Choice of device, of its threads, and settings that make its results repeatable."""
+"""Choice of device, of its threads, and settings that make it fast and its results repeatable."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from core.errors import UserError
+from core.memory import keep_freed_memory
 
 LARGE_LAYER = 1_000_000  # weights of a layer from which on a second thread is worth waiting for
 
@@ -34,6 +35,8 @@ def choose_device(name: str) -> torch.device:
         torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel for every new tensor
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
 
 
