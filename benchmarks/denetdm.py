@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 from torch.optim import Adam
@@ -20,6 +21,7 @@ from benchmarks.colored_mnist import evaluate, published_data, train_epoch
 from benchmarks.machine import Work, adam, linear
 from benchmarks.reference import accuracy, training_loader
 from benchmarks.side_by_side import Row, SideBySide, compare
+from core.vision import torchvision
 from datasets import BiasedDataset
 from methods import Phase, Task
 from methods.denetdm import DeNetDM
@@ -143,9 +145,16 @@ class Branches(nn.Module):
         return self.head(self.first(image) if which == "first" else self.deep(image))  # type: ignore[no-any-return]
 
 
+def as_published() -> Callable[[Image.Image], Tensor]:
+    """What the authors' code does to every image of Colored MNIST, which has that size already."""
+    transforms = torchvision("transforms")
+    changes: Callable[[Image.Image], Tensor] = transforms.Compose([transforms.Resize((28, 28)), transforms.ToTensor()])
+    return changes
+
+
 def reference_epoch(name: str) -> Callable[[], object]:
-    data = some_data()
-    loader = training_loader(data.train, BATCH_SIZE)
+    data, changes = some_data(), as_published()
+    loader = training_loader(data.train, BATCH_SIZE, changes)
     teacher, student = Branches(2), Branches(4)
     trained = teacher if name == "separate" else student
     if name == "distill":
@@ -170,7 +179,7 @@ def reference_epoch(name: str) -> Callable[[], object]:
             optimizer.step()
             total += loss.item()
         for branch in ("first", "deep", "both"):
-            accuracy(partial(trained, which=branch), data.test)
+            accuracy(partial(trained, which=branch), data.test, changes)
 
     return epoch
 

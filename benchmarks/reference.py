@@ -75,10 +75,12 @@ class SampleMeter:
 
 
 @torch.no_grad()
-def accuracy(logits: Callable[[Tensor], Tensor], split: Split) -> float:
+def accuracy(
+    logits: Callable[[Tensor], Tensor], split: Split, changes: Callable[[Image.Image], Tensor] | None = None
+) -> float:
     """The unbiased accuracy of one branch: a pass over all images of `split`."""
     loader: DataLoader[Any] = DataLoader(
-        ImageByImage(split), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
+        ImageByImage(split, changes), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
     )
     meter = SampleMeter(10, 10)
     for _, image, target, bias in loader:
