@@ -18,7 +18,7 @@ from core.mongo import MONGO_URL
 from core.settings import flattened
 from datasets import DATASETS
 from methods import METHODS
-from recording.command_line import SHORT_SETTINGS
+from recording.command_line import SHORT_SETTINGS, require_agreement
 from training.setup import NOT_IDENTITY, TRIAL_SETTINGS
 
 CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
@@ -38,20 +38,22 @@ def read_question(updates: Sequence[str], own_words: Sequence[str] = ()) -> Ques
     """The question in the words after `with`; `own_words` are those of the command that are no conditions.
 
     Settings that leave a result as it is, such as folders, are no conditions. Raises `UserError` for a word that is no
-    named configuration.
+    named configuration, and for two of them that contradict each other.
     """
-    named = {name: settings for name, (_, settings) in NAMED_CONFIGS.items()}
+    named: dict[str, Mapping[str, Any]] = {}
     settings: dict[str, Any] = {}
     words: dict[str, str] = {}
     for update in updates:
         name, separator, value = update.partition("=")
         if not separator:
-            require_known("named configuration", name, named)
+            require_known("named configuration", name, NAMED_CONFIGS)
+            named[name] = NAMED_CONFIGS[name][1]
             settings |= dict(flattened(named[name]))
         elif name in (*CONDITIONS, *own_words):
             words[name] = value
         else:
             settings[SHORT_SETTINGS.get(name, name)] = literal(value)
+    require_agreement(named)
     if "method.name" in settings:
         require_known("method", str(settings["method.name"]), METHODS)
     if "data.name" in settings:

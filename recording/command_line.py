@@ -22,6 +22,7 @@ from sacred.utils import recursive_update
 
 from core.errors import TrainingDiverged, UserError, require_known
 from core.mongo import MONGO_URL
+from core.settings import flattened
 from recording.observers import FileRecord
 
 PROGRAM = "main.py"
@@ -200,7 +201,7 @@ def taken_options(options: dict[str, Any]) -> list[str]:
 def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
     """(settings, named configurations) of the words after `with`: settings, named configurations, JSON files.
 
-    Raises `UserError` for an unknown configuration, or a file that cannot be read.
+    Raises `UserError` for an unknown configuration, two that contradict each other, or a file that cannot be read.
     """
     written: list[str] = []
     from_files: dict[str, Any] = {}
@@ -214,7 +215,19 @@ def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], li
             require_known("named configuration", name, ex.named_configs)
             written.append(name)
     settings, named_configs = get_config_updates(written)
+    require_agreement({name: ex.named_configs[name]() for name in named_configs})
     return recursive_update(from_files, settings), named_configs
+
+
+def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise `UserError` if two named configurations give a setting different values: one of them would be ignored."""
+    given: dict[str, tuple[str, Any]] = {}
+    for name, settings in named_configs.items():
+        for setting, value in flattened(settings):
+            other, others = given.setdefault(setting, (name, value))
+            if others != value:
+                values = f"{setting}={others} and {setting}={value}"
+                raise UserError(f"{other} and {name} contradict each other, {values}: name one of them")
 
 
 def read_settings(path: Path) -> dict[str, Any]:

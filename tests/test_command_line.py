@@ -130,6 +130,14 @@ def test_server_user_reads_the_environment() -> None:
         (["data=colored_mnst"], "unknown data set 'colored_mnst'; did you mean 'colored_mnist'?"),
         (["model=mpl"], "unknown model 'mpl'; did you mean 'mlp'?"),
         (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
+        (
+            ["skewed1", "skewed2"],
+            "skewed1 and skewed2 contradict each other, data.skew=0.05 and data.skew=0.02: name one",
+        ),
+        (
+            ["colored_mnist", "bar"],
+            "colored_mnist and bar contradict each other, data.name=colored_mnist and data.name=bar",
+        ),
         (["missing.json"], "no configuration file missing.json"),
         (["config.pickle"], "unknown named configuration 'config.pickle'"),
         (["method.hparams.temprature=3"], "unknown setting 'method.hparams.temprature'; did you mean 'temperature'?"),

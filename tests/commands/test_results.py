@@ -63,6 +63,7 @@ def test_mongodb_that_does_not_answer() -> None:
     [
         (["method=lf"], "unknown method 'lf'; did you mean 'lff'?"),
         (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
+        (["skewed1", "skewed2"], "skewed1 and skewed2 contradict each other, data.skew=0.05 and data.skew=0.02"),
         (["status=done"], "unknown status 'done'; one of completed"),
         (["since=yesterday"], "since='yesterday' is no date; write it as 2026-11-22"),
         (["format=word"], "unknown format 'word'"),
