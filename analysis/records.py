@@ -4,11 +4,12 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from analysis.query import Query
+from core.durations import duration
 from core.errors import UserError
 from core.settings import LATER_SETTINGS
 from training.history import EVALUATIONS, Evaluation, History
@@ -16,6 +17,8 @@ from training.selection import Rule
 
 # settings, by section and name, without which a run cannot be shown
 ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))
+
+SILENT = timedelta(minutes=10)  # a run gives a sign of life every 10 seconds, unless it was told otherwise
 
 
 class Configured(Protocol):
@@ -30,7 +33,7 @@ class Configured(Protocol):
 
 @dataclass(frozen=True)
 class Record:
-    """One run: its id, nested configuration, Sacred's status, start (UTC) and length in seconds, result, facts.
+    """One run: its id, nested configuration, Sacred's status, start and last sign of life (UTC), result, facts.
 
     `result` is rule -> name -> value as `analysis.result.summary` makes them, or None for a run without one; `info` are
     the facts on data, machine and code. `store` is where the run's files are.
@@ -41,10 +44,24 @@ class Record:
     config: Mapping[str, Any]
     status: str
     start: datetime | None
-    seconds: float | None
+    last_sign: datetime | None
     result: Mapping[str, Mapping[str, Any]] | None
     info: Mapping[str, Any]
     store: "Store" = field(repr=False, compare=False)
+
+    @property
+    def state(self) -> str:
+        """The status in words. A run that was killed says to its end that it is running, and nothing more."""
+        status, sign = self.status.lower(), self.last_sign or self.start
+        if self.status != "RUNNING" or sign is None:
+            return status
+        silence = datetime.now(UTC).replace(tzinfo=None) - sign
+        return status if silence < SILENT else f"{status}, silent for {duration(silence.total_seconds())}"
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run has taken, as far as is known."""
+        return (self.last_sign - self.start).total_seconds() if self.start and self.last_sign else None
 
     @property
     def trained(self) -> bool:
@@ -104,15 +121,14 @@ def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store
         missing = [f"{section}.{name}" for section, name in ESSENTIAL if name not in config[section]]
         if missing:
             raise KeyError(", ".join(missing))
-        start, stop = _time(run.get("start_time")), _time(run.get("stop_time") or run.get("heartbeat"))
         result = run.get("result") if str(run["status"]) == "COMPLETED" else None
         return Record(
             id=run_id,
             command=str(run["command"]),
             config={**LATER_SETTINGS, **{name: config[name] for name in config}, "data": dict(config["data"])},
             status=str(run["status"]),
-            start=start,
-            seconds=(stop - start).total_seconds() if start and stop else None,
+            start=_time(run.get("start_time")),
+            last_sign=_time(run.get("stop_time") or run.get("heartbeat")),
             result=result if isinstance(result, Mapping) else None,
             # "metrics": where Sacred keeps the scalars in MongoDB
             info={name: info[name] for name in info if name != "metrics"} if isinstance(info, Mapping) else {},

@@ -120,7 +120,7 @@ def trials_table(found: Found) -> Table:
         accuracies = [percent(_value(record, name)) for name in (objective, *columns)]
         settings = [shown(setting_of(record.config, name)) for name in found.settings]
         style = "bold" if complete and record is complete[0] else None
-        facts = [record.status.lower(), record.id]
+        facts = [record.state, record.id]
         table.add_row(str(record.config["trial"]), *settings, *accuracies, *facts, style=style)
     return table
 

@@ -32,7 +32,7 @@ def answer(updates: Sequence[str]) -> None:
     complete = [record for record in records if record.result]
     for record in records:
         if not record.result:
-            print(f"left out: the run {record.id} is not complete: {record.status.lower()}", file=sys.stderr)
+            print(f"left out: the run {record.id} is not complete: {record.state}", file=sys.stderr)
     if not complete:
         raise UserError("none of these runs is complete; `python main.py results with list=True` shows which are")
     show(Columns([run_table(record) for record in complete]))

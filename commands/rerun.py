@@ -113,7 +113,7 @@ def folder_for(name: str, log_dir: str) -> str:
 def require_complete(record: Record) -> None:
     if record.status != "COMPLETED" or record.result is None:
         how = f"go on with it by its own words and resume={record.config.get('log_dir', 'runs')}/{record.id}"
-        raise UserError(f"the run {record.id} is {record.status.lower()}: only a complete one can be repeated; {how}")
+        raise UserError(f"the run {record.id} is {record.state}: only a complete one can be repeated; {how}")
 
 
 def say_code(record: Record) -> None:

@@ -91,5 +91,5 @@ def run_list(records: Sequence[Record]) -> Table:
             variant_of(config["data"]),
             str(config["seed"]),
         ]
-        table.add_row(*facts, record.status.lower(), percent(last.get("test/unbiased")))
+        table.add_row(*facts, record.state, percent(last.get("test/unbiased")))
     return table

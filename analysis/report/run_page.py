@@ -25,6 +25,7 @@ def run_facts(record: Record) -> dict[str, Any]:
     start = None if record.start is None else record.start.replace(microsecond=0).isoformat(" ")
     return record_facts(record) | {
         "status": record.status.lower(),
+        "state": record.state,
         "evaluates": not record.trained,
         "start": start,
         "seconds": None if record.seconds is None else round(record.seconds),

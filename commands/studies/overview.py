@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from commands.studies.jobs import Job
+from core.durations import duration
 from training.history import EVALUATIONS
 
 TAIL_BYTES = 1 << 17  # holds the last evaluation
@@ -125,11 +126,3 @@ def last_step(folder: Path) -> int:
 def runs(count: int) -> str:
     """Such as "1 run", "12 runs"."""
     return f"{count} run" if count == 1 else f"{count} runs"
-
-
-def duration(seconds: float) -> str:
-    """Such as "45 s", "12 min", "3 h 20 min"."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

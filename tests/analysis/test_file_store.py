@@ -1,6 +1,6 @@
 import json
 import os
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,29 @@ def test_a_record(tmp_path: Path) -> None:
     assert record.artifact_names() == ["evaluations.jsonl"]
     with pytest.raises(UserError, match=r"cannot read .*none\.png"):
         record.artifact("none.png")
+
+
+def test_a_run_that_gives_no_sign_of_life_is_said_to_be_silent(tmp_path: Path) -> None:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    for status, minutes, state in (
+        ("RUNNING", 5, "running"),
+        ("RUNNING", 200, "running, silent for 3 h 20 min"),
+        ("INTERRUPTED", 200, "interrupted"),
+    ):
+        folder = tmp_path / f"{status}-{minutes}"
+        write_record(folder, status=status, start=(now - timedelta(minutes=minutes)).isoformat())
+        (record,) = FileStore(folder).find(EVERYTHING)
+        assert (record.status, record.state, record.seconds) == (status, state, None)
+        write_entry(folder / record.id, heartbeat=now.isoformat())
+        (record,) = FileStore(folder).find(EVERYTHING)
+        assert record.state == status.lower()
+        assert record.seconds == pytest.approx(60 * minutes)
+
+
+def write_entry(folder: Path, **values: str) -> None:
+    """Change what Sacred has written of the run."""
+    entry = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(entry | values))
 
 
 def test_conditions(tmp_path: Path) -> None:

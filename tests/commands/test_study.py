@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from commands.studies.jobs import Job, jobs_of, with_data
-from commands.studies.overview import duration, last_step
+from commands.studies.overview import last_step
 from commands.studies.recorded import Recorded, State, is_locked, try_lock
 from commands.studies.words import read_seeds, read_study
 from commands.study import threads_of
@@ -210,10 +210,6 @@ def test_steps_of_the_last_evaluation(tmp_path: Path) -> None:
     assert last_step(tmp_path) == 0
     (tmp_path / "evaluations.jsonl").write_text('{"total": {}}\n{"step": 10}\n{"step": 20}\n{"st')
     assert last_step(tmp_path) == 20
-
-
-def test_durations() -> None:
-    assert [duration(seconds) for seconds in (4.4, 99, 600, 12_000)] == ["4 s", "99 s", "10 min", "3 h 20 min"]
 
 
 def test_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ function duration(seconds) {
 }
 
 function statusText(run) {
-  return html("span", { class: `status-${run.status}` }, run.status + (run.evaluates ? ", evaluates weights" : ""));
+  return html("span", { class: `status-${run.status}` }, run.state + (run.evaluates ? ", evaluates weights" : ""));
 }
 
 // header -> [value to sort by, what is shown]

@@ -143,7 +143,9 @@ def test_runs_without_a_result_have_a_page(tmp_path: Path) -> None:
     write_record(tmp_path, status="RUNNING")
     overview = blocks(page_of(FileStore(tmp_path)).html)["overview"]
     assert overview["leaderboard"]["tables"] == {}
-    assert [run["status"] for run in overview["runs"]] == ["running"]
+    (run,) = overview["runs"]
+    assert run["status"] == "running"
+    assert run["state"].startswith("running, silent for ")
 
 
 def test_published_numbers_are_beside(tmp_path: Path) -> None:
