@@ -161,6 +161,12 @@ def test_server_user_reads_the_environment() -> None:
         (["colored_mnist", "data.arrays=folder"], "folder/train/images.npy is not there; data.arrays names a folder"),
         (["sead=3"], "unknown setting 'sead'; did you mean 'seed'?"),
         (["learning_rate=0.1"], "unknown setting 'learning_rate'; did you mean 'method.hparams.learning_rate'? one of"),
+        (["hparams.learning_rate=1"], "unknown setting 'hparams'; did you mean 'method.hparams.learning_rate'? one of"),
+        (
+            ["method.learning_rate=1"],
+            "'method.learning_rate'; did you mean 'method.hparams.learning_rate'? one of hparams,",
+        ),
+        (["model.widhts=[3]", "method=erm"], "'model.widhts'; did you mean 'model.hparams.widths'? one of hparams,"),
         (["severity=3"], "unknown setting 'severity'; did you mean 'data.severity'? one of channels_last,"),
         (["rho=0.9"], "unknown setting 'rho'; one of channels_last,"),  # no setting of these data
         (["name=erm"], "unknown setting 'name'; one of channels_last,"),  # of data, method and model

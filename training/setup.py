@@ -198,18 +198,25 @@ def read_data_settings(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetC
     known = [*setting_names(RunSettings), *INGREDIENTS]
     for name, value in config.items():
         if name not in known:
-            inner = {} if isinstance(value, Mapping) else inner_names(config)
-            require_known("setting", name, known, elsewhere=inner)
+            require_known("setting", name, known, elsewhere=meant(name, value, config))
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     return run, dataset_config(config["data"])
 
 
-def inner_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """Last part -> dotted name of the ingredients' settings that have a value; none where several end in the same."""
-    ingredients = {name: config[name] for name in INGREDIENTS}
-    names = [name for name, value in flattened(ingredients) if value is not None]
-    short = [name.rpartition(".")[2] for name in names]
-    return {last: name for last, name in zip(short, names, strict=True) if short.count(last) == 1}
+def meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
+    """Which settings of the ingredients may be meant by the unknown setting `name`: what is typed -> dotted name.
+
+    They are known by their last parts, where no two end in the same. If `value` is nested, a dotted name was typed,
+    which must end as theirs does.
+    """
+    ingredients = {ingredient: config[ingredient] for ingredient in INGREDIENTS}
+    names = [inner for inner, set_to in flattened(ingredients) if set_to is not None]
+    ends = [inner.rpartition(".")[2] for inner in names]
+    by_end = {end: inner for end, inner in zip(ends, names, strict=True) if ends.count(end) == 1}
+    if not isinstance(value, Mapping):
+        return by_end
+    end = next((inner.rpartition(".")[2] for inner, _ in flattened(value)), "")
+    return {name: by_end[end]} if end in by_end else {}
 
 
 def read_setup(config: Mapping[str, Any]) -> Setup:
@@ -217,7 +224,8 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
     run, data = read_data_settings(config)
     for ingredient, names in INGREDIENTS.items():
         for name in config[ingredient] if names else ():
-            require_known("setting", name, names, prefix=f"{ingredient}.")
+            inner = {hparam: f"{ingredient}.hparams.{hparam}" for hparam in section(config, ingredient)}
+            require_known("setting", name, names, prefix=f"{ingredient}.", elsewhere=inner)
     method = method_class(config["method"]["name"])
     recipe_for(method, config["data"]["name"], config["method"]["recipe"])  # refuses a data set without one
     method_config = settings(method.Config, section(config, "method"), "method.hparams.")
