@@ -141,7 +141,7 @@ def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, da
         assert ours is None or torch.equal(ours.float().nan_to_num(-1), theirs.float().nan_to_num(-1))
 
 
-@pytest.mark.parametrize("part", [0.48, 0.9])
+@pytest.mark.parametrize("part", [0.48, pytest.param(0.9, marks=pytest.mark.long)])
 def test_stop_and_resume_is_exact(setup: Setup, data: BiasedDataset, tmp_path: Path, part: float) -> None:
     """Interrupted after this part of all updates: in the middle of a phase, and between two evaluations."""
     whole = Watch()

@@ -72,7 +72,7 @@ def fit(
     return method, Trainer(method, data, options, watch or Watch()).fit()
 
 
-@pytest.mark.parametrize("name", ["denetdm", "lff_be", "rebias"])
+@pytest.mark.parametrize("name", ["denetdm", "lff_be", pytest.param("rebias", marks=pytest.mark.long)])
 def test_it_changes_no_bit_of_training_and_resumes_exactly(
     name: str, data_root: Path, digits: BiasedDataset, tmp_path: Path
 ) -> None:

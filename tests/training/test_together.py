@@ -45,7 +45,9 @@ def largest_difference(ours: Method, theirs: Method) -> float:
 # ---- the update
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] if name.endswith("_be") else []) for name in sorted(METHODS)]
+)
 def test_fifty_steps_as_one_are_those_of_each_alone(name: str, digits: BiasedDataset, data_root: Path) -> None:
     """Every phase with the usual update, in float64: there rounding does not grow to anything in so many steps."""
     together, alone = ([build(setup, digits).double() for setup in setups(name, data_root)] for _ in range(2))
