@@ -1,6 +1,7 @@
 """CUDA graphs: a training step is recorded on the GPU once and then replayed, without the cost of its launches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -118,12 +119,26 @@ class ReplayedDescent:
         return *(group["lr"] for group in groups), *addresses
 
     def _recorded(self, recorder: Recorder, batch: Batch) -> Recording:
-        for optimizer in self.descent.optimizers:
-            for group in optimizer.param_groups:
-                group["capturable"] = True  # fused optimisers are; Adam asks for the word
         own = replace(batch, **{name: values.clone() for name, values in batch.tensors().items()})
-        scalars, replay = recorder.record(partial(self.descent, own))
+        with capturable(self.descent.optimizers):
+            scalars, replay = recorder.record(partial(self.descent, own))
         return Recording(own, self._constants(), scalars, replay)
+
+
+@contextmanager
+def capturable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
+    """Within the block, Adam lets itself be recorded: fused, it can be, but wants to be told.
+
+    Told so in a step that is not recorded, it warns.
+    """
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups if "capturable" in group]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False
 
 
 def descent_of(phase: Phase) -> Descent | None:

@@ -137,6 +137,24 @@ def test_parameters_that_have_moved_are_recorded_anew(data_root: Path, digits: B
     assert stand_in.done == ["run"] * WARM_UP + ["record", "replay", "replay"] * 2
 
 
+def test_optimisers_are_capturable_only_while_they_are_recorded(data_root: Path, digits: BiasedDataset) -> None:
+    """Adam refuses to be recorded otherwise, and warns in every other step."""
+    method = build(short_setup("denetdm", data_root), digits)
+    (optimizer,) = method.phases()[0].optimizers.values()
+    flags: list[bool] = []
+
+    class Asking(StandIn):
+        def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+            flags.extend(group["capturable"] for group in optimizer.param_groups)
+            return super().record(step)
+
+    (phase, _) = replayed(method.phases(), lambda device: Asking(method))
+    for batch in first_batches(method, digits, WARM_UP + 2):
+        phase.update(batch)
+        flags.extend(group["capturable"] for group in optimizer.param_groups)
+    assert flags == [False] * WARM_UP + [True] + [False] * 2
+
+
 def test_every_phase_has_a_recording_of_its_own(data_root: Path, digits: BiasedDataset) -> None:
     stand_ins: list[StandIn] = []
     trained(short_setup("denetdm", data_root), digits, stand_ins)
