@@ -49,6 +49,10 @@ class Training:
     numerics: Numerics
     cuda_graphs: bool
 
+    @property
+    def title(self) -> str:
+        return f"{self.name}, CUDA graphs" if self.cuda_graphs else self.name
+
     def trainer(self, device: torch.device, seed: int = 1) -> Trainer:
         data = self.data().to(device)
         networks = Networks(
@@ -85,13 +89,11 @@ RESNET = partial(
     model="resnet18",
     scale=25,
     numerics=Numerics("bf16", channels_last=True),
-    cuda_graphs=False,
 )
-TRAININGS = (
-    DENETDM(name="DeNetDM on Colored MNIST, 100 + 100 epochs, CUDA graphs", cuda_graphs=True, goal=30),
-    DENETDM(name="DeNetDM on Colored MNIST, 100 + 100 epochs", cuda_graphs=False, goal=30),
-    RESNET(name="ERM, ResNet-18 on 32 x 32, 50,000 steps, bf16, channels_last", method="erm", goal=60),
-    RESNET(name="LfF, ResNet-18 on 32 x 32, 50,000 steps, bf16, channels_last", method="lff", goal=150),
+WHOLE = (
+    partial(DENETDM, name="DeNetDM on Colored MNIST, 100 + 100 epochs", goal=30),
+    partial(RESNET, name="ERM, ResNet-18 on 32 x 32, 50,000 steps, bf16, channels_last", method="erm", goal=60),
+    partial(RESNET, name="LfF, ResNet-18 on 32 x 32, 50,000 steps, bf16, channels_last", method="lff", goal=150),
 )
 
 
@@ -100,8 +102,9 @@ def run() -> list[Row]:
         print("nothing measured: the goals for a GPU need a GPU with CUDA")
         return []
     device = choose_device("cuda")
-    rows = [row for training in TRAININGS for row in (whole_training(training, device), *steps(training, device))]
-    return [*rows, several_seeds(TRAININGS[0], device)]
+    trainings = [training(cuda_graphs=graphs) for training in WHOLE for graphs in (True, False)]
+    rows = [row for training in trainings for row in (whole_training(training, device), *steps(training, device))]
+    return [*rows, several_seeds(trainings[0], device)]
 
 
 def whole_training(training: Training, device: torch.device) -> Row:
@@ -109,7 +112,7 @@ def whole_training(training: Training, device: torch.device) -> Row:
     timed(training.trainer(device).fit)
     seconds = training.scale * timed(training.trainer(device).fit)
     return Row(
-        name=f"{training.name}, scaled by {training.scale}",
+        name=f"{training.title}, scaled by {training.scale}",
         unit="s",
         ours=seconds,
         against="goal",
@@ -126,7 +129,7 @@ def several_seeds(training: Training, device: torch.device) -> Row:
         trainers = [training.trainer(device, seed) for seed in range(1, SEEDS + 1)]
         together = timed(partial(fit_together, trainers))
     return Row(
-        name=f"{training.name}: {SEEDS} seeds as one, scaled by {training.scale}",
+        name=f"{training.title}: {SEEDS} seeds as one, scaled by {training.scale}",
         unit="s",
         ours=training.scale * together,
         against="a single one",
@@ -153,7 +156,7 @@ def steps(training: Training, device: torch.device) -> list[Row]:
         seconds, kernels = timed(work) / PROFILED_STEPS, kernel_seconds(work) / PROFILED_STEPS
         rows.append(
             Row(
-                name=f"{training.name}: step of {phase.name}",
+                name=f"{training.title}: step of {phase.name}",
                 unit="ms per step",
                 ours=1e3 * seconds,
                 against="sum of its kernels",

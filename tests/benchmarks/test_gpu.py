@@ -30,8 +30,9 @@ def test_work_of_the_device_is_summed() -> None:
 
 
 def test_trainings_are_the_published_ones_in_parts() -> None:
-    with_graphs, _, erm, lff = gpu.TRAININGS
-    assert (with_graphs.scale * with_graphs.hparams["epochs"], with_graphs.goal) == (100, 30)
+    denetdm, erm, lff = (training(cuda_graphs=True) for training in gpu.WHOLE)
+    assert (denetdm.scale * denetdm.hparams["epochs"], denetdm.goal) == (100, 30)
+    assert denetdm.title == "DeNetDM on Colored MNIST, 100 + 100 epochs, CUDA graphs"
     for training, goal in ((erm, 60), (lff, 150)):
         assert (training.scale * training.hparams["num_steps"], training.goal) == (50_000, goal)
         assert training.hparams["batch_size"] == 256
@@ -43,7 +44,7 @@ def test_what_is_measured_trains(
 ) -> None:
     """On the CPU, where there are no kernels of a device to sum, and no graphs."""
     part = {"num_steps": 3, "epochs": None, "batch_size": 20, "hand_over": "last"}
-    training = replace(gpu.TRAININGS[1], data=lambda: digits.limited(20), hparams=part)
+    training = replace(gpu.WHOLE[0](cuda_graphs=False), data=lambda: digits.limited(20), hparams=part)
     monkeypatch.setattr(gpu, "PROFILED_STEPS", 1)
     monkeypatch.setattr(gpu, "kernel_seconds", lambda work: work() or 1e-3)
     row = gpu.whole_training(training, CPU)

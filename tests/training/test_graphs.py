@@ -13,6 +13,7 @@ from core.errors import UserError
 from datasets import BiasedDataset
 from methods import METHODS, Method
 from methods.base import Descent
+from models import architecture
 from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer
 from training.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
 from training.loop import Options, Trained, Trainer
@@ -260,4 +261,12 @@ def test_on_a_gpu_graphs_give_the_same_weights(
     data_root: Path, digits: BiasedDataset, method: str, hparams: dict[str, Any]
 ) -> None:
     setup = short_setup(method, data_root, **hparams)
+    assert_equal(on_gpu(setup, digits, cuda_graphs=True), on_gpu(setup, digits, cuda_graphs=False))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
+def test_on_a_gpu_graphs_of_convolutions_in_bf16_give_the_same_weights(data_root: Path, digits: BiasedDataset) -> None:
+    setup = short_setup("lff", data_root)
+    run = replace(setup.run, precision="bf16", channels_last=True)
+    setup = replace(setup, run=run, model=architecture("resnet18", {}))
     assert_equal(on_gpu(setup, digits, cuda_graphs=True), on_gpu(setup, digits, cuda_graphs=False))
