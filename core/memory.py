@@ -46,8 +46,10 @@ def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def keep_freed_memory() -> None:
-    """From now on, memory that this process frees stays its own, on Linux with glibc: gradients, and what else every
-    step needs anew, else come cleared from the system in each of them."""
+    """From now on, memory that this process frees stays its own, where the C library is glibc.
+
+    Without it, the gradients of every step, and what else it makes anew, come from the system.
+    """
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)
