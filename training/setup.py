@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -109,6 +110,14 @@ class Setup:
             raise UserError(f"method {name} needs the bias labels of the training images, and {data.name} has none")
         return data
 
+    def placed_data(self, device: torch.device) -> BiasedDataset:
+        """The data set on `device`; runs that have the same at the same time share it, as those trained as one do."""
+        key = (self.data, self.run.evaluate_images, device, self.run.memory_bytes)
+        data = _placed.get(key)
+        if data is None:
+            _placed[key] = data = self.load_data().to(device, self.run.memory_bytes)
+        return data
+
     def check_rules(self, data: BiasedDataset | None = None) -> None:
         """Raise `UserError` for a selection rule that is unknown, or that `data` has not the images or labels for."""
         hparams = {f"method.hparams.{name}": rule for name, rule in self.method_config.rules().items()}
@@ -185,6 +194,12 @@ class Setup:
         if "identity" not in facts:
             raise UserError(f"{path} is not the state of an unfinished run")
         require_same_identity(path, facts["identity"], self.identity(data))
+
+
+# as long as a run has them
+_placed: WeakValueDictionary[tuple[DatasetConfig, int | None, torch.device, float], BiasedDataset] = (
+    WeakValueDictionary()
+)
 
 
 @lru_cache(maxsize=1)

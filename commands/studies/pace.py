@@ -38,8 +38,8 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
     On the CPU a run alone has `threads` threads (None: as many as torch takes), runs that are trained as one have all;
     small networks have one in either case (`threads_for`).
     """
-    device, data = setups[0].device(), setups[0].load_data()
-    data = data.to(device, setups[0].run.memory_bytes)
+    device = setups[0].device()
+    data = setups[0].placed_data(device)
     methods = [setup.build_method(data, device) for setup in setups]
     phases = [replayed(method.phases()) if setups[0].run.cuda_graphs else method.phases() for method in methods]
     alone = together = steps = 0.0

@@ -1,5 +1,6 @@
 """Runs trained as one: the numbers of each are those of the run alone, as far as rounding lets them be."""
 
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -161,18 +162,16 @@ def test_replayed_steps_are_replayed_as_one(name: str, digits: BiasedDataset, da
         assert stand_in.done.count("replay") == STEPS - WARM_UP - smaller
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
 @pytest.mark.parametrize("name", ["denetdm", "lff"])
 def test_on_a_gpu_graphs_of_stacked_steps_give_the_same_weights(
-    name: str, digits: BiasedDataset, data_root: Path
+    name: str, digits: BiasedDataset, data_root: Path, gpu: torch.device
 ) -> None:
-    device = torch.device("cuda")
-    data = digits.to(device)
+    data = digits.to(gpu)
 
     def together(cuda_graphs: bool) -> list[Method]:
         methods, trainers = [], []
         for setup in setups(name, data_root):
-            methods.append(setup.build_method(data, device))
+            methods.append(setup.build_method(data, gpu))
             options = Options(seed=setup.run.seed, selection="last", cuda_graphs=cuda_graphs)
             trainers.append(Trainer(methods[-1], data, options, Watch()))
         assert all(isinstance(outcome, Trained) for outcome in fit_together(trainers))
@@ -180,6 +179,18 @@ def test_on_a_gpu_graphs_of_stacked_steps_give_the_same_weights(
 
     for method, other in zip(together(True), together(False), strict=True):
         assert largest_difference(method, other) == 0
+
+
+def test_runs_that_are_there_at_the_same_time_share_their_data(data_root: Path) -> None:
+    first, second = setups("erm", data_root, (1, 2))
+    cpu = torch.device("cpu")
+    data = first.placed_data(cpu)
+    assert second.placed_data(cpu) is data
+    fewer = replace(second, run=replace(second.run, evaluate_images=7))
+    assert len(fewer.placed_data(cpu).test) == 7
+    there = weakref.ref(data)
+    del data
+    assert there() is None  # nobody has them any more
 
 
 def test_one_that_diverges_does_not_stop_the_others(digits: BiasedDataset, data_root: Path) -> None:
