@@ -14,6 +14,7 @@ import main
 from core.mongo import MONGO_URL
 from datasets import BiasedDataset, dataset_config
 from recording.server import free_port, running_server
+from training.device import choose_device
 
 torch.set_num_threads(1)
 
@@ -53,6 +54,16 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     number = free_port()
     with running_server(number, tmp_path_factory.mktemp("mongo")):
         yield number
+
+
+@pytest.fixture
+def gpu() -> Iterator[torch.device]:
+    """The GPU, set up as a run has it; where there is none, the test is skipped."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU with CUDA")
+    before = torch.get_deterministic_debug_mode()
+    yield choose_device("cuda")
+    torch.set_deterministic_debug_mode(before)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ class ReplayedDescent:
     step is recorded anew when a learning rate has changed, or the parameters have been moved to other memory. The
     optimisers' states must not be replaced by then.
 
-    A recording keeps the memory of a step as long as it lives.
+    A recording keeps the memory of a step until it is forgotten.
     """
 
     def __init__(self, descent: Descending, recorder: Callable[[torch.device], Recorder]) -> None:
@@ -112,6 +112,10 @@ class ReplayedDescent:
             kept[name].copy_(values)
         self.recording.replay()
         return {name: value.clone() for name, value in self.recording.scalars.items()}
+
+    def forget(self) -> None:
+        """Free the memory of the recording; a later step is recorded anew."""
+        self.recording = None
 
     def _constants(self) -> tuple[float, ...]:
         groups = [group for optimizer in self.descent.optimizers for group in optimizer.param_groups]

@@ -27,7 +27,7 @@ from training.checkpoint import (
 from training.decodability import Decodability
 from training.diagnostics import sample_diagnostics
 from training.evaluation import correct_counts
-from training.graphs import replayed
+from training.graphs import ReplayedDescent, replayed
 from training.history import Evaluation, History, empty_history
 from training.losses import LossSums
 from training.selection import Rule, is_better, parse_rule
@@ -150,6 +150,8 @@ class Trainer:
                 self._save(force=False)
             elif sums.count % CHECK_STEPS == 0 or self.phase_step == num_steps:
                 sums.means(phase.name, self.phase_step)  # raises if one is not finite
+        if isinstance(phase.update, ReplayedDescent):
+            phase.update.forget()
 
     def _evaluated_steps(self, phase: Phase, batches: Batches) -> Container[int]:
         """The counts of updates after which the phase is evaluated."""

@@ -142,11 +142,10 @@ def test_with_adamp_nothing_but_its_own_step_waits(
     assert "hsic" in scalars
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
-def test_a_step_on_a_gpu_does_not_wait(setup: Setup, data: BiasedDataset) -> None:  # noqa: F811
+def test_a_step_on_a_gpu_does_not_wait(setup: Setup, data: BiasedDataset, gpu: torch.device) -> None:  # noqa: F811
     """By CUDA's own word, for what it knows to wait. The first step makes what is made once."""
-    placed = data.to(torch.device("cuda"))
-    method = setup.build_method(placed, torch.device("cuda"))
+    placed = data.to(gpu)
+    method = setup.build_method(placed, gpu)
     for phase in phases_in_training(method):
         batches = Batches(placed, phase, 1, method.needs_bias).from_step(0)
         sums = LossSums()

@@ -61,7 +61,10 @@ class StandIn:
 
 
 def trained(setup: Setup, data: BiasedDataset, stand_ins: list[StandIn] | None = None) -> tuple[Method, Trained]:
-    """A short run; with `stand_ins`, which it fills, one for each phase that is recorded, the steps are replayed."""
+    """A short run; with `stand_ins`, which it fills, one for each phase that is recorded, the steps are replayed.
+
+    Nothing of a recording is kept to the end.
+    """
     method = build(setup, data)
     run = trainer(setup, method, data, Watch())
     if stand_ins is not None:
@@ -71,7 +74,10 @@ def trained(setup: Setup, data: BiasedDataset, stand_ins: list[StandIn] | None =
             return stand_ins[-1]
 
         run.phases = replayed(run.phases, recorder)
-    return method, run.fit()
+    outcome = run.fit()
+    updates = [phase.update for phase in run.phases]
+    assert all(update.recording is None for update in updates if isinstance(update, ReplayedDescent))
+    return method, outcome
 
 
 def assert_equal(ours: tuple[Method, Trained], theirs: tuple[Method, Trained]) -> None:
@@ -238,14 +244,13 @@ def test_a_run_that_asks_for_it_has_replayed_phases(data_root: Path, digits: Bia
 # ---- on a GPU
 
 
-def on_gpu(setup: Setup, data: BiasedDataset, cuda_graphs: bool) -> tuple[Method, Trained]:
-    placed = data.to(torch.device("cuda"))
-    method = setup.build_method(placed, torch.device("cuda"))
+def on_gpu(setup: Setup, data: BiasedDataset, gpu: torch.device, cuda_graphs: bool) -> tuple[Method, Trained]:
+    placed = data.to(gpu)
+    method = setup.build_method(placed, gpu)
     options = Options(seed=1, selection="best_valid_unbiased", cuda_graphs=cuda_graphs)
     return method, Trainer(method, placed, options, Watch()).fit()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
 @pytest.mark.parametrize(
     ("method", "hparams"),
     [
@@ -258,15 +263,16 @@ def on_gpu(setup: Setup, data: BiasedDataset, cuda_graphs: bool) -> tuple[Method
     ],
 )
 def test_on_a_gpu_graphs_give_the_same_weights(
-    data_root: Path, digits: BiasedDataset, method: str, hparams: dict[str, Any]
+    data_root: Path, digits: BiasedDataset, gpu: torch.device, method: str, hparams: dict[str, Any]
 ) -> None:
     setup = short_setup(method, data_root, **hparams)
-    assert_equal(on_gpu(setup, digits, cuda_graphs=True), on_gpu(setup, digits, cuda_graphs=False))
+    assert_equal(on_gpu(setup, digits, gpu, cuda_graphs=True), on_gpu(setup, digits, gpu, cuda_graphs=False))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
-def test_on_a_gpu_graphs_of_convolutions_in_bf16_give_the_same_weights(data_root: Path, digits: BiasedDataset) -> None:
+def test_on_a_gpu_graphs_of_convolutions_in_bf16_give_the_same_weights(
+    data_root: Path, digits: BiasedDataset, gpu: torch.device
+) -> None:
     setup = short_setup("lff", data_root)
     run = replace(setup.run, precision="bf16", channels_last=True)
     setup = replace(setup, run=run, model=architecture("resnet18", {}))
-    assert_equal(on_gpu(setup, digits, cuda_graphs=True), on_gpu(setup, digits, cuda_graphs=False))
+    assert_equal(on_gpu(setup, digits, gpu, cuda_graphs=True), on_gpu(setup, digits, gpu, cuda_graphs=False))
