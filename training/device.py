@@ -1,5 +1,6 @@
 """Choice of device, of its threads, and settings that make it fast and its results repeatable."""
 
+import gc
 import os
 import warnings
 from collections.abc import Iterator
@@ -32,14 +33,23 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, TypeError, ValueError):
         raise UserError(f"device={name!r} is not available; one of auto, cpu, cuda, cuda:N, mps") from None
     if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)  # what asks for no device, such as waiting, is about this one
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_deterministic_debug_mode("warn")  # not use_deterministic_algorithms, which imports the compiler
         warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel for every new tensor
     if device.type == "cpu":
         keep_freed_memory()
     return device
+
+
+def give_back_memory() -> None:
+    """Leave the memory of a GPU that nothing here needs any more to other processes."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 @contextmanager

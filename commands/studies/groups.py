@@ -7,6 +7,7 @@ from commands.studies.jobs import Job
 from commands.studies.pace import Pace, measured
 from commands.studies.recorded import State, is_locked
 from commands.studies.words import StudyWords
+from training.device import give_back_memory
 from training.setup import load_once
 
 
@@ -46,6 +47,7 @@ def pays(jobs: Sequence[Job], study: StudyWords, threads: int | None) -> bool:
     if len(jobs) == 1 or study.together:
         return len(jobs) > 1
     pace = measured([job.setup for job in jobs], threads)
+    give_back_memory()
     show(pace_of(jobs[0], pace, study.parallel))
     return pace.together_pays(study.parallel)
 

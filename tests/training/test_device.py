@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from tests.conftest import Command
 from training import loop
 from training.device import LARGE_LAYER, cpu_threads, threads_for
 
+ROOT = Path(__file__).parents[2]
 SIDE = int(LARGE_LAYER**0.5)
 
 
@@ -31,6 +35,24 @@ def test_small_networks_compute_on_one_thread(networks: nn.Module, threads: int)
         with pytest.raises(KeyError), threads_for(networks):
             raise KeyError
         assert torch.get_num_threads() == 2
+
+
+@pytest.mark.processes
+def test_a_gpu_is_set_up_without_the_compiler() -> None:
+    """Its import would take more than a second of every run. Here without a GPU: nothing is asked of it."""
+    program = """if True:
+        import sys
+        from unittest.mock import patch
+        import torch
+        from training.device import choose_device
+        with patch.object(torch, "empty"):
+            choose_device("cuda")
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        print([name for name in ("torch._dynamo", "torch._inductor") if name in sys.modules])
+        """
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"
 
 
 def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
