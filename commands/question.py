@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.query import Query, parse_date, parse_status
+from analysis.query import EVERYTHING, Query, parse_date, parse_status
 from analysis.records import Record, Store
 from config import NAMED_CONFIGS
 from core.errors import UserError, require_known
@@ -21,6 +21,7 @@ from methods import METHODS
 from recording.command_line import SHORT_SETTINGS, require_agreement
 from training.setup import NOT_IDENTITY, TRIAL_SETTINGS
 
+DEFAULT_LOG_DIR = "runs"
 CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
 NO_CONDITIONS = NOT_IDENTITY - {*TRIAL_SETTINGS}  # leave a result as it is, and choose no runs
 
@@ -58,7 +59,7 @@ def read_question(updates: Sequence[str], own_words: Sequence[str] = ()) -> Ques
         require_known("method", str(settings["method.name"]), METHODS)
     if "data.name" in settings:
         require_known("data set", str(settings["data.name"]), DATASETS)
-    log_dir = settings.get("log_dir", "runs")
+    log_dir = settings.get("log_dir", DEFAULT_LOG_DIR)
     settings = {name: value for name, value in settings.items() if name not in NO_CONDITIONS}
     since, until = (parse_date(name, words[name]) if name in words else None for name in ("since", "until"))
     status = parse_status(words["status"]) if "status" in words else None
@@ -108,8 +109,16 @@ def found_records(question: Question) -> list[Record]:
     for problem in store.problems:
         left_out(problem)
     if not records:
-        raise UserError("no recorded run is like that; `python main.py results with list=True` shows all")
+        raise UserError(none_found(store, question.log_dir))
     return records
+
+
+def none_found(store: Store, log_dir: str) -> str:
+    """What to say where no run is as it was asked for."""
+    if not store.find(EVERYTHING):
+        return "no run is recorded here yet: see log_dir=DIR, or -m for MongoDB"
+    elsewhere = "" if log_dir == DEFAULT_LOG_DIR else f" log_dir={log_dir}"
+    return f"no recorded run is like that; `python main.py results with list=True{elsewhere}` shows all"
 
 
 def left_out(what: object) -> None:

@@ -32,7 +32,8 @@ from recording.version import code_version
 from training.setup import NOT_IDENTITY, TRIAL_SETTINGS, load_once
 
 ROOT = Path(__file__).parents[1]
-PLACES = NOT_IDENTITY - {"train", "checkpoint"}  # settings that a repetition may change
+# settings that a repetition may change
+PLACES = NOT_IDENTITY - {"train", "checkpoint", *TRIAL_SETTINGS}
 SHOWN_FILES = 5
 
 

@@ -48,6 +48,8 @@ class Planned:
 
 def answer(updates: Sequence[str]) -> int:
     """Run the study, or list it; the exit code is 1 if a run failed. Raises `UserError`, before any run starts."""
+    if not updates:
+        raise UserError("which runs? name the data, methods and seeds: study with digits methods=erm,lff seeds=3")
     return carry_out(read_study(updates))
 
 

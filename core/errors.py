@@ -22,10 +22,11 @@ NOWHERE: Mapping[str, str] = {}
 def suggestion(name: str, options: Iterable[str], elsewhere: Mapping[str, str] = NOWHERE) -> str:
     """`"; did you mean 'denetdm'?"` for the option nearest to `name`, or ";" where none is near.
 
-    `elsewhere`: further names that may be meant, and what is to be typed for them.
+    `elsewhere`: further names that may be meant, and what is to be typed for them. Papers write "LfF" for lff: capital
+    letters are small ones here.
     """
-    typed = {**elsewhere, **{option: option for option in options}}
-    near = get_close_matches(name, typed, n=1, cutoff=0.6)
+    typed = {key.lower(): value for key, value in {**elsewhere, **{option: option for option in options}}.items()}
+    near = get_close_matches(name.lower(), typed, n=1, cutoff=0.6)
     return f"; did you mean '{typed[near[0]]}'?" if near else ";"
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.errors import require_known
+from core.errors import UserError, one_of, require_known
 from core.settings import require
 from methods.optimizers import OPTIMIZERS
 from methods.recipes import Recipe, Recipes
@@ -204,7 +204,10 @@ def recipe_for(method: type[Method], dataset: str, name: str | None) -> tuple[st
 
     Raises `UserError` for a data set that the method has no recipe for, or an unknown recipe.
     """
-    require_known(f"data set for {method.__name__}", dataset, method.RECIPES)
+    if dataset not in method.RECIPES:
+        raise UserError(
+            f"{method.__name__} has no recipe for the data set {dataset!r}; it has for {one_of(method.RECIPES)}"
+        )
     recipes = method.RECIPES[dataset]
     name = name or next(iter(recipes))
     require_known(f"recipe of {method.__name__} on {dataset}", name, recipes)

@@ -51,6 +51,7 @@ REFUSED_OPTIONS = {
 }
 SECONDS = r"\d+|\d*\.\d+"
 COLOR = r"\x1b\[[0-9;]*m"
+SEEDS = 2**32  # that random numbers can begin with
 RUN_ID = r"[\w-][\w.-]*"
 
 
@@ -108,11 +109,16 @@ def _carried_out(
     options: dict[str, Any] = {}
     updates: list[str] = []
     try:
-        options = parsed(ex, arguments)
+        known = [*(name for name, _ in ex.gather_commands()), *commands]
+        options = parsed(ex, arguments, known)
         command = options["COMMAND"] or str(ex.default_command)
         if command in ex.named_configs or "=" in command:
             raise UserError(f"{command!r} is no command: settings come after with, as in python main.py with {command}")
-        require_known("command", command, [*(name for name, _ in ex.gather_commands()), *commands])
+        if command == "with":
+            raise UserError(
+                "nothing comes after with: leave it out, or write settings, as in python main.py with digits"
+            )
+        require_known("command", command, known)
         if options.get("help") or options.get("--help"):
             ex.run_commandline([PROGRAM, *arguments] if command not in commands else [PROGRAM, "--help"])
             return 0
@@ -146,17 +152,34 @@ def plain_text() -> Iterator[None]:
     sys.stdout.write(re.sub(COLOR, "", printed.getvalue()))
 
 
-def parsed(ex: Experiment, arguments: list[str]) -> dict[str, Any]:
+def parsed(ex: Experiment, arguments: list[str], commands: Collection[str]) -> dict[str, Any]:
     """The options, command and updates by their names. Raises `UserError` for a line that cannot be read."""
     try:
         with redirect_stdout(StringIO()):  # what the parser says of its own names for things
             found: dict[str, Any] = docopt(ex.get_usage(PROGRAM)[2], arguments, default_help=False)
     except DocoptExit:
+        line = shlex.join(arguments)
+        meant = with_inserted(arguments, commands, ex.named_configs)
+        if meant:
+            way = f"python main.py {shlex.join(meant)}"
+            raise UserError(f"cannot read {line!r}: settings come after with, as in {way}") from None
         raise UserError(
-            f"cannot read {shlex.join(arguments)!r}: it must be [OPTIONS] [COMMAND] [with SETTINGS];"
+            f"cannot read {line!r}: it must be [OPTIONS] [COMMAND] [with SETTINGS];"
             " python main.py --help shows the options and commands"
         ) from None
     return found
+
+
+def with_inserted(arguments: list[str], commands: Collection[str], named_configs: Collection[str]) -> list[str] | None:
+    """The line with a `with` behind its command, or before its first setting; None if it is not that which is missing."""
+    if "with" in arguments:
+        return None
+    for place, (word, following) in enumerate(zip(arguments, [*arguments[1:], "-"], strict=True)):
+        if word in commands and not following.startswith("-"):
+            return [*arguments[: place + 1], "with", *arguments[place + 1 :]]
+        if not word.startswith("-") and (word in named_configs or "=" in word):
+            return [*arguments[:place], "with", *arguments[place:]]
+    return None
 
 
 def require_no_option(options: Mapping[str, Any], command: str) -> None:
@@ -192,6 +215,10 @@ def taken_options(options: dict[str, Any]) -> list[str]:
         raise UserError(f"--id={options['--id']}: must be letters, digits, and -, _ or . after the first")
     address, folder = options["--mongo_db"], options["--file_storage"]
     out = options["--out"]
+    if out and "=" in out:
+        raise UserError(
+            f"-o {out}: must be the name of a folder, without =; write -o DIR, --out=DIR or, after with, out=DIR"
+        )
     options["--mongo_db"] = options["--file_storage"] = options["--out"] = None
     if address:
         os.environ[MONGO_URL] = address
@@ -201,7 +228,8 @@ def taken_options(options: dict[str, Any]) -> list[str]:
 def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
     """(settings, named configurations) of the words after `with`: settings, named configurations, JSON files.
 
-    Raises `UserError` for an unknown configuration, two that contradict each other, or a file that cannot be read.
+    Raises `UserError` for an unknown configuration, two that contradict each other, a file that cannot be read, or a
+    setting that Sacred could not.
     """
     written: list[str] = []
     from_files: dict[str, Any] = {}
@@ -215,8 +243,20 @@ def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], li
             require_known("named configuration", name, ex.named_configs)
             written.append(name)
     settings, named_configs = get_config_updates(written)
+    require_well_formed(settings)
     require_agreement({name: ex.named_configs[name]() for name in named_configs})
     return recursive_update(from_files, settings), named_configs
+
+
+def require_well_formed(settings: Mapping[str, Any]) -> None:
+    """Raise `UserError` for settings that Sacred stumbles over before they are checked."""
+    for name, value in flattened(settings):
+        if "" in name.split("."):
+            raise UserError(
+                f"{name}={value}: a part of the setting's name is missing; write NAME=VALUE or data.NAME=VALUE"
+            )
+        if name.endswith(".seed") and isinstance(value, int) and not 0 <= value < SEEDS:
+            raise UserError(f"{name}={value}: must be 0 or more, below 2^32")
 
 
 def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:

@@ -128,6 +128,12 @@ def test_server_user_reads_the_environment() -> None:
     [
         (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of denetdm, "),
         (["data=colored_mnst"], "unknown data set 'colored_mnst'; did you mean 'colored_mnist'?"),
+        (["method=LfFs"], "unknown method 'LfFs'; did you mean 'lff'?"),
+        (["data=BFFHQ"], "unknown data set 'BFFHQ'; did you mean 'bffhq'?"),
+        (
+            ["method=end", "data=colored_mnist"],
+            "EnD has no recipe for the data set 'colored_mnist'; it has for biased_mnist,",
+        ),
         (["model=mpl"], "unknown model 'mpl'; did you mean 'mlp'?"),
         (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
         (
@@ -156,6 +162,10 @@ def test_server_user_reads_the_environment() -> None:
         (["data.severity=0"], "data.severity=0: must be 1 to 5"),
         (["data.severity=9"], "data.severity=9: must be 1 to 5"),
         (["data.protocol=paper"], "data.protocol='paper': must be holdout or published"),
+        (["data.seed=-1"], "data.seed=-1: must be 0 or more, below 2^32"),
+        (["data.seed=4294967296"], "data.seed=4294967296: must be 0 or more, below 2^32"),
+        (["data.=1"], "data.=1: a part of the setting's name is missing; write NAME=VALUE"),
+        (["log_dir="], "log_dir='': must be the name of a folder"),
         (["data.skwe=0.1"], "unknown setting 'data.skwe'; did you mean 'skew'?"),
         (["data.arrays=folder"], "data.arrays is not a setting of digits; its settings:"),
         (["colored_mnist", "data.arrays=folder"], "folder/train/images.npy is not there; data.arrays names a folder"),
@@ -358,8 +368,25 @@ def test_unknown_command(command: Command) -> None:
     [
         ("smoke", "'smoke' is no command: settings come after with, as in python main.py with smoke"),
         ("method=erm", "'method=erm' is no command: settings come after with, as in python main.py with method=erm"),
-        ("method=erm smoke", "cannot read 'method=erm smoke': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python"),
-        ("results digits", "cannot read 'results digits': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python"),
+        (
+            "method=erm smoke",
+            "cannot read 'method=erm smoke': settings come after with, as in python main.py with method=erm",
+        ),
+        (
+            "results digits",
+            "cannot read 'results digits': settings come after with, as in python main.py results with digits",
+        ),
+        (
+            "-m x results digits",
+            "cannot read '-m x results digits': settings come after with, as in python main.py -m x results with",
+        ),
+        ("report -o", "cannot read 'report -o': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python"),
+        (
+            "-m x colored_mnist skewed1",
+            "cannot read '-m x colored_mnist skewed1': settings come after with, as in python",
+        ),
+        ("with", "nothing comes after with: leave it out, or write settings"),
+        ("report with digits -out=foo", "-o ut=foo: must be the name of a folder, without ="),
         ("--foo", "cannot read '--foo': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
         ("-m", "cannot read '-m': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
         ("help reslts", "unknown command 'reslts'; did you mean 'results'? one of "),

@@ -126,7 +126,7 @@ def test_a_data_set_that_no_method_knows(command: Command, monkeypatch: pytest.M
     for words in (["with", "data=new"], ["print_config", "with", "data=new", "method=erm"]):
         trained = command(*words)
         assert trained.code == 2
-        assert re.match(r"error: unknown data set for (DeNetDM|ERM) 'new'; one of ", trained.err)
+        assert re.match(r"error: (DeNetDM|ERM) has no recipe for the data set 'new'; it has for ", trained.err)
 
 
 def test_mistakes_are_one_line(command: Command, csv: Path) -> None:

@@ -76,6 +76,7 @@ class RunSettings:
         epochs = self.decodability
         require(epochs is None or epochs > 0, "decodability", epochs, "positive, or None not to measure it")
         require_known("precision", self.precision, PRECISIONS)
+        require(self.log_dir != "", "log_dir", self.log_dir, "the name of a folder")
         for name in ("checkpoint_seconds", "memory_gb", "workers"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         marks = [value is None for value in (self.search, self.trial, self.objective)]

@@ -53,13 +53,15 @@ def read_study(updates: Sequence[str]) -> StudyWords:
             shown.append(update)
         else:
             common.append(update)
+    variants = _parts("variants", own["variants"]) if "variants" in own else ("",)
+    require_variants(variants)
     methods = _parts("methods", own["methods"]) if "methods" in own else None
     for method in methods or ():
         require_known("method", method, METHODS)
     return StudyWords(
         common=tuple(common),
         methods=methods,
-        variants=_parts("variants", own["variants"]) if "variants" in own else ("",),
+        variants=variants,
         seeds=read_seeds(own.get("seeds", "1" if "seed" in own else "3"), own.get("seed")),
         parallel=_positive("jobs", own.get("jobs", "1")),
         together=None if own.get("together") == "auto" else _yes("together", own.get("together", "False"), "auto, "),
@@ -67,6 +69,14 @@ def read_study(updates: Sequence[str]) -> StudyWords:
         listed=_yes("list", own.get("list", "False")),
         shown=tuple(shown),
     )
+
+
+def require_variants(variants: Sequence[str]) -> None:
+    """Raise `UserError` for a variant with a word of the study itself: it would have no effect."""
+    for word in (word for variant in variants for word in variant.split("+")):
+        name, separator, _ = word.partition("=")
+        if separator and (name in (*OWN, *OF_RESULTS, *DECIDED) or name in IN_PLACE_OF):
+            raise UserError(f"variants={word}: {name} is no matter of variants; leave it out there")
 
 
 def read_seeds(text: str, first: str | None = None) -> tuple[int, ...]:
