@@ -171,7 +171,7 @@ def parsed(ex: Experiment, arguments: list[str], commands: Collection[str]) -> d
 
 
 def with_inserted(arguments: list[str], commands: Collection[str], named_configs: Collection[str]) -> list[str] | None:
-    """The line with a `with` behind its command, or before its first setting; None if it is not that which is missing."""
+    """The line with a `with` behind its command, or before its first setting; None if it lacks something else."""
     if "with" in arguments:
         return None
     for place, (word, following) in enumerate(zip(arguments, [*arguments[1:], "-"], strict=True)):
