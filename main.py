@@ -253,6 +253,8 @@ def say_notes(data: BiasedDataset) -> None:
     """Print what the user should know of the data that was read."""
     for note in data.notes:
         print(note)
+    if data.tells_conflicting() and data.aligned_samples(data.train).all():
+        print(f"none of the {len(data.train):,} training images conflicts with the bias")
 
 
 def show(*things: Any) -> None:

@@ -52,11 +52,13 @@ def check_words(words: Mapping[str, str]) -> None:
 def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
     """A table for each rule, as `words` (metric, rule, format, against) ask for it. Raises `UserError`."""
     rules = words["rule"].split(",") if "rule" in words else recorded_rules(records)
+    shown: list[Any] = []
     for rule in rules:
         table = result_table(records, rule, words.get("metric", DEFAULT_METRIC))
-        show(FORMATS[words.get("format", "terminal")](table))
+        shown.append(FORMATS[words.get("format", "terminal")](table))
         if "against" in words:
-            show(*comparisons(table, words["against"]))
+            shown += comparisons(table, words["against"])
+    show(*shown)
 
 
 def show_search(name: str, records: Sequence[Record], top: str) -> None:

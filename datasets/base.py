@@ -175,6 +175,10 @@ class BiasedDataset:
             return self.aligned
         return torch.eye(self.num_classes, self.num_biases, dtype=torch.bool)
 
+    def aligned_samples(self, split: Split) -> Tensor:
+        """bool [N], on the CPU: the samples of `split`, which has bias labels, whose bias is the usual one."""
+        return self.aligned_groups()[split.target.cpu(), split.bias.cpu()]
+
     def tells_conflicting(self) -> bool:
         """Whether the training images are known to be bias-aligned or bias-conflicting."""
         return self.train.has_bias and bool(self.aligned_groups().any())

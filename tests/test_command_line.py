@@ -280,6 +280,13 @@ def test_train_prints_result_record_and_what_next(command: Command) -> None:
     ]
 
 
+def test_data_without_a_conflicting_image_are_said_to_be_so(command: Command) -> None:
+    """As few as a ten-thousandth of 1,200 images are none."""
+    line = "none of the 1,200 training images conflicts with the bias\n"
+    assert line in command("with", "smoke", "method=erm", "data.skew=0.0001").out
+    assert line not in command("with", "smoke", "method=erm").out
+
+
 def test_notes_of_the_data_are_printed_and_recorded(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     original = ColoredDigits.load
     monkeypatch.setattr(ColoredDigits, "load", lambda self: replace(original(self), notes=("2 files left out",)))

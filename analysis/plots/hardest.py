@@ -81,7 +81,7 @@ def conflicting(split: Split, data: BiasedDataset) -> tuple[Tensor, str]:
     """(positions int64 [M] on the CPU, what they are): the bias-conflicting images, if it is known which these are."""
     if not split.has_bias or not bool(data.aligned_groups().any()):
         return torch.arange(len(split)), "test images"
-    aligned = data.aligned_groups()[split.target.cpu(), split.bias.cpu()]
+    aligned = data.aligned_samples(split)
     return (~aligned).nonzero()[:, 0], "bias-conflicting test images"
 
 

@@ -68,7 +68,8 @@ def test_mongodb_that_does_not_answer() -> None:
         (["since=yesterday"], "since='yesterday' is no date; write it as 2026-11-22"),
         (["format=word"], "unknown format 'word'"),
         (["rule=best"], "unknown rule rule='best'"),
-        (["seed=17"], "no recorded run is like that"),
+        (["seed=17"], "no recorded run is like that; `python main.py results with list=True` shows all"),
+        (["against=lff"], "unknown"),
         (["log_dir=none"], "no folder of records none; name one with log_dir=DIR"),
     ],
 )
