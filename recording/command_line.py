@@ -243,9 +243,10 @@ def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], li
             require_known("named configuration", name, ex.named_configs)
             written.append(name)
     settings, named_configs = get_config_updates(written)
-    require_well_formed(settings)
     require_agreement({name: ex.named_configs[name]() for name in named_configs})
-    return recursive_update(from_files, settings), named_configs
+    merged = recursive_update(from_files, settings)
+    require_well_formed(merged)
+    return merged, named_configs
 
 
 def require_well_formed(settings: Mapping[str, Any]) -> None:

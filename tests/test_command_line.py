@@ -220,7 +220,11 @@ def test_configuration_files(command: Command, tmp_path: Path) -> None:
     assert values["method.name"] == "'erm'"
     assert (values["data.skew"], values["model.hparams.widths"], values["seed"]) == ("0.3", "[8]", "4")
     assert settings(command("print_config", "with", "mine.json", "data.skew=0.2"))["data.skew"] == "0.2"
-    for content, message in (("[1]", "must be a JSON object"), ('{"seed": ', "cannot read the configuration file")):
+    for content, message in (
+        ("[1]", "must be a JSON object"),
+        ('{"data": {"seed": -1}}', "data.seed=-1: must be 0 or more, below 2^32"),
+        ('{"seed": ', "cannot read the configuration file"),
+    ):
         (tmp_path / "bad.json").write_text(content)
         outcome = command("print_config", "with", "bad.json")
         assert outcome.code == 2
