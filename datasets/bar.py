@@ -119,7 +119,7 @@ class BAR(DatasetConfig):
         folders = [self.folder / "train", self.folder / "test"]
         for folder in folders:
             if not folder.is_dir():
-                raise missing(folder, "bar")
+                raise missing(folder, "bar", self.root)
         if self.protocol == "published" and self.percent:
             raise UserError(
                 f"data.percent={self.percent:g} is not published for the layout of {self.folder}; use"
@@ -183,7 +183,7 @@ class BAR(DatasetConfig):
     def _files(self, folder: Path, shift: int | None) -> LabelledFiles:
         """The images <id>_<target>_<number>; their bias is the class `shift` further on, or unknown."""
         if not folder.is_dir():
-            raise missing(folder, "bar")
+            raise missing(folder, "bar", self.root)
         files = image_files(folder)
         targets = [name_numbers(path)[0] for path in files]
         for path, target in zip(files, targets, strict=True):

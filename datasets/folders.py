@@ -96,7 +96,7 @@ class AlignConflictFolders(DatasetConfig):
     def load(self) -> BiasedDataset:
         for folder in (self.train_folder / ALIGN, self.train_folder / CONFLICT, self.test_folder):
             if not folder.is_dir():
-                raise missing(folder, self.NAME)
+                raise missing(folder, self.NAME, self.root)
         files = self._train_files()
         require_conflicting(files, self.NUM_CLASSES)
         self._require_percent(files)

@@ -30,11 +30,10 @@ class LabelledFiles:
         return Split(torch.arange(len(self.files)), torch.tensor(self.target), torch.tensor(self.bias), images)
 
 
-def missing(path: Path, dataset: str) -> UserError:
-    """What to raise where the download of a data set, or a part of it, is not there."""
-    return UserError(
-        f"{path} is not there; type `python main.py inspect with {dataset}` for what to get and where to put it"
-    )
+def missing(path: Path, dataset: str, root: str) -> UserError:
+    """What to raise where the download of a data set into the folder `root`, or a part of it, is not there."""
+    advice = f"python main.py inspect with {dataset} data.root={root}"
+    return UserError(f"{path} is not there; type `{advice}` for what to get and where to put it")
 
 
 def image_files(folder: Path, levels: int = 1) -> list[Path]:

@@ -46,7 +46,7 @@ BENCHMARK = (  # the corruptions whose mean counts; ImageNet-C comes with four m
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-HELP = "type `python main.py inspect with imagenet9` for what to get and where to put it"
+HELP = "type `python main.py inspect with imagenet9`, with your data.root=, for what to get and where to put it"
 
 _listing = json.loads(Path(__file__).with_suffix(".json").read_text())
 SYNSETS: dict[str, list[str]] = _listing["synsets"]  # of each class, in the order of the class indices

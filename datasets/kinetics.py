@@ -128,7 +128,7 @@ class Kinetics50(DatasetConfig):
         """The video files of a split. Raises `UserError` for a folder that is not there."""
         folder = self.folders[split]
         if not folder.is_dir():
-            raise missing(folder, self.NAME)
+            raise missing(folder, self.NAME, self.root)
         names, subsets = ANNOTATIONS[split]
         base = folder if split == "test" and folder.name != "data" else folder.parent
         places = [base / name for name in names] + [base / "annotations" / name for name in names]

@@ -10,6 +10,7 @@ from datasets import DATASETS
 from methods import Recipe, method_class, recipe_for
 from training.selection import without_bias
 
+ONE_LENGTH = "give one of the two; NAME=None takes away what a named configuration has set"
 NO_RECIPE = Recipe(source="none", model="mlp")  # holds the place of one that is missing, for `inspect`
 
 
@@ -71,7 +72,7 @@ def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
         return hparams
     own = {name: hparams[name] for name in ("epochs", "num_steps") if hparams[name] != defaults[name]}
     if len(own) != 1:
-        raise UserError(f"epochs={hparams['epochs']} and num_steps={hparams['num_steps']}: give one of the two")
+        raise UserError(f"epochs={hparams['epochs']} and num_steps={hparams['num_steps']}: {ONE_LENGTH}")
     return dict(hparams) | {"epochs": None, "num_steps": None} | own
 
 

@@ -156,7 +156,7 @@ def test_server_user_reads_the_environment() -> None:
         (["method=erm", "method.recipe=lee"], "unknown recipe of ERM on digits 'lee'; one of debiaslab"),
         (["model.hparams.deep=0"], "model.hparams.deep=0: must be positive"),
         (["method=erm", "model=mlp_branches"], "model MLPBranches has no 'classifier' network"),
-        (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two"),
+        (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two; NAME=None takes"),
         (["data.skew=1.5"], "data.skew=1.5: must be between 0 and 1, both excluded"),
         (["data.skew=0"], "data.skew=0.0: must be between 0 and 1, both excluded"),
         (["data.severity=0"], "data.severity=0: must be 1 to 5"),

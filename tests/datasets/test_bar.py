@@ -200,8 +200,8 @@ def test_percentages_are_not_published_for_the_original_layout(original: Path) -
         ("test/racing_47.jpg", "test/racing_x.jpg", "racing_x.jpg: the name must be ACTION_NUMBER"),
         ("test/racing_47.jpg", "test/racing_47.txt", "racing_47.txt is no image"),
         ("test/racing_47.jpg", "test/racing/racing_47.jpg", "test/racing is no image"),
-        ("test", "tests", "BAR/test is not there; type `python main.py inspect with bar` for what to get"),
-        (".", "../other", "BAR/train is not there; type `python main.py inspect with bar` for what to get"),
+        ("test", "tests", "BAR/test is not there; type `python main.py inspect with bar data.root="),
+        (".", "../other", "BAR/train is not there; type `python main.py inspect with bar data.root="),
     ],
 )
 def test_bad_files_are_named(original: Path, old: str, new: str, message: str) -> None:
@@ -254,7 +254,7 @@ def test_bias_ensemble(bias_ensemble: Path, percent: float, size: int, protocol:
         ("valid/2/0_2_2.jpg", "valid/2/0_3_2.jpg", "target 3 in its name, but in the folder of class 2"),
         ("train/conflict/1pct", "train/conflict/2pct", "train/conflict/1pct is not there; type `python main.py"),
         ("train/conflict/1pct/3", "3", r"1pct: no bias-conflicting image of target class 3 \(of 6\)"),
-        ("valid", "validation", "bar/valid is not there; type `python main.py inspect with bar`"),
+        ("valid", "validation", "bar/valid is not there; type `python main.py inspect with bar data.root="),
         ("test/4", "4", r"bar/test: no image of target class 4 \(of 6\)"),
     ],
 )

@@ -244,14 +244,17 @@ ALIGN_1, CONFLICT_1 = "0.5pct/align/1/3_1_1.png", "0.5pct/conflict/1/1_1_0.png"
             lambda folder: [path.unlink() for path in (folder / "test").glob("*_1_?.png")],
             "test: no image of .* class 1",
         ),
-        (lambda folder: shutil.rmtree(folder / "test"), "test is not there; type `python main.py inspect with bffhq`"),
+        (
+            lambda folder: shutil.rmtree(folder / "test"),
+            "test is not there; type `python main.py inspect with bffhq data.root=",
+        ),
         (
             lambda folder: shutil.rmtree(folder / "0.5pct/conflict"),
             "0.5pct/conflict is not there; type `python main.py",
         ),
         (
             shutil.rmtree,
-            "bffhq/0.5pct/align is not there; type `python main.py inspect with bffhq` for what to get and",
+            "bffhq/0.5pct/align is not there; type `python main.py inspect with bffhq data.root=",
         ),
     ],
 )

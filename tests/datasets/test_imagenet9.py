@@ -218,7 +218,9 @@ def keep_one(synset: str) -> Callable[[Path], None]:
     return change
 
 
-INSPECT = r"; type `python main\.py inspect with imagenet9` for what to get and where to put it$"
+INSPECT = (
+    r"; type `python main\.py inspect with imagenet9`, with your data\.root=, for what to get and where to put it$"
+)
 
 
 @pytest.mark.parametrize(

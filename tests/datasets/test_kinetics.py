@@ -202,7 +202,10 @@ def test_the_layout_of_the_authors(root: Path) -> None:
 @pytest.mark.parametrize("folder", ["kinetics/train", "kinetics/val", "mimetics"])
 def test_a_missing_folder(root: Path, folder: str) -> None:
     shutil.rmtree(root / folder)
-    with pytest.raises(UserError, match=rf"{folder} is not there; type `python main.py inspect with kinetics10` for"):
+    with pytest.raises(
+        UserError,
+        match=rf"{folder} is not there; type `python main.py inspect with kinetics10 data.root={root}",
+    ):
         load(root)
 
 
