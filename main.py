@@ -110,7 +110,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         save_sample_grid(folder / "samples.png", data)
         _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
 
-    data = setup.placed_data(device)
+    data = setup.placed(data, device)
     method = setup.build_method(data, device)
     options = Options(
         seed=setup.run.seed,
@@ -181,7 +181,7 @@ def evaluate(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
 def evaluate_weights(setup: Setup, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `setup.run.checkpoint` on all evaluation splits: recorded and printed."""
     device = setup.device()
-    data = setup.placed_data(device)
+    data = setup.placed(setup.load_data(), device)
     say_notes(data)
     method = setup.build_method(data, device, pretrained=False)
     path = weights_file(setup)

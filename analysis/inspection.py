@@ -120,7 +120,7 @@ def _table(title: str) -> Table:
 
 
 def _aligned_and_conflicting(data: BiasedDataset, split: Split) -> tuple[str, str]:
-    if not split.has_bias or not bool(data.aligned_groups().any()):
+    if not data.tells_conflicting(split):
         return "-", "-"
     aligned = int(data.aligned_samples(split).sum())
     return f"{aligned:,}", f"{len(split) - aligned:,} ({100 * (1 - aligned / len(split)):.2f} %)"

@@ -39,7 +39,7 @@ def rebuilt(record: Record, rule: str, changes: Mapping[str, Any]) -> Rebuilt:
     if fingerprint not in (None, data.fingerprint):
         raise UserError(f"the data are not those of the run {record.id}: {data.fingerprint}, there {fingerprint}")
     device = setup.device()
-    data = setup.placed_data(device)
+    data = setup.placed(data, device)
     method = setup.build_method(data, device, pretrained=False)
     with TemporaryDirectory() as folder:
         path = Path(folder) / kept[rule]

@@ -53,7 +53,7 @@ def _blocks(data: BiasedDataset) -> dict[str, Tensor]:
     size = len(data.train)
     if not data.tells_conflicting():
         return {f"{size:,} training images": torch.ones(size, dtype=torch.bool)}
-    aligned = data.aligned_samples(data.train)
+    aligned = data.aligned_samples(data.train).cpu()
     named = {"bias-aligned": aligned, "bias-conflicting": ~aligned}
     return {f"{name} training images ({int(which.sum()):,} of {size:,})": which for name, which in named.items()}
 

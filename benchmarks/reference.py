@@ -75,10 +75,8 @@ class SampleMeter:
 
 
 @torch.no_grad()
-def accuracy(
-    logits: Callable[[Tensor], Tensor], split: Split, changes: Callable[[Image.Image], Tensor] | None = None
-) -> float:
-    """The unbiased accuracy of one branch: a pass over all images of `split`."""
+def accuracy(logits: Callable[[Tensor], Tensor], split: Split, changes: Callable[[Image.Image], Tensor]) -> float:
+    """The unbiased accuracy of one branch: a pass over all images of `split`, each through `changes`."""
     loader: DataLoader[Any] = DataLoader(
         ImageByImage(split, changes), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
     )

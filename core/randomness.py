@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import numpy
 import torch
 
+SEEDS, SEEDS_IN_WORDS = range(2**32), "0 or more, below 2^32"  # that Sacred can start numpy's generators from
+
 
 def derived_seed(seed: int, *names: object) -> int:
     """A seed in [0, 2^63) for the consumer `names` of the root `seed`."""

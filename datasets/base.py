@@ -107,6 +107,11 @@ class Split:
         return len(self) * torch.Size(self.image_shape).numel()
 
 
+def inspect_command(dataset: str, root: str) -> str:
+    """What says which files a data set needs in the folder `root`, and where to get them."""
+    return f"python main.py inspect with {dataset} data.root={root}"
+
+
 @dataclass(frozen=True)
 class BiasedDataset:
     """A biased training split with the splits it is judged on.
@@ -176,12 +181,13 @@ class BiasedDataset:
         return torch.eye(self.num_classes, self.num_biases, dtype=torch.bool)
 
     def aligned_samples(self, split: Split) -> Tensor:
-        """bool [N], on the CPU: the samples of `split`, which has bias labels, whose bias is the usual one."""
-        return self.aligned_groups()[split.target.cpu(), split.bias.cpu()]
+        """bool [N]: the samples of `split`, which has bias labels, whose bias is the usual one of their target."""
+        return self.aligned_groups().to(split.target.device)[split.target, split.bias]
 
-    def tells_conflicting(self) -> bool:
-        """Whether the training images are known to be bias-aligned or bias-conflicting."""
-        return self.train.has_bias and bool(self.aligned_groups().any())
+    def tells_conflicting(self, split: Split | None = None) -> bool:
+        """Whether the images of `split` (None: those of training) are known to be bias-aligned or bias-conflicting."""
+        has_bias = self.train.has_bias if split is None else split.has_bias
+        return has_bias and bool(self.aligned_groups().any())
 
     def class_labels(self) -> list[str]:
         """The classes for a reader: their names, or their numbers."""
@@ -252,8 +258,9 @@ class DatasetConfig(ABC):
         missing = [source.path for source in self.sources() if source.required and not source.is_there]
         if missing:
             others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            advice = f"python main.py inspect with {name} data.root={self.root}"
-            raise UserError(f"{name} needs {missing[0]}{others}, which is missing; what to get: {advice}")
+            raise UserError(
+                f"{name} needs {missing[0]}{others}, which is missing; what to get: {inspect_command(name, self.root)}"
+            )
 
     def knows_bias(self) -> bool:
         """Whether the images that weights are chosen on have bias labels; told without loading them."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from core.errors import UserError
-from datasets.base import Split
+from datasets.base import Split, inspect_command
 from datasets.cache import fingerprint
 from datasets.pixels import MappedImages
 
@@ -32,7 +32,7 @@ class LabelledFiles:
 
 def missing(path: Path, dataset: str, root: str) -> UserError:
     """What to raise where the download of a data set into the folder `root`, or a part of it, is not there."""
-    advice = f"python main.py inspect with {dataset} data.root={root}"
+    advice = inspect_command(dataset, root)
     return UserError(f"{path} is not there; type `{advice}` for what to get and where to put it")
 
 

@@ -22,6 +22,7 @@ from sacred.utils import recursive_update
 
 from core.errors import TrainingDiverged, UserError, require_known
 from core.mongo import MONGO_URL
+from core.randomness import SEEDS, SEEDS_IN_WORDS
 from core.settings import flattened
 from recording.observers import FileRecord
 
@@ -51,7 +52,6 @@ REFUSED_OPTIONS = {
 }
 SECONDS = r"\d+|\d*\.\d+"
 COLOR = r"\x1b\[[0-9;]*m"
-SEEDS = 2**32  # that random numbers can begin with
 RUN_ID = r"[\w-][\w.-]*"
 
 
@@ -256,8 +256,8 @@ def require_well_formed(settings: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{name}={value}: a part of the setting's name is missing; write NAME=VALUE or data.NAME=VALUE"
             )
-        if name.endswith(".seed") and isinstance(value, int) and not 0 <= value < SEEDS:
-            raise UserError(f"{name}={value}: must be 0 or more, below 2^32")
+        if name.endswith(".seed") and isinstance(value, int) and value not in SEEDS:
+            raise UserError(f"{name}={value}: must be {SEEDS_IN_WORDS}")
 
 
 def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:

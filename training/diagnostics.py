@@ -24,7 +24,7 @@ def sample_diagnostics(method: Method, data: BiasedDataset) -> dict[str, float]:
     weights, taken = method.sample_weights(), method.taken_for_conflicting()
     if not data.tells_conflicting():
         return {}
-    conflicting = conflicting_samples(data)
+    conflicting = ~data.aligned_samples(data.train)
     means: dict[str, Tensor] = {}
     if weights is not None:
         means[WEIGHT_ALIGNED] = weights[~conflicting].nanmean()
@@ -46,13 +46,7 @@ def recorded_samples(method: Method, data: BiasedDataset) -> dict[str, Tensor]:
     if not found:
         return {}
     labels = {"target": data.train.target, "bias": data.train.bias}
-    return labels | found | ({"conflicting": conflicting_samples(data)} if data.tells_conflicting() else {})
-
-
-def conflicting_samples(data: BiasedDataset) -> Tensor:
-    """bool [N]: the training samples that do not have the usual bias of their target."""
-    train = data.train
-    return ~data.aligned_groups().to(train.target.device)[train.target, train.bias]
+    return labels | found | ({"conflicting": ~data.aligned_samples(data.train)} if data.tells_conflicting() else {})
 
 
 def selection_report(kept: Tensor, data: BiasedDataset) -> dict[str, Any]:
@@ -64,7 +58,7 @@ def selection_report(kept: Tensor, data: BiasedDataset) -> dict[str, Any]:
     indices = {"kept": kept.nonzero()[:, 0].tolist()}
     if not data.tells_conflicting():
         return indices
-    conflicting = conflicting_samples(data)
+    conflicting = ~data.aligned_samples(data.train)
     found = int((~kept & conflicting).sum())
     return {
         "aligned": {"total": int((~conflicting).sum()), "kept": int((kept & ~conflicting).sum())},

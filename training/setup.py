@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UserError, require_known
+from core.randomness import SEEDS, SEEDS_IN_WORDS
 from core.settings import flattened, require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
 from methods import Method, MethodConfig, Task, method_class, recipe_for
@@ -69,7 +70,7 @@ class RunSettings:
     cuda_graphs: bool = False
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**32, "seed", self.seed, "0 or more, below 2^32")
+        require(self.seed in SEEDS, "seed", self.seed, SEEDS_IN_WORDS)
         require(self.evaluate_every > 0, "evaluate_every", self.evaluate_every, "positive")
         images = self.evaluate_images
         require(images is None or images > 0, "evaluate_images", images, "positive, or None for all")
@@ -111,13 +112,13 @@ class Setup:
             raise UserError(f"method {name} needs the bias labels of the training images, and {data.name} has none")
         return data
 
-    def placed_data(self, device: torch.device) -> BiasedDataset:
-        """The data set on `device`; runs that have the same at the same time share it, as those trained as one do."""
+    def placed(self, data: BiasedDataset, device: torch.device) -> BiasedDataset:
+        """What `load_data` gives, on `device`; runs that have the same at a time, as those trained as one, share it."""
         key = (self.data, self.run.evaluate_images, device, self.run.memory_bytes)
-        data = _placed.get(key)
-        if data is None:
-            _placed[key] = data = self.load_data().to(device, self.run.memory_bytes)
-        return data
+        there = _placed.get(key)
+        if there is None:
+            _placed[key] = there = data.to(device, self.run.memory_bytes)
+        return there
 
     def check_rules(self, data: BiasedDataset | None = None) -> None:
         """Raise `UserError` for a selection rule that is unknown, or that `data` has not the images or labels for."""
@@ -239,8 +240,10 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
     """Check the configuration `config`, a nested mapping. Raises `UserError` for whatever is wrong in it."""
     run, data = read_data_settings(config)
     for ingredient, names in INGREDIENTS.items():
-        for name in config[ingredient] if names else ():
-            inner = {hparam: f"{ingredient}.hparams.{hparam}" for hparam in section(config, ingredient)}
+        if not names:
+            continue
+        inner = {hparam: f"{ingredient}.hparams.{hparam}" for hparam in section(config, ingredient)}
+        for name in config[ingredient]:
             require_known("setting", name, names, prefix=f"{ingredient}.", elsewhere=inner)
     method = method_class(config["method"]["name"])
     recipe_for(method, config["data"]["name"], config["method"]["recipe"])  # refuses a data set without one

@@ -79,9 +79,9 @@ def hardest_images(run: Rebuilt, count: int) -> Hardest:
 
 def conflicting(split: Split, data: BiasedDataset) -> tuple[Tensor, str]:
     """(positions int64 [M] on the CPU, what they are): the bias-conflicting images, if it is known which these are."""
-    if not split.has_bias or not bool(data.aligned_groups().any()):
+    if not data.tells_conflicting(split):
         return torch.arange(len(split)), "test images"
-    aligned = data.aligned_samples(split)
+    aligned = data.aligned_samples(split).cpu()
     return (~aligned).nonzero()[:, 0], "bias-conflicting test images"
 
 

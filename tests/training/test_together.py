@@ -184,10 +184,10 @@ def test_on_a_gpu_graphs_of_stacked_steps_give_the_same_weights(
 def test_runs_that_are_there_at_the_same_time_share_their_data(data_root: Path) -> None:
     first, second = setups("erm", data_root, (1, 2))
     cpu = torch.device("cpu")
-    data = first.placed_data(cpu)
-    assert second.placed_data(cpu) is data
+    data = first.placed(first.load_data(), cpu)
+    assert second.placed(second.load_data(), cpu) is data
     fewer = replace(second, run=replace(second.run, evaluate_images=7))
-    assert len(fewer.placed_data(cpu).test) == 7
+    assert len(fewer.placed(fewer.load_data(), cpu).test) == 7
     there = weakref.ref(data)
     del data
     assert there() is None  # nobody has them any more
