@@ -80,9 +80,9 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
                 f"checkpoint={setup.run.checkpoint} is not used in training: to evaluate it, python main.py evaluate"
                 " with ..., or train=False; to go on with a run, resume=RUN"
             )
-        data = setup.load_data()
+        device, data = setup.device(), setup.load_data()
         # refuses a model without the networks that the method needs, and weights to start from that cannot be had
-        method = setup.build_method(data, setup.device(), pretrained=trains)
+        method = setup.build_method(data, device, pretrained=trains)
         if trains:
             setup.check_graphs(method)
         if setup.run.resume is not None:
@@ -101,8 +101,7 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
     setup = read_setup(_config)
     if evaluates_only(setup, "train"):
         return evaluate_weights(setup, _run)
-    device = setup.device()
-    data = setup.load_data()
+    device, data = setup.device(), setup.load_data()
     folder = record_folder(_run)
     say_notes(data)
     _run.info.update(facts_of(data, device))

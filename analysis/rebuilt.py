@@ -34,11 +34,10 @@ def rebuilt(record: Record, rule: str, changes: Mapping[str, Any]) -> Rebuilt:
     kept = {"last": LAST, setup.run.selection: SELECTED}
     if rule not in kept:
         raise UserError(f"the run {record.id} has kept no weights by rule={rule}; use {' or '.join(kept)}")
-    data = setup.load_data()
+    device, data = setup.device(), setup.load_data()
     fingerprint = record.info.get("data", {}).get("fingerprint")
     if fingerprint not in (None, data.fingerprint):
         raise UserError(f"the data are not those of the run {record.id}: {data.fingerprint}, there {fingerprint}")
-    device = setup.device()
     data = setup.placed(data, device)
     method = setup.build_method(data, device, pretrained=False)
     with TemporaryDirectory() as folder:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,32 @@ def test_a_gpu_is_set_up_without_the_compiler() -> None:
         """
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor always keeps such numbers")
+def test_all_threads_of_a_run_take_numbers_below_the_least_normal_one_as_zero(tmp_path: Path) -> None:
+    """In a process of its own: threads that are there already do not hear of it."""
+    program = """if True:
+        import sys
+        import main, torch
+        from methods import base
+        found, descend = [], base.descend
+
+        def watched(*values):
+            found.append(int((torch.full((2**20,), 1e-30) * 1e-10).count_nonzero()))
+            descend(*values)
+
+        torch.set_num_threads(2)
+        base.descend = watched
+        words = "method=lff model=resnet20 num_steps=2 evaluate_images=10"
+        print("exit code", main.run(["with", *words.split()]), "found", *found)
+        """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines()[-1] == "exit code 0 found 0 0"
 
 
 def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
