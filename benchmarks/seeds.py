@@ -14,7 +14,7 @@ from models import Networks, architecture
 from training.batches import Batches
 from training.device import choose_device
 from training.loop import Step
-from training.together import Stack
+from training.stacking import Stack
 
 SEEDS, STEPS = 5, 20
 MODELS = {"erm": "mlp", "lff": "mlp", "denetdm": "mlp_branches"}  # each with its phases

@@ -11,7 +11,7 @@ from training.device import cpu_threads, threads_for, wait_for_device
 from training.graphs import descent_of, replayed
 from training.loop import Step, make_ready
 from training.setup import Setup
-from training.together import Stack
+from training.stacking import Stack
 
 STEPS = 20  # timed, after as many to warm up
 
@@ -50,12 +50,16 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
         steps_of_each = [Step(method, own, batch) for method, own in zip(methods, of_each, strict=True)]
         for step in steps_of_each:
             make_ready(step.method, step.phase, batches)
+        all_of_them: float | None = None
+        if descent_of(phase) is not None:
+            stack = Stack(steps_of_each)
+            with threads_for(methods[0]):
+                all_of_them = seconds(partial(stack.update, steps_of_each))
+            stack.part()
         with cpu_threads(threads), threads_for(methods[0]):
             one = seconds(lambda: phase.update(batch.made()))  # noqa: B023 (done at once)
-        all_of_them = len(methods) * one
-        if descent_of(phase) is not None:
-            with threads_for(methods[0]):
-                all_of_them = seconds(partial(Stack(steps_of_each).update, steps_of_each))
+        if all_of_them is None:
+            all_of_them = len(methods) * one
         alone += one * batches.num_steps
         together += all_of_them * batches.num_steps
         steps += batches.num_steps

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from core.errors import TrainingDiverged
 from datasets import BiasedDataset
@@ -17,10 +18,12 @@ from methods.base import Descent, set_modes
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 from tests.training.test_graphs import StandIn
 from training.batches import Batches, PlannedBatch, made_as_one
+from training.checkpoint import optimizer_tensors
 from training.graphs import WARM_UP, replayed
 from training.loop import Options, Step, Trained, Trainer
 from training.setup import Setup
-from training.together import Stack, fit_together
+from training.stacking import Stack, StackedDescent
+from training.together import fit_together
 
 STEPS = 50
 SEEDS = (1, 2)
@@ -70,6 +73,41 @@ def test_fifty_steps_as_one_are_those_of_each_alone(name: str, digits: BiasedDat
     assert bool(stackable and stackable[-1] == together[0].phases()[-1].name) == (name not in OWN_UPDATES)
     for ours, theirs in zip(together, alone, strict=True):
         assert largest_difference(ours, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["denetdm", "end", "erm", "lff"])
+def test_a_step_of_three_runs_takes_about_as_many_kernels_as_that_of_one(
+    name: str, digits: BiasedDataset, data_root: Path
+) -> None:
+    """Counted on the CPU, where each operation is a kernel on a GPU. Mapping alone would double their number."""
+    methods = [build(setup, digits) for setup in setups(name, data_root, (1, 2, 3))]
+    for number, first in enumerate(methods[0].phases()):
+        phases = [method.phases()[number] for method in methods]
+        streams = [Batches(digits, phase, 1, methods[0].needs_bias).planned(0) for phase in phases]
+        steps = [Step(*asks) for asks in zip(methods, phases, map(next, streams), strict=True)]
+        batch, batches = steps[0].batch.made(), made_as_one([step.batch for step in steps])
+        for phase in phases:
+            phase.update(batch)  # makes the states of its optimisers
+        with Kernels() as alone:
+            first.update(batch)
+        descend = StackedDescent(steps)
+        with Kernels() as together:
+            descend(batches)
+        assert together.count <= 1.15 * alone.count
+
+
+class Kernels(TorchDispatchMode):
+    """Counts the operations that compute something."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if not function.is_view and "empty" not in function.name() and "record_function" not in function.name():
+            self.count += 1
+        return result
 
 
 def ready(method: Method, number: int, data: BiasedDataset) -> Phase:
@@ -260,3 +298,31 @@ def test_runs_that_cannot_be_mapped_over_are_those_alone(
         assert isinstance(outcome, Trained)
         assert outcome.history == expected.history
         assert largest_difference(method, alone) == 0
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "adamp"])
+def test_runs_that_part_count_their_own_steps(optimizer: str, digits: BiasedDataset, data_root: Path) -> None:
+    """As one for some steps, then each alone, in turn: what is common in a stack is not in the end."""
+    short = [short_setup("erm", data_root, seed, optimizer=optimizer) for seed in SEEDS]
+    together, alone = ([build(setup, digits).double() for setup in short] for _ in range(2))
+    stacked, single = ([ready(method, 0, digits) for method in methods] for methods in (together, alone))
+    streams = [batches(digits, phase, seed) for phase, seed in zip(stacked, SEEDS, strict=True)]
+    stack: Stack | None = None
+    for number in range(20):
+        steps = [Step(*asks) for asks in zip(together, stacked, map(next, streams), strict=True)]
+        for step, phase in zip(steps, single, strict=True):
+            phase.update(step.batch.made())
+        if number < 10:
+            stack = stack or Stack(steps)
+            stack.update(steps)
+            continue
+        if number == 10 and stack is not None:
+            stack.part()
+        for step in steps:
+            step.phase.update(step.batch.made())
+    for ours, theirs in zip(together, alone, strict=True):
+        assert largest_difference(ours, theirs) < 1e-9
+    for phase, expected in zip(stacked, single, strict=True):
+        (own,), (other,) = phase.optimizers.values(), expected.optimizers.values()
+        found, wanted = optimizer_tensors(own), optimizer_tensors(other)
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-9)

@@ -1,0 +1,181 @@
+"""The networks and optimisers of several runs as one: a step of all of them is one step of stacked tensors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.optim import Optimizer
+
+from methods import Batch, Method
+from methods.base import Descent
+from training.batches import made_as_one
+from training.graphs import ReplayedDescent, Scalars, descent_of
+from training.loop import Step
+from training.stacked_kernels import FewKernels
+
+COUNT = "step"  # the entry of an optimiser's state that counts; others have a value for each of a parameter
+
+
+class Stack:
+    """Methods of one kind in the same phase, whose steps are done as one: replayed, if each one's own are."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        """`steps` are the steps that the methods ask for; their phases have a `Descent` as their update."""
+        self.stacked = StackedDescent(steps)
+        self.descend: Callable[[Batch], Scalars] = self.stacked
+        alone = steps[0].phase.update
+        if isinstance(alone, ReplayedDescent):
+            self.descend = ReplayedDescent(self.stacked, alone.new_recorder)
+
+    def update(self, steps: Sequence[Step]) -> list[Scalars]:
+        """What `phase.update(batch.made())` of each would do and return."""
+        rows = self.descend(made_as_one([step.batch for step in steps]))
+        return [{name: row[place] for name, row in rows.items()} for place in range(len(steps))]
+
+    def part(self) -> None:
+        """Let each run go on without the others."""
+        for optimizer in self.stacked.joined:
+            optimizer.part()
+
+
+class StackedDescent:
+    """The `Descent` of several methods of one kind in the same phase, as one.
+
+    Their networks are one above the other, [R, ...] for each tensor, and so are the states of their optimisers. From
+    then on a method's own tensors are views of their places in the stack, so that whoever reads, loads or optimises
+    them does so with the stacked ones.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        """`steps` are the steps that the methods ask for; their phases have a `Descent` as their update."""
+        descents = [_descent(step) for step in steps]
+        self.optimizers = [optimizer for descent in descents for optimizer in descent.optimizers]
+        self.losses = _Losses(steps[0].method, descents[0])
+        members = [_tensors(step.method) for step in steps]
+        self.stacked: dict[str, Tensor] = {}
+        self.trained: dict[Tensor, Tensor] = {}  # the stacked parameter of the first method's
+        with torch.no_grad():
+            for name, first in members[0].items():
+                own = [member[name] for member in members]
+                self.stacked[name] = stacked = _stacked(own)
+                for place, tensor in zip(stacked, own, strict=True):
+                    tensor.data = place
+                if first.requires_grad:
+                    self.trained[first] = stacked.requires_grad_()
+        self.joined = [
+            JoinedOptimizer(of_each, self.trained)
+            for of_each in zip(*(descent.optimizers for descent in descents), strict=True)
+        ]
+
+    def __call__(self, batch: Batch) -> Scalars:
+        """One step of each run, on tensors [R, B, ...] of all their batches; returns scalars [R]."""
+
+        def losses_of(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> Scalars:
+            scalars: Scalars = functional_call(self.losses, dict(tensors), (replace(batch, **own),))
+            return scalars
+
+        with FewKernels():
+            losses = vmap(losses_of)(self.stacked, batch.tensors())
+        for stacked in self.trained.values():
+            stacked.grad = None
+        losses["loss"].sum().backward()  # type: ignore[no-untyped-call]
+        for optimizer in self.joined:
+            optimizer.step()
+        return {name: loss.detach() for name, loss in losses.items()}
+
+
+class JoinedOptimizer:
+    """The optimisers of several runs, alike and after as many steps, as one of stacked parameters.
+
+    Each has its own state nonetheless: views of its places in that of all, so that it can be saved, or go on alone.
+    Those that do not take each value for itself, as AdamP does not, or whose settings differ, take their steps in turn.
+    """
+
+    def __init__(self, own: Sequence[Optimizer], stacked_of: Mapping[Tensor, Tensor]) -> None:
+        """`stacked_of` is the stacked parameter of each of the first optimiser's."""
+        self.own = own
+        self.parameters = [
+            (stacked_of[parameters[0]], parameters) for parameters in zip(*map(_parameters, own), strict=True)
+        ]
+        self.optimizer: Optimizer | None = None
+        settings, *others = map(_settings, own)
+        if not all(group.get("fused") for group in settings) or any(other != settings for other in others):
+            return
+        kind: Callable[..., Optimizer] = type(own[0])
+        members = [[stacked_of[parameter] for parameter in group["params"]] for group in own[0].param_groups]
+        self.optimizer = kind([{**group, "params": stacked} for group, stacked in zip(settings, members, strict=True)])
+        for stacked, parameters in self.parameters:
+            states = [optimizer.state.get(parameter, {}) for optimizer, parameter in zip(own, parameters, strict=True)]
+            for name, value in states[0].items():
+                joined = value.clone() if name == COUNT else _stacked([state[name] for state in states])
+                self.optimizer.state[stacked][name] = joined
+        self.unshared = list(self.parameters)  # those whose states are not the runs' yet
+        self._share(self.optimizer)
+
+    def step(self) -> None:
+        """One step of each, down the gradients of the stacked parameters."""
+        if self.optimizer is None:
+            for stacked, parameters in self.parameters:
+                for place, parameter in enumerate(parameters):
+                    parameter.grad = None if stacked.grad is None else stacked.grad[place]
+            for optimizer in self.own:
+                optimizer.step()
+            return
+        for group, settings in zip(self.optimizer.param_groups, _settings(self.own[0]), strict=True):
+            group.update(settings)
+        self.optimizer.step()
+        self._share(self.optimizer)
+
+    def _share(self, optimizer: Optimizer) -> None:
+        """The runs' optimisers have their places in the states that have come to be; the count of steps is common."""
+        there, self.unshared = self.unshared, [entry for entry in self.unshared if not optimizer.state.get(entry[0])]
+        for stacked, parameters in there:
+            for place, (own, parameter) in enumerate(zip(self.own, parameters, strict=True)):
+                for name, value in optimizer.state.get(stacked, {}).items():
+                    own.state[parameter][name] = value if name == COUNT else value[place]
+
+    def part(self) -> None:
+        """From now on each of the runs' optimisers counts its own steps."""
+        for optimizer in () if self.optimizer is None else self.own:
+            for state in optimizer.state.values():
+                if COUNT in state:
+                    state[COUNT] = state[COUNT].clone()
+
+
+class _Losses(nn.Module):
+    """The losses of a phase as a module that holds all tensors of the method."""
+
+    def __init__(self, method: Method, descent: Descent) -> None:
+        super().__init__()
+        self.method, self.of_batch = method, descent.losses
+
+    def forward(self, batch: Batch) -> Scalars:
+        return self.of_batch(batch)
+
+
+def _descent(step: Step) -> Descent:
+    descent = descent_of(step.phase)
+    assert descent is not None
+    return descent
+
+
+def _tensors(method: Method) -> dict[str, Tensor]:
+    """All parameters and buffers, by their names in `_Losses`."""
+    named = [*method.named_parameters(prefix="method"), *method.named_buffers(prefix="method")]
+    return dict(named)
+
+
+def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Of each of its groups of parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack([tensor.detach() for tensor in tensors])
