@@ -32,7 +32,8 @@ class Descending(Protocol):
 class Recording:
     """A recorded step: `replay` does it again, on what `batch` holds then, and leaves its results in `scalars`.
 
-    It holds for the `constants` of its kernels: the learning rates, and where the parameters are in memory.
+    It holds for the `constants` of its kernels: the learning rates, and where the parameters are in memory, all of
+    which move together.
     """
 
     batch: Batch
@@ -119,8 +120,7 @@ class ReplayedDescent:
 
     def _constants(self) -> tuple[float, ...]:
         groups = [group for optimizer in self.descent.optimizers for group in optimizer.param_groups]
-        addresses = [parameter.data_ptr() for group in groups for parameter in group["params"]]
-        return *(group["lr"] for group in groups), *addresses
+        return tuple(constant for group in groups for constant in (group["lr"], group["params"][0].data_ptr()))
 
     def _recorded(self, recorder: Recorder, batch: Batch) -> Recording:
         own = replace(batch, **{name: values.clone() for name, values in batch.tensors().items()})
