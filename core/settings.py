@@ -1,5 +1,6 @@
 """From a plain mapping (what the command line gives) to a checked frozen dataclass."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
 from types import NoneType, UnionType
@@ -77,4 +78,11 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
         if origin in (bool, str) and isinstance(value, origin):
             return value
     names = ["None" if option is NoneType else getattr(option, "__name__", str(option)) for option in options]
-    raise UserError(f"{name}={value!r}: must be of type {' or '.join(names)}, not {type(value).__name__}")
+    advice = f"; with a point, as in {number}" if float in options and (number := _with_point(value)) else ""
+    raise UserError(f"{name}={value!r}: must be of type {' or '.join(names)}, not {type(value).__name__}{advice}")
+
+
+def _with_point(value: Any) -> str | None:
+    """The number that was written with a comma: "0,01" is read as a text, "0,1" as two numbers. None if none was."""
+    text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return text.replace(",", ".") if re.fullmatch(r"-?\d+,\d+", text) else None

@@ -48,8 +48,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
                 raise UserError(f"{path} is not a checkpoint of this project, format {FORMAT}")
             yield file, facts
     except FileNotFoundError:
-        raise UserError(f"no checkpoint {path}; a run's folder has last.safetensors and selected.safetensors") from None
-    except (SafetensorError, OSError) as error:
+        raise UserError(f"no checkpoint {path}; a run's folder has {LAST} and {SELECTED}") from None
+    except SafetensorError as error:
+        raise UserError(f"cannot read the checkpoint {path}: it is none, or damaged ({error})") from None
+    except OSError as error:
         raise UserError(f"cannot read the checkpoint {path}: {error}") from None
 
 
