@@ -1,7 +1,7 @@
 """DeNetDM on Colored MNIST: seconds per epoch of each phase, with its evaluation, and milliseconds per step.
 
 An epoch, of a quarter of the training and test images so that the other way takes seconds, too, is compared with the
-reference style: at the start of the training and after some epochs, when many of the weights and of Adam's averages
+reference style: from the start of the training and after two epochs, when many of the weights and of Adam's averages
 have become so small that some processors take much longer for them. A step is compared with its bare kernels: the
 products of the first layers with the images, those that give their weights' gradients, and one fused step of Adam.
 """
@@ -52,7 +52,7 @@ def run() -> list[Row]:
             memory=trained == 0,
         )
         for name in PHASES
-        for when, trained in (("at the start", 0), ("after two epochs", 2))
+        for when, trained in (("from the start", 0), ("after two epochs", 2))
     ]
     steps = [
         SideBySide(

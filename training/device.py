@@ -43,8 +43,8 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cpu":
         keep_freed_memory()
         # What is below the least normal number, 1e-38, becomes 0: Intel's processors take a hundred times as long for
-        # it, and decayed weights and averages of rare gradients end there. OpenMP's threads do as the one that starts
-        # them has been told, so a device is chosen before anything is computed.
+        # it, and decayed weights and averages of rare gradients end there. Threads that are there already do not hear
+        # of it, so a run chooses its device before it computes anything.
         torch.set_flush_denormal(True)
     return device
 

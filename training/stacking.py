@@ -91,21 +91,27 @@ class JoinedOptimizer:
     """The optimisers of several runs, alike and after as many steps, as one of stacked parameters.
 
     Each has its own state nonetheless: views of its places in that of all, so that it can be saved, or go on alone.
-    Those that do not take each value for itself, as AdamP does not, or whose settings differ, take their steps in turn.
+    So it is with fused ones, which take each value for itself; others, and those whose settings differ, take their
+    steps in turn.
     """
 
     def __init__(self, own: Sequence[Optimizer], stacked_of: Mapping[Tensor, Tensor]) -> None:
-        """`stacked_of` is the stacked parameter of each of the first optimiser's."""
+        """`stacked_of` is the stacked parameter of each of the first optimiser's that is trained."""
         self.own = own
         self.parameters = [
-            (stacked_of[parameters[0]], parameters) for parameters in zip(*map(_parameters, own), strict=True)
+            (stacked_of[parameters[0]], parameters)
+            for parameters in zip(*map(_parameters, own), strict=True)
+            if parameters[0] in stacked_of
         ]
         self.optimizer: Optimizer | None = None
         settings, *others = map(_settings, own)
         if not all(group.get("fused") for group in settings) or any(other != settings for other in others):
             return
         kind: Callable[..., Optimizer] = type(own[0])
-        members = [[stacked_of[parameter] for parameter in group["params"]] for group in own[0].param_groups]
+        members = [
+            [stacked_of[parameter] for parameter in group["params"] if parameter in stacked_of]
+            for group in own[0].param_groups
+        ]
         self.optimizer = kind([{**group, "params": stacked} for group, stacked in zip(settings, members, strict=True)])
         for stacked, parameters in self.parameters:
             states = [optimizer.state.get(parameter, {}) for optimizer, parameter in zip(own, parameters, strict=True)]

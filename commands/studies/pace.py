@@ -56,6 +56,7 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
             with threads_for(methods[0]):
                 all_of_them = seconds(partial(stack.update, steps_of_each))
             stack.part()
+            del stack  # and its memory
         with cpu_threads(threads), threads_for(methods[0]):
             one = seconds(lambda: phase.update(batch.made()))  # noqa: B023 (done at once)
         if all_of_them is None:

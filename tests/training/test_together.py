@@ -22,7 +22,7 @@ from training.checkpoint import optimizer_tensors
 from training.graphs import WARM_UP, replayed
 from training.loop import Options, Step, Trained, Trainer
 from training.setup import Setup
-from training.stacking import Stack, StackedDescent
+from training.stacking import JoinedOptimizer, Stack, StackedDescent
 from training.together import fit_together
 
 STEPS = 50
@@ -172,9 +172,20 @@ def test_whole_runs(name: str, digits: BiasedDataset, data_root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["denetdm", "lff"])
-def test_replayed_steps_are_replayed_as_one(name: str, digits: BiasedDataset, data_root: Path) -> None:
+def test_replayed_steps_are_replayed_as_one(
+    name: str, digits: BiasedDataset, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a stand-in for the recording; bit by bit what they are as one without it."""
     stand_ins: list[StandIn] = []
+    capturable: list[bool] = []  # while the optimiser of the first runs as one takes its steps
+    take_step = JoinedOptimizer.step
+
+    def step(optimizer: JoinedOptimizer) -> None:
+        take_step(optimizer)
+        assert optimizer.optimizer is not None
+        capturable.append(optimizer.optimizer.param_groups[0]["capturable"])
+
+    monkeypatch.setattr(JoinedOptimizer, "step", step)
 
     def together(replays: bool) -> tuple[list[Method], list[Any]]:
         methods = [build(setup, digits) for setup in setups(name, data_root)]
@@ -194,6 +205,10 @@ def test_replayed_steps_are_replayed_as_one(name: str, digits: BiasedDataset, da
         assert largest_difference(method, other) == 0
     assert [outcome.history for outcome in our_outcomes] == [outcome.history for outcome in their_outcomes]
     assert len(stand_ins) == len(ours[0].phases())  # one for all runs
+    optimizers = len(ours[0].phases()[0].optimizers)
+    first, recorded = WARM_UP * optimizers, (WARM_UP + 1) * optimizers
+    assert capturable[first:recorded] == [True] * optimizers
+    assert capturable.count(True) == optimizers * len(stand_ins)
     smaller = 0 if name == "denetdm" else STEPS // 19  # last batches of epochs, which are done as they are
     for stand_in in stand_ins:
         assert stand_in.done.count("record") == 1
