@@ -178,7 +178,7 @@ class Descent:
     """The usual update: one step of all `optimizers` down the gradient of `losses(batch)["loss"]`.
 
     `losses` returns scalars: the loss and, to be recorded, its terms. It is a function of parameters, buffers and batch
-    alone (it may change buffers in place): that is what lets several runs be trained as one (`training/together.py`).
+    alone (it may change buffers in place): that is what lets several runs be trained as one (`training/stacking.py`).
     """
 
     losses: Callable[[Batch], dict[str, Tensor]]

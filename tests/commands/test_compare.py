@@ -15,6 +15,7 @@ from tests.analysis.recorded import write_record
 from tests.conftest import Command
 
 
+@pytest.mark.long
 def test_runs_by_id_by_folder_and_by_words(command: Command, port: int) -> None:
     address = f"localhost:{port}:compare"
     ids = [command("-m", address, "with", "smoke", f"method={name}").runs[0].name for name in ("denetdm", "erm")]

@@ -31,6 +31,7 @@ def test_the_words_of_a_run_find_it_again(command: Command) -> None:
     assert listed.count("completed") == 1
 
 
+@pytest.mark.long
 def test_files_and_mongodb_give_the_same_answers(command: Command, port: int, tmp_path: Path) -> None:
     for method, seed in (("erm", 1), ("erm", 2), ("denetdm", 1)):
         command("-m", f"localhost:{port}:same", "with", "smoke", f"method={method}", f"seed={seed}")

@@ -60,6 +60,7 @@ def equal_answers(folder: Path, port: int, name: str) -> None:
         pandas.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
+@pytest.mark.long
 def test_a_copy_equals_what_the_run_itself_records(command: Command, port: int, tmp_path: Path) -> None:
     command("-m", f"localhost:{port}:live", *SMOKE, "seed=2")
     live = content_of(port, "live")

@@ -155,6 +155,7 @@ def test_published_numbers_are_beside(tmp_path: Path) -> None:
     assert cell["paper"] == {"text": "74.72 ± 0.99", "difference": "-1.72", "source": "Sreelatha et al. 2024, Table 1"}
 
 
+@pytest.mark.long
 def test_files_and_mongodb_give_the_same_page(command: Command, tmp_path: Path) -> None:
     port = free_port()
     with running_server(port, tmp_path / "mongo"):
