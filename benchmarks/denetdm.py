@@ -168,6 +168,7 @@ def as_published() -> Callable[[Image.Image], Tensor]:
 
 
 def reference_epoch(name: str, trained: int) -> Callable[[], object]:
+    """The same, of networks that have been trained as long."""
     data, changes = some_data(), as_published()
     loader = training_loader(data.train, BATCH_SIZE, changes)
     teacher, student = Branches(2), Branches(4)
