@@ -33,7 +33,7 @@ class FewKernels(TorchFunctionMode):
         if function is linear and not settings and len(args) == 3 and _are_mapped(args, dimensions=(2, 2, 1)):
             return _below_the_map(_StackedLinear.apply, args)
         if function is cross_entropy and _is_usual(settings) and _are_mapped(args, dimensions=(2, 1)):
-            losses: Tensor = _below_the_map(stacked_cross_entropy, args)
+            losses: Tensor = _below_the_map(_stacked_cross_entropy, args)
             return losses if settings["reduction"] == "none" else losses.mean()
         return function(*args, **settings)
 
@@ -85,6 +85,6 @@ class _StackedLinear(Function):
         )
 
 
-def stacked_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def _stacked_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of each sample, [R, B], as that of R * B samples. Logits [R, B, C], targets int64 [R, B]."""
     return cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)

@@ -61,7 +61,6 @@ def test_a_gpu_is_set_up_without_the_compiler() -> None:
 def test_all_threads_of_a_run_take_numbers_below_the_least_normal_one_as_zero(tmp_path: Path) -> None:
     """In a process of its own: threads that are there already do not hear of it."""
     program = """if True:
-        import sys
         import main, torch
         from methods import base
         found, descend = [], base.descend
