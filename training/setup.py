@@ -1,6 +1,6 @@
 """From the plain configuration of a run to the checked objects that it is made of."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -113,8 +113,11 @@ class Setup:
         return data
 
     def placed(self, data: BiasedDataset, device: torch.device) -> BiasedDataset:
-        """What `load_data` gives, on `device`; runs that have the same at a time, as those trained as one, share it."""
-        key = (self.data, self.run.evaluate_images, device, self.run.memory_bytes)
+        """`data`, which `load_data` gave, on `device`.
+
+        Runs that have the same at a time, as those trained as one, share it.
+        """
+        key = (self.data, data.fingerprint, data.notes, self.run.evaluate_images, device, self.run.memory_bytes)
         there = _placed.get(key)
         if there is None:
             _placed[key] = there = data.to(device, self.run.memory_bytes)
@@ -198,10 +201,8 @@ class Setup:
         require_same_identity(path, facts["identity"], self.identity(data))
 
 
-# as long as a run has them
-_placed: WeakValueDictionary[tuple[DatasetConfig, int | None, torch.device, float], BiasedDataset] = (
-    WeakValueDictionary()
-)
+# as long as a run has them; fingerprint and notes are in the key, as what `config.load` finds may change meanwhile
+_placed: WeakValueDictionary[tuple[Hashable, ...], BiasedDataset] = WeakValueDictionary()
 
 
 @lru_cache(maxsize=1)

@@ -241,6 +241,10 @@ def test_runs_that_are_there_at_the_same_time_share_their_data(data_root: Path) 
     assert second.placed(second.load_data(), cpu) is data
     fewer = replace(second, run=replace(second.run, evaluate_images=7))
     assert len(fewer.placed(fewer.load_data(), cpu).test) == 7
+    whole = first.load_data()
+    for other in (replace(whole, notes=("2 files left out",)), replace(whole, fingerprint="others")):
+        found = first.placed(other, cpu)  # what is in the folder has changed, and somebody still has what there was
+        assert (found.notes, found.fingerprint) == (other.notes, other.fingerprint)
     there = weakref.ref(data)
     del data
     assert there() is None  # nobody has them any more
