@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from core.errors import UserError
 from datasets.base import BiasedDataset, Source, Split
 from datasets.cache import fingerprint
-from datasets.groups import share_of_every_group
+from datasets.groups import share_of_every_class
 
+VERSION = 2  # of how splits are made; raise it with every change of the result
 MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten
 
 
@@ -33,10 +34,10 @@ def array_sources(folder: Path) -> list[Source]:
 def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: bool) -> BiasedDataset:
     """The data set in `folder`: images.npy uint8 [N, H, W, 3], attrs.npy integers [N, 2 or more], (target, bias, ...).
 
-    `num_valid` > 0 keeps that many training images for validation, drawn with `seed` so that every group gives the
-    same share (rounded down): these images cannot be coloured anew, so theirs is the biased distribution, and groups
-    too small to give any are missing from it. `reverse` swaps target and bias. Raises `UserError` for a folder, a
-    shape, a type or labels that do not fit.
+    `num_valid` > 0 keeps about that many training images for validation, drawn with `seed` so that the aligned and the
+    conflicting ones of every class give the same share: these images cannot be coloured anew, so theirs is the biased
+    distribution, in which few groups of conflicting ones have an image. `reverse` swaps target and bias. Raises
+    `UserError` for a folder, a shape, a type or labels that do not fit.
     """
     parts = {part: _read_split(folder / part) for part in ("train", "valid")}
     labels = numpy.concatenate([attrs for _, attrs, _ in parts.values()])
@@ -52,11 +53,10 @@ def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: boo
     if num_valid:
         if num_valid >= len(train):
             raise UserError(f"{folder}: {len(train)} training images, too few to keep {num_valid} for validation")
-        group = train.target * num_biases + train.bias
-        held_out = share_of_every_group(group, num_valid / len(train), seed)
+        held_out = share_of_every_class(train.target, train.bias, num_valid / len(train), seed)
         valid, train = train.select(held_out.nonzero()[:, 0]), train.select((~held_out).nonzero()[:, 0])
     checksums = [checksum for _, _, checksum in parts.values()]
-    key = fingerprint(source=checksums, num_valid=num_valid, seed=seed, reverse=reverse)
+    key = fingerprint(version=VERSION, source=checksums, num_valid=num_valid, seed=seed, reverse=reverse)
     return BiasedDataset(name, train, valid, test, num_classes, num_biases, key)
 
 

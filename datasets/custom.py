@@ -111,12 +111,12 @@ class Custom(DatasetConfig):
                 " add it, or use data.protocol=holdout"
             )
         else:
-            test = share_of_every_group(group, TEST_SHARE, self.seed, at_least=1)
+            test = share_of_every_group(group, TEST_SHARE, self.seed)
             rows = {"train": ~test, "test": test}
             splits = {name: chosen.nonzero()[:, 0] for name, chosen in rows.items() if bool(chosen.any())}
         if self.protocol == "holdout" and "valid" not in splits and "train" in splits:
             train = splits["train"]
-            valid = share_of_every_group(group[train], VALID_SHARE, self.seed, at_least=1)
+            valid = share_of_every_group(group[train], VALID_SHARE, self.seed)
             splits |= {"train": train[~valid], "valid": train[valid]}
         return splits
 

@@ -4,7 +4,7 @@
 BFFHQ of DisEnt (Lee et al., NeurIPS 2021), and Dogs & Cats of BiasEnsemble (Lee et al., AAAI 2023).
 
 Both protocols take the authors' splits as they are. Without a folder of validation images, `holdout` keeps
-`VALID_SHARE` of every group of the training images for validation, and `published` has none.
+`VALID_SHARE` of the aligned and of the conflicting training images of each class for it, and `published` has none.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from core.settings import require
 from datasets.augmentation import Augmentation, CropAndFlip
 from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Normalization, Source, Split
 from datasets.cache import cache_folder
-from datasets.groups import share_of_every_group
+from datasets.groups import share_of_every_class
 from datasets.image_files import (
     LabelledFiles,
     content_fingerprint,
@@ -31,7 +31,7 @@ from datasets.image_files import (
 )
 from datasets.pixels import Stretched, mapped_images
 
-VERSION = 1  # of how splits are made; raise it with every change of the result
+VERSION = 2  # of how splits are made; raise it with every change of the result
 PERCENTS = (0.5, 1.0, 2.0, 5.0)
 VALID_SHARE = 0.1
 ALIGN, CONFLICT = "align", "conflict"
@@ -105,7 +105,7 @@ class AlignConflictFolders(DatasetConfig):
             splits["valid"] = self._split("valid", self._files(self.valid_folder))
         elif self.protocol == "holdout":
             train = splits["train"]
-            held_out = share_of_every_group(train.target * self.NUM_CLASSES + train.bias, VALID_SHARE, self.seed)
+            held_out = share_of_every_class(train.target, train.bias, VALID_SHARE, self.seed)
             splits["valid"] = train.select(held_out.nonzero()[:, 0])
             splits["train"] = train.select((~held_out).nonzero()[:, 0])
         return BiasedDataset(

@@ -19,15 +19,23 @@ def usual_pairs(target: Tensor, bias: Tensor, num_classes: int, num_biases: int)
     return (excess > 0) & (excess == excess.amax(dim=1, keepdim=True))
 
 
-def share_of_every_group(group: Tensor, share: float, seed: int, at_least: int = 0) -> Tensor:
+def share_of_every_class(target: Tensor, bias: Tensor, share: float, seed: int) -> Tensor:
+    """`share_of_every_group`, of the aligned and of the conflicting samples of each class; bias c is that of class c.
+
+    Where a class has a conflicting sample or two of each bias, no (target, bias) group could spare one.
+    """
+    return share_of_every_group(2 * target + (target != bias), share, seed)
+
+
+def share_of_every_group(group: Tensor, share: float, seed: int) -> Tensor:
     """bool [N], True for `share` of the samples of every group (rounded down), chosen at random.
 
-    `group` int64 [N] numbers the groups. Of a group of three or more samples `at_least` so many are chosen.
+    `group` int64 [N] numbers the groups. Of a group of three or more samples at least one is chosen.
     """
     chosen = torch.zeros(len(group), dtype=torch.bool)
     for label in sorted(set(group.tolist())):
         members = (group == label).nonzero()[:, 0]
         order = torch.randperm(len(members), generator=torch_generator(seed, "hold out", label))
-        size = max(int(len(members) * share), at_least if len(members) >= 3 else 0)
+        size = max(int(len(members) * share), len(members) >= 3)
         chosen[members[order[:size]]] = True
     return chosen

@@ -34,12 +34,13 @@ def test_published(folder: Path) -> None:
     assert (data.train.target != data.train.bias).sum() == 100
 
 
-def test_validation_takes_the_same_share_of_every_group(folder: Path) -> None:
+def test_validation_takes_the_same_share_of_aligned_and_conflicting_images(folder: Path) -> None:
     data = read_arrays(folder, "colored_mnist", num_valid=200, seed=0, reverse=False)
     assert data.valid is not None
     assert len(data.valid) + len(data.train) == 1000
     aligned = (data.valid.target == data.valid.bias).sum()
     assert aligned == 10 * 18  # 20 % of the 90 aligned images of each class
+    assert len(data.valid) - aligned == 10 * 2  # and of its ten conflicting ones, of which no group has five
     again = read_arrays(folder, "colored_mnist", num_valid=200, seed=0, reverse=False)
     assert again.valid is not None
     assert again.valid.images.equal(data.valid.images)

@@ -1,6 +1,6 @@
 import torch
 
-from datasets.groups import share_of_every_group, usual_pairs
+from datasets.groups import share_of_every_class, share_of_every_group, usual_pairs
 
 
 def labels(counts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -30,8 +30,14 @@ def test_independent_pairs_are_not_usual() -> None:
 def test_share_of_every_group() -> None:
     group = torch.tensor([0] * 100 + [7] * 9 + [-1] * 3 + [2] * 2)
     chosen = share_of_every_group(group, 1 / 5, seed=0)
-    assert [int(chosen[group == label].sum()) for label in (0, 7, -1, 2)] == [20, 1, 0, 0]
-    some = share_of_every_group(group, 1 / 5, seed=0, at_least=1)
-    assert [int(some[group == label].sum()) for label in (0, 7, -1, 2)] == [20, 1, 1, 0]
+    assert [int(chosen[group == label].sum()) for label in (0, 7, -1, 2)] == [20, 1, 1, 0]
     assert share_of_every_group(group, 1 / 5, seed=0).equal(chosen)
     assert not share_of_every_group(group, 1 / 5, seed=1).equal(chosen)
+
+
+def test_a_class_spares_conflicting_samples_where_its_groups_cannot() -> None:
+    """90 aligned samples of class 0, and 18 conflicting ones: two of each other bias."""
+    target = torch.zeros(108, dtype=torch.int64)
+    bias = torch.tensor([0] * 90 + [*range(1, 10)] * 2)
+    chosen = share_of_every_class(target, bias, 1 / 9, seed=0)
+    assert (int(chosen[bias == 0].sum()), int(chosen[bias != 0].sum())) == (10, 2)
