@@ -1,15 +1,25 @@
-"""Numbers that papers report, and what keeps recorded runs from being compared with them."""
+"""Numbers that papers report, and what a reader has to know to compare recorded runs with them."""
 
 import csv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.records import Record
+from analysis.result import chosen_on_test
 from core.errors import UserError
-from methods.defaults import conflicting_percent, default_hparams
+from datasets import default_setting
+from methods.defaults import (
+    conflicting_percent,
+    default_hparams,
+    default_model,
+    default_pretrained,
+    recipe_model_hparams,
+    shortened_steps,
+)
+from models import default_model_hparams
+from training.selection import RULES
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 # the settings of the data behind all published numbers, beside those that name the variant
@@ -21,8 +31,21 @@ PUBLISHED_SETTINGS = {
     "target_attribute": "Blond_Hair",
     "bias_attribute": "Male",
 }
+OF_ITS_DEFAULT = ("image_size", "frames", "stride")  # settings of the data that a published number is of the default of
 # methods that papers report under other names
 REPORTED_AS = {"vanilla_biased": "erm"}  # its prediction is that of the network f, "Vanilla" in ReBias's tables
+
+# what the numbers of each paper are
+HOW_CHOSEN = {
+    "Sreelatha et al. 2024": "means of 5 seeds; DeNetDM's weights were chosen on the test images (first phase:"
+    " conflicting, second: unbiased accuracy; BFFHQ: conflicting); the baselines on Corrupted CIFAR-10 are those of an"
+    " earlier paper",
+    "Bahng et al. 2020": "in effect the last epoch",
+    "Tartaglione et al. 2021": "the 3 best settings of a search at one seed, with their spread; weights were chosen by"
+    " accuracy on validation images that are recoloured training images",
+}
+LENGTHS = ("epochs", "num_steps")
+SEARCHED = ("alpha", "beta")  # EnD's settings, which its authors searched for
 
 
 @dataclass(frozen=True)
@@ -52,14 +75,17 @@ def published_results() -> dict[tuple[str, str, str, str], Published]:
 def published_result(config: Mapping[str, Any], metric: str) -> Published | None:
     """What a paper reports for this method on this data, if one does."""
     data, method = config["data"], config["method"]
-    if any(data.get(name) not in (None, value) for name, value in PUBLISHED_SETTINGS.items()):  # None: not its setting
-        return None
     name, hparams = REPORTED_AS.get(method["name"], method["name"]), method["hparams"]
     names = [name]
     if {"alpha", "beta"} <= set(hparams):  # EnD: a number for one setting, others for the best of a search
         names.insert(0, f"{name}_{hparams['alpha']:g}_{hparams['beta']:g}")
     keys = [(data["name"], published_variant(data), metric, name) for name in names]
-    return next((published_results()[key] for key in keys if key in published_results()), None)
+    found = next((published_results()[key] for key in keys if key in published_results()), None)
+    if found is None:
+        return None
+    settings = PUBLISHED_SETTINGS | {name: default_setting(data["name"], name) for name in OF_ITS_DEFAULT}
+    of_others = any(data.get(name) not in (None, value) for name, value in settings.items())  # None: not its setting
+    return None if of_others else found
 
 
 def published_metrics(dataset: str) -> list[str]:
@@ -75,47 +101,63 @@ def published_variant(data: Mapping[str, Any]) -> str:
     return f"{percent:g}pct" if percent else "-"
 
 
-# ---- what keeps runs from being compared with them
+# ---- what a reader has to know to compare runs with them
 
 
-def notes_on_comparison(
-    records: Sequence[Record],
-    rows: Mapping[str, str],
-    columns: Mapping[str, str],
-    compared: Collection[tuple[str, str]],
-) -> list[str]:
-    """What keeps the numbers from being those that papers report: images left out, another protocol or length.
+def notes_on_papers(published: Iterable[Published]) -> list[str]:
+    """How the papers that report these numbers chose them, a line for each."""
+    sources = dict.fromkeys(found.source for found in published)
+    found = {paper: how for paper, how in HOW_CHOSEN.items() if any(source.startswith(paper) for source in sources)}
+    return [f"{paper} report {how}" for paper, how in found.items()]
 
-    `compared` are the places of the table with a published number; `rows` and `columns` are the runs', by their ids.
+
+def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list[str]:
+    """What the numbers of a run in a table's `column` are of, where that is not what is expected of them.
+
+    Images that were left out, and weights between the phases that were chosen on test images; if the run is `compared`
+    with a published number, another protocol or training than the paper's, too.
     """
-    found: dict[tuple[str, str], dict[str, None]] = {}  # (column, what) -> the rows that it is true of
-    for record in records:
-        row, column, data = rows[record.id], columns[record.id], record.config["data"]
-        limit, protocol = record.config.get("evaluate_images"), data.get("protocol")
-        facts = []
-        if limit and "evaluate_images" not in column:
-            facts.append(f"judged on {limit} images of each split")
-        if (row, column) in compared:
-            if protocol != "published" and "protocol" not in column:
-                facts.append(f"protocol {protocol}, the papers' numbers are of published")
-            facts += _other_length(record.config)
-        for fact in facts:
-            found.setdefault((column, fact), {})[row] = None
-    return [f"{', '.join(of_rows)} on {column}: {fact}" for (column, fact), of_rows in found.items()]
+    limit, protocol = config.get("evaluate_images"), config["data"].get("protocol")
+    notes = [f"judged on {limit} images of each split"] if limit and "evaluate_images" not in column else []
+    notes += chosen_on_test(config)
+    if not compared:
+        return notes
+    if protocol != "published" and "protocol" not in column:
+        notes.append(f"protocol {protocol}, the papers' numbers are of published")
+    return notes + other_training(config)
 
 
-def _other_length(config: Mapping[str, Any]) -> list[str]:
-    """That the training is not as long as the run's recipe says, if so."""
-    data, method = config["data"], config["method"]
+def other_training(config: Mapping[str, Any]) -> list[str]:
+    """The settings of method and model that are not those of the run's recipe, but for rules that choose weights.
+
+    A training of another length is one difference: what is fit to its length is compared with what would be.
+    """
+    data, method, model = config["data"], config["method"], config["model"]
     try:
-        recipe = default_hparams(
+        of_recipe = default_hparams(
             method["name"], data["name"], method["recipe"], data["protocol"], conflicting_percent(data)
         )
+        own = {name: value for name, value in method["hparams"].items() if name in of_recipe}
+        lengths = [
+            " ".join(f"{name} {hparams[name]}" for name in LENGTHS if hparams.get(name) is not None)
+            for hparams in (own, of_recipe)
+        ]
+        length = {name: own[name] for name in LENGTHS if name in own}
+        fitted = shortened_steps(method["name"], data["name"], of_recipe, of_recipe | length)
+        architecture = default_model(method["name"], data["name"], method["recipe"])
+        sizes = default_model_hparams(architecture)
+        sizes |= recipe_model_hparams(method["name"], data["name"], method["recipe"], architecture)
+        pretrained = default_pretrained(method["name"], data["name"], method["recipe"], model["name"])
     except (KeyError, UserError):  # of another version, which knew other recipes
         return []
-    lengths = [
-        " ".join(f"{name} {hparams[name]}" for name in ("epochs", "num_steps") if hparams.get(name) is not None)
-        for hparams in (method["hparams"], recipe)
+    notes = [] if lengths[0] in ("", lengths[1]) else [f"{lengths[0]}, where the recipe has {lengths[1]}"]
+    pairs = {name: (value, fitted[name]) for name, value in own.items() if name not in (*LENGTHS, *SEARCHED)}
+    pairs["model"] = (model["name"], architecture)
+    pairs["pretrained"] = (model.get("pretrained", pretrained), pretrained)
+    if model["name"] == architecture:
+        pairs |= {name: (model["hparams"].get(name, value), value) for name, value in sizes.items()}
+    return notes + [
+        f"{name} {own_value}, where the recipe has {value}"
+        for name, (own_value, value) in pairs.items()
+        if own_value != value and own_value not in RULES
     ]
-    own, of_recipe = lengths
-    return [] if own in ("", of_recipe) else [f"{own}, where the recipe has {of_recipe}"]

@@ -70,18 +70,17 @@ def as_latex(table: ResultTable) -> str:
 
 
 def as_csv(table: ResultTable) -> str:
-    """A line for each cell, with the versions of the code and the ids of its runs."""
+    """A line for each cell, with what has to be known of it, the versions of the code and the ids of its runs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["metric", "rule", "method", "data", "mean", "std", "n", "published", "published_std", "source", "code", "runs"]
-    )
+    paper_columns = ["published", "published_std", "source"]
+    writer.writerow(["metric", "rule", "method", "data", "mean", "std", "n", *paper_columns, "notes", "code", "runs"])
     for (row, column), cell in table.cells.items():
         published = table.published.get((row, column))
         paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
         std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
         ours = [f"{cell.mean:.4f}", std, len(cell.values)]
-        runs = [" ".join(cell.code), " ".join(cell.ids)]
+        runs = ["; ".join(table.facts.get((row, column), [])), " ".join(cell.code), " ".join(cell.ids)]
         writer.writerow([table.metric, table.rule, row, column, *ours, *paper, *runs])
     return text.getvalue()
 

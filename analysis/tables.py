@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from analysis.frames import results_frame, settings_that_differ
-from analysis.published import Published, notes_on_comparison, published_result
+from analysis.published import Published, notes_on_papers, notes_on_run, published_result
 from analysis.records import Configured, Record
 from analysis.result import variant_of
 from core.errors import UserError, one_of, suggestion
@@ -46,7 +46,8 @@ class Cell:
 class ResultTable:
     """`cells` (row, column) -> `Cell`; `published` the same for what the papers say. Rows are methods, columns data.
 
-    All numbers are `metric` under the selection rule `rule`. `notes` are what a reader has to know of the cells.
+    All numbers are `metric` under the selection rule `rule`. `facts` are what a reader has to know of a cell, `remarks`
+    of the whole table.
     """
 
     metric: str
@@ -55,7 +56,20 @@ class ResultTable:
     columns: tuple[str, ...]
     cells: Mapping[tuple[str, str], Cell]
     published: Mapping[tuple[str, str], Published]
-    notes: tuple[str, ...] = ()
+    facts: Mapping[tuple[str, str], Sequence[str]]
+    remarks: Sequence[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for below the table: of the cells, those of a column with the same fact together, and of the whole."""
+        rows: dict[tuple[str, str], list[str]] = {}
+        for (row, column), facts in self.facts.items():
+            for fact in facts:
+                rows.setdefault((column, fact), []).append(row)
+        return [
+            *(f"{', '.join(of_rows)} on {column}: {fact}" for (column, fact), of_rows in rows.items()),
+            *self.remarks,
+        ]
 
     @property
     def title(self) -> str:
@@ -106,19 +120,17 @@ def filled_table(
         raise UserError(f"no run has the metric {metric}: its data has no such images or no bias labels")
     by_id = {record.id: record for record in records}
     cells = {place: _cell(runs, by_id) for place, runs in members.items()}
+    configs = {place: by_id[cell.ids[0]].config for place, cell in cells.items()}  # its runs differ in their seed alone
     published = {
-        (rows[record.id], columns[record.id]): found
-        for record in records
-        if (found := published_result(record.config, metric)) is not None
+        place: found for place, config in configs.items() if (found := published_result(config, metric)) is not None
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
-    versions = [
-        f"{row} on {column}: runs of {len(cell.code)} versions of the code ({', '.join(cell.code)})"
-        for (row, column), cell in cells.items()
-        if len(cell.code) > 1
-    ]
-    notes = (*notes_on_comparison(records, rows, columns, published.keys()), *versions)
-    return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, notes)
+    facts = {
+        place: [*notes_on_run(config, place in published, column=place[1]), *_notes_on_versions(cells[place])]
+        for place, config in configs.items()
+    }
+    remarks = notes_on_papers(published.values())
+    return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, facts, remarks)
 
 
 def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) -> Cell:
@@ -126,6 +138,11 @@ def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) 
     ids = tuple(runs[seed][0] for seed in seeds)
     code = tuple(dict.fromkeys(records[run_id].code for run_id in ids))
     return Cell(tuple(runs[seed][1] for seed in seeds), ids, seeds, code)
+
+
+def _notes_on_versions(cell: Cell) -> list[str]:
+    several = len(cell.code) > 1
+    return [f"runs of {len(cell.code)} versions of the code ({', '.join(cell.code)})"] if several else []
 
 
 def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:

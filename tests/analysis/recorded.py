@@ -21,6 +21,7 @@ def write_record(
     command: str = "train",
     info: dict[str, Any] | None = None,
     limit: int | None = None,
+    model: dict[str, Any] | None = None,
 ) -> str:
     """A record under `folder`, with two evaluations on two classes; returns its id."""
     run_id = run_id or new_run_id()
@@ -31,7 +32,7 @@ def write_record(
         "selection": "last",
         "data": {"name": "colored_mnist", "skew": 0.005, "severity": 4, "protocol": "published"} | (data or {}),
         "method": {"name": method, "recipe": "nam2020", "hparams": {"q": 0.7} | (hparams or {})},
-        "model": {"name": "mlp", "hparams": {"widths": [4]}},
+        "model": model or {"name": "mlp", "hparams": {"widths": [100, 100, 100]}},
     }
     summary = {"phase": "train", "epoch": 2, "step": 20, "test/unbiased": unbiased, "test/conflicting": None}
     correct = [[[3, 0], [1, 2]], [[4, 1], [1, 2]]]

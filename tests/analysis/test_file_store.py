@@ -64,7 +64,7 @@ def test_conditions(tmp_path: Path) -> None:
     assert ids(tmp_path, Query({"method.name": "lff", "method.hparams.q": 0.7}, status="COMPLETED")) == [second]
     assert ids(tmp_path, Query({"seed": 1})) == [first]
     assert ids(tmp_path, Query({"seed": True})) == []  # 1 is no truth value
-    assert ids(tmp_path, Query({"model.hparams.widths": [4]})) == [first, second, third]
+    assert ids(tmp_path, Query({"model.hparams.widths": [100, 100, 100]})) == [first, second, third]
     assert ids(tmp_path, Query({}, since=datetime(2026, 11, 21))) == [second, third]
     assert ids(tmp_path, Query({}, until=datetime(2026, 11, 21))) == [first]
     assert ids(tmp_path, Query({}, ids=[third, first])) == [first, third]
