@@ -76,7 +76,7 @@ class Together:
         place = len(self.trainers)
         self.trainers.append(trainer)
         self.start()
-        if not self.outcomes:  # this is the last one
+        if place == len(self.trainers) - 1:  # this is the last one
             self.outcomes = fit_together(self.trainers)
         outcome = self.outcomes[place]
         if isinstance(outcome, Trained):

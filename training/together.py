@@ -44,7 +44,10 @@ class Member:
         except StopIteration as end:
             self.step, self.outcome = None, end.value
         except (UserError, TrainingDiverged) as error:
-            self.step, self.outcome = None, error
+            self.stop(error)
+
+    def stop(self, error: UserError | TrainingDiverged) -> None:
+        self.step, self.outcome = None, error.with_traceback(None)  # whose frames would keep stacks alive
 
 
 class Lockstep:
@@ -71,7 +74,12 @@ class Lockstep:
     def _take(self, group: Sequence[Member]) -> None:
         """One step of each."""
         steps = [member.step for member in group if member.step is not None]
-        scalars = self._updated(frozenset(member.number for member in group), steps)
+        try:
+            scalars = self._updated(frozenset(member.number for member in group), steps)
+        except UserError as error:  # images of the batch cannot be read
+            for member in group:
+                member.stop(error)
+            return
         for member, own in zip(group, scalars, strict=True):
             member.advance(own)
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from commands.studies.groups import pace_of
 from commands.studies.jobs import jobs_of, with_data
 from commands.studies.pace import Pace, measured
 from commands.studies.words import read_seeds, read_study
-from core.errors import UserError
+from core.errors import TrainingDiverged, UserError
 from recording.observers import STATE
 from tests.commands.test_study_processes import PATIENCE, ROOT, ended, status, wait_until
 from tests.conftest import Command
+from training.loop import Trained, Trainer
 
 WORDS = ("digits", "smoke", "method=erm")
 
@@ -96,6 +98,20 @@ def test_one_that_fails_does_not_stop_the_others(command: Command) -> None:
     assert outcome.code == 1
     for seed in (1, 2):
         assert f"FAILED erm seed {seed}: loss is " in outcome.out
+    assert {status(run) for run in outcome.runs} == {"FAILED"}
+
+
+def test_runs_that_failed_together_are_not_trained_again(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def failing(trainers: Sequence[Trainer]) -> list[Trained | UserError | TrainingDiverged]:
+        calls.append(len(trainers))
+        return [UserError("no image") for _ in trainers]
+
+    monkeypatch.setattr("commands.together.fit_together", failing)
+    outcome = command("together", "with", *WORDS, "seeds=3")
+    assert (outcome.code, calls) == (1, [3])
+    assert [f"seed {seed}: no image" in outcome.err for seed in (1, 2, 3)] == [True] * 3
     assert {status(run) for run in outcome.runs} == {"FAILED"}
 
 

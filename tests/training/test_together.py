@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from core.errors import TrainingDiverged
+from core.errors import TrainingDiverged, UserError
 from datasets import BiasedDataset
 from datasets.augmentation import CropAndFlip
 from methods import METHODS, Batch, Method, Phase
@@ -259,6 +259,32 @@ def test_one_that_diverges_does_not_stop_the_others(digits: BiasedDataset, data_
     for place in (0, 2):
         assert isinstance(outcomes[place], Trained)
         assert largest_difference(runs[place][1], trained(runs[place][0], digits)[0]) < 1e-5
+
+
+def test_images_that_cannot_be_read_stop_those_that_need_them(
+    digits: BiasedDataset, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And leave no stack behind, whatever keeps their errors."""
+    stacks, batches_made = [], iter(range(STEPS))
+
+    def unreadable(planned: Sequence[PlannedBatch]) -> Batch:
+        if next(batches_made) == 7:
+            raise UserError("no image")
+        return made_as_one(planned)
+
+    def remembered(steps: Sequence[Step]) -> Stack:
+        stack = Stack(steps)
+        stacks.append(weakref.ref(stack))
+        return stack
+
+    monkeypatch.setattr("training.stacking.made_as_one", unreadable)
+    monkeypatch.setattr("training.together.Stack", remembered)
+    alike = setups("erm", data_root)
+    other = short_setup("erm", data_root, 3, num_steps=STEPS, batch_size=32)  # which is in no stack
+    outcomes = fit_together([trainer(setup, build(setup, digits), digits, Watch()) for setup in (*alike, other)])
+    assert [str(outcome) for outcome in outcomes[:2]] == ["no image"] * 2
+    assert isinstance(outcomes[2], Trained)
+    assert [stack() for stack in stacks] == [None]
 
 
 def test_an_interrupted_run_goes_on_alone_or_with_others(
