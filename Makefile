@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,15 +30,18 @@ bench: $(VENV)/.installed ## Measure the speed of this machine (see benchmarks/)
 mongo: $(VENV)/.installed-dev ## Start a local MongoDB on port 27017, data in .mongo/ (stop it with Ctrl-C)
 	@$(BIN)/python -m recording.server
 
+# incense is there as a source only, whose setup.py needs more than Python 3.12 and newer have
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the requirements into $(VENV) (once, some minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PIP) --constraint requirements.txt setuptools
+	@PYTHONPATH="$(CURDIR)/scripts/old_python" $(PIP) --constraint requirements.txt --no-build-isolation --no-deps incense
+	@$(PIP) -r requirements.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(PIP) -r requirements-dev.txt
 	@touch $@
 
 clean: ## Remove the environment and what tools left behind (records and data stay)
