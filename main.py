@@ -85,6 +85,8 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
         method = setup.build_method(data, device, pretrained=trains)
         if trains:
             setup.check_graphs(method)
+        elif setup.run.resume is not None:
+            raise UserError(f"resume={setup.run.resume} goes on with a training; leave it out to evaluate weights")
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
         if not trains:
@@ -292,7 +294,8 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
         resume = [f"resume={os.path.relpath(folder)}"]
     elif command not in COMMANDS:
         return "interrupted"
-    words = [*([command] if command else []), "with", *updates, *resume]
+    settings = [*updates, *resume]
+    words = [*([command] if command else []), *(["with", *settings] if settings else [])]
     return f"interrupted; to go on: python main.py {shlex.join(words)}"
 
 

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -15,10 +16,12 @@ from core.errors import UserError
 from core.settings import LATER_SETTINGS
 
 INDEX = ".index.sqlite"
-VERSION = 2  # of the index; raise it with every change of what is in it
+VERSION = 3  # of the index; raise it with every change of what is in it
 SCHEMA = "CREATE TABLE IF NOT EXISTS runs (id TEXT PRIMARY KEY, stamp TEXT, config TEXT, entry TEXT, problem TEXT)"
 # what the index keeps of run.json; the rest is large and not asked for
 KEPT = ("command", "status", "start_time", "stop_time", "heartbeat", "result")
+
+RUN_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # unless the user named it
 
 Row = tuple[str, str, str | None, str | None, str | None]  # as in SCHEMA
 
@@ -39,14 +42,14 @@ class FileStore(Store):
             self.problems = [problem for (problem,) in index.execute("SELECT problem FROM runs WHERE problem NOT NULL")]
             conditions, values = _conditions(query)
             rows = index.execute(f"SELECT id, config, entry FROM runs WHERE {conditions}", values).fetchall()
-            if not rows:
+            ids = [row[0] for row in rows]
+            with no_garbage():
+                configs, entries = (_parsed([row[column] for row in rows]) for column in (1, 2))
+                records = list(map(self._record, ids, configs, entries))
+            found = [run for run in records if query.matches(run.id, run.config, run.status, run.start)]
+            if not found:
                 every = index.execute("SELECT config FROM runs WHERE problem IS NULL")
                 require_known_settings(query, (json.loads(config) for (config,) in every))
-        ids = [row[0] for row in rows]
-        with no_garbage():
-            configs, entries = (_parsed([row[column] for row in rows]) for column in (1, 2))
-            records = list(map(self._record, ids, configs, entries))
-        found = [run for run in records if query.matches(run.id, run.config, run.status, run.start)]
         return sorted(found, key=lambda record: (str(record.start), record.id))
 
     def artifact(self, record: Record, name: str) -> bytes:
@@ -88,7 +91,8 @@ class FileStore(Store):
 
     def _update(self, index: sqlite3.Connection) -> None:
         known = dict(index.execute("SELECT id, stamp FROM runs").fetchall())
-        stamps = {entry.name: _stamp(entry.path) for entry in os.scandir(self.folder) if _may_be_run(entry)}
+        entries = [entry for entry in os.scandir(self.folder) if _may_be_run(entry)]
+        stamps = {entry.name: stamp for entry in entries if (stamp := _stamp(entry.path)) is not None}
         changed = [run_id for run_id, stamp in stamps.items() if known.get(run_id) != stamp]
         gone = [(run_id,) for run_id in known if run_id not in stamps]
         with index:
@@ -103,9 +107,11 @@ class FileStore(Store):
             entry = {name: run[name] for name in KEPT if name in run}
             entry["info"] = read_json(folder / "info.json") if (folder / "info.json").exists() else {}
             self._record(run_id, config, entry)  # refuses a damaged one
+            return run_id, stamp, json.dumps(config, allow_nan=False), json.dumps(entry, allow_nan=False), None
         except UserError as error:
             return run_id, stamp, None, None, str(error)
-        return run_id, stamp, json.dumps(config), json.dumps(entry), None
+        except ValueError:  # which SQLite's conditions would fail on
+            return run_id, stamp, None, None, f"the record {folder} is damaged: a number in it is not finite"
 
 
 @contextmanager
@@ -141,12 +147,16 @@ def _may_be_run(entry: os.DirEntry[str]) -> bool:
     return not entry.name.startswith((".", "_")) and entry.is_dir()
 
 
-def _stamp(folder: str) -> str:
-    """Changes whenever the record does: a run writes its run.json at every heartbeat and at its end."""
+def _stamp(folder: str) -> str | None:
+    """Changes whenever the record does: a run writes its run.json at every heartbeat and at its end.
+
+    None for a folder that is no record, such as one of images: it has neither a record's name nor its files.
+    """
     try:
         stat = os.stat(f"{folder}/run.json")
     except OSError:
-        return "none"
+        named_so = RUN_NAME.fullmatch(os.path.basename(folder))
+        return "none" if named_so or os.path.exists(f"{folder}/config.json") else None
     return f"{stat.st_mtime_ns}/{stat.st_size}"
 
 

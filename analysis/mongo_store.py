@@ -37,9 +37,6 @@ class MongoStore(Store):
         found, self.problems = [], []
         self.loader.cache_clear()  # incense keeps what it has read, and runs go on
         experiments = self.experiments(query)
-        if not len(experiments) and query.settings:
-            configs = self._ask(lambda: [run.get("config", {}) for run in self.loader._runs.find({}, {"config": 1})])
-            require_known_settings(query, configs)
         for experiment in experiments:
             run = experiment.to_dict()
             try:
@@ -49,6 +46,9 @@ class MongoStore(Store):
                 continue
             if query.matches(record.id, record.config, record.status, record.start):
                 found.append(record)
+        if not found and query.settings:
+            configs = self._ask(lambda: [run.get("config", {}) for run in self.loader._runs.find({}, {"config": 1})])
+            require_known_settings(query, configs)
         return sorted(found, key=lambda record: (str(record.start), record.id))
 
     def experiment(self, record: Record) -> Any:

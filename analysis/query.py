@@ -17,13 +17,17 @@ STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OU
 
 @dataclass(frozen=True)
 class Query:
-    """Conditions that a run has to meet, all of them: dotted setting -> value, statuses, ids, and when it started."""
+    """Conditions that a run has to meet, all of them: dotted setting -> value, statuses, ids, and when it started.
+
+    `words` are further ones that may have been meant by a setting that no run has.
+    """
 
     settings: Mapping[str, Any]
     status: str | None = None
     ids: Sequence[str] | None = None
     since: datetime | None = None
     until: datetime | None = None
+    words: Sequence[str] = ()
 
     def matches(self, run_id: str, config: Mapping[str, Any], status: str, start: datetime | None) -> bool:
         if self.ids is not None and run_id not in self.ids:
@@ -70,7 +74,10 @@ def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -
             return
         known |= {name for name, _ in flattened(config)}
     for name in sorted(unknown if known else ()):
-        raise UserError(f"no run has a setting {name!r}{suggestion(name, known)} they have {one_of(known)}")
+        near = suggestion(name, [*known, *query.words])
+        options = [f" words of this command: {one_of(query.words)}"] if query.words else []
+        options += [] if near.endswith("?") else [f" they have {one_of(known)}"]  # of which there are some sixty
+        raise UserError(f"no run has a setting {name!r}{near}{';'.join(options)}")
 
 
 def parse_date(name: str, text: str) -> datetime:

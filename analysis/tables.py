@@ -84,7 +84,10 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
     versions of the code do, and a note says so. Runs that evaluated the weights of others are left out. Raises
     `UserError` for no run, and for an unknown rule or metric.
     """
-    frame = results_frame([record for record in records if record.trained], [rule])
+    trained = [record for record in records if record.trained]
+    if not trained:
+        raise UserError("these runs evaluated the weights of others, and stand in no table; list=True shows them")
+    frame = results_frame(trained, [rule])
     if frame.empty:
         raise UserError(f"no complete run with a result under the rule {rule}")
     metrics = [name for name in frame.columns if "/" in name]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from analysis.records import Record
 from commands.question import Question, found_records, left_out, literal, read_question
+from commands.results import DEFAULT_METRIC, require_metrics
 from core.errors import UserError, require_known
 from core.files import require_writable
 from training.selection import parse_rule
@@ -70,6 +71,7 @@ def read_wishes(words: Mapping[str, str]) -> "Wishes":
     require_known("number of columns", columns, map(str, WIDTHS))
     require_known("band", own.get("band", "minmax"), BANDS)
     parse_rule(own.get("rule", "last"), True, "rule")
+    require_metrics(own.get("metric", DEFAULT_METRIC))
     projections = parse_projections(words["projection"]) if "projection" in words else Wishes.projections
     places = {"device": "auto"} | {name: literal(words[name]) for name in PLACES if name in words}
     return Wishes(left_out, int(columns), projections=projections, places=places, **own)

@@ -65,7 +65,7 @@ def read_question(updates: Sequence[str], own_words: Sequence[str] = ()) -> Ques
     status = parse_status(words["status"]) if "status" in words else None
     ids = words["id"].split(",") if "id" in words else None
     own = {name: words[name] for name in own_words if name in words}
-    return Question(Query(settings, status, ids, since, until), str(log_dir), own)
+    return Question(Query(settings, status, ids, since, until, (*CONDITIONS, *own_words)), str(log_dir), own)
 
 
 def literal(text: str) -> Any:

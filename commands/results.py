@@ -12,13 +12,15 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from analysis.frames import chosen_results
 from analysis.records import Record
 from analysis.result import percent, variant_of
 from analysis.search import best_settings, found_by_search, search_report
 from analysis.table_formats import FORMATS
 from analysis.tables import comparisons, result_table
-from commands.question import found_records, positive, read_question, show, yes_or_no
-from core.errors import UserError, require_known
+from commands.question import found_records, left_out, positive, read_question, show, yes_or_no
+from core.errors import UserError, one_of, require_known, suggestion
+from training.metrics import METRICS
 from training.selection import parse_rule
 
 DEFAULT_METRIC = "test/unbiased"
@@ -43,15 +45,26 @@ def answer(updates: Sequence[str]) -> None:
 
 
 def check_words(words: Mapping[str, str]) -> None:
-    """Raise `UserError` for a wrong format or rule."""
+    """Raise `UserError` for a wrong format, rule or metric."""
     require_known("format", words.get("format", "terminal"), FORMATS)
+    require_metrics(words.get("metric", DEFAULT_METRIC))
     for rule in words["rule"].split(",") if "rule" in words else ():
         parse_rule(rule, True, "rule")
+
+
+def require_metrics(metrics: str) -> None:
+    """Raise `UserError` unless they are SPLIT/METRIC each, separated by commas; splits depend on the data."""
+    for metric in metrics.split(","):
+        split, separator, name = metric.rpartition("/")
+        if not separator or name not in METRICS:
+            known = [f"{split or 'test'}/{each}" for each in METRICS]
+            raise UserError(f"unknown metric {metric!r}{suggestion(metric, known)} one of {one_of(known)}")
 
 
 def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
     """A table for each rule, as `words` (metric, rule, format, against) ask for it. Raises `UserError`."""
     rules = words["rule"].split(",") if "rule" in words else recorded_rules(records)
+    records = readable(records, rules)
     shown: list[Any] = []
     for rule in rules:
         table = result_table(records, rule, words.get("metric", DEFAULT_METRIC))
@@ -59,6 +72,18 @@ def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
         if "against" in words:
             shown += comparisons(table, words["against"])
     show(*shown)
+
+
+def readable(records: Sequence[Record], rules: Sequence[str]) -> list[Record]:
+    """Those without damage in what `rules` need of them; the others are told on standard error."""
+    kept = []
+    for record in records:
+        try:
+            chosen_results(record, rules)
+            kept.append(record)
+        except UserError as error:
+            left_out(str(error))
+    return kept
 
 
 def show_search(name: str, records: Sequence[Record], top: str) -> None:
@@ -88,7 +113,7 @@ def run_list(records: Sequence[Record]) -> Table:
         last = (record.result or {}).get("last", {})
         facts = [
             record.id,
-            config["method"]["name"],
+            config["method"]["name"] if record.trained else f"{config['method']['name']}, evaluated",
             config["data"]["name"],
             variant_of(config["data"]),
             str(config["seed"]),

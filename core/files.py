@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from core.errors import UserError
@@ -35,6 +35,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def nothing_left_behind(folder: Path) -> Iterator[None]:
+    """If the block ends in a `UserError`, `folder` and those above it that were not there before are removed again.
+
+    Unless something is in them.
+    """
+    folders = (folder, *folder.parents)
+    new = folders[: next((number for number, path in enumerate(folders) if path.exists()), 0)]
+    try:
+        yield
+    except UserError:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+        raise
 
 
 def require_writable(folder: Path, setting: str, needed_bytes: int = 64 * 2**20) -> None:

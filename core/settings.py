@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -70,6 +71,8 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
         if origin in (NoneType, None) and value is None:
             return None
         if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            if not isfinite(value):  # nor could a record be read by others: JSON has no such number
+                raise UserError(f"{name}={value!r}: must be a finite number")
             return float(value)
         if origin is int and isinstance(value, int) and not isinstance(value, bool):
             return int(value)

@@ -52,7 +52,10 @@ def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: boo
     valid = None
     if num_valid:
         if num_valid >= len(train):
-            raise UserError(f"{folder}: {len(train)} training images, too few to keep {num_valid} for validation")
+            raise UserError(
+                f"{folder}: {len(train)} training images, too few to keep {num_valid} for validation;"
+                " data.protocol=published keeps none"
+            )
         held_out = share_of_every_class(train.target, train.bias, num_valid / len(train), seed)
         valid, train = train.select(held_out.nonzero()[:, 0]), train.select((~held_out).nonzero()[:, 0])
     checksums = [checksum for _, _, checksum in parts.values()]
@@ -83,8 +86,10 @@ def _read(path: Path) -> NDArray[Any]:
     except FileNotFoundError:
         expected = "{train,valid}/{images,attrs}.npy"
         raise UserError(f"{path} is not there; data.arrays names a folder with {expected}") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError):  # numpy's words advise to load a pickle
+        raise UserError(f"{path} is no array of numbers; write it with numpy.save, and not of objects") from None
     return array
 
 

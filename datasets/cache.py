@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from core.errors import UserError
-from core.files import atomic_write, require_writable
+from core.files import atomic_write, nothing_left_behind, require_writable
 
 
 def fingerprint(**content: object) -> str:
@@ -44,8 +44,9 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, T
     """
     path = folder / f"{name}-{key}.safetensors"
     if not path.exists():
-        require_writable(folder, "data.cache")
-        tensors = dict(build())
+        with nothing_left_behind(folder):
+            require_writable(folder, "data.cache")
+            tensors = dict(build())
         with atomic_write(path) as temporary:
             save_file(tensors, temporary)
         return tensors

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from core.errors import UserError
-from core.files import require_writable
+from core.files import nothing_left_behind, require_writable
 from core.vision import torchvision
 from datasets.base import Source
 from datasets.coloring import Digits
@@ -33,7 +33,8 @@ def read_mnist(root: Path) -> tuple[Digits, Digits]:
     """
     base = next((base for base in (root, root / "MNIST") if _is_complete(base)), root)
     if not _is_complete(base):
-        _download(root)
+        with nothing_left_behind(root / "MNIST" / "raw"):
+            _download(root)
     raw = base / "MNIST" / "raw"
     for name, expected in CHECKSUMS.items():
         try:
@@ -61,7 +62,7 @@ def _download(root: Path) -> None:
     try:
         torchvision("datasets").MNIST(root, download=True)
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[-1]  # the first ones are what was tried
         raise UserError(
             f"MNIST is not in {root / 'MNIST' / 'raw'} and could not be downloaded ({reason});"
             f" put the four files {', '.join(CHECKSUMS)} there, or name another folder with data.root=DIR"

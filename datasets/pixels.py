@@ -120,10 +120,10 @@ def mapped_images(folder: Path, name: str, root: Path, files: Sequence[Path], pr
 
 
 class BrokenImage(UserError):
-    """The file `path` is not a complete image."""
+    """The file `path` is not a complete image, or not one of 8 bits."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} is not a complete image ({reason}); replace or remove the file")
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path} {problem}")
         self.path = path
 
 
@@ -176,11 +176,13 @@ def read_image(path: Path, prepare: Callable[[Image.Image], Image.Image]) -> tup
     """The prepared image uint8 [H, W, 3] and its original [height, width]. Raises `BrokenImage`."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
+                raise BrokenImage(path, f"has pixels of more than 8 bits (mode {image.mode}); save it with 8 bits")
             size = [image.height, image.width]
             return numpy.asarray(prepare(image.convert("RGB"))), size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokenImage(path, reason) from None
+        raise BrokenImage(path, f"is not a complete image ({reason}); replace or remove the file") from None
 
 
 # ---- the file

@@ -193,6 +193,8 @@ def test_server_user_reads_the_environment() -> None:
         (["published", "selection=best_valid_unbiased"], "selection=best_valid_unbiased needs validation images"),
         (["published", "method.hparams.hand_over=best_valid_aligned"], "hand_over=best_valid_aligned needs validation"),
         (["checkpoint=missing", "train=False"], "no checkpoint missing; a run's folder has last.safetensors"),
+        (["resume=RUN", "checkpoint=missing", "train=False"], "resume=RUN goes on with a training; leave it out to"),
+        (["memory_gb=1e400"], "memory_gb=inf: must be a finite number"),
         (["train=False"], "nothing to evaluate: name the weights with checkpoint=PATH"),
         (["resume=missing"], "nothing to go on with in resume=missing: there is no such folder; name a run's"),
         (
@@ -504,3 +506,11 @@ def test_a_broken_pipe_elsewhere_is_a_fault() -> None:
 
     with pytest.raises(BrokenPipeError):
         run_command_line(ex, ["results"], main.how_to_resume, ("results",), answer)
+
+
+def test_what_is_said_after_an_interruption_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main.ex, "current_run", None)
+    assert main.how_to_resume("plots", []) == "interrupted; to go on: python main.py plots"
+    again = "interrupted; to go on: python main.py plots with 'kind=a b'"
+    assert main.how_to_resume("plots", ["kind=a b"]) == again
+    assert main.how_to_resume(None, ["digits"]) == "interrupted"

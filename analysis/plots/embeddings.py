@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from analysis.plots.figure import BLACK, COLORS, MARKERS, WIDTHS, new_figure, print_style, set_legend, set_title
 from analysis.rebuilt import Rebuilt
-from core.errors import require_known
+from core.errors import UserError, require_known
 from core.randomness import torch_generator
 from training.outputs import outputs_at, stratified
 
@@ -29,6 +29,8 @@ def features_of_test_images(run: Rebuilt) -> tuple[dict[str, NDArray[numpy.float
     index = stratified(split, run.data, NUM_IMAGES, torch_generator(0, "embeddings"))
     placed = index.to(split.target.device)
     found = outputs_at(placed, run.method.phases()[-1].features, split, run.data, run.setup.run.workers)
+    if not found:
+        raise UserError(f"{run.setup.config['method']['name']} gives no features (`Phase.features`)")
     labels = {"target": split.target.cpu()[index].numpy()}
     if split.has_bias:
         labels["bias"] = split.bias.cpu()[index].numpy()

@@ -120,6 +120,23 @@ def test_a_folder_without_records_is_told(tmp_path: Path) -> None:
     assert "run.json: No such file" in store.problems[0]
 
 
+def test_other_folders_are_passed_over(tmp_path: Path) -> None:
+    for name in ("cache", "images"):
+        (tmp_path / name).mkdir()
+    run_id = write_record(tmp_path)
+    store = FileStore(tmp_path)
+    assert [record.id for record in store.find(EVERYTHING)] == [run_id]
+    assert not store.problems
+
+
+def test_a_number_that_is_not_finite_is_told_and_harms_no_other_record(tmp_path: Path) -> None:
+    """SQLite reads none in JSON; records of earlier versions may have one."""
+    good, bad = write_record(tmp_path), write_record(tmp_path, hparams={"learning_rate": float("inf")})
+    store = FileStore(tmp_path)
+    assert [record.id for record in store.find(Query({"method.name": "erm"}))] == [good]
+    assert store.problems == [f"the record {tmp_path / bad} is damaged: a number in it is not finite"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     run_id = write_record(tmp_path)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,19 @@ from analysis.frames import groups_frame
 from analysis.plots.cells import cells_of
 from analysis.plots.curves import curves
 from analysis.plots.decodability import decodability_frame
+from analysis.plots.embeddings import features_of_test_images
 from analysis.plots.groups import mean_groups
 from analysis.plots.hardest import hardest_images
 from analysis.plots.kinds import KINDS, Wishes
 from analysis.plots.ratios import ratios_frame
 from analysis.plots.weights import samples_frame
 from analysis.query import EVERYTHING
-from analysis.rebuilt import rebuilt
+from analysis.rebuilt import Rebuilt, rebuilt
 from core.errors import UserError
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 from tests.datasets.own_images import SIZE, save_digits, split, target, write_csv
+from tests.methods.building import build, short_setup
 from training.setup import load_once
 
 RUNS = (("denetdm", 1, "skewed2"), ("denetdm", 2, "skewed2"), ("lff_be", 1, "skewed2"), ("lff_be", 1, "skewed1"))
@@ -168,6 +171,7 @@ def test_means_over_seeds_are_those_of_the_predictions(tmp_path: Path) -> None:
         (["band=iqr"], "unknown band 'iqr'; one of minmax, std"),
         (["projection=umap"], "unknown projection 'umap'; one of pca, tsne"),
         (["rule=best"], "unknown rule rule='best'"),
+        (["kind=curves", "metric=foo"], "unknown metric 'foo'; one of test/accuracy"),
         (["kind=curves", "phase=distil"], "curves: no run has a phase 'distil'; one of train"),
         (["kind=ratios"], "ratios: needs complete runs on one data set with two bias ratios or more"),
         (["kind=weights"], "weights: no run has weights of its training images"),
@@ -184,6 +188,16 @@ def test_bad_questions(command: Command, tmp_path: Path, words: list[str], error
     outcome = command("plots", "with", *words, data=False)
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.splitlines()[-1].startswith(f"error: {error}")
+
+
+def test_a_method_without_features_has_no_embeddings(data_root: Path) -> None:
+    setup = short_setup("erm", data_root, 1)
+    data = setup.load_data()
+    method = build(setup, data)
+    phase = replace(method.phases()[-1], features=lambda image: {})
+    method.phases = lambda: [phase]  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"erm gives no features \(`Phase\.features`\)"):
+        features_of_test_images(Rebuilt(setup, data, method, {}))
 
 
 def test_what_is_left_out_is_told(command: Command, tmp_path: Path) -> None:

@@ -71,6 +71,14 @@ def test_mongodb_that_does_not_answer() -> None:
         (["rule=best"], "unknown rule rule='best'"),
         (["seed=17"], "no recorded run is like that; `python main.py results with list=True` shows all"),
         (["against=lff"], "unknown"),
+        (["metric=test/best"], "unknown metric 'test/best'; did you mean 'test/unbiased'? one of test/accuracy, "),
+        (["metric=unbiased"], "unknown metric 'unbiased'; did you mean 'test/unbiased'? one of test/accuracy, "),
+        (
+            ["metrc=test/unbiased"],
+            "no run has a setting 'metrc'; did you mean 'metric'? words of this command: against,",
+        ),
+        (["listt=True"], "no run has a setting 'listt'; did you mean 'list'? words of this command: against,"),
+        (["sead=None"], "no run has a setting 'sead'; did you mean 'seed'?"),
         (["log_dir=none"], "no folder of records none; name one with log_dir=DIR"),
     ],
 )
@@ -89,6 +97,25 @@ def test_damaged_records_are_told(command: Command, tmp_path: Path) -> None:
     outcome = command("results", data=False)
     assert outcome.code == 0
     assert outcome.err.startswith(f"left out: the record runs/{bad} is damaged: run.json")
+
+
+def test_a_run_whose_evaluations_are_damaged_is_left_out_where_they_are_needed(
+    command: Command, tmp_path: Path
+) -> None:
+    write_record(tmp_path / "runs", seed=1)
+    bad = write_record(tmp_path / "runs", seed=2)
+    (tmp_path / "runs" / bad / "evaluations.jsonl").write_text("{")
+    outcome = command("results", "with", "rule=oracle_test_accuracy", data=False)
+    assert (outcome.code, "(n=1)" in outcome.out) == (0, True)
+    assert outcome.err.startswith(f"left out: the evaluations of the run {bad} are damaged")
+    assert "(n=2)" in command("results", "with", "rule=last", data=False).out
+
+
+def test_evaluations_of_the_weights_of_others_are_told_from_trainings(command: Command, tmp_path: Path) -> None:
+    write_record(tmp_path / "runs", command="evaluate")
+    assert "erm, evaluated" in command("results", "with", "list=True", data=False).out
+    error = "error: these runs evaluated the weights of others, and stand in no table; list=True shows them\n"
+    assert command("results", data=False).err == error
 
 
 def test_incense_objects(command: Command, port: int) -> None:

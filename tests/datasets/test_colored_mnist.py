@@ -91,8 +91,11 @@ def test_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         return Datasets
 
     monkeypatch.setattr(mnist, "torchvision", no_network)
-    with pytest.raises(UserError, match=r"MNIST is not in .* could not be downloaded .* name another folder"):
-        dataset_config({"name": "colored_mnist", "root": str(tmp_path)}).load()
+    with pytest.raises(
+        UserError, match=r"MNIST is not in .* could not be downloaded \(no route to host\);.* name another"
+    ):
+        dataset_config({"name": "colored_mnist", "root": str(tmp_path / "missspelt" / "data")}).load()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unreadable_root(tmp_path: Path) -> None:

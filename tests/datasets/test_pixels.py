@@ -87,6 +87,15 @@ def test_a_broken_image_is_named(files: list[Path], content: bytes | str) -> Non
     assert not list((files[0].parent.parent / "cache").glob("*.safetensors"))
 
 
+@pytest.mark.parametrize(("dtype", "mode"), [("uint16", "I;16"), ("float32", "F")])
+def test_more_than_8_bits_are_refused(files: list[Path], dtype: str, mode: str) -> None:
+    """Pillow would make all of these pixels white."""
+    files[0] = files[0].with_suffix(".tif")
+    Image.fromarray(numpy.full((9, 9), 30_000, dtype)).save(files[0])
+    with pytest.raises(UserError, match=rf"0\.tif has pixels of more than 8 bits \(mode {mode}\); save it with 8"):
+        read(files)
+
+
 def test_a_damaged_cache_is_refused(files: list[Path]) -> None:
     read(files)
     path = cached_file(files)
