@@ -114,7 +114,7 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "custom": ("Images of your own: data.csv=PATH names them.", {"data": {"name": "custom"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (
-        "The authors' protocol: their split and their selection, on the test images (labelled so).",
+        "The authors' split, and selection on the test images (labelled so), by one rule for all methods.",
         {"data": {"protocol": "published"}},
     ),
     # training

@@ -26,6 +26,7 @@ __all__ = [
     "Split",
     "dataset_config",
     "default_setting",
+    "has_valid",
     "knows_bias",
 ]
 
@@ -84,5 +85,13 @@ def knows_bias(values: Mapping[str, Any]) -> bool:
     """
     try:
         return dataset_config(values).knows_bias()
+    except UserError:
+        return True
+
+
+def has_valid(values: Mapping[str, Any]) -> bool:
+    """Whether the data set has validation images; True for settings that are wrong, as `knows_bias`."""
+    try:
+        return dataset_config(values).has_valid()
     except UserError:
         return True

@@ -94,6 +94,9 @@ class BAR(DatasetConfig):
     def knows_bias(self) -> bool:
         return self.protocol == "published" or not self.has_layout_of_bias_ensemble
 
+    def has_valid(self) -> bool:
+        return super().has_valid() or self.percent > 0 or self.has_layout_of_bias_ensemble
+
     def load(self) -> BiasedDataset:
         splits = self._splits_of_bias_ensemble() if self.has_layout_of_bias_ensemble else self._splits_of_original()
         return BiasedDataset(

@@ -266,6 +266,10 @@ class DatasetConfig(ABC):
         """Whether the images that weights are chosen on have bias labels; told without loading them."""
         return True
 
+    def has_valid(self) -> bool:
+        """Whether there are validation images, by these settings; told without loading them."""
+        return self.protocol != "published"
+
     @abstractmethod
     def load(self) -> BiasedDataset:
         """Read, or build and cache, the data. Raises `UserError` for whatever is missing or damaged."""

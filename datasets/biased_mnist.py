@@ -64,6 +64,9 @@ class BiasedMNIST(DatasetConfig):
     def sources(self) -> list[Source]:
         return mnist_sources(Path(self.root))
 
+    def has_valid(self) -> bool:
+        return True
+
     def load(self) -> BiasedDataset:
         key = fingerprint(
             version=VERSION,

@@ -64,6 +64,9 @@ class CelebA(DatasetConfig):
             Source(self._file(PARTITION), "their splits", f"Eval/{PARTITION}.txt of the same page"),
         ]
 
+    def has_valid(self) -> bool:
+        return True
+
     def load(self) -> BiasedDataset:
         self.require_sources("celeba")
         names, labels = _read_labels(self._file(LABELS), (self.target_attribute, self.bias_attribute))

@@ -58,6 +58,9 @@ class Custom(DatasetConfig):
         judged = "test" if self.protocol == "published" else valid
         return all(bias for bias, split in zip(table.columns["bias"], splits, strict=True) if split == judged)
 
+    def has_valid(self) -> bool:
+        return super().has_valid() or "valid" in self._table().columns.get("split", [])
+
     def load(self) -> BiasedDataset:
         table = self._table()
         labels, class_names = table.labels("target")

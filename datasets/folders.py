@@ -93,6 +93,10 @@ class AlignConflictFolders(DatasetConfig):
             Source(self.test_folder, f"test images, {names} or <class>/{names}", origin),
         ]
 
+    def has_valid(self) -> bool:
+        """They come with the data sets, but somebody may have left them out."""
+        return super().has_valid() or self.valid_folder.is_dir() or not self.folder.is_dir()
+
     def load(self) -> BiasedDataset:
         for folder in (self.train_folder / ALIGN, self.train_folder / CONFLICT, self.test_folder):
             if not folder.is_dir():

@@ -4,8 +4,8 @@ Several biased classifiers are trained briefly by generalised cross-entropy. The
 classify with confidence are kept as bias-aligned, and the biased network of the inner method learns from those only.
 
 Deviations from the authors' code:
-- Where the data has no validation images (Colored MNIST under `data.protocol=published`) the weights of the biased
-  classifiers are chosen on the test images, by `ensemble_selection=oracle_test_accuracy`.
+- Where the data have no validation images (`data.protocol=published` of Colored MNIST and the like) the weights of the
+  biased classifiers are chosen on the test images, by `ensemble_selection=oracle_test_accuracy`.
 - DisEnt+BE: in a class whose running losses are all exactly 0 the weights are 0; theirs divides 0 by 0.
 """
 
@@ -60,7 +60,7 @@ class BiasEnsemble(Method):
     """Selects the samples that are kept as bias-aligned, then trains `Inner` with them."""
 
     Inner: ClassVar[type[LfF] | type[DisEnt]]
-    PUBLISHED = {"ensemble_selection": "oracle_test_accuracy"}
+    WITHOUT_VALID = {"ensemble_selection": "oracle_test_accuracy"}
 
     votes: Tensor
     voters: Tensor

@@ -40,14 +40,16 @@ def default_hparams(
     protocol: str,
     percent: float | None = None,
     knows_bias: bool = True,
+    has_valid: bool = True,
 ) -> dict[str, Any]:
     """All hyper-parameters of `method` as plain values. Under protocol "published", the authors' selection rules.
 
     `percent` of the training images are bias-conflicting: some recipes depend on it. Unless the data set `knows_bias`,
-    rules go by the accuracy over all images.
+    rules go by the accuracy over all images; unless it `has_valid`, by test images where a method cannot do without.
     """
     cls = method_class(method)
     rules = dict(cls.PUBLISHED) if protocol == "published" else {}
+    rules |= {} if has_valid else cls.WITHOUT_VALID
     hparams = default_settings(cls.Config) | rules | chosen_recipe(method, dataset, recipe).hparams_at(percent)
     if knows_bias:
         return hparams

@@ -2,7 +2,7 @@
 
 from sacred import Ingredient
 
-from datasets import knows_bias
+from datasets import has_valid, knows_bias
 from datasets.ingredient import data as data_ingredient
 from methods.defaults import conflicting_percent, default_hparams, default_recipe, fitted_hparams
 
@@ -22,5 +22,7 @@ def settings(name, data):
 @method.config
 def values(name, recipe, data):
     # hyper-parameters of the method
-    hparams = default_hparams(name, data["name"], recipe, data["protocol"], conflicting_percent(data), knows_bias(data))
+    hparams = default_hparams(
+        name, data["name"], recipe, data["protocol"], conflicting_percent(data), knows_bias(data), has_valid(data)
+    )
     hparams = fitted_hparams(name, data["name"], recipe, data["protocol"], hparams, conflicting_percent(data))

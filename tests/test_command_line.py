@@ -509,7 +509,7 @@ def test_a_broken_pipe_elsewhere_is_a_fault() -> None:
 
 
 def test_what_is_said_after_an_interruption_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main.ex, "current_run", None)
+    monkeypatch.setattr(ex, "current_run", None)
     assert main.how_to_resume("plots", []) == "interrupted; to go on: python main.py plots"
     again = "interrupted; to go on: python main.py plots with 'kind=a b'"
     assert main.how_to_resume("plots", ["kind=a b"]) == again

@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from config import ex
 from core.errors import UserError
 from datasets import BiasedDataset
 from methods import METHODS
 from methods.bias_ensemble import BiasEnsemble
-from methods.defaults import default_hparams, default_recipe
 from methods.disent import DisEnt
 from methods.lff import LfF
+from recording.configuration import configuration
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 from training.batches import Batches
 from training.history import Evaluation, History
@@ -96,8 +97,22 @@ def test_published_classifiers_are_evaluated_after_updates_1_and_501(digits: Bia
     method = build(short_setup("lff_be", data_root, ensemble_steps=1_000, ensemble_check_steps=500), digits)
     assert list(method.phases()[0].evaluation_steps or []) == [1, 501]
     assert METHODS["lff_be"].Config().rules() == {"ensemble_selection": "best_valid_accuracy"}
-    hparams = default_hparams("lff_be", "digits", default_recipe("lff_be", "digits"), "published")
-    assert hparams["ensemble_selection"] == "oracle_test_accuracy"
+
+
+@pytest.mark.parametrize(
+    ("words", "rule"),
+    [
+        (("digits",), "best_valid_accuracy"),
+        (("digits", "published"), "oracle_test_accuracy"),  # without validation images
+        (("bffhq", "published"), "best_valid_accuracy"),  # whose authors have some
+        (("cmnist", "published"), "best_valid_accuracy"),
+        (("bar", "pct1", "published"), "best_valid_accuracy"),
+        (("bar", "pct0", "published"), "oracle_test_accuracy"),
+    ],
+)
+def test_classifiers_are_chosen_on_validation_images_where_there_are_some(words: tuple[str, ...], rule: str) -> None:
+    config = configuration(ex, [*words, "method=lff_be"])
+    assert config["method"]["hparams"]["ensemble_selection"] == rule
 
 
 def test_the_selection_is_the_same_whatever_the_inner_method(digits: BiasedDataset, data_root: Path) -> None:
