@@ -44,7 +44,9 @@ def run_table(record: Record) -> Table:
     rules = sorted(result)
     any_rule = result[rules[0]]
     reason = why_unknown(any_rule, "test")
-    caption = "\n".join([f"{record.id}, seed {record.config['seed']}", *([reason] if reason else [])])
+    # settings of training, such as the seed, are those of the run that trained the weights
+    of = f"seed {record.config['seed']}" if record.trained else f"weights of {record.config.get('checkpoint')}"
+    caption = "\n".join([f"{record.id}, {of}", *([reason] if reason else [])])
     table = Table(title=title_of(record.config), caption=caption)
     table.add_column("test accuracy (%)")
     for rule in rules:

@@ -82,7 +82,7 @@ def drawable(records: Sequence[Record], question: Question) -> list[Record]:
 
     Raises `UserError` if there is none.
     """
-    trained = [run for run in records if run.command == "train" and run.config.get("train", True)]
+    trained = [run for run in records if run.trained]
     kept = [run for run in trained if run.status == "COMPLETED" or question.query.status is not None]
     if len(kept) < len(trained):
         unfinished = f"{len(trained) - len(kept)} of {len(trained)} runs, which are not complete"

@@ -320,6 +320,8 @@ def test_evaluate_gives_the_accuracies_of_training(command: Command, words: list
     assert outcome.code == 0
     expected = trained.record("run.json")["result"]["last"]
     assert outcome.record("run.json")["result"]["last"] == expected
+    compared = command("compare", str(folder), str(outcome.runs[0]), data=False).out
+    assert (f"{folder.name}, seed 1" in compared, f"{outcome.runs[0].name}, seed 1" in compared) == (True, False)
 
 
 def test_weights_of_another_run_are_refused(command: Command) -> None:

@@ -42,7 +42,7 @@ def choose_device(name: str) -> torch.device:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel for every new tensor
     if device.type == "cpu":
         keep_freed_memory()
-        # What is below the least normal number, 1e-38, becomes 0: Intel's processors take twenty times as long for
+        # What is below the least normal number, 1e-38, becomes 0: Intel's processors take many times as long for
         # it, and decayed weights and averages of rare gradients end there. Threads that are there already do not hear
         # of it, so a run chooses its device before it computes anything.
         torch.set_flush_denormal(True)
