@@ -11,6 +11,8 @@ from core.errors import UserError, require_known
 
 T = TypeVar("T")
 
+TYPE_NAMES = {NoneType: "None", tuple: "list, such as [100, 100]"}  # as a user knows them
+
 # settings of a run that its result depends on and that records made before them lack, with what then was the case
 LATER_SETTINGS: Mapping[str, Any] = {"precision": "float32", "channels_last": False}
 
@@ -80,7 +82,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
             return tuple(_checked(item, get_args(option)[0], name) for item in value)
         if origin in (bool, str) and isinstance(value, origin):
             return value
-    names = ["None" if option is NoneType else getattr(option, "__name__", str(option)) for option in options]
+    names = [TYPE_NAMES.get(get_origin(option) or option) or option.__name__ for option in options]
     advice = f"; with a point, as in {number}" if float in options and (number := _with_point(value)) else ""
     raise UserError(f"{name}={value!r}: must be of type {' or '.join(names)}, not {type(value).__name__}{advice}")
 

@@ -1,11 +1,14 @@
 """The examples of the documentation give what they say."""
 
 import doctest
+import re
 from pathlib import Path
 
 import pytest
 
+from models import MODELS
 from tests.analysis.recorded import write_record
+from tests.conftest import Command
 
 ROOT = Path(__file__).parents[1]
 RESULTS = {"erm": (0.3, 0.4, 0.5), "lff": (0.7, 0.9, 0.8)}
@@ -20,3 +23,24 @@ def test_questions_to_recorded_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     found = doctest.testfile(str(ROOT / "docs" / "results.md"), module_relative=False)
     assert found.attempted > 20
     assert found.failed == 0
+
+
+def test_a_network_of_one_s_own(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "models.md").read_text()
+    example = re.search(r"```python\n(# models/yours\.py\n.*?)```", text, re.DOTALL)
+    line = re.search(r'`"(two_convolutions)": (\w+)`', text)
+    words = re.search(r"python main\.py (with digits method=erm model=two_convolutions .*)", text)
+    assert example is not None
+    assert line is not None
+    assert words is not None
+    (tmp_path / "network_of_one_s_own.py").write_text(example[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    module = __import__("network_of_one_s_own")
+    monkeypatch.setitem(MODELS, line[1], getattr(module, line[2]))
+    outcome = command(*words[1].split(), "smoke")
+    assert outcome.code == 0
+    assert outcome.record("config.json")["model"] == {
+        "name": "two_convolutions",
+        "pretrained": "none",
+        "hparams": {"width": 32},
+    }
