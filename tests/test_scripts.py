@@ -18,6 +18,8 @@ NUM_RUNS = {
     "bffhq.sh": 30,
     "biased_mnist.sh": 72,
     "celeba.sh": 15,
+    "cifar10c.sh": 72,
+    "cmnist.sh": 72,
     "colored_mnist.sh": 120,
     "corrupted_cifar10.sh": 120,
     "dogs_and_cats.sh": 36,
