@@ -38,6 +38,7 @@ VERSION = 1  # of how splits are made; raise it with every change of the result
 ACTIONS = ("climbing", "diving", "fishing", "racing", "throwing", "pole vaulting")  # in the order of the class indices
 PERCENTS = (0.0, 0.5, 1.0, 2.0, 5.0)
 FOLDERS = ("BAR", "bar")
+NUM_IMAGES = {"train": 1_941, "test": 654}  # of the original layout
 ORIGINAL = "https://github.com/alinlab/BAR"
 
 FilesByAction = dict[str, list[Path]]
@@ -45,7 +46,7 @@ FilesByAction = dict[str, list[Path]]
 
 @dataclass(frozen=True, kw_only=True)
 class BAR(DatasetConfig):
-    NUM_TRAIN = 1_941
+    NUM_TRAIN = NUM_IMAGES["train"]
 
     cache: str | None = None  # folder of the decoded images and of the split; None: <root>/cache
     percent: float = 1.0  # of the training images that conflict with the bias: 0.5, 1, 2 or 5; 0: none, as published
@@ -86,8 +87,8 @@ class BAR(DatasetConfig):
         else:
             origin = f"the repository {ORIGINAL}, or BiasEnsemble's folders, linked on {BIAS_ENSEMBLE}"
             contents = {
-                self.folder / "train": "1,941 training images, <action>_<number>.jpg",
-                self.folder / "test": "654 test images, <action>_<number>.jpg",
+                self.folder / name: f"the original's {count:,} {name} images, <action>_<number>.jpg"
+                for name, count in NUM_IMAGES.items()
             }
         return [Source(path, content, origin) for path, content in contents.items()]
 
@@ -110,6 +111,7 @@ class BAR(DatasetConfig):
             normalize=CIFAR10_STATISTICS,
             augment=CropAndFlip(padding=4),
             class_names=ACTIONS,
+            notes=() if self.has_layout_of_bias_ensemble else self._missing_images(),
         )
 
     def _decoded(self, name: str, part: LabelledFiles) -> Split:
@@ -136,6 +138,14 @@ class BAR(DatasetConfig):
             parts = self._with_test_images_split(train, test)
         images = self._decoded("bar", whole)
         return {name: images.select(torch.tensor([rows[path] for path in paths])) for name, paths in parts.items()}
+
+    def _missing_images(self) -> tuple[str, ...]:
+        found = {name: len(image_files(self.folder / name, levels=0)) for name in NUM_IMAGES}
+        return tuple(
+            f"{self.folder / name} has {found[name]:,} images, the original {count:,}: is the download complete?"
+            for name, count in NUM_IMAGES.items()
+            if found[name] != count
+        )
 
     def _with_test_images_split(self, train: FilesByAction, test: FilesByAction) -> dict[str, list[Path]]:
         names = {action: [path.name for path in paths] for action, paths in test.items()}

@@ -62,6 +62,10 @@ def test_the_published_split(original: Path) -> None:
     data = load(original, percent=0, protocol="published")
     assert data.valid is None
     assert (len(data.train), len(data.test)) == (6 * NUM_TRAIN, 6 * NUM_TEST)
+    assert data.notes == (
+        f"{original / 'BAR' / 'train'} has 240 images, the original 1,941: is the download complete?",
+        f"{original / 'BAR' / 'test'} has 60 images, the original 654: is the download complete?",
+    )
     assert data.train.bias.equal(data.train.target)
     assert data.test.bias.equal((data.test.target + 1) % 6)
     assert data.train.target.tolist() == [c for c in range(6) for _ in range(NUM_TRAIN)]
@@ -335,6 +339,7 @@ def test_bar_itself(tmp_path: Path) -> None:
     data = load(folder, percent=5, cache=str(tmp_path))
     assert data.valid is not None
     assert (len(data.train), len(data.valid), len(data.test)) == (1941 + 103, 94, 457)
+    assert data.notes == ()
     published = load(folder, percent=0, protocol="published", cache=str(tmp_path))
     assert torch.bincount(published.train.target).tolist() == [326, 520, 163, 336, 317, 279]
     assert torch.bincount(published.test.target).tolist() == [105, 159, 42, 132, 85, 131]
