@@ -261,6 +261,33 @@ def test_one_that_diverges_does_not_stop_the_others(digits: BiasedDataset, data_
         assert largest_difference(runs[place][1], trained(runs[place][0], digits)[0]) < 1e-5
 
 
+@pytest.mark.parametrize("name", ["erm", "lff", "denetdm"])
+def test_one_that_leaves_a_stack_in_the_middle_leaves_the_others_as_they_are(
+    name: str, digits: BiasedDataset, data_root: Path
+) -> None:
+    """What is not a number in one run of a stack is nowhere in the others."""
+
+    class Spoilt(Watch):
+        def __init__(self, method: Method) -> None:
+            super().__init__()
+            self.method = method
+
+        def progress(self, phase: str, step: int, num_steps: int) -> None:
+            super().progress(phase, step, num_steps)
+            if self.updates == STEPS // 2:
+                next(self.method.parameters()).data.fill_(torch.nan)
+
+    those = setups(name, data_root, (1, 2, 3))
+    methods = [build(setup, digits) for setup in those]
+    watches = [Watch(), Spoilt(methods[1]), Watch()]
+    runs = zip(those, methods, watches, strict=True)
+    outcomes = fit_together([trainer(setup, method, digits, watch) for setup, method, watch in runs])
+    assert isinstance(outcomes[1], TrainingDiverged)
+    for place in (0, 2):
+        assert isinstance(outcomes[place], Trained)
+        assert largest_difference(methods[place], trained(those[place], digits)[0]) < 1e-5
+
+
 def test_images_that_cannot_be_read_stop_those_that_need_them(
     digits: BiasedDataset, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
