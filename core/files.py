@@ -63,7 +63,8 @@ def require_writable(folder: Path, setting: str, needed_bytes: int = 64 * 2**20)
             probe.write(b"0")
         stat = os.statvfs(folder)
     except OSError as error:
-        raise UserError(f"cannot write into {folder}: {error.strerror or error}; {fix}") from None
+        reason = "it is a file, not a folder" if folder.is_file() else error.strerror or error
+        raise UserError(f"cannot write into {folder}: {reason}; {fix}") from None
     free = stat.f_bavail * stat.f_frsize
     if free < needed_bytes:
         raise UserError(f"only {free / 2**20:.0f} MiB free in {folder}, {needed_bytes / 2**20:.0f} MiB needed; {fix}")

@@ -168,6 +168,8 @@ def read_csv(file: Path) -> CSVTable:
 def _check_header(file: Path, header: Sequence[str]) -> None:
     if len(header) == 1 and re.search(r"[;\t|]", header[0]):
         raise UserError(f"{file}, line 1: no comma in {header[0]!r}; separate values by commas")
+    if not set(header) & set(COLUMNS):
+        raise UserError(f"{file}, line 1: no name of a column; the first line names them, such as path,target,bias")
     for position, name in enumerate(header):
         if name not in COLUMNS:
             text = f"unknown column {name!r}{suggestion(name, COLUMNS)} one of {one_of(COLUMNS)}"

@@ -47,6 +47,8 @@ def test_errors_name_the_path(tmp_path: Path) -> None:
         pass
     with pytest.raises(UserError, match=r"cannot write into .*file/below.*choose another with log_dir=DIR"):
         require_writable(tmp_path / "file" / "below", "log_dir")
+    with pytest.raises(UserError, match=r"cannot write into .*file: it is a file, not a folder; choose another with"):
+        require_writable(tmp_path / "file", "log_dir")
     with pytest.raises(UserError, match=r"only \d+ MiB free in .* MiB needed"):
         require_writable(tmp_path, "log_dir", needed_bytes=2**60)
 

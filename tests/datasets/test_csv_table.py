@@ -37,6 +37,7 @@ def edit(line: int, old: str, new: str) -> Callable[[str], str]:
         (lambda text: text.split("\n")[0], r"mine\.csv has no image; write a line for each below the first one"),
         (edit(1, "path", "file"), r"line 1: unknown column 'file'; one of .*path.*; rename or remove it"),
         (edit(1, "bias", "biass"), r"line 1: unknown column 'biass'; did you mean 'bias'\? one of .*; rename"),
+        (lambda text: text.split("\n", 1)[1], r"line 1: no name of a column; the first line names them, such as path,"),
         (edit(1, "bias", "target"), r"line 1: two columns 'target'; remove one"),
         (lambda text: text.replace(",", ";"), r"line 1: no comma in 'path;target;bias;split'; separate"),
         (edit(7, ",train", ""), r"line 7: 3 values, but the first line names 4 columns \(path,target,bias,split\)"),
