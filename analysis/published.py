@@ -11,12 +11,11 @@ from analysis.result import chosen_on_test
 from core.errors import UserError
 from datasets import default_setting
 from methods.defaults import (
-    conflicting_percent,
-    default_hparams,
+    LENGTHS,
     default_model,
     default_pretrained,
+    hparams_of_length,
     recipe_model_hparams,
-    shortened_steps,
 )
 from models import default_model_hparams
 from training.selection import RULES
@@ -44,7 +43,6 @@ HOW_CHOSEN = {
     "Tartaglione et al. 2021": "the 3 best settings of a search at one seed, with their spread; weights were chosen by"
     " accuracy on validation images that are recoloured training images",
 }
-LENGTHS = ("epochs", "num_steps")
 SEARCHED = ("alpha", "beta")  # EnD's settings, which its authors searched for
 
 
@@ -134,16 +132,13 @@ def other_training(config: Mapping[str, Any]) -> list[str]:
     """
     data, method, model = config["data"], config["method"], config["model"]
     try:
-        of_recipe = default_hparams(
-            method["name"], data["name"], method["recipe"], data["protocol"], conflicting_percent(data)
-        )
+        of_recipe = hparams_of_length(method["name"], data, method["recipe"], {})
         own = {name: value for name, value in method["hparams"].items() if name in of_recipe}
+        fitted = hparams_of_length(method["name"], data, method["recipe"], own)
         lengths = [
             " ".join(f"{name} {hparams[name]}" for name in LENGTHS if hparams.get(name) is not None)
             for hparams in (own, of_recipe)
         ]
-        length = {name: own[name] for name in LENGTHS if name in own}
-        fitted = shortened_steps(method["name"], data["name"], of_recipe, of_recipe | length)
         architecture = default_model(method["name"], data["name"], method["recipe"])
         sizes = default_model_hparams(architecture)
         sizes |= recipe_model_hparams(method["name"], data["name"], method["recipe"], architecture)

@@ -76,6 +76,10 @@ class MethodConfig:
         """The selection rules among the settings, by the setting's name."""
         return {}
 
+    def without_effect(self) -> dict[str, tuple[str, ...]]:
+        """Settings that are switched off by others: "hand_over=None" -> their names."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:

@@ -11,6 +11,7 @@ from methods import Recipe, method_class, recipe_for
 from training.selection import without_bias
 
 ONE_LENGTH = "give one of the two; NAME=None takes away what a named configuration has set"
+LENGTHS = ("epochs", "num_steps")  # of a training, of which one is set
 NO_RECIPE = Recipe(source="none", model="mlp")  # holds the place of one that is missing, for `inspect`
 
 
@@ -62,6 +63,18 @@ def fitted_hparams(
     """The user's `hparams` with one budget, and with the recipe's other lengths fit to it. Raises `UserError`."""
     defaults = default_hparams(method, dataset, recipe, protocol, percent)
     return shortened_steps(method, dataset, defaults, settled_budget(defaults, hparams))
+
+
+def hparams_of_length(
+    method: str, data: Mapping[str, Any], recipe: str | None, hparams: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The recipe's hyper-parameters, fit to the length of `hparams`: what a user has who sets that alone.
+
+    But for selection rules, which depend on the protocol; here they are those of `holdout`.
+    """
+    defaults = default_hparams(method, data["name"], recipe, "holdout", conflicting_percent(data))
+    length = {name: hparams[name] for name in LENGTHS if name in hparams}
+    return dict(shortened_steps(method, data["name"], defaults, defaults | length))
 
 
 def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from core.settings import require
+from core.settings import require, setting_names
 from methods.base import Batch, Descent, Method, MethodConfig, Phase, Task, require_optimizer
 from methods.frozen import FrozenOutputs
 from methods.losses import distillation_loss
@@ -60,6 +60,11 @@ class DeNetDM(Method):
 
         def rules(self) -> dict[str, str]:
             return {} if self.hand_over is None else {"hand_over": self.hand_over}
+
+        def without_effect(self) -> dict[str, tuple[str, ...]]:
+            of_distillation = tuple(name for name in setting_names(type(self)) if name.startswith("distill_"))
+            own = {"hand_over=None": (*of_distillation, "poe_weight", "temperature")} if self.hand_over is None else {}
+            return super().without_effect() | own
 
     RECIPES = merged(
         {

@@ -58,6 +58,10 @@ class DisEnt(Method):
             require(decay is None or decay > 0, "lr_decay_step", decay, "positive, or None")
             require(self.lr_gamma > 0, "lr_gamma", self.lr_gamma, "positive")
 
+        def without_effect(self) -> dict[str, tuple[str, ...]]:
+            own = {"lr_decay_step=None": ("lr_gamma",)} if self.lr_decay_step is None else {}
+            return super().without_effect() | own
+
     RECIPES = merged(
         named("debiaslab", for_disent(DIGITS | OWN_IMAGES)),
         named("lee2021", for_disent(LEE | LEE_2021)),

@@ -30,6 +30,11 @@ class ScheduledConfig(MethodConfig):
         allowed = "set for lr_schedule=step, or lr_decay_steps, not both"
         require(self.lr_schedule != "step" or one_length, "lr_decay_epochs", epochs, allowed)
 
+    def without_effect(self) -> dict[str, tuple[str, ...]]:
+        decay = ("lr_decay", "lr_decay_epochs", "lr_decay_steps")
+        own = {} if self.lr_schedule == "step" else {f"lr_schedule={self.lr_schedule}": decay}
+        return super().without_effect() | own
+
     def learning_rate_factor(self) -> Callable[[int, int], float]:
         """The schedule of a phase as long as the settings say, for `Phase.learning_rate_factor`."""
         return {"constant": lambda step, steps_per_epoch: 1.0, "step": self._step, "cosine": self._cosine}[

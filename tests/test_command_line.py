@@ -156,6 +156,18 @@ def test_server_user_reads_the_environment() -> None:
         (["method=erm", "method.recipe=lee"], "unknown recipe of ERM on digits 'lee'; one of debiaslab"),
         (["model.hparams.deep=0"], "model.hparams.deep=0: must be positive"),
         (["method=erm", "model=mlp_branches"], "model MLPBranches has no 'classifier' network"),
+        (
+            ["method.hparams.hand_over=None", "method.hparams.distill_weight=5"],
+            "method.hparams.distill_weight=5 has no effect with method.hparams.hand_over=None; leave it out, or change",
+        ),
+        (
+            ["method=erm", "method.hparams.lr_decay_epochs=1"],
+            "method.hparams.lr_decay_epochs=1 has no effect with method.hparams.lr_schedule=constant; leave it out",
+        ),
+        (
+            ["method=disent_be", "method.hparams.lr_decay_step=None", "method.hparams.lr_gamma=0.9"],
+            "method.hparams.lr_gamma=0.9 has no effect with method.hparams.lr_decay_step=None; leave it out",
+        ),
         (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two; NAME=None takes"),
         (["data.skew=1.5"], "data.skew=1.5: must be between 0 and 1, both excluded"),
         (["data.skew=0"], "data.skew=0.0: must be between 0 and 1, both excluded"),

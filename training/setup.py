@@ -15,6 +15,7 @@ from core.randomness import SEEDS, SEEDS_IN_WORDS
 from core.settings import flattened, require, setting_names, settings
 from datasets import BiasedDataset, DatasetConfig, dataset_config
 from methods import Method, MethodConfig, Task, method_class, recipe_for
+from methods.defaults import hparams_of_length
 from models import Architecture, Networks, architecture
 from models.numerics import PRECISIONS, Numerics
 from models.pretrained import NONE, read_weights, require_weights
@@ -254,7 +255,19 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
     require_weights(config["model"]["name"], model, pretrained)
     setup = Setup(run, data, method, method_config, model, pretrained, config)
     setup.check_rules()
+    require_effect(method_config, config)
     return setup
+
+
+def require_effect(method_config: MethodConfig, config: Mapping[str, Any]) -> None:
+    """Raise `UserError` for a hyper-parameter that the user has changed and that another one switches off."""
+    method, own = config["method"], section(config, "method")
+    usual = hparams_of_length(method["name"], config["data"], method["recipe"], own)
+    for switch, names in method_config.without_effect().items():
+        for name in names:
+            if own.get(name, usual[name]) != usual[name]:
+                setting = f"method.hparams.{name}={own[name]!r}"
+                raise UserError(f"{setting} has no effect with method.hparams.{switch}; leave it out, or change that")
 
 
 def section(config: Mapping[str, Any], ingredient: str) -> Mapping[str, Any]:
