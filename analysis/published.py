@@ -128,7 +128,7 @@ def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list
 def other_training(config: Mapping[str, Any]) -> list[str]:
     """The settings of method and model that are not those of the run's recipe, but for rules that choose weights.
 
-    A training of another length is one difference: what is fit to its length is compared with what would be.
+    A training of another length is one difference: what is fit to its length is none.
     """
     data, method, model = config["data"], config["method"], config["model"]
     try:
@@ -142,17 +142,21 @@ def other_training(config: Mapping[str, Any]) -> list[str]:
         architecture = default_model(method["name"], data["name"], method["recipe"])
         sizes = default_model_hparams(architecture)
         sizes |= recipe_model_hparams(method["name"], data["name"], method["recipe"], architecture)
-        pretrained = default_pretrained(method["name"], data["name"], method["recipe"], model["name"])
+        pretrained = default_pretrained(method["name"], data["name"], method["recipe"], architecture)
     except (KeyError, UserError):  # of another version, which knew other recipes
         return []
     notes = [] if lengths[0] in ("", lengths[1]) else [f"{lengths[0]}, where the recipe has {lengths[1]}"]
-    pairs = {name: (value, fitted[name]) for name, value in own.items() if name not in (*LENGTHS, *SEARCHED)}
+    pairs = {
+        name: (value, of_recipe[name])
+        for name, value in own.items()
+        if name not in (*LENGTHS, *SEARCHED) and value != fitted[name] and value not in RULES
+    }
     pairs["model"] = (model["name"], architecture)
-    pairs["pretrained"] = (model.get("pretrained", pretrained), pretrained)
     if model["name"] == architecture:
+        pairs["pretrained"] = (model.get("pretrained", pretrained), pretrained)
         pairs |= {name: (model["hparams"].get(name, value), value) for name, value in sizes.items()}
     return notes + [
         f"{name} {own_value}, where the recipe has {value}"
         for name, (own_value, value) in pairs.items()
-        if own_value != value and own_value not in RULES
+        if own_value != value
     ]

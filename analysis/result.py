@@ -19,6 +19,7 @@ COLUMNS = {
     "accuracy": "all images",
 }
 
+CHOSEN_ON_TEST = "(chosen on test images)"  # behind the name of a rule
 
 # settings of the data that a title shows
 VARIANT = ("corruptions", "skew", "severity", "rho", "percent", "arrays", "csv", "target_attribute", "bias_attribute")
@@ -61,7 +62,7 @@ def title_of(config: Mapping[str, Any]) -> str:
 
 def chosen_on_test(config: Mapping[str, Any]) -> list[str]:
     """The rules between the phases of a method that go by the test images, labelled."""
-    return [f"{rule} (chosen on test images)" for rule in oracle_settings(config)]
+    return [f"{rule} {CHOSEN_ON_TEST}" for rule in oracle_settings(config)]
 
 
 def oracle_settings(config: Mapping[str, Any]) -> list[str]:

@@ -85,7 +85,7 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
     `UserError` for no run, and for an unknown rule or metric.
     """
     trained = [record for record in records if record.trained]
-    if not trained:
+    if records and not trained:
         raise UserError("these runs evaluated the weights of others, and stand in no table; list=True shows them")
     frame = results_frame(trained, [rule])
     if frame.empty:
@@ -174,10 +174,14 @@ def shown(value: Any) -> str:
 
 
 def differing_on_same_data(runs: Sequence[Configured]) -> list[str]:
-    """The settings in which runs on the same data differ."""
+    """The settings in which runs on the same data differ, wherever these are; a CSV may name others."""
+    from training.setup import NOT_IDENTITY
+
+    places = NOT_IDENTITY - {"data.csv"}
     groups: dict[str, list[Configured]] = {}
     for run in runs:
-        groups.setdefault(repr(sorted(flattened(run.config["data"]))), []).append(run)
+        data = [(name, value) for name, value in flattened(run.config["data"]) if f"data.{name}" not in places]
+        groups.setdefault(repr(sorted(data)), []).append(run)
     found = dict.fromkeys(name for group in groups.values() for name in settings_that_differ(group))
     return [name for name in found if not name.startswith(NOT_ROW)]
 

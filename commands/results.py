@@ -116,7 +116,7 @@ def run_list(records: Sequence[Record]) -> Table:
             config["method"]["name"] if record.trained else f"{config['method']['name']}, evaluated",
             config["data"]["name"],
             variant_of(config["data"]),
-            str(config["seed"]),
+            str(config["seed"]) if record.trained else "-",
         ]
         table.add_row(*facts, record.state, percent(last.get("test/unbiased")))
     return table

@@ -11,7 +11,7 @@ from core.errors import UserError, require_known
 
 T = TypeVar("T")
 
-TYPE_NAMES = {NoneType: "None", tuple: "list, such as [100, 100]"}  # as a user knows them
+TYPE_NAMES = {NoneType: "None", tuple: "list, such as [A, B]"}  # as a user knows them
 
 # settings of a run that its result depends on and that records made before them lack, with what then was the case
 LATER_SETTINGS: Mapping[str, Any] = {"precision": "float32", "channels_last": False}

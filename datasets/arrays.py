@@ -16,7 +16,7 @@ from datasets.base import BiasedDataset, Source, Split
 from datasets.cache import fingerprint
 from datasets.groups import share_of_every_class
 
-VERSION = 2  # of how splits are made; raise it with every change of the result
+VERSION = 2  # of how images are held out; raise it with every change of the result
 MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten
 
 
@@ -59,7 +59,8 @@ def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: boo
         held_out = share_of_every_class(train.target, train.bias, num_valid / len(train), seed)
         valid, train = train.select(held_out.nonzero()[:, 0]), train.select((~held_out).nonzero()[:, 0])
     checksums = [checksum for _, _, checksum in parts.values()]
-    key = fingerprint(version=VERSION, source=checksums, num_valid=num_valid, seed=seed, reverse=reverse)
+    split = {"version": VERSION} if num_valid else {}
+    key = fingerprint(source=checksums, num_valid=num_valid, seed=seed, reverse=reverse, **split)
     return BiasedDataset(name, train, valid, test, num_classes, num_biases, key)
 
 

@@ -31,7 +31,7 @@ from datasets.image_files import (
 )
 from datasets.pixels import Stretched, mapped_images
 
-VERSION = 2  # of how splits are made; raise it with every change of the result
+VERSION = 1  # of splits; what is in them is in the fingerprint, too
 PERCENTS = (0.5, 1.0, 2.0, 5.0)
 VALID_SHARE = 0.1
 ALIGN, CONFLICT = "align", "conflict"

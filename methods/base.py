@@ -121,7 +121,7 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]]
     RECIPES: ClassVar[Recipes]
     PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' own selection, for their protocol
-    WITHOUT_VALID: ClassVar[Mapping[str, Any]] = {}  # the same, for data that have no validation images there
+    WITHOUT_VALID: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters for data without validation images
     needs_bias: ClassVar[bool] = False
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:

@@ -73,8 +73,9 @@ def hparams_of_length(
     But for selection rules, which depend on the protocol; here they are those of `holdout`.
     """
     defaults = default_hparams(method, data["name"], recipe, "holdout", conflicting_percent(data))
-    length = {name: hparams[name] for name in LENGTHS if name in hparams}
-    return dict(shortened_steps(method, data["name"], defaults, defaults | length))
+    length = {name: hparams[name] for name in (*LENGTHS, "batch_size") if name in hparams}
+    fitted = shortened_steps(method, data["name"], defaults, defaults | length)
+    return {**fitted, "batch_size": defaults["batch_size"]}
 
 
 def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas
 
-from analysis.published import Published
+from analysis.published import Published, notes_on_papers
 from analysis.records import Record
-from analysis.result import COLUMNS, variant_of
+from analysis.result import CHOSEN_ON_TEST, COLUMNS, variant_of
 from analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
 from core.errors import UserError
 from training.metrics import METRICS
@@ -105,6 +105,7 @@ def _cells(
             "runs": [place[run_id] for run_id in cell.ids],
             "values": [f"{value:.2f}" for value in cell.values],
             **_beside(cell, table.published.get((row, column))),
+            **_noted(table.facts[row, column]),
         }
         for (row, column), cell in table.cells.items()
     ]
@@ -114,4 +115,12 @@ def _beside(cell: Cell, published: Published | None) -> dict[str, Any]:
     if published is None:
         return {}
     difference = f"{cell.mean - published.mean:+.2f}"
-    return {"paper": {"text": published.text(PLUS_MINUS), "difference": difference, "source": published.source}}
+    (how,) = notes_on_papers([published]) or [""]
+    source = {"source": published.source, "how": how}
+    return {"paper": {"text": published.text(PLUS_MINUS), "difference": difference, **source}}
+
+
+def _noted(facts: Sequence[str]) -> dict[str, Any]:
+    """What has to be known of a cell, beside rules that choose on test images: the page tells those of each run."""
+    notes = [fact for fact in facts if not fact.endswith(CHOSEN_ON_TEST)]
+    return {"notes": notes} if notes else {}

@@ -104,6 +104,13 @@ def test_what_keeps_numbers_from_being_those_of_papers_is_told(tmp_path: Path) -
     assert [note for note in table(tmp_path / "short").notes if column in note] == []
 
 
+def test_runs_in_other_folders_are_runs_on_the_same_data(tmp_path: Path) -> None:
+    """So what they differ in tells them apart."""
+    for seed, (root, num_steps) in enumerate((("/A", 23_500), ("/B", 20))):
+        write_record(tmp_path, seed=seed, data={"root": root}, hparams={"num_steps": num_steps})
+    assert set(table(tmp_path).rows) == {"erm (num_steps 23500)", "erm (num_steps 20)"}
+
+
 def test_training_that_is_not_the_recipe_s_is_told_beside_a_published_number(tmp_path: Path) -> None:
     hparams = {"num_steps": 23_500, "batch_size": 8, "learning_rate": 1e-3}
     write_record(tmp_path, hparams=hparams, model={"name": "mlp", "pretrained": "none", "hparams": {"widths": [9]}})

@@ -38,7 +38,7 @@ def test_defaults_are_plain_values() -> None:
         ({"steps": 1.5}, "x.steps=1.5: must be of type int or None, not float"),
         ({"widths": [1, "a"]}, "x.widths='a': must be of type int, not str"),
         ({"on": 1}, "x.on=1: must be of type bool, not int"),
-        ({"widths": 1}, "x.widths=1: must be of type list, such as [100, 100], not int"),
+        ({"widths": 1}, "x.widths=1: must be of type list, such as [A, B], not int"),
         ({"rate": float("inf")}, "x.rate=inf: must be a finite number"),
         ({"rate": -1}, "x.rate=-1.0: must be positive"),
     ],

@@ -17,13 +17,14 @@ from datasets.bar import ACTIONS
 from datasets.bar_split import num_moved
 from datasets.base import CIFAR10_STATISTICS
 from tests.datasets.image_folders import write_images
+from tests.datasets.loading import loaded
 
 NUM_TRAIN, NUM_TEST = 40, 10  # of each action
 SPLIT = "cache/bar-split-seed0.json"
 
 
 def load(root: Path, **settings: object) -> BiasedDataset:
-    return dataset_config({"name": "bar", "root": str(root), "image_size": 16, **settings}).load()
+    return loaded({"name": "bar", "root": str(root), "image_size": 16, **settings})
 
 
 @pytest.fixture

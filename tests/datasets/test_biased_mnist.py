@@ -13,6 +13,7 @@ from core.errors import UserError
 from datasets import BiasedDataset, biased_mnist, dataset_config, mnist
 from datasets.biased_mnist import COLORS, assign_background, color_background
 from datasets.digits import read_digits
+from tests.datasets.loading import loaded
 from tests.datasets.test_colored_mnist import write_idx
 
 NUM_TRAIN, NUM_TEST = 1000, 300
@@ -34,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(root: Path, **settings: object) -> BiasedDataset:
-    return dataset_config({"name": "biased_mnist", "root": str(root), **settings}).load()
+    return loaded({"name": "biased_mnist", "root": str(root), **settings})
 
 
 def generator() -> numpy.random.Generator:

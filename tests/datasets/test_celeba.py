@@ -12,10 +12,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from core.errors import UserError
-from datasets import BiasedDataset, celeba, dataset_config
+from datasets import BiasedDataset, celeba
 from datasets.augmentation import CropAndFlip
 from datasets.celeba import ATTRIBUTES
 from tests.conftest import Command
+from tests.datasets.loading import loaded
 
 NUM_IMAGES = 60
 NAMES = [f"{number:06}.jpg" for number in range(1, NUM_IMAGES + 1)]
@@ -52,7 +53,7 @@ def root(tmp_path: Path, labels: list[dict[str, int]], monkeypatch: pytest.Monke
 
 
 def load(root: Path, **settings: Any) -> BiasedDataset:
-    return dataset_config({"name": "celeba", "root": str(root), "image_size": 14, **settings}).load()
+    return loaded({"name": "celeba", "root": str(root), "image_size": 14, **settings})
 
 
 def test_the_attributes_are_those_of_the_papers() -> None:

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import main
-from datasets import BiasedDataset, dataset_config, knows_bias
+from datasets import BiasedDataset, knows_bias
 from datasets.augmentation import CropAndFlip
 from methods import METHODS, Recipe
 from tests.conftest import Command, Outcome
+from tests.datasets.loading import loaded
 from tests.datasets.own_images import SIZE, bias, pictures, split, target
 
 Write = Callable[..., Path]
@@ -20,7 +21,7 @@ Write = Callable[..., Path]
 
 def load(csv: Path, **settings: Any) -> BiasedDataset:
     values = {"image_size": SIZE, "cache": str(csv.parent / "cache"), **settings}
-    return dataset_config({"name": "custom", "csv": str(csv), **values}).load()
+    return loaded({"name": "custom", "csv": str(csv), **values})
 
 
 def test_images_and_labels_of_each_split(write: Write) -> None:

@@ -15,6 +15,7 @@ from datasets.base import CIFAR10_STATISTICS
 from datasets.pixels import MappedImages
 from methods import Phase
 from tests.datasets.image_folders import write_images
+from tests.datasets.loading import loaded
 from training.batches import Batches
 
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ ALIGNED = 10  # training images of each class; one more conflicts
 
 def load(root: Path, name: str = "bffhq", **settings: object) -> BiasedDataset:
     sizes = {} if name in ("cmnist", "cifar10c") else {"image_size": 32}
-    return dataset_config({"name": name, "root": str(root), **sizes, **settings}).load()
+    return loaded({"name": name, "root": str(root), **sizes, **settings})
 
 
 def write_train(folder: Path, num_classes: int, aligned: int = ALIGNED) -> None:

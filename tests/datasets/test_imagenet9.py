@@ -21,6 +21,7 @@ from methods import Recipe
 from methods.erm import ERM
 from tests.conftest import Command
 from tests.datasets.imagenet_folders import NUM_TEST, NUM_TRAIN, OTHER_SYNSET, make_folders, make_vgg16
+from tests.datasets.loading import loaded
 from tests.methods.building import short_setup, trained
 from training.evaluation import count_groups
 
@@ -37,7 +38,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(root: Path, **settings: Any) -> BiasedDataset:
     small = {"name": "imagenet9", "root": str(root), "image_size": SIZE, "vgg16": str(root / "vgg16.pth")}
-    return dataset_config(small | settings).load()
+    return loaded(small | settings)
 
 
 @pytest.fixture(scope="module")

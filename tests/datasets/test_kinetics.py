@@ -19,6 +19,7 @@ from methods import Batch, Method, Phase
 from methods.base import descend
 from methods.optimizers import build_optimizer
 from tests.datasets.encoding import Picture, encode
+from tests.datasets.loading import loaded
 from tests.training.test_normalization import Silent
 from training.batches import Batches
 from training.loop import Options, Trainer
@@ -68,7 +69,7 @@ def root(whole: Path, tmp_path: Path) -> Path:
 
 
 def load(root: Path, **settings: Any) -> BiasedDataset:
-    return dataset_config({"name": "kinetics10", "root": str(root), **SMALL, **settings}).load()
+    return loaded({"name": "kinetics10", "root": str(root), **SMALL, **settings})
 
 
 def reader_of(data: BiasedDataset, split: str) -> ClipReader:

@@ -130,7 +130,7 @@ function measured(page) {
 function runPage(overview, position) {
   const [run, page] = [overview.runs[position], data(`run-${position}`)];
   const facts = [["run", run.id], ["status", statusText(run)], ["method", run.method], ["recipe", run.recipe], ["data set", run.data], ["variant", run.variant],
-    ["protocol", run.protocol], ["seed", String(run.seed)], ["started (UTC)", run.start], ["took", duration(run.seconds)]];
+    ["protocol", run.protocol], ["seed", run.evaluates ? null : String(run.seed)], ["started (UTC)", run.start], ["took", duration(run.seconds)]];
   const environment = page.environment.map(([name, value]) => html("tr", {}, html("td", {}, name), html("td", {}, value)));
   return [
     html("h1", { tabindex: -1 }, page.title),

@@ -19,7 +19,7 @@ const RUN_COLUMNS = {
   "data set": [(run) => run.data, (run) => run.data],
   variant: [(run) => run.variant, (run) => run.variant],
   protocol: [(run) => run.protocol, (run) => run.protocol ?? ""],
-  seed: [(run) => run.seed, (run) => String(run.seed)],
+  seed: [(run) => run.seed, (run) => run.evaluates ? "-" : String(run.seed)],
   status: [(run) => run.status, statusText],
   "started (UTC)": [(run) => run.start, (run) => run.start ?? ""],
   took: [(run) => run.seconds, (run) => duration(run.seconds)],

@@ -152,7 +152,16 @@ def test_published_numbers_are_beside(tmp_path: Path) -> None:
     write_record(tmp_path, method="denetdm", unbiased=0.73)
     board = blocks(page_of(FileStore(tmp_path)).html)["overview"]["leaderboard"]
     (cell,) = board["tables"]["last"]["test/unbiased"]
+    assert cell["paper"].pop("how").startswith("Sreelatha et al. 2024 report means of 5 seeds; DeNetDM's weights were")
     assert cell["paper"] == {"text": "74.72 ± 0.99", "difference": "-1.72", "source": "Sreelatha et al. 2024, Table 1"}
+    assert "notes" not in cell
+
+
+def test_what_keeps_numbers_from_those_of_papers_is_told_of_each_cell(tmp_path: Path) -> None:
+    write_record(tmp_path, hparams={"num_steps": 20, "hand_over": "oracle_test_conflicting"}, limit=500)
+    board = blocks(page_of(FileStore(tmp_path)).html)["overview"]["leaderboard"]
+    (cell,) = board["tables"]["last"]["test/unbiased"]
+    assert cell["notes"] == ["judged on 500 images of each split", "num_steps 20, where the recipe has num_steps 23500"]
 
 
 @pytest.mark.long
