@@ -1,7 +1,7 @@
 """Numbers that papers report, and what a reader has to know to compare recorded runs with them."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -102,9 +102,8 @@ def published_variant(data: Mapping[str, Any]) -> str:
 # ---- what a reader has to know to compare runs with them
 
 
-def notes_on_papers(published: Iterable[Published]) -> list[str]:
-    """How the papers that report these numbers chose them, a line for each."""
-    sources = dict.fromkeys(found.source for found in published)
+def notes_on_papers(sources: Collection[str]) -> list[str]:
+    """What the published numbers of `sources` are, a line for each paper."""
     found = {paper: how for paper, how in HOW_CHOSEN.items() if any(source.startswith(paper) for source in sources)}
     return [f"{paper} report {how}" for paper, how in found.items()]
 

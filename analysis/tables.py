@@ -132,7 +132,7 @@ def filled_table(
         place: [*notes_on_run(config, place in published, column=place[1]), *_notes_on_versions(cells[place])]
         for place, config in configs.items()
     }
-    remarks = notes_on_papers(published.values())
+    remarks = notes_on_papers({found.source for found in published.values()})
     return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, facts, remarks)
 
 

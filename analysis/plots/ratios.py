@@ -20,7 +20,7 @@ from analysis.plots.figure import (
     set_legend,
     set_title,
 )
-from analysis.published import published_result
+from analysis.published import notes_on_papers, published_result
 from analysis.records import Record
 from analysis.tables import NOT_ROW, column_names
 from core.errors import UserError, one_of, suggestion
@@ -43,7 +43,7 @@ def ratios(cells: Mapping[str, Sequence[Cell]], rule: str, metric: str, columns:
             continue
         title = [f"{metric} accuracy, mean and standard deviation over seeds: {family}", f"rule: {label}"]
         sources = sorted(set(frame["source"].dropna()))
-        paper = [f"published: {'; '.join(sources)}"] if sources else []
+        paper = [f"published: {'; '.join(sources)}", *notes_on_papers(sources)] if sources else []
         notes = [*paper, *differing_notes(members), *oracle_notes(members)]
         figure = ratios_figure(frame, metric, [*title, *notes], columns)
         pictures.append(Named(file_name("ratios", family, metric, rule), figure))

@@ -115,7 +115,7 @@ def _beside(cell: Cell, published: Published | None) -> dict[str, Any]:
     if published is None:
         return {}
     difference = f"{cell.mean - published.mean:+.2f}"
-    (how,) = notes_on_papers([published]) or [""]
+    (how,) = notes_on_papers([published.source]) or [""]
     source = {"source": published.source, "how": how}
     return {"paper": {"text": published.text(PLUS_MINUS), "difference": difference, **source}}
 
