@@ -80,13 +80,13 @@ def check(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, A
                 f"checkpoint={setup.run.checkpoint} is not used in training: to evaluate it, python main.py evaluate"
                 " with ..., or train=False; to go on with a run, resume=RUN"
             )
+        if not trains and setup.run.resume is not None:
+            raise UserError(f"resume={setup.run.resume} goes on with a training; leave it out to evaluate weights")
         device, data = setup.device(), setup.load_data()
         # refuses a model without the networks that the method needs, and weights to start from that cannot be had
         method = setup.build_method(data, device, pretrained=trains)
         if trains:
             setup.check_graphs(method)
-        elif setup.run.resume is not None:
-            raise UserError(f"resume={setup.run.resume} goes on with a training; leave it out to evaluate weights")
         if setup.run.resume is not None:
             setup.check_resume(Path(setup.run.resume) / STATE, data)
         if not trains:

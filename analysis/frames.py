@@ -1,6 +1,6 @@
 """Recorded runs as tidy pandas frames: results, group accuracies, curves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,16 +15,26 @@ from training.history import History
 from training.selection import Rule, parse_rule
 
 
-def results_frame(records: Iterable[Record], rules: Sequence[str] | None = None) -> pandas.DataFrame:
+def results_frame(
+    records: Iterable[Record], rules: Sequence[str] | None = None, left_out: Callable[[str], None] | None = None
+) -> pandas.DataFrame:
     """A row for each run and selection rule: what was run, where the rule chose, and `<split>/<metric>` in [0, 1].
 
     `rules` None: those that each run recorded at its end. Others are applied to the recorded evaluations. Runs without
-    a result, or for a rule that their data does not allow, give no row.
+    a result, or for a rule that their data does not allow, give no row. Nor do those whose evaluations are damaged, if
+    they are needed: `left_out` is told why; without it, `UserError` is raised.
     """
     rows = []
     for record in records:
+        try:
+            results = chosen_results(record, rules)
+        except UserError as error:
+            if left_out is None:
+                raise
+            left_out(str(error))
+            continue
         facts = record_facts(record)
-        for rule, values in chosen_results(record, rules).items():
+        for rule, values in results.items():
             names = ("phase", "epoch", "step", *_accuracies(tuple(values)))
             rows.append(facts | {"rule": rule} | {name: values[name] for name in names})
     return pandas.DataFrame(rows)

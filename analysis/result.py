@@ -9,7 +9,7 @@ from rich.table import Table
 
 from training.history import Evaluation, History
 from training.metrics import METRICS
-from training.selection import Rule
+from training.selection import CHOSEN_ON_TEST, Rule
 
 COLUMNS = {
     "unbiased": "unbiased",
@@ -18,8 +18,6 @@ COLUMNS = {
     "worst_group": "worst group",
     "accuracy": "all images",
 }
-
-CHOSEN_ON_TEST = "(chosen on test images)"  # behind the name of a rule
 
 # settings of the data that a title shows
 VARIANT = ("corruptions", "skew", "severity", "rho", "percent", "arrays", "csv", "target_attribute", "bias_attribute")

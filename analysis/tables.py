@@ -1,6 +1,6 @@
 """Tables of results: methods x variants, mean and standard deviation over seeds, beside published numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from statistics import fmean, stdev
@@ -82,21 +82,33 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
 
     Runs that differ in anything but their seed never share a cell, nor do those whose data differ. Runs of different
     versions of the code do, and a note says so. Runs that evaluated the weights of others are left out. Raises
-    `UserError` for no run, and for an unknown rule or metric.
+    `UserError` for no run, for an unknown rule or metric, and for a run whose evaluations are needed and damaged.
     """
+    (table,) = result_tables(records, [rule], metric)
+    return table
+
+
+def result_tables(
+    records: Sequence[Record], rules: Sequence[str], metric: str, left_out: Callable[[str], None] | None = None
+) -> list[ResultTable]:
+    """The `result_table` of each rule; evaluations are read once. `left_out` is told of runs that are damaged."""
     trained = [record for record in records if record.trained]
     if records and not trained:
         raise UserError("these runs evaluated the weights of others, and stand in no table; list=True shows them")
-    frame = results_frame(trained, [rule])
-    if frame.empty:
-        raise UserError(f"no complete run with a result under the rule {rule}")
-    metrics = [name for name in frame.columns if "/" in name]
-    if metric not in metrics:
-        raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
-    by_id = {record.id: record for record in records}
-    kept = [by_id[run_id] for run_id in frame["id"]]
-    values = dict(zip(frame["id"], frame[metric], strict=True))
-    return filled_table(kept, row_names(kept), column_names(kept), values, rule, metric)
+    by_id = {record.id: record for record in trained}
+    frame = results_frame(trained, rules, left_out)
+    tables = []
+    for rule in rules:
+        chosen = frame[frame["rule"] == rule] if len(frame) else frame
+        if chosen.empty:
+            raise UserError(f"no complete run with a result under the rule {rule}")
+        metrics = [name for name in chosen.columns if "/" in name]
+        if metric not in metrics:
+            raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
+        kept = [by_id[run_id] for run_id in chosen["id"]]
+        values = dict(zip(chosen["id"], chosen[metric], strict=True))
+        tables.append(filled_table(kept, row_names(kept), column_names(kept), values, rule, metric))
+    return tables
 
 
 def filled_table(

@@ -12,12 +12,11 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analysis.frames import chosen_results
 from analysis.records import Record
 from analysis.result import percent, variant_of
 from analysis.search import best_settings, found_by_search, search_report
 from analysis.table_formats import FORMATS
-from analysis.tables import comparisons, result_table
+from analysis.tables import comparisons, result_tables
 from commands.question import found_records, left_out, positive, read_question, show, yes_or_no
 from core.errors import UserError, one_of, require_known, suggestion
 from training.metrics import METRICS
@@ -64,26 +63,12 @@ def require_metrics(metrics: str) -> None:
 def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
     """A table for each rule, as `words` (metric, rule, format, against) ask for it. Raises `UserError`."""
     rules = words["rule"].split(",") if "rule" in words else recorded_rules(records)
-    records = readable(records, rules)
     shown: list[Any] = []
-    for rule in rules:
-        table = result_table(records, rule, words.get("metric", DEFAULT_METRIC))
+    for table in result_tables(records, rules, words.get("metric", DEFAULT_METRIC), left_out):
         shown.append(FORMATS[words.get("format", "terminal")](table))
         if "against" in words:
             shown += comparisons(table, words["against"])
     show(*shown)
-
-
-def readable(records: Sequence[Record], rules: Sequence[str]) -> list[Record]:
-    """Those without damage in what `rules` need of them; the others are told on standard error."""
-    kept = []
-    for record in records:
-        try:
-            chosen_results(record, rules)
-            kept.append(record)
-        except UserError as error:
-            left_out(str(error))
-    return kept
 
 
 def show_search(name: str, records: Sequence[Record], top: str) -> None:

@@ -1,6 +1,6 @@
 """Data sets, by name. Torch and numpy only, but for `ingredient.py`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from core.errors import UserError, one_of, require_known
@@ -83,15 +83,16 @@ def knows_bias(values: Mapping[str, Any]) -> bool:
 
     They are refused where they are read.
     """
-    try:
-        return dataset_config(values).knows_bias()
-    except UserError:
-        return True
+    return _told(values, lambda config: config.knows_bias())
 
 
 def has_valid(values: Mapping[str, Any]) -> bool:
     """Whether the data set has validation images; True for settings that are wrong, as `knows_bias`."""
+    return _told(values, lambda config: config.has_valid())
+
+
+def _told(values: Mapping[str, Any], question: Callable[[DatasetConfig], bool]) -> bool:
     try:
-        return dataset_config(values).has_valid()
+        return question(dataset_config(values))
     except UserError:
         return True

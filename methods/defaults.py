@@ -86,10 +86,10 @@ def settled_budget(defaults: Mapping[str, Any], hparams: Any) -> Any:
     """
     if not isinstance(hparams, Mapping) or hparams["epochs"] is None or hparams["num_steps"] is None:
         return hparams
-    own = {name: hparams[name] for name in ("epochs", "num_steps") if hparams[name] != defaults[name]}
+    own = {name: hparams[name] for name in LENGTHS if hparams[name] != defaults[name]}
     if len(own) != 1:
         raise UserError(f"epochs={hparams['epochs']} and num_steps={hparams['num_steps']}: {ONE_LENGTH}")
-    return dict(hparams) | {"epochs": None, "num_steps": None} | own
+    return dict(hparams) | dict.fromkeys(LENGTHS) | own
 
 
 def shortened_steps(method: str, dataset: str, defaults: Mapping[str, Any], hparams: Any) -> Any:

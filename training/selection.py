@@ -11,6 +11,7 @@ from math import isnan
 from core.errors import UserError, one_of, suggestion
 from training.metrics import METRICS
 
+CHOSEN_ON_TEST = "(chosen on test images)"  # behind the name of a rule
 PREFIXES = {"best_valid_": "valid", "oracle_test_": "test"}
 RULES = ["last", *(prefix + metric for prefix in PREFIXES for metric in METRICS)]
 
@@ -26,7 +27,7 @@ class Rule:
     @property
     def label(self) -> str:
         """The name for a reader, with a warning where the test images decide."""
-        return f"{self.name} (chosen on test images)" if self.split == "test" else self.name
+        return f"{self.name} {CHOSEN_ON_TEST}" if self.split == "test" else self.name
 
 
 def default_rule(protocol: str, knows_bias: bool) -> str:

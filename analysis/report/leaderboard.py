@@ -7,11 +7,11 @@ import pandas
 
 from analysis.published import Published, notes_on_papers
 from analysis.records import Record
-from analysis.result import CHOSEN_ON_TEST, COLUMNS, variant_of
+from analysis.result import COLUMNS, variant_of
 from analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
 from core.errors import UserError
 from training.metrics import METRICS
-from training.selection import RULES, parse_rule
+from training.selection import CHOSEN_ON_TEST, RULES, parse_rule
 
 PLUS_MINUS = " ± "
 
