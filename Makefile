@@ -28,7 +28,7 @@ bench: $(VENV)/.installed ## Measure the speed of this machine (see benchmarks/)
 	@$(BIN)/python -m benchmarks
 
 mongo: $(VENV)/.installed-dev ## Start a local MongoDB on port 27017, data in .mongo/ (stop it with Ctrl-C)
-	@$(BIN)/python -m recording.server
+	@$(BIN)/python -m debiaslab.recording.server
 
 # incense is there as a source only, whose setup.py needs more than Python 3.12 and newer have
 $(VENV)/.installed: requirements.txt

@@ -3,22 +3,22 @@
 import logging
 import os
 import warnings
-from pathlib import Path
 from typing import Any
 
-from core.importing import without
+from debiaslab.core.importing import without
 
 with warnings.catch_warnings(), without("pandas"):  # Sacred would import it to pickle frames; nothing records any
     warnings.simplefilter("ignore")  # Sacred imports the deprecated pkg_resources
     from sacred import SETTINGS, Experiment
     from sacred.run import Run
 
-from datasets import knows_bias
-from datasets.ingredient import data as data_ingredient
-from methods.ingredient import method as method_ingredient
-from models.ingredient import model as model_ingredient
-from recording.command_line import out_option
-from training.selection import default_rule
+from debiaslab.datasets import knows_bias
+from debiaslab.datasets.ingredient import data as data_ingredient
+from debiaslab.methods.ingredient import method as method_ingredient
+from debiaslab.models.ingredient import model as model_ingredient
+from debiaslab.recording.command_line import out_option
+from debiaslab.recording.version import CODE
+from debiaslab.training.selection import default_rule
 
 __all__ = ["NAMED_CONFIGS", "Run", "ex"]
 
@@ -27,6 +27,7 @@ SETTINGS.CONFIG.READ_ONLY_CONFIG = False
 
 ex = Experiment(
     "debiaslab",
+    base_dir=str(CODE),
     ingredients=[data_ingredient, method_ingredient, model_ingredient],
     additional_cli_options=[out_option],
     save_git_info=False,  # Sacred would ask git once for every source file; a run records the version itself
@@ -69,8 +70,7 @@ def outcome(data):
 
 # every run's record keeps the project's own code
 PACKAGES = ("analysis", "commands", "core", "datasets", "methods", "models", "recording", "training")
-_root = Path(__file__).parent
-for _file in [_root / "main.py", *(file for package in PACKAGES for file in sorted((_root / package).rglob("*.py")))]:
+for _file in [CODE / "main.py", *(file for package in PACKAGES for file in sorted((CODE / package).rglob("*.py")))]:
     ex.add_source_file(str(_file))
 
 # name -> (what it is for, the settings that it changes)

@@ -19,7 +19,7 @@ import gc
 
 gc.disable()  # what the imports make stays: looking through it, again and again, takes a tenth of the start
 
-import core  # noqa: F401 (first: it sets what torch reads when it is imported)
+import debiaslab.core  # noqa: F401 (first: it sets what torch reads when it is imported)
 
 # isort: split
 import json
@@ -34,30 +34,30 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from analysis.inspection import inspected
-from analysis.plots import has_diagnostics, save_curves, save_diagnostics
-from analysis.result import result_of, result_tables, title_of
-from analysis.samples import save_sample_grid
-from commands import COMMANDS, answer, as_parsed
-from config import Run, ex
-from core.errors import UserError
-from core.files import atomic_write, require_writable
-from datasets import BiasedDataset
-from methods import Method
-from recording.command_line import run_command_line
-from recording.observers import STATE, FileRecord, content_type, mongo_from_environment
-from recording.progress import ProgressLine
-from recording.recorder import RunRecorder
-from recording.version import code_version
-from training.checkpoint import LAST, SELECTED, write_checkpoint
-from training.device import threads_for
-from training.diagnostics import SAMPLES, recorded_samples, selection_report
-from training.evaluation import correct_counts
-from training.history import EVALUATIONS, Evaluation, empty_history
-from training.loop import Options, Trained, Trainer
-from training.selection import parse_rule
-from training.setup import Setup, read_data_settings, read_setup
-from training.together import training
+from debiaslab.analysis.inspection import inspected
+from debiaslab.analysis.plots import has_diagnostics, save_curves, save_diagnostics
+from debiaslab.analysis.result import result_of, result_tables, title_of
+from debiaslab.analysis.samples import save_sample_grid
+from debiaslab.commands import COMMANDS, answer, as_parsed
+from debiaslab.config import Run, ex
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write, require_writable
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method
+from debiaslab.recording.command_line import run_command_line
+from debiaslab.recording.observers import STATE, FileRecord, content_type, mongo_from_environment
+from debiaslab.recording.progress import ProgressLine
+from debiaslab.recording.recorder import RunRecorder
+from debiaslab.recording.version import code_version
+from debiaslab.training.checkpoint import LAST, SELECTED, write_checkpoint
+from debiaslab.training.device import threads_for
+from debiaslab.training.diagnostics import SAMPLES, recorded_samples, selection_report
+from debiaslab.training.evaluation import correct_counts
+from debiaslab.training.history import EVALUATIONS, Evaluation, empty_history
+from debiaslab.training.loop import Options, Trained, Trainer
+from debiaslab.training.selection import parse_rule
+from debiaslab.training.setup import Setup, read_data_settings, read_setup
+from debiaslab.training.together import training
 
 gc.freeze()  # what has been imported stays: no later look for garbage passes over it, nor the one at exit
 gc.enable()
@@ -246,7 +246,7 @@ def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
     return {
         "data": facts,
         "machine": {"device": name, "torch": str(torch.__version__)},
-        "code": code_version(Path(__file__).parent),
+        "code": code_version(),
     }
 
 

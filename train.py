@@ -2,9 +2,9 @@
 
 import sys
 
-from config import ex
-from main import how_to_resume
-from recording.command_line import run_command_line
+from debiaslab.config import ex
+from debiaslab.main import how_to_resume
+from debiaslab.recording.command_line import run_command_line
 
 
 def with_lff(arguments: list[str]) -> list[str]:

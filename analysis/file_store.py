@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from analysis.query import Query, require_known_settings
-from analysis.records import Record, Store, record_of
-from core.errors import UserError
-from core.settings import LATER_SETTINGS
+from debiaslab.analysis.query import Query, require_known_settings
+from debiaslab.analysis.records import Record, Store, record_of
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import LATER_SETTINGS
 
 INDEX = ".index.sqlite"
 VERSION = 3  # of the index; raise it with every change of what is in it

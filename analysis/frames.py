@@ -7,12 +7,12 @@ from typing import Any
 import numpy
 import pandas
 
-from analysis.records import Configured, Record
-from analysis.result import summary, variant_of
-from core.errors import UserError
-from core.settings import flattened
-from training.history import History
-from training.selection import Rule, parse_rule
+from debiaslab.analysis.records import Configured, Record
+from debiaslab.analysis.result import summary, variant_of
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import flattened
+from debiaslab.training.history import History
+from debiaslab.training.selection import Rule, parse_rule
 
 
 def results_frame(
@@ -132,7 +132,7 @@ def _rule_of(history: History, name: str) -> Rule | None:
 
 def settings_that_differ(runs: Sequence[Configured]) -> list[str]:
     """The dotted settings in which the runs differ, but for the seed and what leaves the result as it is."""
-    from training.setup import NOT_IDENTITY
+    from debiaslab.training.setup import NOT_IDENTITY
 
     configs = [dict(flattened(run.config)) for run in runs]
     names = sorted({name for settings in configs for name in settings})  # MongoDB and files have them in another order

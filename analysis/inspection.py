@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from analysis.samples import save_sample_grid
-from core.errors import UserError
-from core.files import require_writable
-from datasets import BiasedDataset, DatasetConfig, Source, Split
-from datasets.cache import cache_folder
-from training.setup import load_once
+from debiaslab.analysis.samples import save_sample_grid
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_writable
+from debiaslab.datasets import BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.datasets.cache import cache_folder
+from debiaslab.training.setup import load_once
 
 MAX_WIDTH = 80  # characters of a group table; a wider one is abridged
 MAX_ROWS = 20  # classes in a table

@@ -5,11 +5,11 @@ from typing import Any
 import gridfs
 from pymongo.errors import PyMongoError
 
-from analysis.query import MISSING, Query, require_known_settings, same
-from analysis.records import Record, Store, record_of
-from core.errors import UserError
-from core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
-from core.settings import LATER_SETTINGS
+from debiaslab.analysis.query import MISSING, Query, require_known_settings, same
+from debiaslab.analysis.records import Record, Store, record_of
+from debiaslab.core.errors import UserError
+from debiaslab.core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
+from debiaslab.core.settings import LATER_SETTINGS
 
 
 class MongoStore(Store):

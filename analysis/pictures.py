@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 from PIL import Image, UnidentifiedImageError
 
-from analysis.records import Record
-from core.errors import UserError
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
 
 
 def recorded_pictures(record: Record, without: Collection[str] = ()) -> tuple[dict[str, bytes], list[str]]:

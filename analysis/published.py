@@ -7,18 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.result import chosen_on_test
-from core.errors import UserError
-from datasets import default_setting
-from methods.defaults import (
+from debiaslab.analysis.result import chosen_on_test
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import default_setting
+from debiaslab.methods.defaults import (
     LENGTHS,
     default_model,
     default_pretrained,
     hparams_of_length,
     recipe_model_hparams,
 )
-from models import default_model_hparams
-from training.selection import RULES
+from debiaslab.models import default_model_hparams
+from debiaslab.training.selection import RULES
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 # the settings of the data behind all published numbers, beside those that name the variant

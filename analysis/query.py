@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from core.errors import UserError, one_of, suggestion
-from core.settings import LATER_SETTINGS, flattened
+from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.core.settings import LATER_SETTINGS, flattened
 
 STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OUT")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from analysis.records import Record
-from core.errors import UserError
-from datasets import BiasedDataset
-from methods import Method
-from training.checkpoint import LAST, SELECTED, read_facts
-from training.setup import Setup, read_setup
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method
+from debiaslab.training.checkpoint import LAST, SELECTED, read_facts
+from debiaslab.training.setup import Setup, read_setup
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
-from analysis.query import Query
-from core.durations import duration
-from core.errors import UserError
-from core.settings import LATER_SETTINGS
-from training.history import EVALUATIONS, Evaluation, History
-from training.selection import Rule
+from debiaslab.analysis.query import Query
+from debiaslab.core.durations import duration
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import LATER_SETTINGS
+from debiaslab.training.history import EVALUATIONS, Evaluation, History
+from debiaslab.training.selection import Rule
 
 # settings, by section and name, without which a run cannot be shown
 ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))

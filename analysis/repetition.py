@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from analysis.records import Record
-from core.errors import UserError
-from training.history import History
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
+from debiaslab.training.history import History
 
 TOLERANCE = 0.5  # percent of the images of a split
 

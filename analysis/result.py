@@ -7,9 +7,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from training.history import Evaluation, History
-from training.metrics import METRICS
-from training.selection import CHOSEN_ON_TEST, Rule
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.metrics import METRICS
+from debiaslab.training.selection import CHOSEN_ON_TEST, Rule
 
 COLUMNS = {
     "unbiased": "unbiased",

@@ -8,8 +8,8 @@ import numpy
 import torch
 from torch import Tensor
 
-from analysis.plots import new_figure, save_figure
-from datasets import BiasedDataset
+from debiaslab.analysis.plots import new_figure, save_figure
+from debiaslab.datasets import BiasedDataset
 
 COLUMNS = 10  # of images, at most
 ROWS = 3  # of bias-aligned images, and of bias-conflicting ones

@@ -9,13 +9,13 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analysis.frames import settings_that_differ
-from analysis.query import setting_of
-from analysis.records import Record
-from analysis.result import percent, title_of
-from analysis.tables import shown
-from core.errors import UserError
-from training.selection import parse_rule
+from debiaslab.analysis.frames import settings_that_differ
+from debiaslab.analysis.query import setting_of
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.result import percent, title_of
+from debiaslab.analysis.tables import shown
+from debiaslab.core.errors import UserError
+from debiaslab.training.selection import parse_rule
 
 # what EnD's table reports: on images with the usual bias, and without a bias; the first that the data have
 REPORTED = (("test_biased/accuracy", "test/aligned"), ("test/unbiased",), ("test/conflicting",), ("test/accuracy",))

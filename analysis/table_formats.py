@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
-from analysis.tables import ResultTable
+from debiaslab.analysis.tables import ResultTable
 
 
 def as_terminal(table: ResultTable) -> RichTable:

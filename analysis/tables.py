@@ -6,13 +6,13 @@ from math import nan
 from statistics import fmean, stdev
 from typing import Any
 
-from analysis.frames import results_frame, settings_that_differ
-from analysis.published import Published, notes_on_papers, notes_on_run, published_result
-from analysis.records import Configured, Record
-from analysis.result import variant_of
-from core.errors import UserError, one_of, suggestion
-from core.settings import flattened
-from training.selection import parse_rule
+from debiaslab.analysis.frames import results_frame, settings_that_differ
+from debiaslab.analysis.published import Published, notes_on_papers, notes_on_run, published_result
+from debiaslab.analysis.records import Configured, Record
+from debiaslab.analysis.result import variant_of
+from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.core.settings import flattened
+from debiaslab.training.selection import parse_rule
 
 COLUMN_SETTINGS = ("data.", "evaluate_images")  # what is judged on; a difference makes a column of its own
 # a difference in any other setting makes a row of its own, but for the rule of the weights that are kept
@@ -187,7 +187,7 @@ def shown(value: Any) -> str:
 
 def differing_on_same_data(runs: Sequence[Configured]) -> list[str]:
     """The settings in which runs on the same data differ, wherever these are; a CSV may name others."""
-    from training.setup import NOT_IDENTITY
+    from debiaslab.training.setup import NOT_IDENTITY
 
     places = NOT_IDENTITY - {"data.csv"}
     groups: dict[str, list[Configured]] = {}

@@ -5,11 +5,11 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from analysis.pictures import picture_size
-from analysis.records import Record
-from core.files import atomic_write
-from core.settings import flattened
-from training.setup import NOT_IDENTITY
+from debiaslab.analysis.pictures import picture_size
+from debiaslab.analysis.records import Record
+from debiaslab.core.files import atomic_write
+from debiaslab.core.settings import flattened
+from debiaslab.training.setup import NOT_IDENTITY
 
 EVENTS = "events.out.tfevents.run"  # TensorBoard reads every file with "tfevents" in its name
 VERSION = "brain.Event:2"  # of the file format, its first event

@@ -1,6 +1,6 @@
 """Command line: `python -m benchmarks [NAME...]`; without a name, all of them."""
 
-import core  # noqa: F401 (first: it sets what torch reads when it is imported)
+import debiaslab.core  # noqa: F401 (first: it sets what torch reads when it is imported)
 
 # isort: split
 import os
@@ -11,7 +11,7 @@ from typing import cast
 
 from benchmarks.results import ROOT, save, show
 from benchmarks.side_by_side import Row
-from core.errors import UserError, require_known
+from debiaslab.core.errors import UserError, require_known
 
 # each a module with `run()`, which is imported when it is called
 BENCHMARKS = (

@@ -16,10 +16,10 @@ import torch
 from benchmarks.corruptions import random_pictures
 from benchmarks.reference_corruptions import one_by_one
 from benchmarks.side_by_side import REPEATS, Prepare, Row, SideBySide, compare
-from core.randomness import numpy_generator
-from datasets.coloring import COLORS, NOISE_STD, Digits, build_colored_digits
-from datasets.corrupted_cifar10 import CHUNK, TYPES, build_corrupted_images
-from datasets.corruptions import CORRUPTIONS, corrupt
+from debiaslab.core.randomness import numpy_generator
+from debiaslab.datasets.coloring import COLORS, NOISE_STD, Digits, build_colored_digits
+from debiaslab.datasets.corrupted_cifar10 import CHUNK, TYPES, build_corrupted_images
+from debiaslab.datasets.corruptions import CORRUPTIONS, corrupt
 
 SEVERITY, DIGITS_SEVERITY = 5, 4
 NUM_DIGITS, NUM_PICTURES = 5_000, 10_000

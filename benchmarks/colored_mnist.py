@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from core.errors import UserError
-from core.randomness import torch_generator
-from datasets import BiasedDataset, Split, dataset_config
-from methods import Phase
-from training.batches import Batches
-from training.evaluation import correct_counts
-from training.losses import LossSums
+from debiaslab.core.errors import UserError
+from debiaslab.core.randomness import torch_generator
+from debiaslab.datasets import BiasedDataset, Split, dataset_config
+from debiaslab.methods import Phase
+from debiaslab.training.batches import Batches
+from debiaslab.training.evaluation import correct_counts
+from debiaslab.training.losses import LossSums
 
 
 @lru_cache(maxsize=1)

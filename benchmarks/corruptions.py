@@ -15,12 +15,12 @@ import numpy
 from numpy.typing import NDArray
 
 from benchmarks.side_by_side import Row, resident_peak
-from core.randomness import numpy_generator
-from datasets import dataset_config
-from datasets.cifar10 import CHECKSUMS, FOLDER, IMAGE_FOLDER
-from datasets.cifar10_images import CLASSES, Pictures
-from datasets.corrupted_cifar10 import CHUNK, TYPES, build_corrupted_images
-from datasets.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt
+from debiaslab.core.randomness import numpy_generator
+from debiaslab.datasets import dataset_config
+from debiaslab.datasets.cifar10 import CHECKSUMS, FOLDER, IMAGE_FOLDER
+from debiaslab.datasets.cifar10_images import CLASSES, Pictures
+from debiaslab.datasets.corrupted_cifar10 import CHUNK, TYPES, build_corrupted_images
+from debiaslab.datasets.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt
 
 NUM_IMAGES = 1_000  # for each corruption
 

@@ -22,15 +22,15 @@ from benchmarks.colored_mnist import evaluate, published_data, train_epoch
 from benchmarks.machine import Work, adam, linear
 from benchmarks.reference import accuracy, training_loader
 from benchmarks.side_by_side import Row, SideBySide, compare
-from core.randomness import torch_generator
-from core.vision import torchvision
-from datasets import BiasedDataset
-from methods import Phase, Task
-from methods.denetdm import DeNetDM
-from models import Networks, architecture
-from training.batches import Batches
-from training.device import choose_device, threads_for
-from training.inputs import as_input
+from debiaslab.core.randomness import torch_generator
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Phase, Task
+from debiaslab.methods.denetdm import DeNetDM
+from debiaslab.models import Networks, architecture
+from debiaslab.training.batches import Batches
+from debiaslab.training.device import choose_device, threads_for
+from debiaslab.training.inputs import as_input
 
 Step = Callable[[Tensor, Tensor], float]  # on images and targets of a batch; returns the loss
 

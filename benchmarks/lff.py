@@ -19,12 +19,12 @@ from benchmarks.colored_mnist import published_data
 from benchmarks.machine import Work, adam, linear
 from benchmarks.reference import ClassLoopEMA, Items, endless, training_loader
 from benchmarks.side_by_side import Row, SideBySide, compare
-from core.randomness import torch_generator
-from methods import METHODS, Phase, Task
-from models import Networks, architecture
-from training.batches import Batches
-from training.device import choose_device, threads_for
-from training.inputs import as_input
+from debiaslab.core.randomness import torch_generator
+from debiaslab.methods import METHODS, Phase, Task
+from debiaslab.models import Networks, architecture
+from debiaslab.training.batches import Batches
+from debiaslab.training.device import choose_device, threads_for
+from debiaslab.training.inputs import as_input
 
 GOALS = {"lff": 4.0, "disent": 3.0}
 WIDTHS = {"lff": (100, 100, 100), "disent": (100, 100, 16)}

@@ -21,14 +21,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.reference import FORK
 from benchmarks.side_by_side import Row, SideBySide, compare, processor_seconds, timed
-from core.errors import UserError
-from core.vision import torchvision
-from datasets import BiasedDataset, dataset_config
-from datasets.bar import ACTIONS
-from datasets.base import CIFAR10_STATISTICS
-from methods import Phase
-from training.batches import Batches
-from training.device import choose_device
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import BiasedDataset, dataset_config
+from debiaslab.datasets.bar import ACTIONS
+from debiaslab.datasets.base import CIFAR10_STATISTICS
+from debiaslab.methods import Phase
+from debiaslab.training.batches import Batches
+from debiaslab.training.device import choose_device
 
 REPEATS = 5
 BATCH_SIZE = 64

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from training.device import wait_for_device
+from debiaslab.training.device import wait_for_device
 
 GEMM_SIZE = 1_024
 COPY_BYTES = 2**28  # far beyond any cache

@@ -4,11 +4,11 @@ import json
 import tempfile
 from pathlib import Path
 
-from analysis.file_store import INDEX, FileStore
-from analysis.frames import results_frame
-from analysis.query import EVERYTHING, Query
-from analysis.tables import result_table
 from benchmarks.side_by_side import Row, median_seconds, timed
+from debiaslab.analysis.file_store import INDEX, FileStore
+from debiaslab.analysis.frames import results_frame
+from debiaslab.analysis.query import EVERYTHING, Query
+from debiaslab.analysis.tables import result_table
 
 NUM_RUNS = 10_000
 METHODS = ("denetdm", "lff", "disent", "erm")

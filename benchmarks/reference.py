@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from core.vision import torchvision
-from datasets import Split
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import Split
 
 WORKERS = 2
 TEST_BATCH = 256

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.corruptions.weather import TEXTURES, textures_folder
+from debiaslab.datasets.corruptions.weather import TEXTURES, textures_folder
 
 Image3 = NDArray[Any]  # [32, 32, 3]
 SIZE = 32

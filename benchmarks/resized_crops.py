@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 from benchmarks.side_by_side import Row, SideBySide, compare, median_seconds
-from core.randomness import torch_generator
-from core.vision import torchvision
-from datasets.augmentation import RandomResizedCropAndFlip
-from datasets.pixels import Stretched
-from training.device import choose_device
+from debiaslab.core.randomness import torch_generator
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
+from debiaslab.datasets.pixels import Stretched
+from debiaslab.training.device import choose_device
 
 BATCH_SIZE, SIZE, STORED = 128, 224, 256
 WIDTH, HEIGHT = 500, 334

@@ -17,17 +17,17 @@ from torch import nn
 from benchmarks.lff import reference_lff
 from benchmarks.reference import Items, endless, training_loader
 from benchmarks.side_by_side import Row, SideBySide, compare, processor_seconds
-from core.errors import UserError
-from core.randomness import torch_generator
-from core.vision import torchvision
-from datasets import BiasedDataset, Split, dataset_config
-from datasets.base import CIFAR10_STATISTICS
-from datasets.corrupted_cifar10 import AUGMENT
-from methods import Batch, Phase, Task
-from methods.lff import LfF
-from models import Networks, architecture
-from training.batches import Batches
-from training.device import choose_device
+from debiaslab.core.errors import UserError
+from debiaslab.core.randomness import torch_generator
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import BiasedDataset, Split, dataset_config
+from debiaslab.datasets.base import CIFAR10_STATISTICS
+from debiaslab.datasets.corrupted_cifar10 import AUGMENT
+from debiaslab.methods import Batch, Phase, Task
+from debiaslab.methods.lff import LfF
+from debiaslab.models import Networks, architecture
+from debiaslab.training.batches import Batches
+from debiaslab.training.device import choose_device
 
 BATCH_SIZE, CLASSES, WORKERS = 128, 10, 2
 STEPS, REPEATS = 1, 3  # a step takes a second or more

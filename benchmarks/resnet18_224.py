@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader
 from benchmarks.loading import PerImage, published_bar, training_files
 from benchmarks.reference import FORK
 from benchmarks.side_by_side import Row, SideBySide, compare, processor_seconds
-from core.errors import UserError
-from core.vision import torchvision
-from methods import Task
-from methods.erm import ERM
-from models import Networks, architecture
-from training.batches import Batches
-from training.device import choose_device
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.methods import Task
+from debiaslab.methods.erm import ERM
+from debiaslab.models import Networks, architecture
+from debiaslab.training.batches import Batches
+from debiaslab.training.device import choose_device
 
 BATCH_SIZE, STEPS, REPEATS, WORKERS = 8, 2, 3, 2
 CLASSES, RATE = 6, 1e-4

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.machine import facts, measured_rates
 from benchmarks.side_by_side import Row
-from core.files import atomic_write
+from debiaslab.core.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 LATEST, KEPT = ROOT / "benchmarks" / "results", ROOT / "docs" / "measurements"

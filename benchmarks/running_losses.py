@@ -9,8 +9,8 @@ from torch import Tensor
 from benchmarks.colored_mnist import published_data
 from benchmarks.reference import ClassLoopEMA
 from benchmarks.side_by_side import Row, SideBySide, compare
-from core.randomness import torch_generator
-from methods.per_sample import RelativeDifficulty, RunningLosses
+from debiaslab.core.randomness import torch_generator
+from debiaslab.methods.per_sample import RelativeDifficulty, RunningLosses
 
 BATCH_SIZE, CLASSES, DECAY = 256, 10, 0.7
 BATCHES = 100  # of a repeat

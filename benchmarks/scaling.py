@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy
 import torch
 
-from analysis.file_store import FileStore
-from analysis.query import EVERYTHING, Query
 from benchmarks.colored_mnist import evaluate, published_data, train_epoch
 from benchmarks.queries import write_runs
 from benchmarks.results import LATEST
 from benchmarks.side_by_side import Row, timed
-from core.randomness import torch_generator
-from datasets import BiasedDataset
-from methods import Phase, Task
-from methods.lff import LfF
-from methods.per_sample import RelativeDifficulty
-from models import Networks, architecture
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import EVERYTHING, Query
+from debiaslab.core.randomness import torch_generator
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Phase, Task
+from debiaslab.methods.lff import LfF
+from debiaslab.methods.per_sample import RelativeDifficulty
+from debiaslab.models import Networks, architecture
 
 REPEATS = 3
 BATCH_SIZE, CLASSES = 256, 10

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.machine import Work, measured_rates
-from training.device import wait_for_device
+from debiaslab.training.device import wait_for_device
 
 REPEATS = 5  # after one to warm up
 # what libgomp and PyTorch do where nobody says otherwise, as core/__init__.py does: code of papers has that

@@ -16,11 +16,11 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from benchmarks.side_by_side import Row
-from core.randomness import numpy_generator, torch_generator
-from datasets.augmentation import JitteredCropAndFlip
-from datasets.clips import ClipReader
-from datasets.videos import Video, indexed_videos, pyav
-from training.reading import prefetched
+from debiaslab.core.randomness import numpy_generator, torch_generator
+from debiaslab.datasets.augmentation import JitteredCropAndFlip
+from debiaslab.datasets.clips import ClipReader
+from debiaslab.datasets.videos import Video, indexed_videos, pyav
+from debiaslab.training.reading import prefetched
 
 NUM_VIDEOS, NUM_FRAMES, WIDTH, HEIGHT = 24, 300, 340, 256
 BATCH = 4

@@ -11,17 +11,17 @@ from typing import cast
 
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
-    "compare": "commands.compare",
-    "export": "commands.export",
-    "plots": "commands.plots",
-    "report": "commands.report",
-    "rerun": "commands.rerun",
-    "results": "commands.results",
-    "search": "commands.search",
-    "seeds": "commands.seeds",
-    "study": "commands.study",
-    "sync": "commands.sync",
-    "together": "commands.together",
+    "compare": "debiaslab.commands.compare",
+    "export": "debiaslab.commands.export",
+    "plots": "debiaslab.commands.plots",
+    "report": "debiaslab.commands.report",
+    "rerun": "debiaslab.commands.rerun",
+    "results": "debiaslab.commands.results",
+    "search": "debiaslab.commands.search",
+    "seeds": "debiaslab.commands.seeds",
+    "study": "debiaslab.commands.study",
+    "sync": "debiaslab.commands.sync",
+    "together": "debiaslab.commands.together",
 }
 
 OF_RUNS = ("compare", "rerun")  # commands that are followed by runs

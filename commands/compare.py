@@ -11,12 +11,12 @@ from typing import Any
 from rich.columns import Columns
 from rich.table import Table
 
-from analysis.records import Record
-from analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
-from commands.named_runs import named_records
-from commands.question import found_records, read_question, show
-from core.errors import UserError
-from training.selection import RULES, parse_rule
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
+from debiaslab.commands.named_runs import named_records
+from debiaslab.commands.question import found_records, read_question, show
+from debiaslab.core.errors import UserError
+from debiaslab.training.selection import RULES, parse_rule
 
 
 def answer(updates: Sequence[str]) -> None:

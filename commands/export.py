@@ -8,11 +8,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.pictures import recorded_pictures
-from analysis.tensorboard import write_events
-from commands.question import found_records, left_out, read_question, show, yes_or_no
-from core.errors import UserError
-from recording.recorder import scalars
+from debiaslab.analysis.pictures import recorded_pictures
+from debiaslab.analysis.tensorboard import write_events
+from debiaslab.commands.question import found_records, left_out, read_question, show, yes_or_no
+from debiaslab.core.errors import UserError
+from debiaslab.recording.recorder import scalars
 
 WORDS = ("out", "images")
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-from analysis.file_store import FileStore
-from analysis.query import EVERYTHING, Query
-from analysis.records import Record, Store
-from commands.question import left_out, open_store
-from core.errors import UserError
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import EVERYTHING, Query
+from debiaslab.analysis.records import Record, Store
+from debiaslab.commands.question import left_out, open_store
+from debiaslab.core.errors import UserError
 
 
 def named_records(names: Sequence[str], log_dir: str) -> list[Record]:

@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.records import Record
-from commands.question import Question, found_records, left_out, literal, read_question
-from commands.results import DEFAULT_METRIC, require_metrics
-from core.errors import UserError, require_known
-from core.files import require_writable
-from training.selection import parse_rule
+from debiaslab.analysis.records import Record
+from debiaslab.commands.question import Question, found_records, left_out, literal, read_question
+from debiaslab.commands.results import DEFAULT_METRIC, require_metrics
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.files import require_writable
+from debiaslab.training.selection import parse_rule
 
 if TYPE_CHECKING:
-    from analysis.plots.kinds import Wishes
+    from debiaslab.analysis.plots.kinds import Wishes
 
 # settings of this machine, for the kinds that need images and networks
 PLACES = ("data.root", "data.cache", "data.csv", "device", "memory_gb", "workers")
@@ -29,9 +29,9 @@ DPI = 300
 
 def answer(updates: Sequence[str]) -> None:
     """Write the pictures and say where they are. Raises `UserError`."""
-    from analysis.plots.cells import cells_of
-    from analysis.plots.figure import FORMATS, save_figure
-    from analysis.plots.kinds import KINDS
+    from debiaslab.analysis.plots.cells import cells_of
+    from debiaslab.analysis.plots.figure import FORMATS, save_figure
+    from debiaslab.analysis.plots.kinds import KINDS
 
     question = read_question(updates, WORDS)
     words = question.words
@@ -61,10 +61,10 @@ def answer(updates: Sequence[str]) -> None:
 
 def read_wishes(words: Mapping[str, str]) -> "Wishes":
     """How to draw, from the command's own words. Raises `UserError` for a value that is not allowed."""
-    from analysis.plots.curves import BANDS
-    from analysis.plots.embeddings import parse_projections
-    from analysis.plots.figure import WIDTHS
-    from analysis.plots.kinds import Wishes
+    from debiaslab.analysis.plots.curves import BANDS
+    from debiaslab.analysis.plots.embeddings import parse_projections
+    from debiaslab.analysis.plots.figure import WIDTHS
+    from debiaslab.analysis.plots.kinds import Wishes
 
     own = {name: words[name] for name in ("rule", "metric", "phase", "band") if name in words}
     columns = words.get("columns", "2")

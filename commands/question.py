@@ -10,16 +10,16 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.query import EVERYTHING, Query, parse_date, parse_status
-from analysis.records import Record, Store
-from config import NAMED_CONFIGS
-from core.errors import UserError, require_known
-from core.mongo import MONGO_URL
-from core.settings import flattened
-from datasets import DATASETS
-from methods import METHODS
-from recording.command_line import SHORT_SETTINGS, require_agreement
-from training.setup import NOT_IDENTITY, TRIAL_SETTINGS
+from debiaslab.analysis.query import EVERYTHING, Query, parse_date, parse_status
+from debiaslab.analysis.records import Record, Store
+from debiaslab.config import NAMED_CONFIGS
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.settings import flattened
+from debiaslab.datasets import DATASETS
+from debiaslab.methods import METHODS
+from debiaslab.recording.command_line import SHORT_SETTINGS, require_agreement
+from debiaslab.training.setup import NOT_IDENTITY, TRIAL_SETTINGS
 
 DEFAULT_LOG_DIR = "runs"
 CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
@@ -94,10 +94,10 @@ def open_store(log_dir: str) -> Store:
     """The runs in MongoDB if -m or the environment names one, else those in the folder. Raises `UserError`."""
     mongo_url = os.environ.get(MONGO_URL)
     if mongo_url:
-        from analysis.mongo_store import MongoStore
+        from debiaslab.analysis.mongo_store import MongoStore
 
         return MongoStore(mongo_url)
-    from analysis.file_store import FileStore
+    from debiaslab.analysis.file_store import FileStore
 
     return FileStore(Path(log_dir))
 

@@ -8,13 +8,13 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.report.page import build_page
-from analysis.report.pictures import LIMIT_BYTES, Pictures
-from commands.question import found_records, read_question, show, yes_or_no
-from commands.results import DEFAULT_METRIC, recorded_rules
-from core.errors import require_known
-from core.files import atomic_write
-from training.selection import parse_rule
+from debiaslab.analysis.report.page import build_page
+from debiaslab.analysis.report.pictures import LIMIT_BYTES, Pictures
+from debiaslab.commands.question import found_records, read_question, show, yes_or_no
+from debiaslab.commands.results import DEFAULT_METRIC, recorded_rules
+from debiaslab.core.errors import require_known
+from debiaslab.core.files import atomic_write
+from debiaslab.training.selection import parse_rule
 
 WORDS = ("out", "rule", "metric", "images")
 

@@ -10,9 +10,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from analysis.file_store import FileStore
-from analysis.records import Record
-from analysis.repetition import (
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.repetition import (
     TOLERANCE,
     Repetition,
     changed_files,
@@ -21,17 +21,16 @@ from analysis.repetition import (
     environment,
     require_readable,
 )
-from analysis.result import title_of
-from commands.named_runs import named_records, record_in
-from config import NAMED_CONFIGS, PACKAGES, ex
-from core.errors import UserError, one_of, require_known, suggestion
-from core.settings import flattened
-from datasets import dataset_config
-from recording.command_line import read_updates, recorded_run
-from recording.version import code_version
-from training.setup import NOT_IDENTITY, TRIAL_SETTINGS, load_once
+from debiaslab.analysis.result import title_of
+from debiaslab.commands.named_runs import named_records, record_in
+from debiaslab.config import NAMED_CONFIGS, PACKAGES, ex
+from debiaslab.core.errors import UserError, one_of, require_known, suggestion
+from debiaslab.core.settings import flattened
+from debiaslab.datasets import dataset_config
+from debiaslab.recording.command_line import read_updates, recorded_run
+from debiaslab.recording.version import CODE, code_version
+from debiaslab.training.setup import NOT_IDENTITY, TRIAL_SETTINGS, load_once
 
-ROOT = Path(__file__).parents[1]
 # settings that a repetition may change
 PLACES = NOT_IDENTITY - {"train", "checkpoint", *TRIAL_SETTINGS}
 SHOWN_FILES = 5
@@ -119,11 +118,11 @@ def require_complete(record: Record) -> None:
 
 def say_code(record: Record) -> None:
     """Whether the code is the one that the run had."""
-    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
-    here = code_version(ROOT)
+    files = [file for package in PACKAGES for file in (CODE / package).rglob("*.py")]
+    here = code_version(CODE)
     commits = f"commit {record.code}, now {(here['commit'] or 'unknown')[:7]}{'+' if here['changed'] else ''}"
     try:
-        changed = changed_files(record, ROOT, {str(file.relative_to(ROOT)) for file in files})
+        changed = changed_files(record, CODE, {str(file.relative_to(CODE)) for file in files})
     except UserError as error:
         print(f"code: {commits}; its files cannot be compared: {error}")
         return

@@ -12,15 +12,15 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analysis.records import Record
-from analysis.result import percent, variant_of
-from analysis.search import best_settings, found_by_search, search_report
-from analysis.table_formats import FORMATS
-from analysis.tables import comparisons, result_tables
-from commands.question import found_records, left_out, positive, read_question, show, yes_or_no
-from core.errors import UserError, one_of, require_known, suggestion
-from training.metrics import METRICS
-from training.selection import parse_rule
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.result import percent, variant_of
+from debiaslab.analysis.search import best_settings, found_by_search, search_report
+from debiaslab.analysis.table_formats import FORMATS
+from debiaslab.analysis.tables import comparisons, result_tables
+from debiaslab.commands.question import found_records, left_out, positive, read_question, show, yes_or_no
+from debiaslab.core.errors import UserError, one_of, require_known, suggestion
+from debiaslab.training.metrics import METRICS
+from debiaslab.training.selection import parse_rule
 
 DEFAULT_METRIC = "test/unbiased"
 WORDS = ("metric", "rule", "format", "list", "against", "top")

@@ -10,15 +10,15 @@ import os
 import shlex
 from collections.abc import Sequence
 
-from analysis.query import Query
-from analysis.search import best_settings, found_by_search, search_report
-from commands.question import Question, found_records, show
-from commands.searches.database import DATABASE_ERRORS, database_problem, shown_address
-from commands.searches.plan import Plan, check, planned
-from commands.searches.trials import Trials
-from commands.searches.words import read_search
-from commands.searches.worker import Worker
-from core.mongo import MONGO_URL, without_password
+from debiaslab.analysis.query import Query
+from debiaslab.analysis.search import best_settings, found_by_search, search_report
+from debiaslab.commands.question import Question, found_records, show
+from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, shown_address
+from debiaslab.commands.searches.plan import Plan, check, planned
+from debiaslab.commands.searches.trials import Trials
+from debiaslab.commands.searches.words import read_search
+from debiaslab.commands.searches.worker import Worker
+from debiaslab.core.mongo import MONGO_URL, without_password
 
 
 def answer(updates: Sequence[str]) -> None:

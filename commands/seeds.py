@@ -9,12 +9,12 @@ short measurement finds faster.
 import os
 from collections.abc import Sequence
 
-from commands.studies.words import NO_SEEDS, OF_RESULTS, OWN, read_study
-from commands.study import carry_out
-from config import ex
-from core.errors import UserError
-from recording.configuration import configuration
-from training.device import choose_device
+from debiaslab.commands.studies.words import NO_SEEDS, OF_RESULTS, OWN, read_study
+from debiaslab.commands.study import carry_out
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError
+from debiaslab.recording.configuration import configuration
+from debiaslab.training.device import choose_device
 
 SEVERAL = ("methods", "variants")  # words of a study
 WORDS = (*OWN, *OF_RESULTS)

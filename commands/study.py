@@ -17,25 +17,25 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analysis.file_store import FileStore
-from analysis.published import published_metrics
-from analysis.query import Query
-from analysis.tables import row_names
-from commands.question import left_out, show
-from commands.results import DEFAULT_METRIC, check_words, show_tables
-from commands.studies.groups import grouped
-from commands.studies.jobs import Job, jobs_of, with_data
-from commands.studies.overview import Overview, runs
-from commands.studies.recorded import Recorded, State, is_locked
-from commands.studies.runner import Failure, Runner
-from commands.studies.words import StudyWords, read_study
-from config import ex
-from core.errors import UserError, require_known
-from core.files import require_writable
-from recording.configuration import as_recorded
-from recording.observers import mongo_from_environment
-from recording.version import current_code
-from training.metrics import METRICS
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.published import published_metrics
+from debiaslab.analysis.query import Query
+from debiaslab.analysis.tables import row_names
+from debiaslab.commands.question import left_out, show
+from debiaslab.commands.results import DEFAULT_METRIC, check_words, show_tables
+from debiaslab.commands.studies.groups import grouped
+from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
+from debiaslab.commands.studies.overview import Overview, runs
+from debiaslab.commands.studies.recorded import Recorded, State, is_locked
+from debiaslab.commands.studies.runner import Failure, Runner
+from debiaslab.commands.studies.words import StudyWords, read_study
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.files import require_writable
+from debiaslab.recording.configuration import as_recorded
+from debiaslab.recording.observers import mongo_from_environment
+from debiaslab.recording.version import current_code
+from debiaslab.training.metrics import METRICS
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pymongo.errors import PyMongoError
 
-from analysis.file_store import FileStore
-from commands.question import left_out, read_question
-from core.errors import UserError
-from core.mongo import MONGO_URL
-from core.tracking import tracked
-from recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, failed
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.commands.question import left_out, read_question
+from debiaslab.core.errors import UserError
+from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.tracking import tracked
+from debiaslab.recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, failed
 
 
 def answer(updates: Sequence[str]) -> None:

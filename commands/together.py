@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 
-from commands.studies.words import NO_SEEDS, read_seeds
-from config import ex
-from core.errors import TrainingDiverged, UserError
-from recording.command_line import read_updates, recorded_run
-from recording.configuration import configuration
-from recording.observers import new_run_id
-from training.loop import Trained, Trainer
-from training.together import fit_together, training
+from debiaslab.commands.studies.words import NO_SEEDS, read_seeds
+from debiaslab.config import ex
+from debiaslab.core.errors import TrainingDiverged, UserError
+from debiaslab.recording.command_line import read_updates, recorded_run
+from debiaslab.recording.configuration import configuration
+from debiaslab.recording.observers import new_run_id
+from debiaslab.training.loop import Trained, Trainer
+from debiaslab.training.together import fit_together, training
 
 OWN = ("seed", "seeds", "ids")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from core.errors import UserError
+from debiaslab.core.errors import UserError
 
 
 @contextmanager

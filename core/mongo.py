@@ -1,6 +1,6 @@
 """Addresses of MongoDB servers, and what may be said of them: never a password."""
 
-from core.errors import UserError
+from debiaslab.core.errors import UserError
 
 MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place where a password may stand
 MONGO_TIMEOUT_MS = 4_000

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from core.memory import keep_freed_memory
+from debiaslab.core.memory import keep_freed_memory
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -7,7 +7,7 @@ from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from core.errors import UserError, require_known
+from debiaslab.core.errors import UserError, require_known
 
 T = TypeVar("T")
 

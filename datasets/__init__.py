@@ -3,19 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from core.errors import UserError, one_of, require_known
-from core.settings import default_settings, setting_names, settings
-from datasets.bar import BAR
-from datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
-from datasets.biased_mnist import BiasedMNIST
-from datasets.celeba import CelebA
-from datasets.colored_mnist import ColoredMNIST
-from datasets.corrupted_cifar10 import CorruptedCIFAR10
-from datasets.custom import Custom
-from datasets.digits import ColoredDigits
-from datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
-from datasets.imagenet9 import ImageNet9
-from datasets.kinetics import Kinetics10, Kinetics50
+from debiaslab.core.errors import UserError, one_of, require_known
+from debiaslab.core.settings import default_settings, setting_names, settings
+from debiaslab.datasets.bar import BAR
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
+from debiaslab.datasets.biased_mnist import BiasedMNIST
+from debiaslab.datasets.celeba import CelebA
+from debiaslab.datasets.colored_mnist import ColoredMNIST
+from debiaslab.datasets.corrupted_cifar10 import CorruptedCIFAR10
+from debiaslab.datasets.custom import Custom
+from debiaslab.datasets.digits import ColoredDigits
+from debiaslab.datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
+from debiaslab.datasets.imagenet9 import ImageNet9
+from debiaslab.datasets.kinetics import Kinetics10, Kinetics50
 
 __all__ = [
     "DATASETS",

@@ -11,10 +11,10 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from core.errors import UserError
-from datasets.base import BiasedDataset, Source, Split
-from datasets.cache import fingerprint
-from datasets.groups import share_of_every_class
+from debiaslab.core.errors import UserError
+from debiaslab.datasets.base import BiasedDataset, Source, Split
+from debiaslab.datasets.cache import fingerprint
+from debiaslab.datasets.groups import share_of_every_class
 
 VERSION = 2  # of how images are held out; raise it with every change of the result
 MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten

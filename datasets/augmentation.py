@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
-from core.memory import reused_memory
+from debiaslab.core.memory import reused_memory
 
 
 class Augmentation(Protocol):

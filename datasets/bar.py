@@ -14,14 +14,22 @@ from pathlib import Path
 
 import torch
 
-from core.errors import UserError
-from core.settings import require
-from datasets.augmentation import CropAndFlip
-from datasets.bar_split import num_moved, saved_split
-from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
-from datasets.cache import cache_folder
-from datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT
-from datasets.image_files import (
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import require
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.datasets.bar_split import num_moved, saved_split
+from debiaslab.datasets.base import (
+    CIFAR10_STATISTICS,
+    PROTOCOLS,
+    UNKNOWN_BIAS,
+    BiasedDataset,
+    DatasetConfig,
+    Source,
+    Split,
+)
+from debiaslab.datasets.cache import cache_folder
+from debiaslab.datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT
+from debiaslab.datasets.image_files import (
     LabelledFiles,
     content_fingerprint,
     image_files,
@@ -32,7 +40,7 @@ from datasets.image_files import (
     require_every_class,
     require_label,
 )
-from datasets.pixels import Stretched, mapped_images
+from debiaslab.datasets.pixels import Stretched, mapped_images
 
 VERSION = 1  # of how splits are made; raise it with every change of the result
 ACTIONS = ("climbing", "diving", "fishing", "racing", "throwing", "pole vaulting")  # in the order of the class indices

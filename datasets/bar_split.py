@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from core.errors import UserError
-from core.files import atomic_write, require_writable
-from core.randomness import torch_generator
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write, require_writable
+from debiaslab.core.randomness import torch_generator
 
 VALID_SHARE = 0.15
 MAX_PERCENT = 5.0

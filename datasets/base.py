@@ -9,10 +9,10 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from core.memory import rows
-from core.randomness import torch_generator
-from datasets.augmentation import Augmentation
+from debiaslab.core.errors import UserError
+from debiaslab.core.memory import rows
+from debiaslab.core.randomness import torch_generator
+from debiaslab.datasets.augmentation import Augmentation
 
 # `holdout` validates on images kept out of training; `published` splits the data as the papers do
 PROTOCOLS = ("holdout", "published")

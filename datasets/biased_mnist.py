@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.randomness import numpy_generator
-from core.settings import require
-from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
-from datasets.cache import cache_folder, cached, fingerprint
-from datasets.coloring import Digits
-from datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
+from debiaslab.core.randomness import numpy_generator
+from debiaslab.core.settings import require
+from debiaslab.datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.coloring import Digits
+from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000  # kept out of training under `holdout`

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from core.errors import UserError
-from core.files import atomic_write, nothing_left_behind, require_writable
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write, nothing_left_behind, require_writable
 
 
 def fingerprint(**content: object) -> str:

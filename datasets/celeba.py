@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.errors import UserError, require_known
-from core.settings import require
-from datasets.augmentation import CropAndFlip
-from datasets.base import IMAGENET_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
-from datasets.cache import cache_folder, fingerprint
-from datasets.groups import usual_pairs
-from datasets.pixels import Stretched, mapped_images
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.settings import require
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.datasets.base import IMAGENET_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.datasets.cache import cache_folder, fingerprint
+from debiaslab.datasets.groups import usual_pairs
+from debiaslab.datasets.pixels import Stretched, mapped_images
 
 ATTRIBUTES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),

@@ -17,11 +17,11 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from core.errors import UserError
-from core.files import require_writable
-from core.vision import torchvision
-from datasets.base import Source
-from datasets.cifar10_images import Pictures, read_images
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_writable
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets.base import Source
+from debiaslab.datasets.cifar10_images import Pictures, read_images
 
 FOLDER, IMAGE_FOLDER, LAYOUT = "cifar-10-batches-py", "cifar10", "{train,test}/<class>"
 URL, ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "cifar-10-python.tar.gz"

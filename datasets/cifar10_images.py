@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
-from core.errors import UserError, suggestion
-from datasets.image_files import JUNK, image_files
-from datasets.pixels import Stretched, mapped_images
+from debiaslab.core.errors import UserError, suggestion
+from debiaslab.datasets.image_files import JUNK, image_files
+from debiaslab.datasets.pixels import Stretched, mapped_images
 
 # in the order of their labels
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import UserError
-from datasets.videos import RATE, Video, opened, pyav
+from debiaslab.core.errors import UserError
+from debiaslab.datasets.videos import RATE, Video, opened, pyav
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from core.settings import require
-from datasets.arrays import array_sources, read_arrays
-from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source
-from datasets.cache import cache_folder, cached, fingerprint
-from datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
-from datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
+from debiaslab.core.settings import require
+from debiaslab.datasets.arrays import array_sources, read_arrays
+from debiaslab.datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source
+from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
+from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000

@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.randomness import numpy_generator
-from core.settings import require
-from datasets.base import BiasedDataset, Split
-from datasets.bias import assign_bias
+from debiaslab.core.randomness import numpy_generator
+from debiaslab.core.settings import require
+from debiaslab.datasets.base import BiasedDataset, Split
+from debiaslab.datasets.bias import assign_bias
 
 Digits = tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]  # images [N, H, W], targets [N]
 

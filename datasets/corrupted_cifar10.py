@@ -14,21 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import UserError, require_known
-from core.processes import in_processes
-from core.randomness import derived_seed
-from core.settings import require
-from core.tracking import tracked
-from datasets.arrays import array_sources, read_arrays
-from datasets.augmentation import CropAndFlip
-from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source
-from datasets.bias import assign_bias
-from datasets.cache import cache_folder, cached, fingerprint
-from datasets.cifar10 import Origin, cifar10, cifar10_files
-from datasets.cifar10_images import CLASSES, Pictures
-from datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
-from datasets.corruptions import CORRUPTIONS, corrupt, load_all
-from datasets.corruptions.weather import INSTALL, frost_textures, textures_folder
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.processes import in_processes
+from debiaslab.core.randomness import derived_seed
+from debiaslab.core.settings import require
+from debiaslab.core.tracking import tracked
+from debiaslab.datasets.arrays import array_sources, read_arrays
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source
+from debiaslab.datasets.bias import assign_bias
+from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.cifar10 import Origin, cifar10, cifar10_files
+from debiaslab.datasets.cifar10_images import CLASSES, Pictures
+from debiaslab.datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
+from debiaslab.datasets.corruptions import CORRUPTIONS, corrupt, load_all
+from debiaslab.datasets.corruptions.weather import INSTALL, frost_textures, textures_folder
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000

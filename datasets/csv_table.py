@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import UserError, one_of, suggestion
-from datasets.base import UNKNOWN_BIAS
+from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.datasets.base import UNKNOWN_BIAS
 
 REQUIRED = ("path", "target")
 COLUMNS = (*REQUIRED, "bias", "split", "aligned")

@@ -11,14 +11,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from core.settings import require
-from datasets.augmentation import Augmentation, CropAndFlip
-from datasets.base import IMAGENET_STATISTICS, PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
-from datasets.cache import cache_folder, fingerprint
-from datasets.csv_table import SPLITS, CSVTable, read_csv
-from datasets.groups import share_of_every_group, usual_pairs
-from datasets.pixels import BrokenImage, MappedImages, Stretched, mapped_images
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import require
+from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
+from debiaslab.datasets.base import (
+    IMAGENET_STATISTICS,
+    PROTOCOLS,
+    UNKNOWN_BIAS,
+    BiasedDataset,
+    DatasetConfig,
+    Source,
+    Split,
+)
+from debiaslab.datasets.cache import cache_folder, fingerprint
+from debiaslab.datasets.csv_table import SPLITS, CSVTable, read_csv
+from debiaslab.datasets.groups import share_of_every_group, usual_pairs
+from debiaslab.datasets.pixels import BrokenImage, MappedImages, Stretched, mapped_images
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
 PADDING = 4  # pixels, of the random crop

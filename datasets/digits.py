@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from core.settings import require
-from datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig
-from datasets.cache import cache_folder, cached, fingerprint
-from datasets.coloring import Digits, build_colored_digits, dataset_from_tensors, require_coloring
+from debiaslab.core.settings import require
+from debiaslab.datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig
+from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.coloring import Digits, build_colored_digits, dataset_from_tensors, require_coloring
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_TEST = 397

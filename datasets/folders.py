@@ -12,13 +12,21 @@ from math import log
 from pathlib import Path
 from typing import ClassVar
 
-from core.errors import UserError
-from core.settings import require
-from datasets.augmentation import Augmentation, CropAndFlip
-from datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Normalization, Source, Split
-from datasets.cache import cache_folder
-from datasets.groups import share_of_every_class
-from datasets.image_files import (
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import require
+from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
+from debiaslab.datasets.base import (
+    CIFAR10_STATISTICS,
+    PROTOCOLS,
+    BiasedDataset,
+    DatasetConfig,
+    Normalization,
+    Source,
+    Split,
+)
+from debiaslab.datasets.cache import cache_folder
+from debiaslab.datasets.groups import share_of_every_class
+from debiaslab.datasets.image_files import (
     LabelledFiles,
     content_fingerprint,
     image_files,
@@ -29,7 +37,7 @@ from datasets.image_files import (
     require_every_class,
     require_label,
 )
-from datasets.pixels import Stretched, mapped_images
+from debiaslab.datasets.pixels import Stretched, mapped_images
 
 VERSION = 1  # of splits; what is in them is in the fingerprint, too
 PERCENTS = (0.5, 1.0, 2.0, 5.0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from core.randomness import torch_generator
+from debiaslab.core.randomness import torch_generator
 
 
 def usual_pairs(target: Tensor, bias: Tensor, num_classes: int, num_biases: int) -> Tensor:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from core.errors import UserError
-from datasets.base import Split, inspect_command
-from datasets.cache import fingerprint
-from datasets.pixels import MappedImages
+from debiaslab.core.errors import UserError
+from debiaslab.datasets.base import Split, inspect_command
+from debiaslab.datasets.cache import fingerprint
+from debiaslab.datasets.pixels import MappedImages
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")  # what operating systems leave behind, hidden files apart

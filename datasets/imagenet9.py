@@ -19,14 +19,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from core.randomness import torch_generator
-from core.settings import require
-from datasets.augmentation import RandomResizedCropAndFlip
-from datasets.base import IMAGENET_STATISTICS, PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
-from datasets.cache import cache_folder, fingerprint
-from datasets.pixels import Preparation, ResizedCenterCrop, Stretched, mapped_images
-from datasets.texture import (
+from debiaslab.core.errors import UserError
+from debiaslab.core.randomness import torch_generator
+from debiaslab.core.settings import require
+from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
+from debiaslab.datasets.base import (
+    IMAGENET_STATISTICS,
+    PROTOCOLS,
+    UNKNOWN_BIAS,
+    BiasedDataset,
+    DatasetConfig,
+    Source,
+    Split,
+)
+from debiaslab.datasets.cache import cache_folder, fingerprint
+from debiaslab.datasets.pixels import Preparation, ResizedCenterCrop, Stretched, mapped_images
+from debiaslab.datasets.texture import (
     NUM_CLUSTERINGS,
     NUM_CLUSTERS,
     VGG16,

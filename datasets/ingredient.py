@@ -2,7 +2,7 @@
 
 from sacred import Ingredient
 
-from datasets import default_setting
+from debiaslab.datasets import default_setting
 
 data = Ingredient("data", _caller_globals=globals(), save_git_info=False)
 

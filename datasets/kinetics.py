@@ -18,17 +18,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from core.files import atomic_write
-from core.randomness import torch_generator
-from core.settings import require
-from datasets.augmentation import JitteredCropAndFlip
-from datasets.base import PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
-from datasets.cache import cache_folder, fingerprint
-from datasets.clips import ClipReader
-from datasets.image_files import missing
-from datasets.video_files import FoundVideos, find_videos
-from datasets.videos import Broken, Video, indexed_videos
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write
+from debiaslab.core.randomness import torch_generator
+from debiaslab.core.settings import require
+from debiaslab.datasets.augmentation import JitteredCropAndFlip
+from debiaslab.datasets.base import PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.datasets.cache import cache_folder, fingerprint
+from debiaslab.datasets.clips import ClipReader
+from debiaslab.datasets.image_files import missing
+from debiaslab.datasets.video_files import FoundVideos, find_videos
+from debiaslab.datasets.videos import Broken, Video, indexed_videos
 
 VERSION = 1  # of what is made of the videos; raise it with every change of the result
 HELD_OUT = 0.1  # share of the training videos of every class that `holdout` validates on

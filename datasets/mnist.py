@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-from core.errors import UserError
-from core.files import nothing_left_behind, require_writable
-from core.vision import torchvision
-from datasets.base import Source
-from datasets.coloring import Digits
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import nothing_left_behind, require_writable
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets.base import Source
+from debiaslab.datasets.coloring import Digits
 
 # SHA-256 of the uncompressed files (torchvision itself checks the compressed ones while it downloads)
 CHECKSUMS = {

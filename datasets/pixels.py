@@ -25,11 +25,11 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from core import memory
-from core.errors import UserError
-from core.files import atomic_write, require_writable
-from core.tracking import tracked
-from datasets.cache import fingerprint, listing
+from debiaslab.core import memory
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write, require_writable
+from debiaslab.core.tracking import tracked
+from debiaslab.datasets.cache import fingerprint, listing
 
 VERSION = 1  # of the file; raise it with every change of what is in it
 BLOCK = 64 * 2**20  # bytes of pixels under one checksum

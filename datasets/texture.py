@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from core.errors import UserError
-from core.tracking import tracked
-from datasets.base import IMAGENET_STATISTICS
-from datasets.cache import cached, fingerprint
-from datasets.pixels import MappedImages
+from debiaslab.core.errors import UserError
+from debiaslab.core.tracking import tracked
+from debiaslab.datasets.base import IMAGENET_STATISTICS
+from debiaslab.datasets.cache import cached, fingerprint
+from debiaslab.datasets.pixels import MappedImages
 
 VERSION = 1  # of the clusters; raise it with every change of the result
 NUM_CLUSTERS = 9

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.errors import UserError
-from datasets.videos import SUFFIXES
+from debiaslab.core.errors import UserError
+from debiaslab.datasets.videos import SUFFIXES
 
 COLUMNS = ("label", "youtube_id", "time_start", "time_end")  # of a CSV; others may follow
 

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.errors import UserError
-from core.tracking import tracked
-from datasets.cache import cached, fingerprint, listing
+from debiaslab.core.errors import UserError
+from debiaslab.core.tracking import tracked
+from debiaslab.datasets.cache import cached, fingerprint, listing
 
 if TYPE_CHECKING:
     from av.container import InputContainer

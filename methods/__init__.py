@@ -1,18 +1,18 @@
 """Methods, by name. Torch only, but for `ingredient.py`."""
 
-from core.errors import require_known
-from methods.base import Batch, Method, MethodConfig, Phase, Task, recipe_for
-from methods.bias_ensemble import DisEntBE, LfFBE
-from methods.denetdm import DeNetDM
-from methods.disent import DisEnt
-from methods.end import EnD
-from methods.erm import ERM
-from methods.learned_mixin import LearnedMixin
-from methods.lff import LfF
-from methods.rebias import ReBias
-from methods.recipes import Recipe
-from methods.rubi import RUBi
-from methods.vanilla_biased import VanillaBiased
+from debiaslab.core.errors import require_known
+from debiaslab.methods.base import Batch, Method, MethodConfig, Phase, Task, recipe_for
+from debiaslab.methods.bias_ensemble import DisEntBE, LfFBE
+from debiaslab.methods.denetdm import DeNetDM
+from debiaslab.methods.disent import DisEnt
+from debiaslab.methods.end import EnD
+from debiaslab.methods.erm import ERM
+from debiaslab.methods.learned_mixin import LearnedMixin
+from debiaslab.methods.lff import LfF
+from debiaslab.methods.rebias import ReBias
+from debiaslab.methods.recipes import Recipe
+from debiaslab.methods.rubi import RUBi
+from debiaslab.methods.vanilla_biased import VanillaBiased
 
 __all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Phase", "Recipe", "Task", "method_class", "recipe_for"]
 

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from core.errors import UserError, one_of, require_known
-from core.settings import require
-from methods.optimizers import OPTIMIZERS
-from methods.recipes import Recipe, Recipes
-from models import Networks
+from debiaslab.core.errors import UserError, one_of, require_known
+from debiaslab.core.settings import require
+from debiaslab.methods.optimizers import OPTIMIZERS
+from debiaslab.methods.recipes import Recipe, Recipes
+from debiaslab.models import Networks
 
 
 @dataclass(frozen=True)

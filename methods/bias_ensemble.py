@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from core.settings import require
-from methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
-from methods.disent import DisEnt
-from methods.lff import LfF
-from methods.losses import generalized_cross_entropy
-from methods.optimizers import build_optimizer
-from methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from methods.recipes import merged, named, unpublished
-from models import Networks
+from debiaslab.core.settings import require
+from debiaslab.methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
+from debiaslab.methods.disent import DisEnt
+from debiaslab.methods.lff import LfF
+from debiaslab.methods.losses import generalized_cross_entropy
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from debiaslab.methods.recipes import merged, named, unpublished
+from debiaslab.models import Networks
 
 
 @dataclass(frozen=True, kw_only=True)

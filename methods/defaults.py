@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from core.errors import UserError
-from core.settings import default_settings
-from datasets import DATASETS
-from methods import Recipe, method_class, recipe_for
-from training.selection import without_bias
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import default_settings
+from debiaslab.datasets import DATASETS
+from debiaslab.methods import Recipe, method_class, recipe_for
+from debiaslab.training.selection import without_bias
 
 ONE_LENGTH = "give one of the two; NAME=None takes away what a named configuration has set"
 LENGTHS = ("epochs", "num_steps")  # of a training, of which one is set

@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from core.settings import require, setting_names
-from methods.base import Batch, Descent, Method, MethodConfig, Phase, Task, require_optimizer
-from methods.frozen import FrozenOutputs
-from methods.losses import distillation_loss
-from methods.optimizers import build_optimizer
-from methods.published import OWN_BRANCHES, SREELATHA
-from methods.recipes import Recipe, merged, named, unpublished
-from models import Networks
+from debiaslab.core.settings import require, setting_names
+from debiaslab.methods.base import Batch, Descent, Method, MethodConfig, Phase, Task, require_optimizer
+from debiaslab.methods.frozen import FrozenOutputs
+from debiaslab.methods.losses import distillation_loss
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.published import OWN_BRANCHES, SREELATHA
+from debiaslab.methods.recipes import Recipe, merged, named, unpublished
+from debiaslab.models import Networks
 
 
 class DeNetDM(Method):

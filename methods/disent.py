@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from core.memory import placed
-from core.randomness import torch_generator
-from core.settings import require
-from methods.base import Batch, Method, MethodConfig, Phase, Task, descend
-from methods.losses import bias_amplifying_loss
-from methods.optimizers import build_optimizer
-from methods.per_sample import RelativeDifficulty
-from methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from methods.recipes import merged, named
-from models import Networks
+from debiaslab.core.memory import placed
+from debiaslab.core.randomness import torch_generator
+from debiaslab.core.settings import require
+from debiaslab.methods.base import Batch, Method, MethodConfig, Phase, Task, descend
+from debiaslab.methods.losses import bias_amplifying_loss
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.per_sample import RelativeDifficulty
+from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from debiaslab.methods.recipes import merged, named
+from debiaslab.models import Networks
 
 
 class DisEnt(Method):

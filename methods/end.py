@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from core.settings import require
-from methods.base import Batch, Descent, Method, Phase, Task
-from methods.optimizers import build_optimizer
-from methods.published import OWN_IMAGES
-from methods.recipes import Recipe, merged, named
-from methods.schedules import ScheduledConfig
-from models import Networks
+from debiaslab.core.settings import require
+from debiaslab.methods.base import Batch, Descent, Method, Phase, Task
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.published import OWN_IMAGES
+from debiaslab.methods.recipes import Recipe, merged, named
+from debiaslab.methods.schedules import ScheduledConfig
+from debiaslab.models import Networks
 
 
 class EnD(Method):

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from methods.base import Batch, Descent, Method, Phase, Task
-from methods.optimizers import build_optimizer
-from methods.published import BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
-from methods.recipes import Recipe, merged, named
-from methods.schedules import ScheduledConfig
-from models import Networks
+from debiaslab.methods.base import Batch, Descent, Method, Phase, Task
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.published import BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
+from debiaslab.methods.recipes import Recipe, merged, named
+from debiaslab.methods.schedules import ScheduledConfig
+from debiaslab.models import Networks
 
 
 class ERM(Method):

@@ -2,9 +2,9 @@
 
 from sacred import Ingredient
 
-from datasets import has_valid, knows_bias
-from datasets.ingredient import data as data_ingredient
-from methods.defaults import conflicting_percent, default_hparams, default_recipe, fitted_hparams
+from debiaslab.datasets import has_valid, knows_bias
+from debiaslab.datasets.ingredient import data as data_ingredient
+from debiaslab.methods.defaults import conflicting_percent, default_hparams, default_recipe, fitted_hparams
 
 method = Ingredient("method", ingredients=[data_ingredient], _caller_globals=globals(), save_git_info=False)
 

@@ -18,12 +18,12 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
-from core.settings import require
-from methods.base import Batch, Descent, Phase, Task
-from methods.published import BAHNG, OWN_PAIRS
-from methods.recipes import merged, named
-from methods.vanilla_biased import Outputs, VanillaBiased
-from models import Networks
+from debiaslab.core.settings import require
+from debiaslab.methods.base import Batch, Descent, Phase, Task
+from debiaslab.methods.published import BAHNG, OWN_PAIRS
+from debiaslab.methods.recipes import merged, named
+from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
+from debiaslab.models import Networks
 
 
 class LearnedMixin(VanillaBiased):

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from core.settings import require
-from methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
-from methods.losses import bias_amplifying_loss
-from methods.optimizers import build_optimizer
-from methods.per_sample import RelativeDifficulty
-from methods.published import DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
-from methods.recipes import merged, named
-from models import Networks
+from debiaslab.core.settings import require
+from debiaslab.methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
+from debiaslab.methods.losses import bias_amplifying_loss
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.per_sample import RelativeDifficulty
+from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
+from debiaslab.methods.recipes import merged, named
+from debiaslab.models import Networks
 
 
 class LfF(Method):

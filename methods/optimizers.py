@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from core.errors import UserError, require_known
+from debiaslab.core.errors import UserError, require_known
 
 # methods of PyTorch's optimisers that it wraps, beside `step`
 WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")

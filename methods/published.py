@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from methods.recipes import Recipe, steps
+from debiaslab.methods.recipes import Recipe, steps
 
 # ---- Nam et al., NeurIPS 2020: LfF and the baseline
 

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from core.settings import require
-from methods.base import Batch, Task
-from methods.hsic import ESTIMATORS, median_squared_distance
-from methods.published import BAHNG
-from methods.recipes import merged
-from methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
-from models import Networks
+from debiaslab.core.settings import require
+from debiaslab.methods.base import Batch, Task
+from debiaslab.methods.hsic import ESTIMATORS, median_squared_distance
+from debiaslab.methods.published import BAHNG
+from debiaslab.methods.recipes import merged
+from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
+from debiaslab.models import Networks
 
 FEATURES = ("post", "pre", "logits")
 MEDIAN_SHARE = 0.25  # of an epoch's batches

@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from methods.base import Batch, Task
-from methods.vanilla_biased import Outputs, VanillaBiased
-from models import Networks
+from debiaslab.methods.base import Batch, Task
+from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
+from debiaslab.models import Networks
 
 
 class RUBi(VanillaBiased):

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, cos, pi
 
-from core.settings import require
-from methods.base import MethodConfig
+from debiaslab.core.settings import require
+from debiaslab.methods.base import MethodConfig
 
 SCHEDULES = ("constant", "step", "cosine")
 

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from core.settings import require
-from methods.base import Batch, Method, Phase, Task, descend
-from methods.optimizers import build_optimizer
-from methods.published import BAHNG, OWN_PAIRS
-from methods.recipes import Recipe, merged, named
-from methods.schedules import ScheduledConfig
-from models import Classifier, Networks
+from debiaslab.core.settings import require
+from debiaslab.methods.base import Batch, Method, Phase, Task, descend
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.published import BAHNG, OWN_PAIRS
+from debiaslab.methods.recipes import Recipe, merged, named
+from debiaslab.methods.schedules import ScheduledConfig
+from debiaslab.models import Classifier, Networks
 
 
 class Outputs(NamedTuple):

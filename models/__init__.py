@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import require_known
-from core.settings import default_settings, settings
-from models.bagnet import BagNet18, ResNet18BagNet18
-from models.base import Architecture, Encoder
-from models.branches import ConvBranches
-from models.convolutional import SimpleConv
-from models.mlp import MLP, MLPBranches
-from models.networks import Classifier, Networks
-from models.resnet import ResNet18, ResNet20
-from models.video import ResNet3D
+from debiaslab.core.errors import require_known
+from debiaslab.core.settings import default_settings, settings
+from debiaslab.models.bagnet import BagNet18, ResNet18BagNet18
+from debiaslab.models.base import Architecture, Encoder
+from debiaslab.models.branches import ConvBranches
+from debiaslab.models.convolutional import SimpleConv
+from debiaslab.models.mlp import MLP, MLPBranches
+from debiaslab.models.networks import Classifier, Networks
+from debiaslab.models.resnet import ResNet18, ResNet20
+from debiaslab.models.video import ResNet3D
 
 __all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture", "default_model_hparams"]
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.base import Architecture, Encoder, PoolingEncoder
-from models.resnet import ResNet18
+from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
+from debiaslab.models.resnet import ResNet18
 
 WIDTHS = (64, 128, 256, 512)  # of the four layers, of two blocks each
 STRIDES = (2, 2, 2, 1)

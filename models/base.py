@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from models.numerics import USUAL, Numerics, by_numerics
+from debiaslab.models.numerics import USUAL, Numerics, by_numerics
 
 
 class Encoder(nn.Module):

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from core.settings import require
-from models.base import Architecture, Encoder, PoolingEncoder
-from models.convolution import Conv2d
-from models.numerics import by_numerics
-from models.resnet import ResNet18, ResNet20
+from debiaslab.core.settings import require
+from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
+from debiaslab.models.convolution import Conv2d
+from debiaslab.models.numerics import by_numerics
+from debiaslab.models.resnet import ResNet18, ResNet20
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from torch import nn
 
-from core.settings import require
-from models.base import Architecture, Encoder, PoolingEncoder
+from debiaslab.core.settings import require
+from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 
 LAST_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 

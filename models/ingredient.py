@@ -2,10 +2,10 @@
 
 from sacred import Ingredient
 
-from datasets.ingredient import data as data_ingredient
-from methods.defaults import default_model, default_pretrained, recipe_model_hparams
-from methods.ingredient import method as method_ingredient
-from models import default_model_hparams
+from debiaslab.datasets.ingredient import data as data_ingredient
+from debiaslab.methods.defaults import default_model, default_pretrained, recipe_model_hparams
+from debiaslab.methods.ingredient import method as method_ingredient
+from debiaslab.models import default_model_hparams
 
 model = Ingredient(
     "model", ingredients=[data_ingredient, method_ingredient], _caller_globals=globals(), save_git_info=False

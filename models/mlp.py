@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from core.settings import require
-from models.base import Architecture, Encoder
-from models.numerics import by_numerics
+from debiaslab.core.settings import require
+from debiaslab.models.base import Architecture, Encoder
+from debiaslab.models.numerics import by_numerics
 
 
 class MLPEncoder(Encoder):

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from core.errors import UserError, one_of
-from core.randomness import seeded
-from models.base import Architecture, Encoder
-from models.numerics import USUAL, Numerics, by_numerics
-from models.resnet import ResNet18Body
+from debiaslab.core.errors import UserError, one_of
+from debiaslab.core.randomness import seeded
+from debiaslab.models.base import Architecture, Encoder
+from debiaslab.models.numerics import USUAL, Numerics, by_numerics
+from debiaslab.models.resnet import ResNet18Body
 
 
 class Head(nn.Linear):

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from core.errors import UserError
-from core.vision import torchvision
-from models.base import Architecture
-from models.resnet import ResNet18Body
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.models.base import Architecture
+from debiaslab.models.resnet import ResNet18Body
 
 NONE, IMAGENET = "none", "imagenet"  # the values of `model.pretrained` that are no files
 CHOICES = "model.pretrained is imagenet, none, or a file with the weights of torchvision's ResNet-18"

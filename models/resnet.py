@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from core.vision import torchvision
-from models.base import Architecture, Encoder, PoolingEncoder
-from models.convolution import with_small_maps
+from debiaslab.core.vision import torchvision
+from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
+from debiaslab.models.convolution import with_small_maps
 
 
 class BasicBlock(nn.Module):

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from core.settings import require
-from models.base import Architecture, Encoder, PoolingEncoder
+from debiaslab.core.settings import require
+from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 
 
 class Block3D(nn.Module):

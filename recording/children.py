@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import IO
 
-from recording.launch import launch
+from debiaslab.recording.launch import launch
 
 TERMINATION_SECONDS = 60
 

@@ -20,11 +20,11 @@ from sacred.commandline_options import cli_option
 from sacred.run import Run
 from sacred.utils import recursive_update
 
-from core.errors import TrainingDiverged, UserError, require_known
-from core.mongo import MONGO_URL
-from core.randomness import SEEDS, SEEDS_IN_WORDS
-from core.settings import flattened
-from recording.observers import FileRecord
+from debiaslab.core.errors import TrainingDiverged, UserError, require_known
+from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
+from debiaslab.core.settings import flattened
+from debiaslab.recording.observers import FileRecord
 
 PROGRAM = "main.py"
 

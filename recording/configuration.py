@@ -8,7 +8,7 @@ from sacred import Experiment
 from sacred.initialize import create_run
 from sacred.serializer import flatten
 
-from recording.command_line import read_updates
+from debiaslab.recording.command_line import read_updates
 
 
 def configuration(ex: Experiment, words: Sequence[str], command: str = "print_config") -> dict[str, Any]:

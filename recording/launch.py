@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO
 
-MAIN = Path(__file__).parents[1] / "main.py"
+from debiaslab.recording.version import CODE
+
+MAIN = CODE / "main.py"
 
 
 def launch(

@@ -11,8 +11,8 @@ import pymongo
 from pymongo.errors import PyMongoError
 from sacred.observers import MongoObserver
 
-from core.errors import UserError
-from core.mongo import MONGO_TIMEOUT_MS, MONGO_URL, parse_address, reason, without_password
+from debiaslab.core.errors import UserError
+from debiaslab.core.mongo import MONGO_TIMEOUT_MS, MONGO_URL, parse_address, reason, without_password
 
 
 class MongoRecord(MongoObserver):

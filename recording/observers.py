@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
-from core.errors import UserError
-from core.files import atomic_write
-from core.mongo import MONGO_URL
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write
+from debiaslab.core.mongo import MONGO_URL
 
 if TYPE_CHECKING:
-    from recording.mongo_record import MongoRecord
+    from debiaslab.recording.mongo_record import MongoRecord
 
 STATE = "resume.safetensors"  # in a run's folder until the run is complete
 
@@ -70,6 +70,6 @@ def mongo_from_environment() -> "MongoRecord | None":
     url = os.environ.get(MONGO_URL)
     if not url:
         return None
-    from recording.mongo_record import MongoRecord  # imported here: pymongo takes a third of a second
+    from debiaslab.recording.mongo_record import MongoRecord  # imported here: pymongo takes a third of a second
 
     return MongoRecord.connect(url)

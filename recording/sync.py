@@ -10,12 +10,12 @@ import gridfs
 from bson.errors import InvalidDocument
 from pymongo.errors import PyMongoError
 
-from analysis.file_store import read_json
-from core.errors import UserError
-from core.mongo import reason, without_password
-from recording.mongo_record import MongoRecord, stored_once, writable_database
-from recording.observers import content_type
-from training.history import EVALUATIONS
+from debiaslab.analysis.file_store import read_json
+from debiaslab.core.errors import UserError
+from debiaslab.core.mongo import reason, without_password
+from debiaslab.recording.mongo_record import MongoRecord, stored_once, writable_database
+from debiaslab.recording.observers import content_type
+from debiaslab.training.history import EVALUATIONS
 
 # what a copy took
 COPIED, COMPLETED, THERE, LIVE = "copied", "completed", "already there", "running, and up to date within seconds"

@@ -8,11 +8,12 @@ from typing import Any
 
 from sacred import Experiment
 
+CODE = Path(__file__).resolve().parents[1]  # with main.py, methods/, ...: the clone, or the installed package
 GIT_SECONDS = 10
 NOT_RESULTS = ("analysis/", "commands/", "recording/")  # code that starts and shows runs
 
 
-def code_version(folder: Path) -> dict[str, Any]:
+def code_version(folder: Path = CODE) -> dict[str, Any]:
     """{"commit": hash, "changed": whether files differ from it}; both None where `folder` is no git checkout."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-import main
-from core.mongo import MONGO_URL
-from datasets import BiasedDataset, dataset_config
-from recording.server import free_port, running_server
-from training.device import choose_device
+from debiaslab import main
+from debiaslab.core.mongo import MONGO_URL
+from debiaslab.datasets import BiasedDataset, dataset_config
+from debiaslab.recording.server import free_port, running_server
+from debiaslab.training.device import choose_device
 
 torch.set_num_threads(1)
 

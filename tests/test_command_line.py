@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-import main
-from config import ex
-from datasets.digits import ColoredDigits
-from recording.command_line import run_command_line
+from debiaslab import main
+from debiaslab.config import ex
+from debiaslab.datasets.digits import ColoredDigits
+from debiaslab.recording.command_line import run_command_line
+from debiaslab.training.setup import load_once
 from tests.conftest import Command, Outcome
-from training.setup import load_once
 
-ROOT = Path(main.__file__).parent
+ROOT = Path(main.__file__).parents[1]
 
 
 def settings(outcome: Outcome) -> dict[str, str]:
@@ -356,9 +356,9 @@ def test_weights_of_another_run_are_refused(command: Command) -> None:
 
 def test_weights_of_another_data_set_are_refused(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder,) = command("with", "smoke", "method=erm").runs
-    from datasets import DATASETS
-    from datasets.digits import ColoredDigits
-    from methods.erm import ERM
+    from debiaslab.datasets import DATASETS
+    from debiaslab.datasets.digits import ColoredDigits
+    from debiaslab.methods.erm import ERM
 
     monkeypatch.setitem(DATASETS, "other_digits", ColoredDigits)
     monkeypatch.setitem(ERM.RECIPES, "other_digits", ERM.RECIPES["digits"])

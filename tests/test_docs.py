@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models import MODELS
+from debiaslab.models import MODELS
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

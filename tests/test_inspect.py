@@ -7,8 +7,8 @@ import numpy
 import pytest
 from PIL import Image
 
-from datasets import DATASETS, Source, dataset_config
-from datasets.digits import ColoredDigits
+from debiaslab.datasets import DATASETS, Source, dataset_config
+from debiaslab.datasets.digits import ColoredDigits
 from tests.conftest import Command, Outcome
 from tests.datasets.own_images import SIZE, bias, save_digits, target, write_csv
 

@@ -7,8 +7,8 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from core.vision import torchvision
-from models.pretrained import read_weights
+from debiaslab.core.vision import torchvision
+from debiaslab.models.pretrained import read_weights
 from tests.conftest import Command
 from tests.test_command_line import settings
 

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import main
-from config import ex
+from debiaslab import main
+from debiaslab.config import ex
 
-ROOT = Path(main.__file__).parent
+ROOT = Path(main.__file__).parents[1]
 PACKAGES = ("analysis", "core", "datasets", "methods", "models", "training", "benchmarks")
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import main
-from recording.observers import STATE
+from debiaslab import main
+from debiaslab.recording.observers import STATE
+from debiaslab.training.checkpoint import LAST, SELECTED
 from tests.conftest import Command, Outcome
-from training.checkpoint import LAST, SELECTED
 
 pytestmark = pytest.mark.processes
 
-ROOT = Path(main.__file__).parent
+ROOT = Path(main.__file__).parents[1]
 SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-import main
+from debiaslab import main
 
 pytestmark = pytest.mark.processes
 
-SCRIPTS = Path(main.__file__).parent / "scripts"
+SCRIPTS = Path(main.__file__).parents[1] / "scripts"
 STUDIES = sorted(path.name for path in SCRIPTS.glob("*.sh") if path.name not in ("demo.sh", "study.sh"))
 NUM_RUNS = {
     "bar.sh": 60,

@@ -7,14 +7,14 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from core.memory import placed
-from core.randomness import torch_generator
-from datasets import BiasedDataset
-from methods import Batch, Phase
-from training.evaluation import chunk_size
-from training.inputs import as_input
-from training.reading import prefetched
+from debiaslab.core.errors import UserError
+from debiaslab.core.memory import placed
+from debiaslab.core.randomness import torch_generator
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Batch, Phase
+from debiaslab.training.evaluation import chunk_size
+from debiaslab.training.inputs import as_input
+from debiaslab.training.reading import prefetched
 
 
 @dataclass(frozen=True)

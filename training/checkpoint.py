@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from core.errors import UserError
-from core.files import atomic_write
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write
 
 FORMAT = 1  # raise it with every change that older code cannot read
 LAST, SELECTED = "last.safetensors", "selected.safetensors"  # weights in a run's record

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from core.errors import UserError
-from core.memory import keep_freed_memory
+from debiaslab.core.errors import UserError
+from debiaslab.core.memory import keep_freed_memory
 
 LARGE_LAYER = 1_000_000  # weights of a layer from which on a second thread is worth waiting for
 

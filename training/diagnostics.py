@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datasets import BiasedDataset
-from methods import Method
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method
 
 WEIGHT_ALIGNED, WEIGHT_CONFLICTING = "weight/aligned", "weight/conflicting"
 SAMPLES = "samples.safetensors"  # the file of a run's record with `recorded_samples`

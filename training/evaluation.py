@@ -6,10 +6,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from datasets import BiasedDataset, Split
-from training.inputs import as_input
-from training.metrics import GroupCounts
-from training.reading import prefetched
+from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.training.inputs import as_input
+from debiaslab.training.metrics import GroupCounts
+from debiaslab.training.reading import prefetched
 
 MAX_CHUNK, MIN_CHUNK = 2_000, 64  # images per forward pass
 CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images where they are larger than 32 x 32

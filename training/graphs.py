@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from core.errors import UserError
-from methods import Batch, Phase
-from methods.base import Descent
+from debiaslab.core.errors import UserError
+from debiaslab.methods import Batch, Phase
+from debiaslab.methods.base import Descent
 
 WARM_UP = 3  # steps before the recording, which make all that is made once: optimiser states, handles of libraries
 

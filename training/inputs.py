@@ -6,8 +6,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from core.memory import reused_memory
-from datasets.base import Normalization
+from debiaslab.core.memory import reused_memory
+from debiaslab.datasets.base import Normalization
 
 CACHED_VALUES = 2**17  # float32 that stay in a processor's cache from one pass over them to the next
 

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from core.errors import UserError
-from core.settings import LATER_SETTINGS
-from datasets import BiasedDataset
-from methods import Method, Phase
-from methods.base import set_modes
-from methods.optimizers import scale_learning_rates
-from training.batches import Batches, PlannedBatch
-from training.checkpoint import (
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import LATER_SETTINGS
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method, Phase
+from debiaslab.methods.base import set_modes
+from debiaslab.methods.optimizers import scale_learning_rates
+from debiaslab.training.batches import Batches, PlannedBatch
+from debiaslab.training.checkpoint import (
     load_optimizer,
     optimizer_tensors,
     prefixed,
@@ -24,13 +24,13 @@ from training.checkpoint import (
     without_prefix,
     write_checkpoint,
 )
-from training.decodability import Decodability
-from training.diagnostics import sample_diagnostics
-from training.evaluation import correct_counts
-from training.graphs import ReplayedDescent, replayed
-from training.history import Evaluation, History, empty_history
-from training.losses import LossSums
-from training.selection import Rule, is_better, parse_rule
+from debiaslab.training.decodability import Decodability
+from debiaslab.training.diagnostics import sample_diagnostics
+from debiaslab.training.evaluation import correct_counts
+from debiaslab.training.graphs import ReplayedDescent, replayed
+from debiaslab.training.history import Evaluation, History, empty_history
+from debiaslab.training.losses import LossSums
+from debiaslab.training.selection import Rule, is_better, parse_rule
 
 CHECK_STEPS = 500  # a loss that is not finite is noticed within so many steps
 

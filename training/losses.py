@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from core.errors import TrainingDiverged
+from debiaslab.core.errors import TrainingDiverged
 
 
 class LossSums:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from datasets import BiasedDataset, Split
-from training.evaluation import chunk_size, view_draws
-from training.inputs import as_input
-from training.reading import prefetched
+from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.training.evaluation import chunk_size, view_draws
+from debiaslab.training.inputs import as_input
+from debiaslab.training.reading import prefetched
 
 
 @torch.no_grad()

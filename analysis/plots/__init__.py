@@ -3,7 +3,7 @@
 Only what a run needs is imported here; the other kinds import pandas.
 """
 
-from analysis.plots.figure import COLORS, new_figure, save_figure
-from analysis.plots.run import has_diagnostics, save_curves, save_diagnostics
+from debiaslab.analysis.plots.figure import COLORS, new_figure, save_figure
+from debiaslab.analysis.plots.run import has_diagnostics, save_curves, save_diagnostics
 
 __all__ = ["COLORS", "has_diagnostics", "new_figure", "save_curves", "save_diagnostics", "save_figure"]

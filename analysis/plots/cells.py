@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas
 
-from analysis.records import Record
-from analysis.result import chosen_on_test
-from analysis.tables import column_names, row_names
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.result import chosen_on_test
+from debiaslab.analysis.tables import column_names, row_names
 
 MAX_NAME = 180  # characters of a file's name
 

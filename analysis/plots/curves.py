@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas
 
-from analysis.frames import curves_frame
-from analysis.plots.cells import Cell, file_name, framed, oracle_notes
-from analysis.plots.figure import (
+from debiaslab.analysis.frames import curves_frame
+from debiaslab.analysis.plots.cells import Cell, file_name, framed, oracle_notes
+from debiaslab.analysis.plots.figure import (
     BLACK,
     COLORS,
     LINES,
@@ -20,7 +20,7 @@ from analysis.plots.figure import (
     set_legend,
     set_title,
 )
-from core.errors import UserError, one_of
+from debiaslab.core.errors import UserError, one_of
 
 METRICS = ("unbiased", "aligned", "conflicting")
 KNOWN_WITHOUT_BIAS = ("accuracy",)

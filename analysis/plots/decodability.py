@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
-from analysis.plots.cells import Cell, file_name, framed, oracle_notes
-from analysis.plots.curves import lines_figure, melted, of_phase, phase_name
-from analysis.plots.figure import Named
-from analysis.records import Record
-from core.errors import UserError
-from training.decodability import PREFIX
+from debiaslab.analysis.plots.cells import Cell, file_name, framed, oracle_notes
+from debiaslab.analysis.plots.curves import lines_figure, melted, of_phase, phase_name
+from debiaslab.analysis.plots.figure import Named
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
+from debiaslab.training.decodability import PREFIX
 
 LABELS = ("target", "bias")
 

@@ -7,11 +7,20 @@ import numpy
 import pandas
 from numpy.typing import NDArray
 
-from analysis.plots.figure import BLACK, COLORS, MARKERS, WIDTHS, new_figure, print_style, set_legend, set_title
-from analysis.rebuilt import Rebuilt
-from core.errors import UserError, require_known
-from core.randomness import torch_generator
-from training.outputs import outputs_at, stratified
+from debiaslab.analysis.plots.figure import (
+    BLACK,
+    COLORS,
+    MARKERS,
+    WIDTHS,
+    new_figure,
+    print_style,
+    set_legend,
+    set_title,
+)
+from debiaslab.analysis.rebuilt import Rebuilt
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.randomness import torch_generator
+from debiaslab.training.outputs import outputs_at, stratified
 
 NUM_IMAGES = 1_000  # of the test images, at most
 PERPLEXITY = 30.0  # of t-SNE; less for few images

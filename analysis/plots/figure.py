@@ -9,7 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from core.files import atomic_write
+from debiaslab.core.files import atomic_write
 
 # Okabe and Ito's colours, distinct for the colour-blind
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

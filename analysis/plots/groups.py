@@ -7,12 +7,12 @@ import numpy
 import pandas
 from numpy.typing import NDArray
 
-from analysis.frames import groups_frame
-from analysis.plots.cells import Cell, file_name, framed, oracle_notes
-from analysis.plots.figure import WIDTHS, Named, broken, new_figure, print_style, set_title
-from analysis.records import Record
-from core.errors import UserError
-from training.selection import parse_rule
+from debiaslab.analysis.frames import groups_frame
+from debiaslab.analysis.plots.cells import Cell, file_name, framed, oracle_notes
+from debiaslab.analysis.plots.figure import WIDTHS, Named, broken, new_figure, print_style, set_title
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
+from debiaslab.training.selection import parse_rule
 
 COLOR_MAP = "viridis"  # perceptually uniform, and in order in greys
 SHOWN_PER_ROW = {1: 1, 2: 2}  # methods side by side

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.plots.figure import WIDTHS, new_figure, print_style, set_title
-from analysis.rebuilt import Rebuilt
-from core.errors import UserError
-from datasets import BiasedDataset, Split
-from training.outputs import outputs_at
+from debiaslab.analysis.plots.figure import WIDTHS, new_figure, print_style, set_title
+from debiaslab.analysis.rebuilt import Rebuilt
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.training.outputs import outputs_at
 
 SHOWN_PER_ROW = {1: 4, 2: 8}
 NUM_ROWS = {1: 6, 2: 4}

@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.plots.cells import Cell, file_name
-from analysis.plots.curves import curves
-from analysis.plots.decodability import decodability
-from analysis.plots.embeddings import embeddings_figure, features_of_test_images
-from analysis.plots.figure import Named
-from analysis.plots.groups import groups
-from analysis.plots.hardest import NUM_ROWS, SHOWN_PER_ROW, hardest_figure, hardest_images
-from analysis.plots.ratios import ratios
-from analysis.plots.weights import weights
-from analysis.rebuilt import Rebuilt, rebuilt
-from analysis.records import Record
-from analysis.result import chosen_on_test
-from core.errors import UserError
-from training.selection import parse_rule
+from debiaslab.analysis.plots.cells import Cell, file_name
+from debiaslab.analysis.plots.curves import curves
+from debiaslab.analysis.plots.decodability import decodability
+from debiaslab.analysis.plots.embeddings import embeddings_figure, features_of_test_images
+from debiaslab.analysis.plots.figure import Named
+from debiaslab.analysis.plots.groups import groups
+from debiaslab.analysis.plots.hardest import NUM_ROWS, SHOWN_PER_ROW, hardest_figure, hardest_images
+from debiaslab.analysis.plots.ratios import ratios
+from debiaslab.analysis.plots.weights import weights
+from debiaslab.analysis.rebuilt import Rebuilt, rebuilt
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.result import chosen_on_test
+from debiaslab.core.errors import UserError
+from debiaslab.training.selection import parse_rule
 
 Cells = Mapping[str, Sequence[Cell]]  # data set -> its cells
 

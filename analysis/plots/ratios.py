@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas
 
-from analysis.frames import results_frame, settings_that_differ
-from analysis.plots.cells import Cell, file_name, oracle_notes, with_protocol
-from analysis.plots.figure import (
+from debiaslab.analysis.frames import results_frame, settings_that_differ
+from debiaslab.analysis.plots.cells import Cell, file_name, oracle_notes, with_protocol
+from debiaslab.analysis.plots.figure import (
     BLACK,
     COLORS,
     LINES,
@@ -20,12 +20,12 @@ from analysis.plots.figure import (
     set_legend,
     set_title,
 )
-from analysis.published import notes_on_papers, published_result
-from analysis.records import Record
-from analysis.tables import NOT_ROW, column_names
-from core.errors import UserError, one_of, suggestion
-from methods.defaults import conflicting_percent
-from training.selection import parse_rule
+from debiaslab.analysis.published import notes_on_papers, published_result
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.tables import NOT_ROW, column_names
+from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.methods.defaults import conflicting_percent
+from debiaslab.training.selection import parse_rule
 
 RATIO_SETTINGS = ("skew", "percent", "rho")  # of the data, which say how many training images conflict with the bias
 

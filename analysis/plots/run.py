@@ -5,9 +5,9 @@ from math import ceil, isnan
 from pathlib import Path
 from typing import Any
 
-from analysis.plots.figure import COLORS, new_figure, save_figure
-from training.diagnostics import PRECISION, RECALL, WEIGHT_ALIGNED, WEIGHT_CONFLICTING
-from training.history import Evaluation, History
+from debiaslab.analysis.plots.figure import COLORS, new_figure, save_figure
+from debiaslab.training.diagnostics import PRECISION, RECALL, WEIGHT_ALIGNED, WEIGHT_CONFLICTING
+from debiaslab.training.history import Evaluation, History
 
 # accuracies that a picture shows, metric -> line style; the first of these that are known
 LINE_STYLES = ({"conflicting": "-", "aligned": "--"}, {"unbiased": "-", "worst_group": "--"}, {"accuracy": "-"})

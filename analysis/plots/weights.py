@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from analysis.plots.cells import Cell, file_name
-from analysis.plots.figure import (
+from debiaslab.analysis.plots.cells import Cell, file_name
+from debiaslab.analysis.plots.figure import (
     COLORS,
     HATCHES,
     WIDTHS,
@@ -21,9 +21,9 @@ from analysis.plots.figure import (
     set_legend,
     set_title,
 )
-from analysis.records import Record
-from core.errors import UserError
-from training.diagnostics import SAMPLES
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
+from debiaslab.training.diagnostics import SAMPLES
 
 NUM_BINS = 25
 SHOWN_PER_ROW = {1: 2, 2: 3}

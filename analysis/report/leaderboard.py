@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas
 
-from analysis.published import Published, notes_on_papers
-from analysis.records import Record
-from analysis.result import COLUMNS, variant_of
-from analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
-from core.errors import UserError
-from training.metrics import METRICS
-from training.selection import CHOSEN_ON_TEST, RULES, parse_rule
+from debiaslab.analysis.published import Published, notes_on_papers
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.result import COLUMNS, variant_of
+from debiaslab.analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
+from debiaslab.core.errors import UserError
+from debiaslab.training.metrics import METRICS
+from debiaslab.training.selection import CHOSEN_ON_TEST, RULES, parse_rule
 
 PLUS_MINUS = " ± "
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas
 
-from analysis.frames import results_frame
-from analysis.pictures import recorded_pictures
-from analysis.records import Record
-from analysis.report.leaderboard import leaderboard
-from analysis.report.pictures import Pictures
-from analysis.report.run_page import run_facts, run_page
-from core.errors import UserError
-from training.selection import RULES
+from debiaslab.analysis.frames import results_frame
+from debiaslab.analysis.pictures import recorded_pictures
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.report.leaderboard import leaderboard
+from debiaslab.analysis.report.pictures import Pictures
+from debiaslab.analysis.report.run_page import run_facts, run_page
+from debiaslab.core.errors import UserError
+from debiaslab.training.selection import RULES
 
 ASSETS = Path(__file__).with_name("assets")
 DRAWN = ("curves.png",)  # the page draws these itself, from the numbers

@@ -4,9 +4,9 @@ import ast
 import shlex
 from typing import Any
 
-from analysis.records import Record
-from core.settings import flattened
-from training.setup import NOT_IDENTITY
+from debiaslab.analysis.records import Record
+from debiaslab.core.settings import flattened
+from debiaslab.training.setup import NOT_IDENTITY
 
 
 def command_line(record: Record) -> str:

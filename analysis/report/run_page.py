@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy
 
-from analysis.frames import chosen_results, record_facts
-from analysis.records import Record
-from analysis.report.repeat import command_line
-from analysis.result import branches_of, oracle_settings, percent, title_of
-from core.errors import UserError
-from core.settings import flattened
-from training.history import Evaluation, History
-from training.metrics import METRICS
-from training.selection import RULES, parse_rule
+from debiaslab.analysis.frames import chosen_results, record_facts
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.report.repeat import command_line
+from debiaslab.analysis.result import branches_of, oracle_settings, percent, title_of
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import flattened
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.metrics import METRICS
+from debiaslab.training.selection import RULES, parse_rule
 
 CURVES = ("conflicting", "aligned", "unbiased", "worst_group", "accuracy")
 MAX_POINTS = 200  # of a curve; of a longer one so many, spread evenly, and the chosen evaluations

@@ -13,9 +13,9 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import SQLAlchemyError
 
-from commands.searches.plan import Plan
-from core.errors import UserError
-from core.mongo import without_password
+from debiaslab.commands.searches.plan import Plan
+from debiaslab.core.errors import UserError
+from debiaslab.core.mongo import without_password
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

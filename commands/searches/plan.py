@@ -9,17 +9,17 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from commands.searches.space import Range, Value, as_words, read_range
-from commands.searches.words import RULE, TRIALS, SearchWords
-from config import ex
-from core.errors import UserError
-from core.settings import LATER_SETTINGS, flattened
-from datasets import knows_bias
-from methods import method_class
-from recording.configuration import configuration
-from training.history import require_defined
-from training.selection import default_rule, parse_rule
-from training.setup import NOT_IDENTITY, Setup, load_once, read_setup
+from debiaslab.commands.searches.space import Range, Value, as_words, read_range
+from debiaslab.commands.searches.words import RULE, TRIALS, SearchWords
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import LATER_SETTINGS, flattened
+from debiaslab.datasets import knows_bias
+from debiaslab.methods import method_class
+from debiaslab.recording.configuration import configuration
+from debiaslab.training.history import require_defined
+from debiaslab.training.selection import default_rule, parse_rule
+from debiaslab.training.setup import NOT_IDENTITY, Setup, load_once, read_setup
 
 
 @dataclass(frozen=True)

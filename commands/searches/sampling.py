@@ -9,9 +9,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from commands.searches.plan import Plan
-from commands.searches.space import Range, Value
-from core.randomness import derived_seed
+from debiaslab.commands.searches.plan import Plan
+from debiaslab.commands.searches.space import Range, Value
+from debiaslab.core.randomness import derived_seed
 
 FAILED, SURPLUS = "failed", "surplus"  # attributes of a trial: why it has no value; that it was one too many
 

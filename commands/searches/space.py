@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 
-from core.errors import UserError, require_known
-from recording.command_line import SHORT_SETTINGS
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.recording.command_line import SHORT_SETTINGS
 
 KINDS = {
     "uniform": "uniform(LOW, HIGH) takes two numbers, LOW < HIGH",

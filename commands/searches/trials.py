@@ -13,10 +13,10 @@ import optuna
 import psutil
 from optuna.trial import FrozenTrial, TrialState
 
-from commands.searches.database import one_at_a_time, open_study
-from commands.searches.plan import Plan
-from commands.searches.sampling import FAILED, SURPLUS, PerTrial, distribution, is_counted, sampler_for
-from commands.searches.space import Value
+from debiaslab.commands.searches.database import one_at_a_time, open_study
+from debiaslab.commands.searches.plan import Plan
+from debiaslab.commands.searches.sampling import FAILED, SURPLUS, PerTrial, distribution, is_counted, sampler_for
+from debiaslab.commands.searches.space import Value
 
 BEAT_SECONDS = 60  # a worker says so often that it is alive
 GRACE_SECONDS = 600  # a worker on another machine that has been silent for so long is dead

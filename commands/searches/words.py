@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from commands.question import positive, yes_or_no
-from commands.searches.space import Range, read_range
-from core.errors import UserError, require_known
-from recording.command_line import SHORT_SETTINGS
-from training.metrics import METRICS
+from debiaslab.commands.question import positive, yes_or_no
+from debiaslab.commands.searches.space import Range, read_range
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.recording.command_line import SHORT_SETTINGS
+from debiaslab.training.metrics import METRICS
 
 SAMPLERS = ("tpe", "random", "grid")
 OWN = ("trials", "sampler", "objective", "storage", "jobs", "name", "top", "list")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import psutil
 
-from analysis.file_store import FileStore
-from analysis.query import Query
-from analysis.records import Record
-from analysis.search import objective_of
-from analysis.tables import shown
-from commands.searches.plan import Plan
-from commands.searches.trials import Trial, Trials
-from core.errors import UserError
-from recording.children import TERMINATION_SECONDS, Children, Ended, noted_interruption
-from recording.observers import new_run_id
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import Query
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.search import objective_of
+from debiaslab.analysis.tables import shown
+from debiaslab.commands.searches.plan import Plan
+from debiaslab.commands.searches.trials import Trial, Trials
+from debiaslab.core.errors import UserError
+from debiaslab.recording.children import TERMINATION_SECONDS, Children, Ended, noted_interruption
+from debiaslab.recording.observers import new_run_id
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 30  # look for trials that other workers have left

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from commands.question import show
-from commands.studies.jobs import Job
-from commands.studies.pace import Pace, measured
-from commands.studies.recorded import State, is_locked
-from commands.studies.words import StudyWords
-from training.device import give_back_memory
-from training.setup import load_once
+from debiaslab.commands.question import show
+from debiaslab.commands.studies.jobs import Job
+from debiaslab.commands.studies.pace import Pace, measured
+from debiaslab.commands.studies.recorded import State, is_locked
+from debiaslab.commands.studies.words import StudyWords
+from debiaslab.training.device import give_back_memory
+from debiaslab.training.setup import load_once
 
 
 def grouped(

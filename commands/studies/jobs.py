@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from commands.studies.words import StudyWords
-from config import ex
-from core.errors import UserError
-from core.settings import flattened
-from methods import METHODS
-from models.numerics import computes_as_usual
-from recording.configuration import as_recorded, configuration
-from training.batches import Batches
-from training.graphs import descent_of
-from training.setup import NOT_IDENTITY, Setup, load_once, read_setup
+from debiaslab.commands.studies.words import StudyWords
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import flattened
+from debiaslab.methods import METHODS
+from debiaslab.models.numerics import computes_as_usual
+from debiaslab.recording.configuration import as_recorded, configuration
+from debiaslab.training.batches import Batches
+from debiaslab.training.graphs import descent_of
+from debiaslab.training.setup import NOT_IDENTITY, Setup, load_once, read_setup
 
 SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there
 

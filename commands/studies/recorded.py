@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from io import BufferedWriter
 from pathlib import Path
 
-from analysis.file_store import FileStore
-from analysis.query import Query
-from analysis.records import Record
-from commands.studies.jobs import Job, key_of, settings_of
-from core.errors import UserError
-from recording.observers import STATE
-from recording.version import recorded_code
-from training.checkpoint import read_facts
-from training.loop import require_same_identity
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import Query
+from debiaslab.analysis.records import Record
+from debiaslab.commands.studies.jobs import Job, key_of, settings_of
+from debiaslab.core.errors import UserError
+from debiaslab.recording.observers import STATE
+from debiaslab.recording.version import recorded_code
+from debiaslab.training.checkpoint import read_facts
+from debiaslab.training.loop import require_same_identity
 
 LOCKS = ".locks"  # folder among the records, which never takes part in a query
 QUERIED = ("data.name", "method.name", "seed")

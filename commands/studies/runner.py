@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 
-from commands.studies.jobs import Job
-from commands.studies.overview import Overview, runs
-from commands.studies.recorded import Recorded, State, try_lock
-from core.errors import UserError
-from recording.children import noted_interruption, terminate
-from recording.launch import launch, launch_together
-from recording.observers import new_run_id
+from debiaslab.commands.studies.jobs import Job
+from debiaslab.commands.studies.overview import Overview, runs
+from debiaslab.commands.studies.recorded import Recorded, State, try_lock
+from debiaslab.core.errors import UserError
+from debiaslab.recording.children import noted_interruption, terminate
+from debiaslab.recording.launch import launch, launch_together
+from debiaslab.recording.observers import new_run_id
 
 POLL_SECONDS = 0.2
 OUTPUTS = "_output"  # folder among the records for what the runs print

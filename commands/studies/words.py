@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.errors import UserError, require_known
-from methods import METHODS
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.methods import METHODS
 
 OWN = ("methods", "variants", "seed", "seeds", "jobs", "together", "again", "list")
 OF_RESULTS = ("metric", "rule", "format", "against")  # handed on to `results`

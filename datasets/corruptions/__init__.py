@@ -8,16 +8,16 @@ import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from core.errors import require_known
-from core.settings import require
-from datasets.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
-from datasets.corruptions.color import brightness, contrast, saturate
-from datasets.corruptions.digital import elastic, jpeg, pixelate
-from datasets.corruptions.draws import Draws
-from datasets.corruptions.drops import spatter
-from datasets.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
-from datasets.corruptions.pixels import Images
-from datasets.corruptions.weather import fog, frost, frost_textures, snow
+from debiaslab.core.errors import require_known
+from debiaslab.core.settings import require
+from debiaslab.datasets.corruptions.blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
+from debiaslab.datasets.corruptions.color import brightness, contrast, saturate
+from debiaslab.datasets.corruptions.digital import elastic, jpeg, pixelate
+from debiaslab.datasets.corruptions.draws import Draws
+from debiaslab.datasets.corruptions.drops import spatter
+from debiaslab.datasets.corruptions.noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from debiaslab.datasets.corruptions.pixels import Images
+from debiaslab.datasets.corruptions.weather import fog, frost, frost_textures, snow
 
 __all__ = ["CORRUPTIONS", "NUM_SEVERITIES", "Corruption", "corrupt", "load_all"]
 

@@ -4,8 +4,8 @@ import numpy
 import scipy
 from numpy.typing import NDArray
 
-from datasets.corruptions.draws import Draws
-from datasets.corruptions.pixels import Images, Values, as_bytes, as_unit, magnified, pick, smoothed
+from debiaslab.datasets.corruptions.draws import Draws
+from debiaslab.datasets.corruptions.pixels import Images, Values, as_bytes, as_unit, magnified, pick, smoothed
 
 
 def gaussian_blur(images: Images, _: Draws, sigma: float) -> Images:

@@ -2,8 +2,8 @@
 
 import numpy
 
-from datasets.corruptions.draws import Draws
-from datasets.corruptions.pixels import Images, as_bytes, as_unit
+from debiaslab.datasets.corruptions.draws import Draws
+from debiaslab.datasets.corruptions.pixels import Images, as_bytes, as_unit
 
 
 def brightness(images: Images, _: Draws, amount: float) -> Images:

@@ -6,8 +6,8 @@ from io import BytesIO
 import numpy
 from PIL import Image
 
-from datasets.corruptions.draws import Draws
-from datasets.corruptions.pixels import Images, as_bytes, as_unit, interpolate, smoothed
+from debiaslab.datasets.corruptions.draws import Draws
+from debiaslab.datasets.corruptions.pixels import Images, as_bytes, as_unit, interpolate, smoothed
 
 
 def elastic(images: Images, draws: Draws, shift: float, sigma: float, affine: float) -> Images:

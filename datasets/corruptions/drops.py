@@ -4,9 +4,9 @@ import numpy
 import scipy
 from numpy.typing import NDArray
 
-from datasets.corruptions.draws import Draws
-from datasets.corruptions.edges import Grey, canny, distance
-from datasets.corruptions.pixels import Images, as_bytes, as_unit, smoothed
+from debiaslab.datasets.corruptions.draws import Draws
+from debiaslab.datasets.corruptions.edges import Grey, canny, distance
+from debiaslab.datasets.corruptions.pixels import Images, as_bytes, as_unit, smoothed
 
 WATER = numpy.array([175, 238, 238])[:, None, None] / 255  # RGB
 MUD = numpy.array([63, 42, 20])[:, None, None] / 255

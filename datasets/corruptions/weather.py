@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from core.errors import UserError
-from datasets.corruptions.blur import smeared
-from datasets.corruptions.draws import Draws
-from datasets.corruptions.pixels import Images, Values, as_bytes, as_unit, magnified
+from debiaslab.core.errors import UserError
+from debiaslab.datasets.corruptions.blur import smeared
+from debiaslab.datasets.corruptions.draws import Draws
+from debiaslab.datasets.corruptions.pixels import Images, Values, as_bytes, as_unit, magnified
 
 LUMA = numpy.array([0.299, 0.587, 0.114])[:, None, None]  # share of red, green and blue in the brightness of a pixel
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from recording.observers import new_run_id
+from debiaslab.recording.observers import new_run_id
 
 
 def write_record(

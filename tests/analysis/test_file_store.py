@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from analysis import file_store
-from analysis.file_store import FileStore
-from analysis.query import EVERYTHING, Query
-from core.errors import UserError
+from debiaslab.analysis import file_store
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import EVERYTHING, Query
+from debiaslab.core.errors import UserError
 from tests.analysis.recorded import write_record
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from analysis.published import PUBLISHED_FILE, other_training, published_result
-from config import ex
-from core.settings import default_settings, setting_names
-from datasets import DATASETS
-from methods import METHODS
-from methods.defaults import conflicting_percent, default_hparams, default_recipe
-from recording.configuration import configuration
-from training.metrics import METRICS
+from debiaslab.analysis.published import PUBLISHED_FILE, other_training, published_result
+from debiaslab.config import ex
+from debiaslab.core.settings import default_settings, setting_names
+from debiaslab.datasets import DATASETS
+from debiaslab.methods import METHODS
+from debiaslab.methods.defaults import conflicting_percent, default_hparams, default_recipe
+from debiaslab.recording.configuration import configuration
+from debiaslab.training.metrics import METRICS
 
 # baselines of the papers that are not here; "biased" is the other network of vanilla_biased, whose prediction is f's
 ABSENT = {"group_dro", "jtt", "lc", "hex", "stylised", "biased"}

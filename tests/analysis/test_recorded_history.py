@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from analysis.file_store import FileStore
-from analysis.frames import results_frame
-from analysis.query import EVERYTHING
-from analysis.records import Record
-from core.errors import UserError
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.frames import results_frame
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
+from debiaslab.training.history import History
+from debiaslab.training.selection import RULES, parse_rule
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
-from training.history import History
-from training.selection import RULES, parse_rule
 
 
 def only_record(folder: Path) -> Record:

@@ -4,10 +4,10 @@ from math import isnan
 import pytest
 from rich.console import Console
 
-from analysis.result import extra_splits, result_of, result_tables, summary
-from recording.recorder import scalars
-from training.history import Evaluation, History
-from training.selection import parse_rule
+from debiaslab.analysis.result import extra_splits, result_of, result_tables, summary
+from debiaslab.recording.recorder import scalars
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.selection import parse_rule
 
 CORRECT = {
     "valid": {"debiased": [[4], [4]], "biased": [[3], [3]]},

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from analysis import samples
-from analysis.samples import save_sample_grid
-from datasets import BiasedDataset, Split
-from datasets.augmentation import CropAndFlip
+from debiaslab.analysis import samples
+from debiaslab.analysis.samples import save_sample_grid
+from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.datasets.augmentation import CropAndFlip
 
 WHITE = (255, 255, 255)
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from analysis.file_store import FileStore
-from analysis.query import EVERYTHING
-from analysis.table_formats import FORMATS
-from analysis.tables import Cell, ResultTable, comparisons, paired_test, result_table
-from core.errors import UserError
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.analysis.table_formats import FORMATS
+from debiaslab.analysis.tables import Cell, ResultTable, comparisons, paired_test, result_table
+from debiaslab.core.errors import UserError
 from tests.analysis.recorded import write_record
 
 COLUMN = "colored_mnist, skew 0.005, severity 4"

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from analysis.result import result_of, result_tables, why_unknown
-from training.history import Evaluation, History
-from training.selection import parse_rule
+from debiaslab.analysis.result import result_of, result_tables, why_unknown
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.selection import parse_rule
 
 USUAL = [[True, False], [False, True]]
 

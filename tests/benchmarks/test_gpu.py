@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from datasets import BiasedDataset
-from models.numerics import Numerics
+from debiaslab.datasets import BiasedDataset
+from debiaslab.models.numerics import Numerics
 
 CPU = torch.device("cpu")
 

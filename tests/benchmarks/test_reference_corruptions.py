@@ -5,8 +5,8 @@ import pytest
 import scipy
 
 from benchmarks.reference_corruptions import REFERENCE, one_by_one
-from datasets.corruptions import CORRUPTIONS, corrupt
-from datasets.corruptions.weather import textures_folder
+from debiaslab.datasets.corruptions import CORRUPTIONS, corrupt
+from debiaslab.datasets.corruptions.weather import textures_folder
 
 SEVERITY = 5
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analysis.file_store import FileStore
-from analysis.query import EVERYTHING
-from commands import as_parsed
-from commands.compare import run_table
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.commands import as_parsed
+from debiaslab.commands.compare import run_table
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

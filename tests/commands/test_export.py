@@ -11,7 +11,7 @@ from tensorboardX.crc32c import crc32c
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
-from recording.server import free_port, running_server
+from debiaslab.recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

@@ -8,23 +8,23 @@ from pathlib import Path
 import pymongo
 import pytest
 
-from analysis.file_store import FileStore
-from analysis.frames import settings_that_differ
-from analysis.mongo_store import MongoStore
-from analysis.query import Query
-from analysis.records import Record, Store
-from commands.searches.plan import planned
-from commands.searches.words import read_search
-from commands.studies.jobs import jobs_of, settings_of
-from commands.studies.words import read_study
-from config import ex
-from core.errors import UserError
-from core.settings import LATER_SETTINGS
-from datasets import BiasedDataset
-from recording.configuration import configuration
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.frames import settings_that_differ
+from debiaslab.analysis.mongo_store import MongoStore
+from debiaslab.analysis.query import Query
+from debiaslab.analysis.records import Record, Store
+from debiaslab.commands.searches.plan import planned
+from debiaslab.commands.searches.words import read_search
+from debiaslab.commands.studies.jobs import jobs_of, settings_of
+from debiaslab.commands.studies.words import read_study
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import LATER_SETTINGS
+from debiaslab.datasets import BiasedDataset
+from debiaslab.recording.configuration import configuration
+from debiaslab.training.loop import require_same_identity
+from debiaslab.training.setup import read_setup
 from tests.conftest import Command
-from training.loop import require_same_identity
-from training.setup import read_setup
 
 NEW = [*LATER_SETTINGS, "cuda_graphs"]
 SMOKE = ("with", "smoke", "method=erm", "model.hparams.widths=[4]")

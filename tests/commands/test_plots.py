@@ -7,25 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from analysis.file_store import FileStore
-from analysis.frames import groups_frame
-from analysis.plots.cells import cells_of
-from analysis.plots.curves import curves
-from analysis.plots.decodability import decodability_frame
-from analysis.plots.embeddings import features_of_test_images
-from analysis.plots.groups import mean_groups
-from analysis.plots.hardest import hardest_images
-from analysis.plots.kinds import KINDS, Wishes
-from analysis.plots.ratios import ratios_frame
-from analysis.plots.weights import samples_frame
-from analysis.query import EVERYTHING
-from analysis.rebuilt import Rebuilt, rebuilt
-from core.errors import UserError
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.frames import groups_frame
+from debiaslab.analysis.plots.cells import cells_of
+from debiaslab.analysis.plots.curves import curves
+from debiaslab.analysis.plots.decodability import decodability_frame
+from debiaslab.analysis.plots.embeddings import features_of_test_images
+from debiaslab.analysis.plots.groups import mean_groups
+from debiaslab.analysis.plots.hardest import hardest_images
+from debiaslab.analysis.plots.kinds import KINDS, Wishes
+from debiaslab.analysis.plots.ratios import ratios_frame
+from debiaslab.analysis.plots.weights import samples_frame
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.analysis.rebuilt import Rebuilt, rebuilt
+from debiaslab.core.errors import UserError
+from debiaslab.training.setup import load_once
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 from tests.datasets.own_images import SIZE, save_digits, split, target, write_csv
 from tests.methods.building import build, short_setup
-from training.setup import load_once
 
 RUNS = (("denetdm", 1, "skewed2"), ("denetdm", 2, "skewed2"), ("lff_be", 1, "skewed2"), ("lff_be", 1, "skewed1"))
 

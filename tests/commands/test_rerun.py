@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from commands import rerun
-from config import ex
+from debiaslab.commands import rerun
+from debiaslab.config import ex
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

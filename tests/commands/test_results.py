@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas
 import pytest
 
-from analysis.file_store import FileStore
-from analysis.frames import curves_frame, groups_frame, results_frame
-from analysis.mongo_store import MongoStore
-from analysis.query import EVERYTHING, Query
-from core.errors import UserError
-from recording.server import free_port
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.frames import curves_frame, groups_frame, results_frame
+from debiaslab.analysis.mongo_store import MongoStore
+from debiaslab.analysis.query import EVERYTHING, Query
+from debiaslab.core.errors import UserError
+from debiaslab.recording.server import free_port
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

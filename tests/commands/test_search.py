@@ -13,16 +13,16 @@ from statistics import fmean, pstdev
 import psutil
 import pytest
 
-import main
-from analysis.file_store import FileStore
-from analysis.mongo_store import MongoStore
-from analysis.query import Query, setting_of
-from analysis.search import Found, found_by_search, objective_of, summary_table
-from commands.searches.plan import planned
-from commands.searches.trials import Trials
-from commands.searches.words import read_search
-from core.errors import UserError
-from recording.observers import STATE
+from debiaslab import main
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.mongo_store import MongoStore
+from debiaslab.analysis.query import Query, setting_of
+from debiaslab.analysis.search import Found, found_by_search, objective_of, summary_table
+from debiaslab.commands.searches.plan import planned
+from debiaslab.commands.searches.trials import Trials
+from debiaslab.commands.searches.words import read_search
+from debiaslab.core.errors import UserError
+from debiaslab.recording.observers import STATE
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

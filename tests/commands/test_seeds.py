@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from commands import as_parsed
-from commands.studies.groups import pace_of
-from commands.studies.jobs import jobs_of, with_data
-from commands.studies.pace import Pace, measured
-from commands.studies.words import read_seeds, read_study
-from core.errors import TrainingDiverged, UserError
-from recording.observers import STATE
+from debiaslab.commands import as_parsed
+from debiaslab.commands.studies.groups import pace_of
+from debiaslab.commands.studies.jobs import jobs_of, with_data
+from debiaslab.commands.studies.pace import Pace, measured
+from debiaslab.commands.studies.words import read_seeds, read_study
+from debiaslab.core.errors import TrainingDiverged, UserError
+from debiaslab.recording.observers import STATE
+from debiaslab.training.loop import Trained, Trainer
 from tests.commands.test_study_processes import PATIENCE, ROOT, ended, status, wait_until
 from tests.conftest import Command
-from training.loop import Trained, Trainer
 
 WORDS = ("digits", "smoke", "method=erm")
 
@@ -108,7 +108,7 @@ def test_runs_that_failed_together_are_not_trained_again(command: Command, monke
         calls.append(len(trainers))
         return [UserError("no image") for _ in trainers]
 
-    monkeypatch.setattr("commands.together.fit_together", failing)
+    monkeypatch.setattr("debiaslab.commands.together.fit_together", failing)
     outcome = command("together", "with", *WORDS, "seeds=3")
     assert (outcome.code, calls) == (1, [3])
     assert [f"seed {seed}: no image" in outcome.err for seed in (1, 2, 3)] == [True] * 3

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from commands.studies.jobs import Job, jobs_of, with_data
-from commands.studies.overview import last_step
-from commands.studies.recorded import Recorded, State, is_locked, try_lock
-from commands.studies.words import read_seeds, read_study
-from commands.study import threads_of
-from config import ex
-from core.errors import UserError
-from recording.configuration import configuration
-from recording.observers import STATE
-from recording.version import current_code
+from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
+from debiaslab.commands.studies.overview import last_step
+from debiaslab.commands.studies.recorded import Recorded, State, is_locked, try_lock
+from debiaslab.commands.studies.words import read_seeds, read_study
+from debiaslab.commands.study import threads_of
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError
+from debiaslab.recording.configuration import configuration
+from debiaslab.recording.observers import STATE
+from debiaslab.recording.version import current_code
 from tests.conftest import Command
 
 WORDS = ("digits", "smoke")

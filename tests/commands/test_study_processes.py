@@ -11,18 +11,18 @@ from pathlib import Path
 
 import pytest
 
-import main
-from analysis.file_store import FileStore
-from analysis.mongo_store import MongoStore
-from analysis.query import Query
-from recording.observers import STATE
-from recording.server import free_port, running_server
+from debiaslab import main
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.mongo_store import MongoStore
+from debiaslab.analysis.query import Query
+from debiaslab.recording.observers import STATE
+from debiaslab.recording.server import free_port, running_server
 from tests.conftest import Command
 from tests.test_resume import measured
 
 pytestmark = pytest.mark.processes
 
-ROOT = Path(main.__file__).parent
+ROOT = Path(main.__file__).parents[1]
 LONG = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
 SHORT = ("digits", "smoke", "method=erm")
 PATIENCE = 240  # seconds, on a busy machine

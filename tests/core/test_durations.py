@@ -1,4 +1,4 @@
-from core.durations import duration
+from debiaslab.core.durations import duration
 
 
 def test_durations() -> None:

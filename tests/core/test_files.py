@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UserError
-from core.files import atomic_write, require_writable
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write, require_writable
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     code = (
-        "import sys, time; from pathlib import Path; from core.files import atomic_write\n"
+        "import sys, time; from pathlib import Path; from debiaslab.core.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half'); print('writing', flush=True); time.sleep(60)"
     )

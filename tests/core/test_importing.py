@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.importing import without
+from debiaslab.core.importing import without
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core import memory
-from core.memory import reused_memory, rows
+from debiaslab.core import memory
+from debiaslab.core.memory import reused_memory, rows
 
 LARGE = (2, 2**18)  # float32 of 2 MiB
 
 # tells how much new memory, in pages, the same work takes again and again: at first, and with what it has freed kept
 PAGES = """
 import resource
-from core.memory import keep_freed_memory
+from debiaslab.core.memory import keep_freed_memory
 
 def new_pages():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

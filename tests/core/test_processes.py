@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import UserError
-from core.processes import in_processes
+from debiaslab.core.errors import UserError
+from debiaslab.core.processes import in_processes
 
 JOBS = list(range(23))
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PARENT = """
 import os
 import time
-from core.processes import in_processes
+from debiaslab.core.processes import in_processes
 
 def work(job):
     time.sleep(0 if job < 8 else 60)

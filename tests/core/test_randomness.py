@@ -1,6 +1,6 @@
 import torch
 
-from core.randomness import derived_seed, numpy_generator, seeded, torch_generator
+from debiaslab.core.randomness import derived_seed, numpy_generator, seeded, torch_generator
 
 
 def test_each_consumer_has_numbers_of_its_own() -> None:

@@ -2,8 +2,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from core.errors import UserError
-from core.settings import default_settings, require, settings
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import default_settings, require, settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import numpy
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.cifar10_images import CLASSES
+from debiaslab.datasets.cifar10_images import CLASSES
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "protocol.npz"
 

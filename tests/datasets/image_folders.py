@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 
-from datasets.digits import read_digits
+from debiaslab.datasets.digits import read_digits
 
 COLORS = numpy.array([[255, 64, 0], [0, 255, 64], [64, 0, 255], [255, 255, 0], [0, 255, 255], [255, 0, 255]])
 

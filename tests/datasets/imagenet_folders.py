@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from datasets.imagenet9 import CLASS_OF, IMAGENET_A
+from debiaslab.datasets.imagenet9 import CLASS_OF, IMAGENET_A
 
 OTHER_SYNSET = "n01440764"  # tench: in ImageNet, and in none of the nine classes
 NUM_TRAIN, NUM_TEST = 4, 6  # images of each synset

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from datasets import BiasedDataset, dataset_config
+from debiaslab.datasets import BiasedDataset, dataset_config
 
 
 def loaded(settings: Mapping[str, Any]) -> BiasedDataset:

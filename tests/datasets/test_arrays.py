@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy
 import pytest
 
-from core.errors import UserError
-from datasets import dataset_config
-from datasets.arrays import read_arrays
-from datasets.bias import assign_bias
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import dataset_config
+from debiaslab.datasets.arrays import read_arrays
+from debiaslab.datasets.bias import assign_bias
 
 
 @pytest.fixture

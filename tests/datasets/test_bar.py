@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from core.errors import UserError
-from datasets import BiasedDataset, Split, dataset_config, knows_bias
-from datasets.bar import ACTIONS
-from datasets.bar_split import num_moved
-from datasets.base import CIFAR10_STATISTICS
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset, Split, dataset_config, knows_bias
+from debiaslab.datasets.bar import ACTIONS
+from debiaslab.datasets.bar_split import num_moved
+from debiaslab.datasets.base import CIFAR10_STATISTICS
 from tests.datasets.image_folders import write_images
 from tests.datasets.loading import loaded
 

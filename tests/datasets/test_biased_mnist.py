@@ -9,10 +9,10 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from core.errors import UserError
-from datasets import BiasedDataset, biased_mnist, dataset_config, mnist
-from datasets.biased_mnist import COLORS, assign_background, color_background
-from datasets.digits import read_digits
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset, biased_mnist, dataset_config, mnist
+from debiaslab.datasets.biased_mnist import COLORS, assign_background, color_background
+from debiaslab.datasets.digits import read_digits
 from tests.datasets.loading import loaded
 from tests.datasets.test_colored_mnist import write_idx
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from datasets.cache import cached
+from debiaslab.datasets.cache import cached
 
 KILLED_BUILD = """
 import sys, time, torch
 from pathlib import Path
-from datasets import cache
+from debiaslab.datasets import cache
 save = cache.save_file
 def half(tensors, path):
     save(tensors, path)

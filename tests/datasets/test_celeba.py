@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from core.errors import UserError
-from datasets import BiasedDataset, celeba
-from datasets.augmentation import CropAndFlip
-from datasets.celeba import ATTRIBUTES
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset, celeba
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.datasets.celeba import ATTRIBUTES
 from tests.conftest import Command
 from tests.datasets.loading import loaded
 

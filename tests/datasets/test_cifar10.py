@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.errors import UserError
-from core.vision import torchvision
-from datasets import cifar10 as module
-from datasets.cifar10 import ARCHIVE, CHECKSUMS, FOLDER, URL, _ArrayUnpickler, cifar10, cifar10_files
-from datasets.cifar10_images import CLASSES, list_files
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import cifar10 as module
+from debiaslab.datasets.cifar10 import ARCHIVE, CHECKSUMS, FOLDER, URL, _ArrayUnpickler, cifar10, cifar10_files
+from debiaslab.datasets.cifar10_images import CLASSES, list_files
 from tests.datasets.cifar10_files import pictures, write_images
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from datasets import clips
-from datasets.clips import ClipReader
-from datasets.videos import Video, indexed_videos
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import clips
+from debiaslab.datasets.clips import ClipReader
+from debiaslab.datasets.videos import Video, indexed_videos
 from tests.datasets.encoding import Picture, encode, number_in
 
 QUIET = {"x265-params": "log-level=none"}

@@ -8,9 +8,9 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from core.errors import UserError
-from datasets import colored_mnist, dataset_config, mnist
-from datasets.digits import read_digits
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import colored_mnist, dataset_config, mnist
+from debiaslab.datasets.digits import read_digits
 
 
 def write_idx(path: Path, array: NDArray[numpy.uint8]) -> None:

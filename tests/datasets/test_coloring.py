@@ -1,9 +1,9 @@
 import numpy
 import pytest
 
-from datasets.bias import assign_bias
-from datasets.coloring import COLORS, build_colored_digits, color_digits
-from datasets.digits import read_digits
+from debiaslab.datasets.bias import assign_bias
+from debiaslab.datasets.coloring import COLORS, build_colored_digits, color_digits
+from debiaslab.datasets.digits import read_digits
 
 
 @pytest.mark.parametrize(("skew", "conflicting"), [(0.05, 3000), (0.02, 1199), (0.01, 598), (0.005, 300)])

@@ -6,16 +6,16 @@ from typing import Any
 import numpy
 import pytest
 
-from config import NAMED_CONFIGS
-from core.errors import UserError
-from core.randomness import derived_seed
-from datasets import BiasedDataset, DatasetConfig, corrupted_cifar10, dataset_config
-from datasets.augmentation import CropAndFlip
-from datasets.base import CIFAR10_STATISTICS
-from datasets.bias import assign_bias
-from datasets.cifar10_images import CLASSES
-from datasets.corrupted_cifar10 import TYPES, CorruptedCIFAR10, build_corrupted_images
-from datasets.corruptions import CORRUPTIONS, corrupt, weather
+from debiaslab.config import NAMED_CONFIGS
+from debiaslab.core.errors import UserError
+from debiaslab.core.randomness import derived_seed
+from debiaslab.datasets import BiasedDataset, DatasetConfig, corrupted_cifar10, dataset_config
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.datasets.base import CIFAR10_STATISTICS
+from debiaslab.datasets.bias import assign_bias
+from debiaslab.datasets.cifar10_images import CLASSES
+from debiaslab.datasets.corrupted_cifar10 import TYPES, CorruptedCIFAR10, build_corrupted_images
+from debiaslab.datasets.corruptions import CORRUPTIONS, corrupt, weather
 from tests.datasets.cifar10_files import pictures, write_images
 
 NUM_TRAIN, NUM_TEST = 120, 40  # images

@@ -8,15 +8,15 @@ import pytest
 import scipy
 from numpy.typing import NDArray
 
-from core.errors import UserError
-from datasets.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt, weather
-from datasets.corruptions.blur import smeared
-from datasets.corruptions.digital import elastic
-from datasets.corruptions.draws import Draws
-from datasets.corruptions.drops import equalized
-from datasets.corruptions.edges import canny, distance
-from datasets.corruptions.pixels import Images, interpolate, magnified
-from datasets.corruptions.weather import frost_textures, plasma
+from debiaslab.core.errors import UserError
+from debiaslab.datasets.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt, weather
+from debiaslab.datasets.corruptions.blur import smeared
+from debiaslab.datasets.corruptions.digital import elastic
+from debiaslab.datasets.corruptions.draws import Draws
+from debiaslab.datasets.corruptions.drops import equalized
+from debiaslab.datasets.corruptions.edges import canny, distance
+from debiaslab.datasets.corruptions.pixels import Images, interpolate, magnified
+from debiaslab.datasets.corruptions.weather import frost_textures, plasma
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "protocol.npz"
 RANDOM = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import UserError
-from datasets import dataset_config
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import dataset_config
 from tests.datasets.own_images import SIZE, bias, split, target
 
 Write = Callable[..., Path]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-import main
-from datasets import BiasedDataset, knows_bias
-from datasets.augmentation import CropAndFlip
-from methods import METHODS, Recipe
+from debiaslab import main
+from debiaslab.datasets import BiasedDataset, knows_bias
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.methods import METHODS, Recipe
 from tests.conftest import Command, Outcome
 from tests.datasets.loading import loaded
 from tests.datasets.own_images import SIZE, bias, pictures, split, target
@@ -218,7 +218,7 @@ def test_what_needs_bias_labels_is_refused(command: Command, write: Write, words
 
 
 def test_the_example_of_the_manual(command: Command, tmp_path: Path) -> None:
-    manual = (Path(main.__file__).parent / "docs" / "datasets" / "custom.md").read_text()
+    manual = (Path(main.__file__).parents[1] / "docs" / "datasets" / "custom.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", manual, re.DOTALL)
     exec(example, {})
     outcome = command("with", "custom", "data.csv=example/example.csv", "data.image_size=8", "method=erm")

@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core.errors import UserError
-from datasets import BiasedDataset, Split, dataset_config
-from datasets.base import CIFAR10_STATISTICS
-from datasets.pixels import MappedImages
-from methods import Phase
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset, Split, dataset_config
+from debiaslab.datasets.base import CIFAR10_STATISTICS
+from debiaslab.datasets.pixels import MappedImages
+from debiaslab.methods import Phase
+from debiaslab.training.batches import Batches
 from tests.datasets.image_folders import write_images
 from tests.datasets.loading import loaded
-from training.batches import Batches
 
 CPU = torch.device("cpu")
 NUM_CLASSES = {"bffhq": 2, "dogs_and_cats": 2, "cmnist": 10, "cifar10c": 10}

@@ -1,6 +1,6 @@
 import torch
 
-from datasets.groups import share_of_every_class, share_of_every_group, usual_pairs
+from debiaslab.datasets.groups import share_of_every_class, share_of_every_group, usual_pairs
 
 
 def labels(counts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:

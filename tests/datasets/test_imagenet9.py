@@ -11,19 +11,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from core.errors import UserError
-from core.vision import torchvision
-from datasets import BiasedDataset, dataset_config, knows_bias
-from datasets.augmentation import RandomResizedCropAndFlip
-from datasets.imagenet9 import BENCHMARK, CLASS_OF, CLASSES, IMAGENET_A, SYNSETS
-from datasets.pixels import MappedImages
-from methods import Recipe
-from methods.erm import ERM
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import BiasedDataset, dataset_config, knows_bias
+from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
+from debiaslab.datasets.imagenet9 import BENCHMARK, CLASS_OF, CLASSES, IMAGENET_A, SYNSETS
+from debiaslab.datasets.pixels import MappedImages
+from debiaslab.methods import Recipe
+from debiaslab.methods.erm import ERM
+from debiaslab.training.evaluation import count_groups
 from tests.conftest import Command
 from tests.datasets.imagenet_folders import NUM_TEST, NUM_TRAIN, OTHER_SYNSET, make_folders, make_vgg16
 from tests.datasets.loading import loaded
 from tests.methods.building import short_setup, trained
-from training.evaluation import count_groups
 
 SIZE = 32  # pixels
 

@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import UserError
-from datasets import BiasedDataset, dataset_config, videos
-from datasets.augmentation import JitteredCropAndFlip
-from datasets.clips import ClipReader
-from datasets.kinetics import MIMETICS, Kinetics10, Kinetics50
-from methods import Batch, Method, Phase
-from methods.base import descend
-from methods.optimizers import build_optimizer
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset, dataset_config, videos
+from debiaslab.datasets.augmentation import JitteredCropAndFlip
+from debiaslab.datasets.clips import ClipReader
+from debiaslab.datasets.kinetics import MIMETICS, Kinetics10, Kinetics50
+from debiaslab.methods import Batch, Method, Phase
+from debiaslab.methods.base import descend
+from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.training.batches import Batches
+from debiaslab.training.loop import Options, Trainer
 from tests.datasets.encoding import Picture, encode
 from tests.datasets.loading import loaded
 from tests.training.test_normalization import Silent
-from training.batches import Batches
-from training.loop import Options, Trainer
 
 SMALL = {"image_size": 16, "frames": 4, "stride": 2}
 NUM_TRAIN = 5  # videos of each class

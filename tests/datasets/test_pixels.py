@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from core.errors import UserError
-from core.vision import torchvision
-from datasets import pixels
-from datasets.pixels import MappedImages, ResizedCenterCrop, Stretched, mapped_images
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import pixels
+from debiaslab.datasets.pixels import MappedImages, ResizedCenterCrop, Stretched, mapped_images
 
 SHAPES = [(20, 30), (16, 16), (40, 8), (7, 9)]  # height, width
 

@@ -6,11 +6,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import UserError
-from core.vision import torchvision
-from datasets import texture
-from datasets.pixels import MappedImages, ResizedCenterCrop, mapped_images
-from datasets.texture import as_bias, clusterings, first_layers, gram_matrices, read_clusters, texture_clusters
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.datasets import texture
+from debiaslab.datasets.pixels import MappedImages, ResizedCenterCrop, mapped_images
+from debiaslab.datasets.texture import (
+    as_bias,
+    clusterings,
+    first_layers,
+    gram_matrices,
+    read_clusters,
+    texture_clusters,
+)
 from tests.datasets.imagenet_folders import PhotoParts, make_vgg16
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import UserError
-from datasets.video_files import FoundVideos, find_videos, read_annotation
+from debiaslab.core.errors import UserError
+from debiaslab.datasets.video_files import FoundVideos, find_videos, read_annotation
 
 CLASSES = ("playing_piano", "shooting_goal_(soccer)")
 HEADER = "label,youtube_id,time_start,time_end,split\n"

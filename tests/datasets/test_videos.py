@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from core.errors import UserError
-from datasets import videos
-from datasets.videos import Broken, Video, indexed_videos
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import videos
+from debiaslab.datasets.videos import Broken, Video, indexed_videos
 from tests.datasets.encoding import HEIGHT, WIDTH, encode, encode_sound
 
 

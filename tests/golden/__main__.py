@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from core.errors import UserError, one_of
+from debiaslab.core.errors import UserError, one_of
 from tests.golden import denetdm, end, lff_family, protocol, rebias
 from tests.golden.format import Comparison, GoldenFile, Unreadable
 from tests.golden.rounding import allowing_for_rounding

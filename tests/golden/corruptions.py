@@ -12,8 +12,8 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from core.randomness import derived_seed
-from datasets.corruptions import corrupt
+from debiaslab.core.randomness import derived_seed
+from debiaslab.datasets.corruptions import corrupt
 from tests.golden.format import Comparison, GoldenFile, Unreadable, compare, wrong_shape
 
 FAR = 1  # grey levels; values that differ by more count

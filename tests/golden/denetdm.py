@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
-from methods.denetdm import DeNetDM
-from models import Networks
-from models.mlp import MLPBranches
+from debiaslab.methods.denetdm import DeNetDM
+from debiaslab.models import Networks
+from debiaslab.models.mlp import MLPBranches
 from tests.golden.format import FINAL_TOLERANCE, TOLERANCE, Comparison, GoldenFile, compare, compare_parameters
 
 

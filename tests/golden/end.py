@@ -3,8 +3,8 @@
 import torch
 from torch.nn.functional import normalize
 
-from methods.end import EnD, cosines, disentangling_loss, entangling_loss
-from models import Networks
+from debiaslab.methods.end import EnD, cosines, disentangling_loss, entangling_loss
+from debiaslab.models import Networks
 from tests.golden.format import FINAL_TOLERANCE, TOLERANCE, Comparison, GoldenFile, compare, compare_parameters
 from tests.golden.simple_conv import NORMALIZE, architecture, compare_logits_eval, num_classes
 

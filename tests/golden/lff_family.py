@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods import Batch, Method, MethodConfig
-from methods.bias_ensemble import DisEntBE, LfFBE
-from methods.disent import DisEnt
-from methods.lff import LfF
-from methods.losses import generalized_cross_entropy
-from methods.optimizers import scale_learning_rates
-from models import Networks
-from models.mlp import MLP
+from debiaslab.methods import Batch, Method, MethodConfig
+from debiaslab.methods.bias_ensemble import DisEntBE, LfFBE
+from debiaslab.methods.disent import DisEnt
+from debiaslab.methods.lff import LfF
+from debiaslab.methods.losses import generalized_cross_entropy
+from debiaslab.methods.optimizers import scale_learning_rates
+from debiaslab.models import Networks
+from debiaslab.models.mlp import MLP
 from tests.golden.format import TOLERANCE, Comparison, GoldenFile, Unreadable, compare, compare_parameters
 
 # the authors' hyper-parameter -> ours

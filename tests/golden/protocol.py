@@ -7,9 +7,9 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from datasets.bias import assign_bias
-from datasets.coloring import COLORS, color_digits
-from datasets.mnist import read_mnist
+from debiaslab.datasets.bias import assign_bias
+from debiaslab.datasets.coloring import COLORS, color_digits
+from debiaslab.datasets.mnist import read_mnist
 from tests.golden import corruptions
 from tests.golden.format import Comparison, GoldenFile, Unreadable, wrong_shape
 

@@ -4,10 +4,10 @@ from math import inf
 
 import torch
 
-from methods import METHODS
-from methods.hsic import ESTIMATORS
-from methods.vanilla_biased import VanillaBiased
-from models import Networks
+from debiaslab.methods import METHODS
+from debiaslab.methods.hsic import ESTIMATORS
+from debiaslab.methods.vanilla_biased import VanillaBiased
+from debiaslab.models import Networks
 from tests.golden.format import (
     TOLERANCE,
     Comparison,

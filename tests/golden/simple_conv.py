@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.convolutional import SimpleConv
+from debiaslab.models.convolutional import SimpleConv
 from tests.golden.format import Comparison, GoldenFile, compare
 
 NORMALIZE = ((0.5,) * 3, (0.5,) * 3)  # of the inputs, says every file's notes

@@ -5,14 +5,20 @@ from typing import Any
 
 import torch
 
-from datasets import BiasedDataset
-from methods import Batch, Method
-from methods.defaults import default_hparams, default_model, default_recipe, recipe_model_hparams, shortened_steps
-from models import default_model_hparams
-from training.batches import Batches
-from training.history import Evaluation, History
-from training.loop import Options, Trained, Trainer
-from training.setup import Setup, read_setup
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Batch, Method
+from debiaslab.methods.defaults import (
+    default_hparams,
+    default_model,
+    default_recipe,
+    recipe_model_hparams,
+    shortened_steps,
+)
+from debiaslab.models import default_model_hparams
+from debiaslab.training.batches import Batches
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.loop import Options, Trained, Trainer
+from debiaslab.training.setup import Setup, read_setup
 
 NUM_STEPS = 45  # of a short run: more than two epochs
 BATCH_SIZE = 64

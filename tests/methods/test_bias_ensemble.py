@@ -5,19 +5,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from config import ex
-from core.errors import UserError
-from datasets import BiasedDataset
-from methods import METHODS
-from methods.bias_ensemble import BiasEnsemble
-from methods.disent import DisEnt
-from methods.lff import LfF
-from recording.configuration import configuration
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import METHODS
+from debiaslab.methods.bias_ensemble import BiasEnsemble
+from debiaslab.methods.disent import DisEnt
+from debiaslab.methods.lff import LfF
+from debiaslab.recording.configuration import configuration
+from debiaslab.training.batches import Batches
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.inputs import as_input
+from debiaslab.training.setup import Setup
 from tests.methods.building import Watch, build, short_setup, trained, trainer
-from training.batches import Batches
-from training.history import Evaluation, History
-from training.inputs import as_input
-from training.setup import Setup
 
 
 def ensemble(method: str, digits: BiasedDataset, data_root: Path, **hparams: Any) -> BiasEnsemble:

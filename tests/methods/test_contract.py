@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from datasets import BiasedDataset, dataset_config
-from methods import METHODS, Method
-from methods.base import set_modes
+from debiaslab.datasets import BiasedDataset, dataset_config
+from debiaslab.methods import METHODS, Method
+from debiaslab.methods.base import set_modes
+from debiaslab.training.setup import Setup
 from tests.methods.building import BATCH_SIZE, NUM_STEPS, Watch, build, first_batches, short_setup, trained, trainer
-from training.setup import Setup
 
 DATASETS: dict[str, str] = {}  # method -> data set, where it is not the coloured digits
 HPARAMS: dict[str, dict[str, Any]] = {  # method -> settings with which a short run has all that a long one has

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import StepLR
 
-from core.errors import UserError
-from datasets import BiasedDataset
-from methods.disent import DisEnt
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods.disent import DisEnt
 from tests.methods.building import build, first_batches, short_setup
 
 

@@ -5,15 +5,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from core.errors import UserError
-from core.settings import settings
-from datasets import BiasedDataset
-from methods import Batch, Task
-from methods.end import EnD, cosines, disentangling_loss, entangling_loss
-from methods.erm import ERM
-from models import Architecture, Encoder, Networks
-from models.mlp import MLP, MLPEncoder
-from training.inputs import as_input
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import settings
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Batch, Task
+from debiaslab.methods.end import EnD, cosines, disentangling_loss, entangling_loss
+from debiaslab.methods.erm import ERM
+from debiaslab.models import Architecture, Encoder, Networks
+from debiaslab.models.mlp import MLP, MLPEncoder
+from debiaslab.training.inputs import as_input
 
 
 def samples(size: int, num_classes: int = 4, num_biases: int = 3) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datasets import BiasedDataset
-from datasets.augmentation import CropAndFlip
-from methods import Batch
-from methods.denetdm import DeNetDM
-from methods.frozen import FrozenOutputs
+from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.methods import Batch
+from debiaslab.methods.denetdm import DeNetDM
+from debiaslab.methods.frozen import FrozenOutputs
+from debiaslab.training.batches import Batches
 from tests.methods.building import short_setup
-from training.batches import Batches
 
 
 class Counting:

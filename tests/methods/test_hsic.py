@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.hsic import ESTIMATORS, biased_hsic, median_squared_distance, rbf_kernel, unbiased_hsic
+from debiaslab.methods.hsic import ESTIMATORS, biased_hsic, median_squared_distance, rbf_kernel, unbiased_hsic
 
 
 def pair(size: int, seed: int = 0) -> tuple[Tensor, Tensor]:

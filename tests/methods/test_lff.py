@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.errors import UserError
-from datasets import BiasedDataset
-from methods.lff import LfF
-from methods.losses import bias_amplifying_loss, generalized_cross_entropy, masked_mean
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods.lff import LfF
+from debiaslab.methods.losses import bias_amplifying_loss, generalized_cross_entropy, masked_mean
 from tests.methods.building import build, first_batches, short_setup, trained
 
 

@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets import BiasedDataset
-from datasets.augmentation import CropAndFlip, JitteredCropAndFlip, RandomResizedCropAndFlip
-from methods import Batch, Method, Phase
-from methods.base import set_modes
-from methods.optimizers import OPTIMIZERS
+from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.augmentation import CropAndFlip, JitteredCropAndFlip, RandomResizedCropAndFlip
+from debiaslab.methods import Batch, Method, Phase
+from debiaslab.methods.base import set_modes
+from debiaslab.methods.optimizers import OPTIMIZERS
+from debiaslab.training import stacking
+from debiaslab.training.batches import Batches
+from debiaslab.training.graphs import descent_of
+from debiaslab.training.loop import Step
+from debiaslab.training.losses import LossSums
+from debiaslab.training.setup import Setup
+from debiaslab.training.stacking import Stack
 from tests.methods.building import build, first_batches, short_setup
 from tests.methods.test_contract import data, name, setup  # noqa: F401 (fixtures: every method)
 from tests.waiting import WaitsForDevice, no_waiting
-from training import stacking
-from training.batches import Batches
-from training.graphs import descent_of
-from training.loop import Step
-from training.losses import LossSums
-from training.setup import Setup
-from training.stacking import Stack
 
 WAITING_OPTIMIZERS = ("adamp",)  # its own code does, and says so in methods/optimizers.py
 LAST_STEP = 10**6  # beyond all that begins later in a training

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import UserError
-from datasets import BiasedDataset
-from methods import Method
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method
+from debiaslab.training.setup import Setup
 from tests.methods.building import Watch, build, first_batches, short_setup, trainer
 from tests.methods.test_contract import assert_same, data, name, setup  # noqa: F401 (fixtures: every method)
-from training.setup import Setup
 
 BF16 = {"precision": "bf16"}
 BOTH = {"precision": "bf16", "channels_last": True}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from methods.optimizers import OPTIMIZERS, build_optimizer
+from debiaslab.methods.optimizers import OPTIMIZERS, build_optimizer
 
 ROOT = Path(__file__).parents[2]
 STEPS = 6
@@ -65,8 +65,8 @@ def test_no_step_is_recorded_for_a_gradient(monkeypatch: pytest.MonkeyPatch) -> 
 def test_training_does_not_import_the_compiler(tmp_path: Path) -> None:
     """It takes longer than a run of a few steps."""
     code = f"""
-import main, sys
-from methods.optimizers import OPTIMIZERS, build_optimizer
+import sys; from debiaslab import main
+from debiaslab.methods.optimizers import OPTIMIZERS, build_optimizer
 from torch.nn import Linear
 for name in OPTIMIZERS:
     settings = ["digits", "smoke", "num_steps=2", f"method.hparams.optimizer={{name}}", "data.root={tmp_path}"]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from methods.per_sample import RelativeDifficulty, RunningLosses
+from debiaslab.methods.per_sample import RelativeDifficulty, RunningLosses
 
 TARGET = torch.tensor([0, 0, 1, 1, 1, 3])  # class 2 has no sample
 DECAY = 0.7

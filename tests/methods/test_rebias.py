@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from datasets import BiasedDataset
-from methods import METHODS, Batch, Task
-from methods.hsic import median_squared_distance
-from methods.learned_mixin import LearnedMixin, mean_entropy
-from methods.rebias import ReBias
-from methods.rubi import RUBi
-from methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
-from models import Architecture, Networks
-from models.convolutional import SimpleConv
-from models.mlp import MLP
-from training.checkpoint import (
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import METHODS, Batch, Task
+from debiaslab.methods.hsic import median_squared_distance
+from debiaslab.methods.learned_mixin import LearnedMixin, mean_entropy
+from debiaslab.methods.rebias import ReBias
+from debiaslab.methods.rubi import RUBi
+from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
+from debiaslab.models import Architecture, Networks
+from debiaslab.models.convolutional import SimpleConv
+from debiaslab.models.mlp import MLP
+from debiaslab.training.checkpoint import (
     load_optimizer,
     optimizer_tensors,
     prefixed,
@@ -28,7 +28,7 @@ from training.checkpoint import (
     without_prefix,
     write_checkpoint,
 )
-from training.inputs import as_input
+from debiaslab.training.inputs import as_input
 
 FAMILY = ("vanilla_biased", "rebias", "rubi", "learned_mixin")
 SMALL = SimpleConv(widths=(4, 6), f_kernel=3)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from core.settings import setting_names, settings
-from methods import METHODS, Batch, Method, Task
-from methods.base import set_modes
-from methods.defaults import (
+from debiaslab.core.settings import setting_names, settings
+from debiaslab.methods import METHODS, Batch, Method, Task
+from debiaslab.methods.base import set_modes
+from debiaslab.methods.defaults import (
     conflicting_percent,
     default_hparams,
     default_model,
@@ -19,10 +19,10 @@ from methods.defaults import (
     default_recipe,
     recipe_model_hparams,
 )
-from methods.disent import DisEnt
-from methods.lff import LfF
-from models import MODELS, Networks, architecture, default_model_hparams
-from models.pretrained import require_weights
+from debiaslab.methods.disent import DisEnt
+from debiaslab.methods.lff import LfF
+from debiaslab.models import MODELS, Networks, architecture, default_model_hparams
+from debiaslab.models.pretrained import require_weights
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ("digits", "colored_mnist", "cmnist", "biased_mnist")

@@ -5,9 +5,9 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
-from datasets import DATASETS
-from methods.defaults import default_hparams, default_recipe, shortened_steps
-from methods.schedules import ScheduledConfig
+from debiaslab.datasets import DATASETS
+from debiaslab.methods.defaults import default_hparams, default_recipe, shortened_steps
+from debiaslab.methods.schedules import ScheduledConfig
 
 STEPS_PER_EPOCH = 3
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from methods.defaults import default_hparams, shortened_steps
+from debiaslab.methods.defaults import default_hparams, shortened_steps
 
 
 def shortened(**hparams: Any) -> dict[str, Any]:

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from core.errors import UserError
-from models import Networks, architecture
-from models.bagnet import BagNet18, BagNetBlock
-from models.resnet import ResNet18Body
+from debiaslab.core.errors import UserError
+from debiaslab.models import Networks, architecture
+from debiaslab.models.bagnet import BagNet18, BagNetBlock
+from debiaslab.models.resnet import ResNet18Body
 
 SHAPE = (3, 64, 64)
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from core.errors import UserError
-from models import Networks, architecture
-from models.branches import NETWORKS, Projected
-from models.resnet import ResNet18Body
+from debiaslab.core.errors import UserError
+from debiaslab.models import Networks, architecture
+from debiaslab.models.branches import NETWORKS, Projected
+from debiaslab.models.resnet import ResNet18Body
 
 
 def kinds(module: nn.Module) -> list[str]:

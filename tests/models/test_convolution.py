@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models import Networks, architecture
-from models.convolution import Conv2d, with_small_maps
+from debiaslab.models import Networks, architecture
+from debiaslab.models.convolution import Conv2d, with_small_maps
 
 ONE_PIXEL: list[tuple[tuple[int, int], dict[str, Any]]] = [
     ((1, 1), {"kernel_size": 3, "padding": 1}),

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.errors import UserError
-from models import Networks, architecture
-from models.convolutional import SimpleConv
+from debiaslab.core.errors import UserError
+from debiaslab.models import Networks, architecture
+from debiaslab.models.convolutional import SimpleConv
 
 SHAPE = (3, 28, 28)
 

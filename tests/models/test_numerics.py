@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.errors import UserError
-from models import MODELS, Networks, architecture
-from models.base import Encoder
-from models.numerics import PRECISIONS, Numerics
+from debiaslab.core.errors import UserError
+from debiaslab.models import MODELS, Networks, architecture
+from debiaslab.models.base import Encoder
+from debiaslab.models.numerics import PRECISIONS, Numerics
 
 NETWORKS = [(name, role) for name, cls in MODELS.items() for role in cls.roles or ("any",)]
 

@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from core.errors import UserError
-from core.vision import torchvision
-from models import Networks, architecture
-from models.pretrained import read_weights, require_weights
-from models.resnet import ResNet18Body
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.models import Networks, architecture
+from debiaslab.models.pretrained import read_weights, require_weights
+from debiaslab.models.resnet import ResNet18Body
 
 State = dict[str, Tensor]
 
@@ -191,7 +191,9 @@ def test_downloaded_once_with_its_checksum(
         Path(path).write_bytes(content)
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    monkeypatch.setattr("models.pretrained.imagenet_url", lambda: f"https://somewhere/resnet18-{checksum}.pth")
+    monkeypatch.setattr(
+        "debiaslab.models.pretrained.imagenet_url", lambda: f"https://somewhere/resnet18-{checksum}.pth"
+    )
     found = read_weights("imagenet")
     assert found is not None
     assert found["conv1.weight"].equal(torchvisions.state_dict()["conv1.weight"])

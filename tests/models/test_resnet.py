@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.vision import torchvision
-from models import architecture
-from models.resnet import BasicBlock, ResNet18, ResNet20
+from debiaslab.core.vision import torchvision
+from debiaslab.models import architecture
+from debiaslab.models.resnet import BasicBlock, ResNet18, ResNet20
 
 
 def test_resnet20_is_that_of_he_et_al() -> None:

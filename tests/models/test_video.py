@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from core.errors import UserError
-from models import Networks, architecture
-from models.video import ResNet3D
+from debiaslab.core.errors import UserError
+from debiaslab.models import Networks, architecture
+from debiaslab.models.video import ResNet3D
 
 SHAPE = (3, 8, 32, 32)
 

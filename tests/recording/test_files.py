@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy
 import pytest
 
-import main
-from config import ex
-from core import files
-from core.errors import UserError
+from debiaslab import main
+from debiaslab.config import ex
+from debiaslab.core import files
+from debiaslab.core.errors import UserError
 from tests.conftest import Command
 
-ROOT = Path(main.__file__).parent
+ROOT = Path(main.__file__).parents[1]
 
 
 @pytest.mark.processes
@@ -24,8 +24,8 @@ def test_parallel_starts_do_not_collide(tmp_path: Path) -> None:
     """Twenty records begun at the same moment by four processes, without training."""
     code = """
 import sys, datetime
-import config  # silences Sacred's import
-from recording.observers import FileRecord
+from debiaslab import config  # silences Sacred's import
+from debiaslab.recording.observers import FileRecord
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(5):
@@ -101,7 +101,7 @@ def test_a_record_that_cannot_be_completed_is_told(command: Command, monkeypatch
             raise UserError(f"cannot write {path}: No space left on device; free the disk or choose another folder")
         return write(path)
 
-    monkeypatch.setattr("recording.observers.atomic_write", full_at_the_end)
+    monkeypatch.setattr("debiaslab.recording.observers.atomic_write", full_at_the_end)
     outcome = command("with", "smoke", "method=erm")
     assert outcome.code == 2
     assert outcome.err.startswith("error: cannot write ")

@@ -10,13 +10,13 @@ import gridfs
 import pymongo
 import pytest
 
-from config import ex
-from core.errors import UserError
-from core.mongo import MONGO_URL, parse_address, without_password
-from recording import mongo_record
-from recording.server import free_port, running_server
+from debiaslab.config import ex
+from debiaslab.core.errors import UserError
+from debiaslab.core.mongo import MONGO_URL, parse_address, without_password
+from debiaslab.recording import mongo_record
+from debiaslab.recording.server import free_port, running_server
+from debiaslab.training.setup import Setup
 from tests.conftest import Command
-from training.setup import Setup
 
 SECRET = "hunter2"
 

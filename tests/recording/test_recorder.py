@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from recording.progress import ProgressLine
-from recording.recorder import RunRecorder
-from training.history import Evaluation, History
+from debiaslab.recording.progress import ProgressLine
+from debiaslab.recording.recorder import RunRecorder
+from debiaslab.training.history import Evaluation, History
 
 
 @pytest.mark.parametrize(

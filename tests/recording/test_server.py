@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recording.server import free_port, main
+from debiaslab.recording.server import free_port, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +28,7 @@ def heed_interrupts() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_ends_with_the_program(number: signal.Signals, tmp_path: Path) -> None:
     port = free_port()
-    command = [sys.executable, "-u", "-m", "recording.server", str(port), str(tmp_path)]
+    command = [sys.executable, "-u", "-m", "debiaslab.recording.server", str(port), str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts) as program:
         try:
             assert program.stdout is not None

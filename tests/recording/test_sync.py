@@ -13,15 +13,15 @@ import pandas
 import pymongo
 import pytest
 
-from analysis.file_store import FileStore
-from analysis.frames import curves_frame, groups_frame, results_frame
-from analysis.mongo_store import MongoStore
-from analysis.query import EVERYTHING
-from commands import sync as sync_command
-from recording import mongo_record
-from recording.recorder import RunRecorder
-from recording.server import free_port, running_server
-from recording.sync import MongoCopy
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.frames import curves_frame, groups_frame, results_frame
+from debiaslab.analysis.mongo_store import MongoStore
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.commands import sync as sync_command
+from debiaslab.recording import mongo_record
+from debiaslab.recording.recorder import RunRecorder
+from debiaslab.recording.server import free_port, running_server
+from debiaslab.recording.sync import MongoCopy
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

@@ -1,7 +1,7 @@
 import subprocess
 from pathlib import Path
 
-from recording.version import code_version
+from debiaslab.recording.version import code_version
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from core.errors import UserError
-from methods.optimizers import OPTIMIZERS, build_optimizer
-from training.checkpoint import load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
+from debiaslab.core.errors import UserError
+from debiaslab.methods.optimizers import OPTIMIZERS, build_optimizer
+from debiaslab.training.checkpoint import load_optimizer, optimizer_tensors, read_checkpoint, write_checkpoint
 
 
 def test_round_trip(tmp_path: Path) -> None:

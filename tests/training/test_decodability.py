@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from datasets import BiasedDataset
-from methods import Method
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method
+from debiaslab.training.checkpoint import LAST, SELECTED
+from debiaslab.training.decodability import Decodability
+from debiaslab.training.loop import Options, Trained, Trainer
+from debiaslab.training.setup import Setup
 from tests.conftest import Command
 from tests.methods.building import Watch, build, short_setup
-from training.checkpoint import LAST, SELECTED
-from training.decodability import Decodability
-from training.loop import Options, Trained, Trainer
-from training.setup import Setup
 
 
 def measured(data: BiasedDataset, features: Tensor) -> dict[str, float]:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-import main
-from methods import base
+from debiaslab import main
+from debiaslab.methods import base
+from debiaslab.training import loop
+from debiaslab.training.device import LARGE_LAYER, cpu_threads, threads_for
 from tests.conftest import Command
-from training import loop
-from training.device import LARGE_LAYER, cpu_threads, threads_for
 
 ROOT = Path(__file__).parents[2]
 SIDE = int(LARGE_LAYER**0.5)
@@ -45,7 +45,7 @@ def test_a_gpu_is_set_up_without_the_compiler() -> None:
         import sys
         from unittest.mock import patch
         import torch
-        from training.device import choose_device
+        from debiaslab.training.device import choose_device
         with patch.object(torch, "empty"):
             choose_device("cuda")
         assert torch.are_deterministic_algorithms_enabled()
@@ -61,8 +61,8 @@ def test_a_gpu_is_set_up_without_the_compiler() -> None:
 def test_all_threads_of_a_run_take_numbers_below_the_least_normal_one_as_zero(tmp_path: Path) -> None:
     """In a process of its own: threads that are there already do not hear of it."""
     program = """if True:
-        import main, torch
-        from methods import base
+        import torch; from debiaslab import main
+        from debiaslab.methods import base
         found, descend = [], base.descend
 
         def watched(*values):
@@ -100,4 +100,8 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
         trained = command("with", "smoke", "method=erm")
         assert command("evaluate", "with", "method=erm", f"checkpoint={trained.runs[0]}").code == 0
         assert torch.get_num_threads() == 2
-    assert set(found) == {("methods.base.descend", 1), ("training.loop.correct_counts", 1), ("main.correct_counts", 1)}
+    assert set(found) == {
+        ("debiaslab.methods.base.descend", 1),
+        ("training.loop.correct_counts", 1),
+        ("debiaslab.main.correct_counts", 1),
+    }

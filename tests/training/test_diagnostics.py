@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.plots import has_diagnostics, save_diagnostics
-from datasets import BiasedDataset, Split
-from methods import Method
-from recording.recorder import scalars
-from training.diagnostics import recorded_samples, sample_diagnostics, selection_report
-from training.history import Evaluation, History
+from debiaslab.analysis.plots import has_diagnostics, save_diagnostics
+from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.methods import Method
+from debiaslab.recording.recorder import scalars
+from debiaslab.training.diagnostics import recorded_samples, sample_diagnostics, selection_report
+from debiaslab.training.history import Evaluation, History
 
 ALIGNED = torch.eye(2, dtype=torch.bool)
 # conflicting are the samples 1 and 4

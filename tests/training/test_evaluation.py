@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor
 
-from datasets import BiasedDataset, Split
-from training import evaluation
-from training.evaluation import count_groups
-from training.inputs import as_input
+from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.training import evaluation
+from debiaslab.training.evaluation import count_groups
+from debiaslab.training.inputs import as_input
 
 
 def test_counts_equal_a_count_one_by_one(digits: BiasedDataset) -> None:

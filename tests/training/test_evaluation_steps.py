@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import TrainingDiverged
-from datasets import BiasedDataset
-from methods import Batch, Phase
+from debiaslab.core.errors import TrainingDiverged
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Batch, Phase
+from debiaslab.training.loop import Trainer
 from tests.methods.building import Watch, build, short_setup, trainer
-from training.loop import Trainer
 
 
 def erm_trainer(

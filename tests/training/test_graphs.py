@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import UserError
-from datasets import BiasedDataset
-from methods import METHODS, Method
-from methods.base import Descent
-from models import architecture
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import METHODS, Method
+from debiaslab.methods.base import Descent
+from debiaslab.models import architecture
+from debiaslab.training.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
+from debiaslab.training.loop import Options, Trained, Trainer
+from debiaslab.training.setup import Setup
 from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer
-from training.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
-from training.loop import Options, Trained, Trainer
-from training.setup import Setup
 
 STEPS_PER_EPOCH = 19  # of the digits, in batches of 64; the last one is smaller
 

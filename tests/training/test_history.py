@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from core.errors import UserError
-from datasets import BiasedDataset
-from datasets.base import UNKNOWN_BIAS, Split
-from training.history import Evaluation, empty_history, require_defined
-from training.selection import RULES, parse_rule
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.base import UNKNOWN_BIAS, Split
+from debiaslab.training.history import Evaluation, empty_history, require_defined
+from debiaslab.training.selection import RULES, parse_rule
 
 
 def require(data: BiasedDataset, rule: str) -> None:

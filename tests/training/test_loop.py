@@ -5,16 +5,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.errors import TrainingDiverged, UserError
-from datasets import BiasedDataset
-from methods import Batch, Method, Phase
-from methods.base import Descent
-from methods.denetdm import DeNetDM
-from methods.erm import ERM
-from training.batches import Batches
-from training.history import Evaluation, History
-from training.loop import Options, Trainer
-from training.setup import read_setup
+from debiaslab.core.errors import TrainingDiverged, UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Batch, Method, Phase
+from debiaslab.methods.base import Descent
+from debiaslab.methods.denetdm import DeNetDM
+from debiaslab.methods.erm import ERM
+from debiaslab.training.batches import Batches
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.loop import Options, Trainer
+from debiaslab.training.setup import read_setup
 
 Config = dict[str, Any]
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from core.errors import TrainingDiverged
-from training.losses import LossSums
+from debiaslab.core.errors import TrainingDiverged
+from debiaslab.training.losses import LossSums
 
 
 def test_means_are_those_of_all_steps_so_far() -> None:

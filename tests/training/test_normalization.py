@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets import BiasedDataset
-from datasets.base import CIFAR10_STATISTICS
-from methods import Phase
-from training.batches import Batches
-from training.evaluation import count_groups
-from training.history import Evaluation, History
-from training.inputs import as_input
-from training.loop import Options, Trainer
-from training.setup import read_setup
+from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.base import CIFAR10_STATISTICS
+from debiaslab.methods import Phase
+from debiaslab.training.batches import Batches
+from debiaslab.training.evaluation import count_groups
+from debiaslab.training.history import Evaluation, History
+from debiaslab.training.inputs import as_input
+from debiaslab.training.loop import Options, Trainer
+from debiaslab.training.setup import read_setup
 
 NORMALIZE = ((0.5, 0.25, 0.0), (0.5, 1.0, 2.0))
 

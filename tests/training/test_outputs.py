@@ -5,10 +5,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from core.randomness import torch_generator
-from datasets import BiasedDataset
-from training.inputs import as_input
-from training.outputs import outputs_at, stratified
+from debiaslab.core.randomness import torch_generator
+from debiaslab.datasets import BiasedDataset
+from debiaslab.training.inputs import as_input
+from debiaslab.training.outputs import outputs_at, stratified
 
 
 def test_outputs_of_chosen_images_in_their_order(digits: BiasedDataset) -> None:

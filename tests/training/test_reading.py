@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from core import memory
-from datasets import BiasedDataset, Split, base
-from datasets.augmentation import CropAndFlip
-from datasets.pixels import Stretched, mapped_images
+from debiaslab.core import memory
+from debiaslab.datasets import BiasedDataset, Split, base
+from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.datasets.pixels import Stretched, mapped_images
+from debiaslab.training.batches import Batches
+from debiaslab.training.evaluation import count_groups
+from debiaslab.training.loop import Options, Trainer
+from debiaslab.training.reading import prefetched
 from tests.methods.building import build, short_setup
 from tests.training.test_normalization import Silent
-from training.batches import Batches
-from training.evaluation import count_groups
-from training.loop import Options, Trainer
-from training.reading import prefetched
 
 CPU = torch.device("cpu")
 

@@ -6,13 +6,13 @@ import numpy
 import pandas
 import pytest
 
-from analysis.plots.curves import lines_figure
-from analysis.plots.embeddings import by_pca, by_tsne, class_style, embeddings_figure
-from analysis.plots.figure import FORMATS, save_figure
-from analysis.plots.groups import groups_figure
-from analysis.plots.hardest import Hardest, hardest_figure
-from analysis.plots.ratios import ratios_figure
-from analysis.plots.weights import shares, weights_figure
+from debiaslab.analysis.plots.curves import lines_figure
+from debiaslab.analysis.plots.embeddings import by_pca, by_tsne, class_style, embeddings_figure
+from debiaslab.analysis.plots.figure import FORMATS, save_figure
+from debiaslab.analysis.plots.groups import groups_figure
+from debiaslab.analysis.plots.hardest import Hardest, hardest_figure
+from debiaslab.analysis.plots.ratios import ratios_figure
+from debiaslab.analysis.plots.weights import shares, weights_figure
 from tests.analysis.plots.frames import lines, texts
 
 

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from analysis.plots import run as plots
-from analysis.plots import save_curves, save_diagnostics
-from training.history import Evaluation, History
+from debiaslab.analysis.plots import run as plots
+from debiaslab.analysis.plots import save_curves, save_diagnostics
+from debiaslab.training.history import Evaluation, History
 
 
 def point(phase: str, epoch: int, *branches: str, counts: Any = None) -> Evaluation:

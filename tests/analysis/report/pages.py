@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from analysis.file_store import FileStore
-from analysis.query import EVERYTHING
-from analysis.records import Store
-from analysis.report.page import Page, build_page
-from analysis.report.pictures import Pictures
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.analysis.records import Store
+from debiaslab.analysis.report.page import Page, build_page
+from debiaslab.analysis.report.pictures import Pictures
 
 
 def page_of(store: Store, pictures: Pictures | None = None, metric: str = "test/unbiased") -> Page:

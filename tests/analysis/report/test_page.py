@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from analysis.file_store import FileStore
-from analysis.frames import groups_frame
-from analysis.mongo_store import MongoStore
-from analysis.query import EVERYTHING
-from analysis.report.pictures import Pictures
-from analysis.tables import result_table
-from core.errors import UserError
-from recording.server import free_port, running_server
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.frames import groups_frame
+from debiaslab.analysis.mongo_store import MongoStore
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.analysis.report.pictures import Pictures
+from debiaslab.analysis.tables import result_table
+from debiaslab.core.errors import UserError
+from debiaslab.recording.server import free_port, running_server
+from debiaslab.training.selection import RULES
 from tests.analysis.recorded import write_record
 from tests.analysis.report.pages import blocks, page_of
 from tests.conftest import Command
-from training.selection import RULES
 
 
 def test_numbers_are_those_of_the_tables(command: Command, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
-from commands.searches import trials as module
-from commands.searches.plan import Plan, planned
-from commands.searches.trials import GRACE_SECONDS, Trial, Trials, this_process
-from commands.searches.words import STORAGE_URL, read_search
-from commands.searches.worker import Worker, end_run
-from core.errors import UserError
+from debiaslab.commands.searches import trials as module
+from debiaslab.commands.searches.plan import Plan, planned
+from debiaslab.commands.searches.trials import GRACE_SECONDS, Trial, Trials, this_process
+from debiaslab.commands.searches.words import STORAGE_URL, read_search
+from debiaslab.commands.searches.worker import Worker, end_run
+from debiaslab.core.errors import UserError
 from tests.analysis.recorded import write_record
 
 ALPHA, BETA = "method.hparams.alpha", "method.hparams.beta"

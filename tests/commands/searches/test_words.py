@@ -2,10 +2,10 @@
 
 import pytest
 
-from commands.searches.plan import Plan, check, planned
-from commands.searches.space import KINDS, Range, read_range
-from commands.searches.words import STORAGE_URL, read_search
-from core.errors import UserError
+from debiaslab.commands.searches.plan import Plan, check, planned
+from debiaslab.commands.searches.space import KINDS, Range, read_range
+from debiaslab.commands.searches.words import STORAGE_URL, read_search
+from debiaslab.core.errors import UserError
 
 OPTIMIZER = "method.hparams.optimizer"
 
