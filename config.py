@@ -14,11 +14,11 @@ with warnings.catch_warnings(), without("pandas"):  # Sacred would import it to 
 
 from debiaslab.datasets import knows_bias
 from debiaslab.datasets.ingredient import data as data_ingredient
+from debiaslab.evaluation.selection import default_rule
 from debiaslab.methods.ingredient import method as method_ingredient
 from debiaslab.models.ingredient import model as model_ingredient
 from debiaslab.recording.command_line import out_option
 from debiaslab.recording.version import CODE
-from debiaslab.training.selection import default_rule
 
 __all__ = ["NAMED_CONFIGS", "Run", "ex"]
 

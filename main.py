@@ -43,6 +43,11 @@ from debiaslab.config import Run, ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write, require_writable
 from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.counting import correct_counts
+from debiaslab.evaluation.diagnostics import SAMPLES, recorded_samples, selection_report
+from debiaslab.evaluation.history import EVALUATIONS, Evaluation, empty_history
+from debiaslab.evaluation.selection import parse_rule
+from debiaslab.lockstep.together import training
 from debiaslab.methods import Method
 from debiaslab.recording.command_line import run_command_line
 from debiaslab.recording.observers import STATE, FileRecord, content_type, mongo_from_environment
@@ -51,13 +56,8 @@ from debiaslab.recording.recorder import RunRecorder
 from debiaslab.recording.version import code_version
 from debiaslab.training.checkpoint import LAST, SELECTED, write_checkpoint
 from debiaslab.training.device import threads_for
-from debiaslab.training.diagnostics import SAMPLES, recorded_samples, selection_report
-from debiaslab.training.evaluation import correct_counts
-from debiaslab.training.history import EVALUATIONS, Evaluation, empty_history
 from debiaslab.training.loop import Options, Trained, Trainer
-from debiaslab.training.selection import parse_rule
 from debiaslab.training.setup import Setup, read_data_settings, read_setup
-from debiaslab.training.together import training
 
 gc.freeze()  # what has been imported stays: no later look for garbage passes over it, nor the one at exit
 gc.enable()

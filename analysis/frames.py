@@ -11,8 +11,8 @@ from debiaslab.analysis.records import Configured, Record
 from debiaslab.analysis.result import summary, variant_of
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened
-from debiaslab.training.history import History
-from debiaslab.training.selection import Rule, parse_rule
+from debiaslab.evaluation.history import History
+from debiaslab.evaluation.selection import Rule, parse_rule
 
 
 def results_frame(

@@ -10,6 +10,7 @@ from typing import Any
 from debiaslab.analysis.result import chosen_on_test
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import default_setting
+from debiaslab.evaluation.selection import RULES
 from debiaslab.methods.defaults import (
     LENGTHS,
     default_model,
@@ -18,7 +19,6 @@ from debiaslab.methods.defaults import (
     recipe_model_hparams,
 )
 from debiaslab.models import default_model_hparams
-from debiaslab.training.selection import RULES
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 # the settings of the data behind all published numbers, beside those that name the variant

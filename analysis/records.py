@@ -12,8 +12,8 @@ from debiaslab.analysis.query import Query
 from debiaslab.core.durations import duration
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import LATER_SETTINGS
-from debiaslab.training.history import EVALUATIONS, Evaluation, History
-from debiaslab.training.selection import Rule
+from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
+from debiaslab.evaluation.selection import Rule
 
 # settings, by section and name, without which a run cannot be shown
 ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))

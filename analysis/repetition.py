@@ -14,7 +14,7 @@ from torch import Tensor
 
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
-from debiaslab.training.history import History
+from debiaslab.evaluation.history import History
 
 TOLERANCE = 0.5  # percent of the images of a split
 

@@ -7,9 +7,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from debiaslab.training.history import Evaluation, History
-from debiaslab.training.metrics import METRICS
-from debiaslab.training.selection import CHOSEN_ON_TEST, Rule
+from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.selection import CHOSEN_ON_TEST, Rule
 
 COLUMNS = {
     "unbiased": "unbiased",

@@ -15,7 +15,7 @@ from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent, title_of
 from debiaslab.analysis.tables import shown
 from debiaslab.core.errors import UserError
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.selection import parse_rule
 
 # what EnD's table reports: on images with the usual bias, and without a bias; the first that the data have
 REPORTED = (("test_biased/accuracy", "test/aligned"), ("test/unbiased",), ("test/conflicting",), ("test/accuracy",))

@@ -12,7 +12,7 @@ from debiaslab.analysis.records import Configured, Record
 from debiaslab.analysis.result import variant_of
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flattened
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.selection import parse_rule
 
 COLUMN_SETTINGS = ("data.", "evaluate_images")  # what is judged on; a difference makes a column of its own
 # a difference in any other setting makes a row of its own, but for the rule of the weights that are kept

@@ -13,9 +13,9 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset, Split, dataset_config
+from debiaslab.evaluation.counting import correct_counts
 from debiaslab.methods import Phase
 from debiaslab.training.batches import Batches
-from debiaslab.training.evaluation import correct_counts
 from debiaslab.training.losses import LossSums
 
 

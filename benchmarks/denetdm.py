@@ -25,12 +25,12 @@ from benchmarks.side_by_side import Row, SideBySide, compare
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.vision import torchvision
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.inputs import as_input
 from debiaslab.methods import Phase, Task
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.models import Networks, architecture
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import choose_device, threads_for
-from debiaslab.training.inputs import as_input
 
 Step = Callable[[Tensor, Tensor], float]  # on images and targets of a batch; returns the loss
 

@@ -20,14 +20,14 @@ from benchmarks import resnet18
 from benchmarks.colored_mnist import published_data
 from benchmarks.side_by_side import Row, timed
 from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.lockstep.together import fit_together
 from debiaslab.methods import Method, Task, method_class
 from debiaslab.models import Networks, architecture
 from debiaslab.models.numerics import Numerics
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import choose_device
-from debiaslab.training.history import Evaluation, History
 from debiaslab.training.loop import Options, Trainer, make_ready
-from debiaslab.training.together import fit_together
 
 PROFILED_STEPS = 100
 KERNELS_SHARE = 1 / 1.5  # goal: a step takes at most 1.5 times as long as its kernels

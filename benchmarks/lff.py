@@ -20,11 +20,11 @@ from benchmarks.machine import Work, adam, linear
 from benchmarks.reference import ClassLoopEMA, Items, endless, training_loader
 from benchmarks.side_by_side import Row, SideBySide, compare
 from debiaslab.core.randomness import torch_generator
+from debiaslab.datasets.inputs import as_input
 from debiaslab.methods import METHODS, Phase, Task
 from debiaslab.models import Networks, architecture
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import choose_device, threads_for
-from debiaslab.training.inputs import as_input
 
 GOALS = {"lff": 4.0, "disent": 3.0}
 WIDTHS = {"lff": (100, 100, 100), "disent": (100, 100, 16)}

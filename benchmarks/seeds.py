@@ -9,12 +9,12 @@ from functools import partial
 
 from benchmarks.colored_mnist import published_data
 from benchmarks.side_by_side import Row, SideBySide, compare
+from debiaslab.lockstep.stacking import Stack
 from debiaslab.methods import Method, Task, method_class
 from debiaslab.models import Networks, architecture
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import choose_device
 from debiaslab.training.loop import Step
-from debiaslab.training.stacking import Stack
 
 SEEDS, STEPS = 5, 20
 MODELS = {"erm": "mlp", "lff": "mlp", "denetdm": "mlp_branches"}  # each with its phases

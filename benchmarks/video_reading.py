@@ -16,11 +16,11 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from benchmarks.side_by_side import Row
+from debiaslab.core.prefetching import prefetch
 from debiaslab.core.randomness import numpy_generator, torch_generator
 from debiaslab.datasets.augmentation import JitteredCropAndFlip
 from debiaslab.datasets.clips import ClipReader
 from debiaslab.datasets.videos import Video, indexed_videos, pyav
-from debiaslab.training.reading import prefetched
 
 NUM_VIDEOS, NUM_FRAMES, WIDTH, HEIGHT = 24, 300, 340, 256
 BATCH = 4
@@ -89,5 +89,5 @@ def read_all(reader: ClipReader, threads: int, draws: Tensor | None) -> None:
             return reader(rows, draws[start : start + BATCH])
         return reader(rows.repeat_interleave(VIEWS), (torch.arange(VIEWS) / VIEWS).repeat(BATCH)[:, None])
 
-    for _ in prefetched(read, range(0, NUM_VIDEOS, BATCH), threads):
+    for _ in prefetch(read, range(0, NUM_VIDEOS, BATCH), threads):
         pass

@@ -16,7 +16,7 @@ from debiaslab.analysis.result import COLUMNS, extra_splits, percent, title_of, 
 from debiaslab.commands.named_runs import named_records
 from debiaslab.commands.question import found_records, read_question, show
 from debiaslab.core.errors import UserError
-from debiaslab.training.selection import RULES, parse_rule
+from debiaslab.evaluation.selection import RULES, parse_rule
 
 
 def answer(updates: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from debiaslab.commands.question import Question, found_records, left_out, liter
 from debiaslab.commands.results import DEFAULT_METRIC, require_metrics
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.selection import parse_rule
 
 if TYPE_CHECKING:
     from debiaslab.analysis.plots.kinds import Wishes

@@ -14,7 +14,7 @@ from debiaslab.commands.question import found_records, read_question, show, yes_
 from debiaslab.commands.results import DEFAULT_METRIC, recorded_rules
 from debiaslab.core.errors import require_known
 from debiaslab.core.files import atomic_write
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.selection import parse_rule
 
 WORDS = ("out", "rule", "metric", "images")
 

@@ -19,8 +19,8 @@ from debiaslab.analysis.table_formats import FORMATS
 from debiaslab.analysis.tables import comparisons, result_tables
 from debiaslab.commands.question import found_records, left_out, positive, read_question, show, yes_or_no
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
-from debiaslab.training.metrics import METRICS
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.selection import parse_rule
 
 DEFAULT_METRIC = "test/unbiased"
 WORDS = ("metric", "rule", "format", "list", "against", "top")

@@ -32,10 +32,10 @@ from debiaslab.commands.studies.words import StudyWords, read_study
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
+from debiaslab.evaluation.metrics import METRICS
 from debiaslab.recording.configuration import as_recorded
 from debiaslab.recording.observers import mongo_from_environment
 from debiaslab.recording.version import current_code
-from debiaslab.training.metrics import METRICS
 
 
 @dataclass(frozen=True)

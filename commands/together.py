@@ -13,11 +13,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from debiaslab.commands.studies.words import NO_SEEDS, read_seeds
 from debiaslab.config import ex
 from debiaslab.core.errors import TrainingDiverged, UserError
+from debiaslab.lockstep.together import fit_together, training
 from debiaslab.recording.command_line import read_updates, recorded_run
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.training.loop import Trained, Trainer
-from debiaslab.training.together import fit_together, training
 
 OWN = ("seed", "seeds", "ids")
 

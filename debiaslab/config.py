@@ -1,1 +1,146 @@
-../config.py
+"""The Sacred experiment: its ingredients wired together, its settings, all named configurations."""
+
+import logging
+import os
+import warnings
+from typing import Any
+
+from debiaslab.core.importing import without
+
+with warnings.catch_warnings(), without("pandas"):  # Sacred would import it to pickle frames; nothing records any
+    warnings.simplefilter("ignore")  # Sacred imports the deprecated pkg_resources
+    from sacred import SETTINGS, Experiment
+    from sacred.run import Run
+
+from debiaslab.datasets import knows_bias
+from debiaslab.datasets.ingredient import data as data_ingredient
+from debiaslab.evaluation.selection import default_rule
+from debiaslab.methods.ingredient import method as method_ingredient
+from debiaslab.models.ingredient import model as model_ingredient
+from debiaslab.recording.command_line import out_option
+from debiaslab.recording.version import CODE
+
+__all__ = ["NAMED_CONFIGS", "Run", "ex"]
+
+SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the real standard error, past the captured one
+SETTINGS.CONFIG.READ_ONLY_CONFIG = False
+
+ex = Experiment(
+    "debiaslab",
+    base_dir=str(CODE),
+    ingredients=[data_ingredient, method_ingredient, model_ingredient],
+    additional_cli_options=[out_option],
+    save_git_info=False,  # Sacred would ask git once for every source file; a run records the version itself
+)
+
+# Sacred's own remarks (added or changed entries, failed observers) are checked and reported by this project
+ex.logger = logging.getLogger("debiaslab")
+ex.logger.addHandler(logging.StreamHandler())
+ex.logger.setLevel(logging.CRITICAL)
+ex.logger.propagate = False
+
+
+@ex.config
+def run():
+    seed = 1  # of initial weights and batch order
+    device = "auto"  # auto, cpu, cuda, cuda:N, mps
+    train = True  # False: evaluate `checkpoint` only
+    checkpoint = None  # weights to evaluate: a file, or a run's folder
+    resume = None  # folder of an interrupted run to go on with
+    log_dir = "runs"  # folder of the records
+    evaluate_every = 1  # epochs
+    evaluate_images = None  # judge on so many random images of each split only; None: on all
+    decodability = None  # measure how well target and bias can be read from the features, every so many epochs
+    checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
+    precision = "float32"  # of the networks' matrix products and convolutions: float32, bf16
+    channels_last = False  # memory layout of images and convolutions, meant for GPUs
+    cuda_graphs = False  # record a training step on the GPU once and replay it: for small networks
+    memory_gb = 4.0  # images on file are read into the device's memory if all of them fit into so much
+    workers = 2  # threads that read images which do not fit
+    search = None  # name of the search that the run is a trial of
+    trial = None  # its number there
+    objective = None  # what the search judges it by, under the rule `selection`
+
+
+@ex.config
+def outcome(data):
+    # rule for the weights that are kept and reported beside the last ones
+    selection = default_rule(data["protocol"], knows_bias(data))
+
+
+# every run's record keeps the project's own code
+PACKAGES = ("analysis", "commands", "core", "datasets", "methods", "models", "recording", "training")
+for _file in [CODE / "main.py", *(file for package in PACKAGES for file in sorted((CODE / package).rglob("*.py")))]:
+    ex.add_source_file(str(_file))
+
+# name -> (what it is for, the settings that it changes)
+NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
+    # data
+    "digits": ("Coloured digits of scikit-learn: no download.", {"data": {"name": "digits"}}),
+    "colored_mnist": ("Colored MNIST by LfF's protocol.", {"data": {"name": "colored_mnist"}}),
+    "skewed0": ("90 % of the training images conflict with the bias.", {"data": {"skew": 0.9}}),
+    "skewed1": ("5 % of the training images conflict with the bias.", {"data": {"skew": 0.05}}),
+    "skewed2": ("2 % of the training images conflict with the bias.", {"data": {"skew": 0.02}}),
+    "skewed3": ("1 % of the training images conflict with the bias.", {"data": {"skew": 0.01}}),
+    "skewed4": ("0.5 % of the training images conflict with the bias.", {"data": {"skew": 0.005}}),
+    "severity1": ("The weakest bias: noisy colours, weak corruptions.", {"data": {"severity": 1}}),
+    "severity2": ("A weaker bias.", {"data": {"severity": 2}}),
+    "severity3": ("A stronger bias.", {"data": {"severity": 3}}),
+    "severity4": ("The strongest bias of the papers: pure colours, strong corruptions.", {"data": {"severity": 4}}),
+    "biased_mnist": ("Biased MNIST of ReBias and EnD.", {"data": {"name": "biased_mnist"}}),
+    "corrupted_cifar10": ("Corrupted CIFAR-10 by LfF's protocol.", {"data": {"name": "corrupted_cifar10"}}),
+    "type0": ("Corruptions snow, frost, fog, ... of Corrupted CIFAR-10.", {"data": {"corruptions": "type0"}}),
+    "type1": ("Corruptions by noise and blur of Corrupted CIFAR-10.", {"data": {"corruptions": "type1"}}),
+    "rho999": ("99.9 % of the training images have the colour of their class.", {"data": {"rho": 0.999}}),
+    "rho997": ("99.7 % of the training images have the colour of their class.", {"data": {"rho": 0.997}}),
+    "rho995": ("99.5 % of the training images have the colour of their class.", {"data": {"rho": 0.995}}),
+    "rho990": ("99 % of the training images have the colour of their class.", {"data": {"rho": 0.990}}),
+    "bffhq": ("BFFHQ: the age of faces, with gender as bias.", {"data": {"name": "bffhq"}}),
+    "dogs_and_cats": ("Dogs & Cats, with the colour of the fur as bias.", {"data": {"name": "dogs_and_cats"}}),
+    "cmnist": ("Colored MNIST as DisEnt's authors publish it, in folders.", {"data": {"name": "cmnist"}}),
+    "cifar10c": ("Corrupted CIFAR-10 as DisEnt's authors publish it, in folders.", {"data": {"name": "cifar10c"}}),
+    "bar": ("Biased Action Recognition: six actions, with the place as bias.", {"data": {"name": "bar"}}),
+    "pct0": ("BAR as published: no training image conflicts with the bias.", {"data": {"percent": 0.0}}),
+    "pct0_5": ("0.5 % of the training images conflict with the bias.", {"data": {"percent": 0.5}}),
+    "pct1": ("1 % of the training images conflict with the bias.", {"data": {"percent": 1.0}}),
+    "pct2": ("2 % of the training images conflict with the bias.", {"data": {"percent": 2.0}}),
+    "pct5": ("5 % of the training images conflict with the bias.", {"data": {"percent": 5.0}}),
+    "imagenet9": ("9-class ImageNet of ReBias, with texture as bias.", {"data": {"name": "imagenet9"}}),
+    "imagenet_a": ("Test on ImageNet-A too, in the folder imagenet-a.", {"data": {"imagenet_a": "imagenet-a"}}),
+    "imagenet_c": ("Test on ImageNet-C too, in the folder imagenet-c.", {"data": {"imagenet_c": "imagenet-c"}}),
+    "kinetics10": ("Actions of 10 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics10"}}),
+    "kinetics50": ("Actions of 50 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics50"}}),
+    "celeba": ("CelebA: blond hair or not, with gender as bias.", {"data": {"name": "celeba"}}),
+    "custom": ("Images of your own: data.csv=PATH names them.", {"data": {"name": "custom"}}),
+    "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
+    "published": (
+        "The authors' split, and selection on the test images (labelled so), by one rule for all methods.",
+        {"data": {"protocol": "published"}},
+    ),
+    # training
+    "adam": (
+        "LfF's Adam: learning rate 1e-3, no weight decay.",
+        {"method": {"hparams": {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0}}},
+    ),
+    "adamw": (
+        "LfF's AdamW: learning rate 1e-3, weight decay 5e-3.",
+        {"method": {"hparams": {"optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 5e-3}}},
+    ),
+    "log_epochs": (
+        "Count in epochs: 100 of them (or epochs=N), evaluated and recorded after each.",
+        {"method": {"hparams": {"epochs": 100, "num_steps": None}}, "evaluate_every": 1},
+    ),
+    "smoke": (
+        "A few steps of every phase, judged on 500 images of each split, to see that it runs.",
+        {"method": {"hparams": {"num_steps": 20, "epochs": None}}, "evaluate_images": 500},
+    ),
+    # place
+    "server_user": (
+        "Data and records in the folders of the environment variables DEBIAS_DATA and DEBIAS_LOGS.",
+        {"data": {"root": os.environ.get("DEBIAS_DATA", "data")}, "log_dir": os.environ.get("DEBIAS_LOGS", "runs")},
+    ),
+}
+
+for _name, (_purpose, _settings) in NAMED_CONFIGS.items():
+    ex.add_named_config(_name, _settings)
+    ex.named_configs[_name].__doc__ = _purpose

@@ -93,7 +93,7 @@ class Phase:
     than once and without random changes: with a pass over all of them in order, and the modules in their modes.
     The phase is evaluated at the end of epochs, as the run asks for it, and at its own end; `evaluation_steps`, counts
     of updates done, replace all of these. The weights that leave the phase are chosen by the rule `hand_over`
-    (`training/selection.py`), over the prediction's accuracies; then `finish` is called with those weights in place,
+    (`evaluation/selection.py`), over the prediction's accuracies; then `finish` is called with those weights in place,
     and with a pass over all training images in order. `features` gives the features [B, F] below the linear head of
     every branch that has an encoder of its own: they are measured and drawn, never trained with.
     """
@@ -183,7 +183,7 @@ class Descent:
     """The usual update: one step of all `optimizers` down the gradient of `losses(batch)["loss"]`.
 
     `losses` returns scalars: the loss and, to be recorded, its terms. It is a function of parameters, buffers and batch
-    alone (it may change buffers in place): that is what lets several runs be trained as one (`training/stacking.py`).
+    alone (it may change buffers in place): that is what lets several runs be trained as one (`lockstep/stacking.py`).
     """
 
     losses: Callable[[Batch], dict[str, Tensor]]

@@ -7,8 +7,8 @@ from typing import Any
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import default_settings
 from debiaslab.datasets import DATASETS
+from debiaslab.evaluation.selection import without_bias
 from debiaslab.methods import Recipe, method_class, recipe_for
-from debiaslab.training.selection import without_bias
 
 ONE_LENGTH = "give one of the two; NAME=None takes away what a named configuration has set"
 LENGTHS = ("epochs", "num_steps")  # of a training, of which one is set

@@ -6,8 +6,8 @@ from math import isnan
 from pathlib import Path
 
 from debiaslab.core.errors import UserError
+from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.recording.progress import ProgressLine
-from debiaslab.training.history import EVALUATIONS, Evaluation, History
 
 
 class RunRecorder:

@@ -13,9 +13,9 @@ from pymongo.errors import PyMongoError
 from debiaslab.analysis.file_store import read_json
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import reason, without_password
+from debiaslab.evaluation.history import EVALUATIONS
 from debiaslab.recording.mongo_record import MongoRecord, stored_once, writable_database
 from debiaslab.recording.observers import content_type
-from debiaslab.training.history import EVALUATIONS
 
 # what a copy took
 COPIED, COMPLETED, THERE, LIVE = "copied", "completed", "already there", "running, and up to date within seconds"

@@ -9,7 +9,7 @@ from debiaslab import main
 from debiaslab.config import ex
 
 ROOT = Path(main.__file__).parents[1]
-PACKAGES = ("analysis", "core", "datasets", "methods", "models", "training", "benchmarks")
+PACKAGES = ("analysis", "core", "datasets", "evaluation", "lockstep", "methods", "models", "training", "benchmarks")
 
 
 def test_the_core_imports_no_sacred() -> None:

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.memory import placed
+from debiaslab.core.prefetching import prefetch
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation.counting import chunk_size
 from debiaslab.methods import Batch, Phase
-from debiaslab.training.evaluation import chunk_size
-from debiaslab.training.inputs import as_input
-from debiaslab.training.reading import prefetched
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Batches:
     def _ahead(self, plans: Iterator[Plan]) -> Iterator[PlannedBatch]:
         if self.workers == 0:
             return (PlannedBatch(self, plan) for plan in plans)
-        return prefetched(lambda plan: PlannedBatch(self, plan, self._read(plan)), plans, self.workers)
+        return prefetch(lambda plan: PlannedBatch(self, plan, self._read(plan)), plans, self.workers)
 
     def _read(self, plan: Plan) -> Tensor:
         """The images of a batch, with all that threads may do: on the CPU, as the networks take them."""

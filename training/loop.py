@@ -12,6 +12,12 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import LATER_SETTINGS
 from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.counting import correct_counts
+from debiaslab.evaluation.decodability import Decodability
+from debiaslab.evaluation.diagnostics import sample_diagnostics
+from debiaslab.evaluation.history import Evaluation, History, empty_history
+from debiaslab.evaluation.selection import Rule, is_better, parse_rule
+from debiaslab.lockstep.graphs import ReplayedDescent, replayed
 from debiaslab.methods import Method, Phase
 from debiaslab.methods.base import set_modes
 from debiaslab.methods.optimizers import scale_learning_rates
@@ -24,13 +30,7 @@ from debiaslab.training.checkpoint import (
     without_prefix,
     write_checkpoint,
 )
-from debiaslab.training.decodability import Decodability
-from debiaslab.training.diagnostics import sample_diagnostics
-from debiaslab.training.evaluation import correct_counts
-from debiaslab.training.graphs import ReplayedDescent, replayed
-from debiaslab.training.history import Evaluation, History, empty_history
 from debiaslab.training.losses import LossSums
-from debiaslab.training.selection import Rule, is_better, parse_rule
 
 CHECK_STEPS = 500  # a loss that is not finite is noticed within so many steps
 
@@ -50,7 +50,7 @@ class Options:
     `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
     the run that resumes it. `checkpoint` is the file to save the state in (None: nowhere), at an evaluation and no
     more often than every `checkpoint_seconds`. `workers` threads read images that are on file. `decodability` is
-    measured every so many epochs, and at the end of a phase (None: never). `cuda_graphs`: see `training/graphs.py`.
+    measured every so many epochs, and at the end of a phase (None: never). `cuda_graphs`: see `lockstep/graphs.py`.
     """
 
     seed: int

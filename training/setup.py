@@ -14,6 +14,9 @@ from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
 from debiaslab.core.settings import flattened, require, setting_names, settings
 from debiaslab.datasets import BiasedDataset, DatasetConfig, dataset_config
+from debiaslab.evaluation.history import require_defined
+from debiaslab.evaluation.selection import parse_rule
+from debiaslab.lockstep.graphs import require_recordable
 from debiaslab.methods import Method, MethodConfig, Task, method_class, recipe_for
 from debiaslab.methods.defaults import hparams_of_length
 from debiaslab.models import Architecture, Networks, architecture
@@ -21,10 +24,7 @@ from debiaslab.models.numerics import PRECISIONS, Numerics
 from debiaslab.models.pretrained import NONE, read_weights, require_weights
 from debiaslab.training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
 from debiaslab.training.device import choose_device
-from debiaslab.training.graphs import require_recordable
-from debiaslab.training.history import require_defined
 from debiaslab.training.loop import require_same_identity
-from debiaslab.training.selection import parse_rule
 
 # the settings of each ingredient; those of data depend on the data set
 INGREDIENTS: dict[str, tuple[str, ...]] = {

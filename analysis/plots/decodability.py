@@ -9,7 +9,7 @@ from debiaslab.analysis.plots.curves import lines_figure, melted, of_phase, phas
 from debiaslab.analysis.plots.figure import Named
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
-from debiaslab.training.decodability import PREFIX
+from debiaslab.evaluation.decodability import PREFIX
 
 LABELS = ("target", "bias")
 

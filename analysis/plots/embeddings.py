@@ -20,7 +20,7 @@ from debiaslab.analysis.plots.figure import (
 from debiaslab.analysis.rebuilt import Rebuilt
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.randomness import torch_generator
-from debiaslab.training.outputs import outputs_at, stratified
+from debiaslab.evaluation.outputs import outputs_at, stratified
 
 NUM_IMAGES = 1_000  # of the test images, at most
 PERPLEXITY = 30.0  # of t-SNE; less for few images

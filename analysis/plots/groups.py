@@ -12,7 +12,7 @@ from debiaslab.analysis.plots.cells import Cell, file_name, framed, oracle_notes
 from debiaslab.analysis.plots.figure import WIDTHS, Named, broken, new_figure, print_style, set_title
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.selection import parse_rule
 
 COLOR_MAP = "viridis"  # perceptually uniform, and in order in greys
 SHOWN_PER_ROW = {1: 1, 2: 2}  # methods side by side

@@ -13,7 +13,7 @@ from debiaslab.analysis.plots.figure import WIDTHS, new_figure, print_style, set
 from debiaslab.analysis.rebuilt import Rebuilt
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split
-from debiaslab.training.outputs import outputs_at
+from debiaslab.evaluation.outputs import outputs_at
 
 SHOWN_PER_ROW = {1: 4, 2: 8}
 NUM_ROWS = {1: 6, 2: 4}

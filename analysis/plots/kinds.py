@@ -17,7 +17,7 @@ from debiaslab.analysis.rebuilt import Rebuilt, rebuilt
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import chosen_on_test
 from debiaslab.core.errors import UserError
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.selection import parse_rule
 
 Cells = Mapping[str, Sequence[Cell]]  # data set -> its cells
 

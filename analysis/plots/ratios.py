@@ -24,8 +24,8 @@ from debiaslab.analysis.published import notes_on_papers, published_result
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.tables import NOT_ROW, column_names
 from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.evaluation.selection import parse_rule
 from debiaslab.methods.defaults import conflicting_percent
-from debiaslab.training.selection import parse_rule
 
 RATIO_SETTINGS = ("skew", "percent", "rho")  # of the data, which say how many training images conflict with the bias
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from debiaslab.analysis.plots.figure import COLORS, new_figure, save_figure
-from debiaslab.training.diagnostics import PRECISION, RECALL, WEIGHT_ALIGNED, WEIGHT_CONFLICTING
-from debiaslab.training.history import Evaluation, History
+from debiaslab.evaluation.diagnostics import PRECISION, RECALL, WEIGHT_ALIGNED, WEIGHT_CONFLICTING
+from debiaslab.evaluation.history import Evaluation, History
 
 # accuracies that a picture shows, metric -> line style; the first of these that are known
 LINE_STYLES = ({"conflicting": "-", "aligned": "--"}, {"unbiased": "-", "worst_group": "--"}, {"accuracy": "-"})

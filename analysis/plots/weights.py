@@ -23,7 +23,7 @@ from debiaslab.analysis.plots.figure import (
 )
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
-from debiaslab.training.diagnostics import SAMPLES
+from debiaslab.evaluation.diagnostics import SAMPLES
 
 NUM_BINS = 25
 SHOWN_PER_ROW = {1: 2, 2: 3}

@@ -10,8 +10,8 @@ from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS, variant_of
 from debiaslab.analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
 from debiaslab.core.errors import UserError
-from debiaslab.training.metrics import METRICS
-from debiaslab.training.selection import CHOSEN_ON_TEST, RULES, parse_rule
+from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.selection import CHOSEN_ON_TEST, RULES, parse_rule
 
 PLUS_MINUS = " ± "
 

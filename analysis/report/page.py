@@ -15,7 +15,7 @@ from debiaslab.analysis.report.leaderboard import leaderboard
 from debiaslab.analysis.report.pictures import Pictures
 from debiaslab.analysis.report.run_page import run_facts, run_page
 from debiaslab.core.errors import UserError
-from debiaslab.training.selection import RULES
+from debiaslab.evaluation.selection import RULES
 
 ASSETS = Path(__file__).with_name("assets")
 DRAWN = ("curves.png",)  # the page draws these itself, from the numbers

@@ -12,9 +12,9 @@ from debiaslab.analysis.report.repeat import command_line
 from debiaslab.analysis.result import branches_of, oracle_settings, percent, title_of
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened
-from debiaslab.training.history import Evaluation, History
-from debiaslab.training.metrics import METRICS
-from debiaslab.training.selection import RULES, parse_rule
+from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.selection import RULES, parse_rule
 
 CURVES = ("conflicting", "aligned", "unbiased", "worst_group", "accuracy")
 MAX_POINTS = 200  # of a curve; of a longer one so many, spread evenly, and the chosen evaluations

@@ -15,10 +15,10 @@ from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import LATER_SETTINGS, flattened
 from debiaslab.datasets import knows_bias
+from debiaslab.evaluation.history import require_defined
+from debiaslab.evaluation.selection import default_rule, parse_rule
 from debiaslab.methods import method_class
 from debiaslab.recording.configuration import configuration
-from debiaslab.training.history import require_defined
-from debiaslab.training.selection import default_rule, parse_rule
 from debiaslab.training.setup import NOT_IDENTITY, Setup, load_once, read_setup
 
 

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from debiaslab.commands.question import positive, yes_or_no
 from debiaslab.commands.searches.space import Range, read_range
 from debiaslab.core.errors import UserError, require_known
+from debiaslab.evaluation.metrics import METRICS
 from debiaslab.recording.command_line import SHORT_SETTINGS
-from debiaslab.training.metrics import METRICS
 
 SAMPLERS = ("tpe", "random", "grid")
 OWN = ("trials", "sampler", "objective", "storage", "jobs", "name", "top", "list")

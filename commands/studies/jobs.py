@@ -14,11 +14,11 @@ from debiaslab.commands.studies.words import StudyWords
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened
+from debiaslab.lockstep.graphs import descent_of
 from debiaslab.methods import METHODS
 from debiaslab.models.numerics import computes_as_usual
 from debiaslab.recording.configuration import as_recorded, configuration
 from debiaslab.training.batches import Batches
-from debiaslab.training.graphs import descent_of
 from debiaslab.training.setup import NOT_IDENTITY, Setup, load_once, read_setup
 
 SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from debiaslab.commands.studies.jobs import Job
 from debiaslab.core.durations import duration
-from debiaslab.training.history import EVALUATIONS
+from debiaslab.evaluation.history import EVALUATIONS
 
 TAIL_BYTES = 1 << 17  # holds the last evaluation
 LOOK_SECONDS = 2.0  # from one look at the records of the running jobs to the next

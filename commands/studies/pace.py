@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
+from debiaslab.lockstep.graphs import descent_of, replayed
+from debiaslab.lockstep.stacking import Stack
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import cpu_threads, threads_for, wait_for_device
-from debiaslab.training.graphs import descent_of, replayed
 from debiaslab.training.loop import Step, make_ready
 from debiaslab.training.setup import Setup
-from debiaslab.training.stacking import Stack
 
 STEPS = 20  # timed, after as many to warm up
 

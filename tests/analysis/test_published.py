@@ -9,10 +9,10 @@ from debiaslab.analysis.published import PUBLISHED_FILE, other_training, publish
 from debiaslab.config import ex
 from debiaslab.core.settings import default_settings, setting_names
 from debiaslab.datasets import DATASETS
+from debiaslab.evaluation.metrics import METRICS
 from debiaslab.methods import METHODS
 from debiaslab.methods.defaults import conflicting_percent, default_hparams, default_recipe
 from debiaslab.recording.configuration import configuration
-from debiaslab.training.metrics import METRICS
 
 # baselines of the papers that are not here; "biased" is the other network of vanilla_biased, whose prediction is f's
 ABSENT = {"group_dro", "jtt", "lc", "hex", "stylised", "biased"}

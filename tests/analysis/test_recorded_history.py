@@ -9,8 +9,8 @@ from debiaslab.analysis.frames import results_frame
 from debiaslab.analysis.query import EVERYTHING
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
-from debiaslab.training.history import History
-from debiaslab.training.selection import RULES, parse_rule
+from debiaslab.evaluation.history import History
+from debiaslab.evaluation.selection import RULES, parse_rule
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 

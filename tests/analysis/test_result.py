@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from debiaslab.analysis.result import extra_splits, result_of, result_tables, summary
+from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.evaluation.selection import parse_rule
 from debiaslab.recording.recorder import scalars
-from debiaslab.training.history import Evaluation, History
-from debiaslab.training.selection import parse_rule
 
 CORRECT = {
     "valid": {"debiased": [[4], [4]], "biased": [[3], [3]]},

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from debiaslab.analysis.result import result_of, result_tables, why_unknown
-from debiaslab.training.history import Evaluation, History
-from debiaslab.training.selection import parse_rule
+from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.evaluation.selection import parse_rule
 
 USUAL = [[True, False], [False, True]]
 

@@ -17,9 +17,9 @@ from debiaslab.datasets import BiasedDataset, dataset_config, knows_bias
 from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
 from debiaslab.datasets.imagenet9 import BENCHMARK, CLASS_OF, CLASSES, IMAGENET_A, SYNSETS
 from debiaslab.datasets.pixels import MappedImages
+from debiaslab.evaluation.counting import count_groups
 from debiaslab.methods import Recipe
 from debiaslab.methods.erm import ERM
-from debiaslab.training.evaluation import count_groups
 from tests.conftest import Command
 from tests.datasets.imagenet_folders import NUM_TEST, NUM_TRAIN, OTHER_SYNSET, make_folders, make_vgg16
 from tests.datasets.loading import loaded

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import Normalization
+from debiaslab.datasets.inputs import as_input
 from debiaslab.methods import Batch, Task
-from debiaslab.training.inputs import as_input
 
 TOLERANCE = 1e-4  # of what is recorded per step, per sample or per function value
 FINAL_TOLERANCE = 1e-3  # of final parameters and logits

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import Batch, Method
 from debiaslab.methods.defaults import (
     default_hparams,
@@ -16,7 +17,6 @@ from debiaslab.methods.defaults import (
 )
 from debiaslab.models import default_model_hparams
 from debiaslab.training.batches import Batches
-from debiaslab.training.history import Evaluation, History
 from debiaslab.training.loop import Options, Trained, Trainer
 from debiaslab.training.setup import Setup, read_setup
 

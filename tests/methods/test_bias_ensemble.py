@@ -8,14 +8,14 @@ from torch import Tensor
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import METHODS
 from debiaslab.methods.bias_ensemble import BiasEnsemble
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
 from debiaslab.recording.configuration import configuration
 from debiaslab.training.batches import Batches
-from debiaslab.training.history import Evaluation, History
-from debiaslab.training.inputs import as_input
 from debiaslab.training.setup import Setup
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 

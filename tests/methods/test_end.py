@@ -8,12 +8,12 @@ from torch.nn.functional import normalize
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import settings
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.inputs import as_input
 from debiaslab.methods import Batch, Task
 from debiaslab.methods.end import EnD, cosines, disentangling_loss, entangling_loss
 from debiaslab.methods.erm import ERM
 from debiaslab.models import Architecture, Encoder, Networks
 from debiaslab.models.mlp import MLP, MLPEncoder
-from debiaslab.training.inputs import as_input
 
 
 def samples(size: int, num_classes: int = 4, num_biases: int = 3) -> tuple[Tensor, Tensor, Tensor]:

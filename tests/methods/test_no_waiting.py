@@ -12,16 +12,16 @@ from torch import Tensor
 
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.augmentation import CropAndFlip, JitteredCropAndFlip, RandomResizedCropAndFlip
+from debiaslab.lockstep import stacking
+from debiaslab.lockstep.graphs import descent_of
+from debiaslab.lockstep.stacking import Stack
 from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.base import set_modes
 from debiaslab.methods.optimizers import OPTIMIZERS
-from debiaslab.training import stacking
 from debiaslab.training.batches import Batches
-from debiaslab.training.graphs import descent_of
 from debiaslab.training.loop import Step
 from debiaslab.training.losses import LossSums
 from debiaslab.training.setup import Setup
-from debiaslab.training.stacking import Stack
 from tests.methods.building import build, first_batches, short_setup
 from tests.methods.test_contract import data, name, setup  # noqa: F401 (fixtures: every method)
 from tests.waiting import WaitsForDevice, no_waiting

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.inputs import as_input
 from debiaslab.methods import METHODS, Batch, Task
 from debiaslab.methods.hsic import median_squared_distance
 from debiaslab.methods.learned_mixin import LearnedMixin, mean_entropy
@@ -28,7 +29,6 @@ from debiaslab.training.checkpoint import (
     without_prefix,
     write_checkpoint,
 )
-from debiaslab.training.inputs import as_input
 
 FAMILY = ("vanilla_biased", "rebias", "rubi", "learned_mixin")
 SMALL = SimpleConv(widths=(4, 6), f_kernel=3)

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.recording.progress import ProgressLine
 from debiaslab.recording.recorder import RunRecorder
-from debiaslab.training.history import Evaluation, History
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.base import Descent
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.erm import ERM
 from debiaslab.training.batches import Batches
-from debiaslab.training.history import Evaluation, History
 from debiaslab.training.loop import Options, Trainer
 from debiaslab.training.setup import read_setup
 

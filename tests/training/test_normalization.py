@@ -8,11 +8,11 @@ from torch import Tensor
 
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.base import CIFAR10_STATISTICS
+from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation.counting import count_groups
+from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import Phase
 from debiaslab.training.batches import Batches
-from debiaslab.training.evaluation import count_groups
-from debiaslab.training.history import Evaluation, History
-from debiaslab.training.inputs import as_input
 from debiaslab.training.loop import Options, Trainer
 from debiaslab.training.setup import read_setup
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from debiaslab.analysis.plots import run as plots
 from debiaslab.analysis.plots import save_curves, save_diagnostics
-from debiaslab.training.history import Evaluation, History
+from debiaslab.evaluation.history import Evaluation, History
 
 
 def point(phase: str, epoch: int, *branches: str, counts: Any = None) -> Evaluation:

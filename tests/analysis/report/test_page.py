@@ -14,8 +14,8 @@ from debiaslab.analysis.query import EVERYTHING
 from debiaslab.analysis.report.pictures import Pictures
 from debiaslab.analysis.tables import result_table
 from debiaslab.core.errors import UserError
+from debiaslab.evaluation.selection import RULES
 from debiaslab.recording.server import free_port, running_server
-from debiaslab.training.selection import RULES
 from tests.analysis.recorded import write_record
 from tests.analysis.report.pages import blocks, page_of
 from tests.conftest import Command

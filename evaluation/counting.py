@@ -6,10 +6,10 @@ from math import prod
 import torch
 from torch import Tensor
 
+from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets import BiasedDataset, Split
-from debiaslab.training.inputs import as_input
-from debiaslab.training.metrics import GroupCounts
-from debiaslab.training.reading import prefetched
+from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation.metrics import GroupCounts
 
 MAX_CHUNK, MIN_CHUNK = 2_000, 64  # images per forward pass
 CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images where they are larger than 32 x 32
@@ -37,7 +37,7 @@ def count_groups(
         return split.read(index.repeat_interleave(split.views), view_draws(split, len(index)))
 
     starts = range(0, len(split), size)
-    chunks = prefetched(read, starts, workers if split.reader is not None else 0)
+    chunks = prefetch(read, starts, workers if split.reader is not None else 0)
     for start, images in zip(starts, chunks, strict=True):
         target = split.target[start : start + size]
         for branch, values in logits(as_input(images.to(target.device), data.normalize)).items():

@@ -6,8 +6,8 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.base import UNKNOWN_BIAS, Split
-from debiaslab.training.history import Evaluation, empty_history, require_defined
-from debiaslab.training.selection import RULES, parse_rule
+from debiaslab.evaluation.history import Evaluation, empty_history, require_defined
+from debiaslab.evaluation.selection import RULES, parse_rule
 
 
 def require(data: BiasedDataset, rule: str) -> None:

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
-from debiaslab.training.outputs import outputs_at, stratified
+from debiaslab.evaluation.outputs import outputs_at, stratified
 
 PREFIX = "decodability"  # of the names of what is measured: decodability/<target or bias>/<branch>
 NUM_IMAGES = 2_000  # of the test images, at most

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
+from debiaslab.lockstep.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
 from debiaslab.methods import METHODS, Method
 from debiaslab.methods.base import Descent
 from debiaslab.models import architecture
-from debiaslab.training.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
 from debiaslab.training.loop import Options, Trained, Trainer
 from debiaslab.training.setup import Setup
 from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer

@@ -10,8 +10,8 @@ import torch
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
-from debiaslab.training.metrics import METRICS, GroupCounts
-from debiaslab.training.selection import Rule, chosen_index, without_bias
+from debiaslab.evaluation.metrics import METRICS, GroupCounts
+from debiaslab.evaluation.selection import Rule, chosen_index, without_bias
 
 EVALUATIONS = "evaluations.jsonl"  # the file of a run's record that holds its history
 

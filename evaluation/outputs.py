@@ -6,10 +6,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets import BiasedDataset, Split
-from debiaslab.training.evaluation import chunk_size, view_draws
-from debiaslab.training.inputs import as_input
-from debiaslab.training.reading import prefetched
+from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation.counting import chunk_size, view_draws
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def outputs_at(
         return split.read(part.repeat_interleave(split.views), view_draws(split, len(part)))
 
     parts = torch.split(index, max(1, chunk_size(split) // split.views))
-    for images in prefetched(read, parts, workers if split.reader is not None else 0):
+    for images in prefetch(read, parts, workers if split.reader is not None else 0):
         for branch, values in call(as_input(images.to(split.target.device), data.normalize)).items():
             found.setdefault(branch, []).append(values.view(-1, split.views, values.shape[1]).mean(dim=1))
     return {branch: torch.cat(values) for branch, values in found.items()}

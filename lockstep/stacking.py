@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
+from debiaslab.lockstep.graphs import ReplayedDescent, Scalars, descent_of
+from debiaslab.lockstep.stacked_kernels import FewKernels
 from debiaslab.methods import Batch, Method
 from debiaslab.methods.base import Descent
 from debiaslab.training.batches import made_as_one
-from debiaslab.training.graphs import ReplayedDescent, Scalars, descent_of
 from debiaslab.training.loop import Step
-from debiaslab.training.stacked_kernels import FewKernels
 
 COUNT = "step"  # the entry of an optimiser's state that counts; others have a value for each of a parameter
 

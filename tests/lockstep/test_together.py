@@ -13,17 +13,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.lockstep.graphs import WARM_UP, replayed
+from debiaslab.lockstep.stacking import JoinedOptimizer, Stack, StackedDescent
+from debiaslab.lockstep.together import fit_together
 from debiaslab.methods import METHODS, Batch, Method, Phase
 from debiaslab.methods.base import Descent, set_modes
 from debiaslab.training.batches import Batches, PlannedBatch, made_as_one
 from debiaslab.training.checkpoint import optimizer_tensors
-from debiaslab.training.graphs import WARM_UP, replayed
 from debiaslab.training.loop import Options, Step, Trained, Trainer
 from debiaslab.training.setup import Setup
-from debiaslab.training.stacking import JoinedOptimizer, Stack, StackedDescent
-from debiaslab.training.together import fit_together
+from tests.lockstep.test_graphs import StandIn
 from tests.methods.building import Watch, build, short_setup, trained, trainer
-from tests.training.test_graphs import StandIn
 
 STEPS = 50
 SEEDS = (1, 2)
@@ -304,8 +304,8 @@ def test_images_that_cannot_be_read_stop_those_that_need_them(
         stacks.append(weakref.ref(stack))
         return stack
 
-    monkeypatch.setattr("debiaslab.training.stacking.made_as_one", unreadable)
-    monkeypatch.setattr("debiaslab.training.together.Stack", remembered)
+    monkeypatch.setattr("debiaslab.lockstep.stacking.made_as_one", unreadable)
+    monkeypatch.setattr("debiaslab.lockstep.together.Stack", remembered)
     alike = setups("erm", data_root)
     other = short_setup("erm", data_root, 3, num_steps=STEPS, batch_size=32)  # which is in no stack
     outcomes = fit_together([trainer(setup, build(setup, digits), digits, Watch()) for setup in (*alike, other)])

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from debiaslab.core.errors import TrainingDiverged, UserError
+from debiaslab.lockstep.graphs import Scalars, descent_of
+from debiaslab.lockstep.stacking import Stack
 from debiaslab.models.numerics import computes_as_usual
-from debiaslab.training.graphs import Scalars, descent_of
 from debiaslab.training.loop import Step, Trained, Trainer
-from debiaslab.training.stacking import Stack
 
 # how a run is trained: alone, unless `commands/together.py` says otherwise
 training: ContextVar[Callable[[Trainer], Trained]] = ContextVar("training", default=Trainer.fit)

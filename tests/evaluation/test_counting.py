@@ -2,9 +2,9 @@ import torch
 from torch import Tensor
 
 from debiaslab.datasets import BiasedDataset, Split
-from debiaslab.training import evaluation
-from debiaslab.training.evaluation import count_groups
-from debiaslab.training.inputs import as_input
+from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation import counting
+from debiaslab.evaluation.counting import count_groups
 
 
 def test_counts_equal_a_count_one_by_one(digits: BiasedDataset) -> None:
@@ -32,7 +32,7 @@ def test_chunks_do_not_matter(digits: BiasedDataset, monkeypatch) -> None:  # ty
 
     whole = count_groups(logits, digits.test, digits)["mean"]
     for limit in ("MAX_CHUNK", "MIN_CHUNK"):
-        monkeypatch.setattr(evaluation, limit, 7)
+        monkeypatch.setattr(counting, limit, 7)
     parts = count_groups(logits, digits.test, digits)["mean"]
     assert whole.correct.tolist() == parts.correct.tolist()
     assert whole.correct.sum() > 0

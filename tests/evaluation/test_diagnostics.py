@@ -7,10 +7,10 @@ from torch import Tensor
 
 from debiaslab.analysis.plots import has_diagnostics, save_diagnostics
 from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.evaluation.diagnostics import recorded_samples, sample_diagnostics, selection_report
+from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import Method
 from debiaslab.recording.recorder import scalars
-from debiaslab.training.diagnostics import recorded_samples, sample_diagnostics, selection_report
-from debiaslab.training.history import Evaluation, History
 
 ALIGNED = torch.eye(2, dtype=torch.bool)
 # conflicting are the samples 1 and 4

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 AHEAD = 2  # results that wait for each worker
 
 
-def prefetched(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
+def prefetch(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
     """`read(job)` of each job, in order, read ahead by so many threads (0: as they are asked for).
 
     The results do not depend on the number of workers if `read` is a function of the job alone.

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
-from debiaslab.training.inputs import as_input
-from debiaslab.training.outputs import outputs_at, stratified
+from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation.outputs import outputs_at, stratified
 
 
 def test_outputs_of_chosen_images_in_their_order(digits: BiasedDataset) -> None:

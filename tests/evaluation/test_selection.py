@@ -1,7 +1,7 @@
 import pytest
 
 from debiaslab.core.errors import UserError
-from debiaslab.training.selection import RULES, chosen_index, default_rule, is_better, parse_rule, without_bias
+from debiaslab.evaluation.selection import RULES, chosen_index, default_rule, is_better, parse_rule, without_bias
 
 NAN = float("nan")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from debiaslab.core.errors import UserError, one_of, suggestion
-from debiaslab.training.metrics import METRICS
+from debiaslab.evaluation.metrics import METRICS
 
 CHOSEN_ON_TEST = "(chosen on test images)"  # behind the name of a rule
 PREFIXES = {"best_valid_": "valid", "oracle_test_": "test"}

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from debiaslab.core import memory
+from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets import BiasedDataset, Split, base
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.pixels import Stretched, mapped_images
+from debiaslab.evaluation.counting import count_groups
 from debiaslab.training.batches import Batches
-from debiaslab.training.evaluation import count_groups
 from debiaslab.training.loop import Options, Trainer
-from debiaslab.training.reading import prefetched
 from tests.methods.building import build, short_setup
 from tests.training.test_normalization import Silent
 
@@ -63,7 +63,7 @@ def test_threads_that_read_take_no_further_threads() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        seen = list(prefetched(lambda job: (threading.get_ident(), torch.get_num_threads()), range(20), workers=2))
+        seen = list(prefetch(lambda job: (threading.get_ident(), torch.get_num_threads()), range(20), workers=2))
         assert {count for _, count in seen} == {1}
         assert threading.get_ident() not in {thread for thread, _ in seen}
         assert torch.get_num_threads() == 3
@@ -193,7 +193,7 @@ def test_prefetched_keeps_the_order_and_reads_in_threads() -> None:
 
     for workers in (0, 1, 4):
         threads.clear()
-        assert list(prefetched(read, iter(range(30)), workers)) == [job * job for job in range(30)]
+        assert list(prefetch(read, iter(range(30)), workers)) == [job * job for job in range(30)]
         assert (threading.current_thread().name in threads) == (workers == 0)
 
 
@@ -206,7 +206,7 @@ def test_prefetched_raises_what_a_reader_raises_and_stops() -> None:
             raise ValueError("third")
         return job
 
-    results = prefetched(fail, iter(range(1000)), 2)
+    results = prefetch(fail, iter(range(1000)), 2)
     with pytest.raises(ValueError, match="third"):
         list(results)
     assert len(read) < 20

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.decodability import Decodability
 from debiaslab.methods import Method
 from debiaslab.training.checkpoint import LAST, SELECTED
-from debiaslab.training.decodability import Decodability
 from debiaslab.training.loop import Options, Trained, Trainer
 from debiaslab.training.setup import Setup
 from tests.conftest import Command

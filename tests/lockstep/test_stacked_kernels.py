@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn.functional import cross_entropy, linear
 
-from debiaslab.training.stacked_kernels import FewKernels
+from debiaslab.lockstep.stacked_kernels import FewKernels
 
 RUNS, SAMPLES, WIDTH, CLASSES = 3, 5, 4, 6
 

@@ -3,7 +3,7 @@ from math import isnan
 import numpy
 import pytest
 
-from debiaslab.training.metrics import METRICS, GroupCounts
+from debiaslab.evaluation.metrics import METRICS, GroupCounts
 
 ALIGNED = numpy.eye(2, dtype=bool)
 

@@ -1,0 +1,1 @@
+"""Group counts, metrics, selection rules, history and diagnostics: what is measured, without any training."""
