@@ -5,10 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from debiaslab import main
 from debiaslab.config import ex
 
-ROOT = Path(main.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 PACKAGES = ("analysis", "core", "datasets", "evaluation", "lockstep", "methods", "models", "training", "benchmarks")
 
 
@@ -38,3 +37,11 @@ def test_requirements_are_pinned() -> None:
     for file in ("requirements.txt", "requirements-dev.txt"):
         for line in (ROOT / file).read_text().splitlines():
             assert not line or line.startswith(("#", "-r ")) or re.fullmatch(r"[a-z0-9_.-]+==[0-9a-z.]+", line), line
+
+
+def test_the_package_of_a_clone_is_links_to_the_top_level() -> None:
+    """An editor that replaces a link by a copy makes two versions of a module."""
+    for path in (ROOT / "debiaslab").iterdir():
+        if path.name not in ("__init__.py", "__main__.py", "__pycache__"):
+            assert path.is_symlink(), path
+            assert path.resolve() == ROOT / path.name
