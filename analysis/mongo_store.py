@@ -1,5 +1,7 @@
 """Runs in MongoDB, read through incense."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gridfs
@@ -23,6 +25,7 @@ class MongoStore(Store):
         # what jsonpickle might have put into a record is not brought to life: a record is data, never code
         self.loader = ExperimentLoader(address, database, unpickle=False, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS)
         self.problems: list[str] = []
+        self.document_ids: dict[str, Any] = {}  # id of a run that was found -> `_id` of its document
 
     def experiments(self, query: Query) -> Any:
         """incense's experiments for `query`. Raises `UserError` if the server does not answer."""
@@ -30,7 +33,7 @@ class MongoStore(Store):
         if query.status is not None:
             conditions["status"] = query.status
         if query.ids is not None:
-            conditions["_id"] = {"$in": list(query.ids)}
+            conditions |= condition_of_ids(query.ids)
         return self._ask(lambda: self.loader.find(conditions))
 
     def find(self, query: Query) -> list[Record]:
@@ -40,11 +43,12 @@ class MongoStore(Store):
         for experiment in experiments:
             run = experiment.to_dict()
             try:
-                record = record_of(run, run.get("config"), run.get("info"), str(experiment.id), self)
+                record = record_of(run, run.get("config"), run.get("info"), id_of(run), self)
             except UserError as error:
                 self.problems.append(str(error))
                 continue
-            if query.matches(record.id, record.config, record.status, record.start):
+            self.document_ids[record.id] = run["_id"]
+            if replace(query, ids=None).matches(record.id, record.config, record.status, record.start):
                 found.append(record)
         if not found and query.settings:
             configs = self._ask(lambda: [run.get("config", {}) for run in self.loader._runs.find({}, {"config": 1})])
@@ -53,7 +57,7 @@ class MongoStore(Store):
 
     def experiment(self, record: Record) -> Any:
         """incense's object for one run: `.config`, `.metrics["test/unbiased"]`, `.artifacts["curves.png"]`, ..."""
-        return self._ask(lambda: self.loader.find_by_id(record.id))
+        return self._ask(lambda: self.loader.find_by_id(self.document_ids[record.id]))
 
     def artifact(self, record: Record, name: str) -> bytes:
         artifacts = self._ask(lambda: self.experiment(record).artifacts)
@@ -81,6 +85,17 @@ class MongoStore(Store):
             return question()
         except (PyMongoError, gridfs.errors.GridFSError) as error:
             raise UserError(f"MongoDB at {self.address} cannot be asked ({reason(error)})") from None
+
+
+def id_of(run: Mapping[str, Any]) -> str:
+    """The id of a run by its document, which earlier versions had as `_id`, as those of other programs have."""
+    return str(run.get("run_id", run["_id"]))
+
+
+def condition_of_ids(ids: Sequence[str]) -> dict[str, Any]:
+    """MongoDB's condition for runs of these ids: ours, or the numbers that Omniboard shows."""
+    numbers = [int(text) for text in ids if text.isdecimal() and int(text) < 2**63]
+    return {"$or": [{"run_id": {"$in": list(ids)}}, {"_id": {"$in": [*ids, *numbers]}}]}
 
 
 def condition(name: str, value: Any) -> Any:

@@ -2,13 +2,14 @@
 
 import hashlib
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import gridfs
 import pymongo
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from sacred.observers import MongoObserver
 
 from debiaslab.core.errors import UserError
@@ -18,10 +19,14 @@ from debiaslab.core.mongo import MONGO_TIMEOUT_MS, MONGO_URL, parse_address, rea
 class MongoRecord(MongoObserver):
     """The run in MongoDB. When the server fails in mid-run the record stops there, and the user is told, once.
 
-    pymongo is imported when a run is recorded so: it takes a fifth of a second.
+    The `_id` of its document is a number, as in every database of Sacred's: Omniboard opens no other run. Our own id,
+    which the folder has too, is `run_id` there. pymongo is imported when a run is recorded so: it takes a fifth of a
+    second.
     """
 
+    database: Any
     address: str  # without a password
+    run_id: str
     failed: bool
     lock: Lock
 
@@ -32,7 +37,8 @@ class MongoRecord(MongoObserver):
         record: MongoRecord = cls.create_from(
             database.runs, gridfs.GridFS(database), metrics_collection=database.metrics
         )
-        record.address, record.failed, record.lock = without_password(url), False, Lock()
+        record.database, record.address = database, without_password(url)
+        record.failed, record.lock = False, Lock()
         return record
 
     def save_sources(self, ex_info: Any) -> list[list[Any]]:
@@ -50,6 +56,15 @@ class MongoRecord(MongoObserver):
                 self.failed = True
                 what = f"MongoDB at {self.address} failed ({reason(error)})"
                 print(f"{what}: this run goes on, recorded in files only", file=sys.stderr)
+
+    def started_event(self, *args: Any, _id: str, **kwargs: Any) -> str:
+        self.run_id = _id
+        self._unless_failed("started_event", *args, **kwargs, _id=None)
+        return _id
+
+    def insert(self) -> None:
+        self.run_entry |= {"_id": document_id(self.database, self.run_id), "run_id": self.run_id}
+        super().insert()
 
     def heartbeat_event(self, *args: Any, **kwargs: Any) -> None:
         self._unless_failed("heartbeat_event", *args, **kwargs)
@@ -96,6 +111,32 @@ def writable_database(url: str, otherwise: str = "") -> Any:
             f" correct -m or {MONGO_URL}{otherwise}"
         ) from None
     return client[name]
+
+
+def document_id(database: Any, run_id: str) -> Any:
+    """The `_id` of the document of the run `run_id`: what it has, else the next number, which is kept for it.
+
+    Runs recorded by earlier versions have their `run_id` as `_id`. Numbers that are kept are in a collection of their
+    own: a copy of a record writes the run's document last.
+    """
+    found = database.runs.find_one({"$or": [{"run_id": run_id}, {"_id": run_id}]}, {"_id": 1})
+    if found is not None:
+        return found["_id"]
+    numbers = database.run_numbers
+    numbers.create_index("run_id", unique=True)
+    while True:
+        kept = numbers.find_one({"run_id": run_id})
+        if kept is not None and database.runs.find_one({"_id": kept["_id"]}, {"_id": 1}) is None:
+            return kept["_id"]
+        if kept is not None:  # meanwhile taken by another program that records into this database
+            numbers.delete_one({"_id": kept["_id"]})
+        highest = [
+            document["_id"]
+            for collection in (database.runs, numbers)
+            for document in collection.find({"_id": {"$type": "number"}}, {"_id": 1}).sort("_id", -1).limit(1)
+        ]
+        with suppress(DuplicateKeyError):  # somebody else was faster: try again
+            numbers.insert_one({"_id": int(max(highest, default=0)) + 1, "run_id": run_id})
 
 
 def stored_once(files: gridfs.GridFS, path: Path, content: bytes) -> Any:

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1]) if len(arguments) > 1 else Path(".mongo")
     try:
         if not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise UserError(f"{port!r} is no port; write PORT, from 1 to 65535, and FOLDER")
+            raise UserError(f"{port!r} is no port: write PORT, from 1 to 65535, and FOLDER")
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server ends with this program
         with running_server(int(port), folder) as server:
             print(f"MongoDB is running; record into it with: python main.py -m localhost:{port}:debiaslab with ...")

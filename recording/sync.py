@@ -14,7 +14,7 @@ from debiaslab.analysis.file_store import read_json
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import reason, without_password
 from debiaslab.evaluation.history import EVALUATIONS
-from debiaslab.recording.mongo_record import MongoRecord, stored_once, writable_database
+from debiaslab.recording.mongo_record import MongoRecord, document_id, stored_once, writable_database
 from debiaslab.recording.observers import content_type
 
 # what a copy took
@@ -54,6 +54,7 @@ class MongoCopy:
             raise UserError(f"the record {folder} does not fit into MongoDB: {error}") from None
 
     def _copy(self, folder: Path, entry: dict[str, Any], series: Mapping[str, dict[str, Any]]) -> str:
+        entry["_id"] = document_id(self.database, folder.name)
         found = self.database.runs.find_one({"_id": entry["_id"]})
         if found is not None and is_ahead(found, entry):
             return THERE
@@ -72,7 +73,7 @@ class MongoCopy:
             return COPIED
         return COMPLETED if changed or outdated else THERE
 
-    def _copy_metrics(self, run_id: str, series: Mapping[str, dict[str, Any]]) -> tuple[list[dict[str, str]], bool]:
+    def _copy_metrics(self, run_id: Any, series: Mapping[str, dict[str, Any]]) -> tuple[list[dict[str, str]], bool]:
         """([{"name", "id"}] of the metrics' documents, as they were first logged; whether any was not up to date)."""
         metrics = self.database.metrics
         found = {document["name"]: document for document in metrics.find({"run_id": run_id})}
@@ -151,7 +152,7 @@ def run_entry(folder: Path) -> dict[str, Any]:
     return {
         **run,
         **times,
-        "_id": folder.name,
+        "run_id": folder.name,
         "format": MongoRecord.VERSION,
         "config": config,
         "info": {name: value for name, value in info.items() if name != "metrics"},

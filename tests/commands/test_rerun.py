@@ -192,7 +192,7 @@ def test_damaged_weights_are_told(command: Command) -> None:
 def test_an_interrupted_repetition_can_go_on(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder,) = command(*SMOKE).runs
     with monkeypatch.context() as patch:
-        patch.setattr("recording.recorder.RunRecorder.evaluated", interrupt)
+        patch.setattr("debiaslab.recording.recorder.RunRecorder.evaluated", interrupt)
         outcome = command("rerun", folder.name, data=False)
     (begun,) = outcome.runs
     assert outcome.code == 130

@@ -30,7 +30,7 @@ def test_a_run_is_in_both_places(command: Command, port: int) -> None:
     (folder,) = outcome.runs
     assert (outcome.code, outcome.err) == (0, "")
     assert f"recorded in MongoDB localhost:{port}:both as run {folder.name}" in outcome.out
-    run = database(port, "both").runs.find_one({"_id": folder.name})
+    run = database(port, "both").runs.find_one({"run_id": folder.name})
     file = outcome.record("run.json")
     assert run["status"] == file["status"] == "COMPLETED"
     assert run["config"] == outcome.record("config.json")
@@ -48,16 +48,16 @@ def test_a_run_is_in_both_places(command: Command, port: int) -> None:
     for name, identifier in artifacts.items():
         assert stored.get(identifier).read() == (folder / name).read_bytes()
     for name, metric in outcome.record("metrics.json").items():
-        recorded = database(port, "both").metrics.find_one({"run_id": folder.name, "name": name})
+        recorded = database(port, "both").metrics.find_one({"run_id": run["_id"], "name": name})
         assert (recorded["steps"], recorded["values"]) == (metric["steps"], metric["values"])
 
 
 def test_incense_reads_the_record(command: Command, port: int) -> None:
     from incense import ExperimentLoader
 
-    (folder,) = command("-m", f"localhost:{port}:incense", "with", "smoke", "method=erm").runs
+    command("-m", f"localhost:{port}:incense", "with", "smoke", "method=erm")
     loader = ExperimentLoader(mongo_uri=f"mongodb://localhost:{port}", db_name="incense")
-    experiment = loader.find_by_id(folder.name)
+    experiment = loader.find_by_id(1)
     assert experiment.config.method.name == "erm"
     assert list(experiment.metrics["test/unbiased"].index) == [20]
     assert set(experiment.artifacts) >= {"samples.png", "curves.png"}
@@ -76,7 +76,7 @@ def test_no_password_in_any_record_or_output(command: Command, port: int, monkey
         assert SECRET not in outcome.out + outcome.err
         for file in folder.iterdir():
             assert SECRET.encode() not in file.read_bytes(), file
-        run = database(port, "secrets").runs.find_one({"_id": folder.name})
+        run = database(port, "secrets").runs.find_one({"run_id": folder.name})
         assert run["status"] == "COMPLETED"
         assert SECRET not in json.dumps(run, default=str)
 

@@ -45,7 +45,7 @@ def content_of(port: int, name: str) -> dict[str, Any]:
         linked = run["info"].pop("metrics", [])
         assert {link["id"] for link in linked} == set(metrics)
         run["metrics"] = [(link["name"], metrics[link["id"]]) for link in linked]
-        runs[run["_id"]] = run
+        runs[run["run_id"]] = run
     # no file that no run has, none twice
     linked_files = sum(len(run["artifacts"]) for run in runs.values())
     assert database.fs.files.count_documents({"filename": {"$regex": "^artifact://"}}) == linked_files

@@ -102,6 +102,6 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
         assert torch.get_num_threads() == 2
     assert set(found) == {
         ("debiaslab.methods.base.descend", 1),
-        ("training.loop.correct_counts", 1),
+        ("debiaslab.training.loop.correct_counts", 1),
         ("debiaslab.main.correct_counts", 1),
     }
