@@ -26,6 +26,11 @@ def parse_address(url: str) -> tuple[str, str]:
 
 def unreadable_address(url: str) -> UserError:
     found = without_password(url)
+    if "://" in url and "@" in url:
+        return UserError(
+            f"cannot read the MongoDB address of {found!r}: in the user name and the password, special characters are"
+            " written as %XX: @ as %40, : as %3A, / as %2F, % as %25"
+        )
     return UserError(f"cannot read the MongoDB address {found!r}; write HOST:PORT:DB or mongodb://HOST:PORT/DB")
 
 

@@ -9,11 +9,16 @@ from typing import Any
 
 import gridfs
 import pymongo
+from bson.errors import BSONError
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from sacred.observers import MongoObserver
+from sacred.utils import ObserverError
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_TIMEOUT_MS, MONGO_URL, parse_address, reason, without_password
+
+# what can go wrong while a document is written: the server, or a value that MongoDB has no type for
+WRITE_ERRORS = (PyMongoError, BSONError, ObserverError, OverflowError)
 
 
 class MongoRecord(MongoObserver):
@@ -52,7 +57,7 @@ class MongoRecord(MongoObserver):
                 return
             try:
                 getattr(super(), event)(*args, **kwargs)
-            except PyMongoError as error:
+            except WRITE_ERRORS as error:
                 self.failed = True
                 what = f"MongoDB at {self.address} failed ({reason(error)})"
                 print(f"{what}: this run goes on, recorded in files only", file=sys.stderr)

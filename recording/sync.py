@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import gridfs
-from bson.errors import InvalidDocument
+from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from debiaslab.analysis.file_store import read_json
@@ -50,7 +50,7 @@ class MongoCopy:
         entry, series = run_entry(folder), metric_series(folder)
         try:
             return self._copy(folder, entry, series)
-        except InvalidDocument as error:
+        except (BSONError, OverflowError) as error:
             raise UserError(f"the record {folder} does not fit into MongoDB: {error}") from None
 
     def _copy(self, folder: Path, entry: dict[str, Any], series: Mapping[str, dict[str, Any]]) -> str:

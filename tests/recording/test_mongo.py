@@ -114,6 +114,36 @@ def test_the_server_dies_in_mid_run(
     assert outcome.record("metrics.json")["test/unbiased"]["steps"] == [20]
 
 
+@pytest.mark.processes
+def test_the_server_dies_while_a_run_starts(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mongo_record, "MONGO_TIMEOUT_MS", 500)
+    number = free_port()
+    with running_server(number, tmp_path / "mongo") as server:
+        store = mongo_record.stored_once
+
+        def die_and_store(*arguments: Any) -> Any:
+            server.kill()
+            server.wait()
+            return store(*arguments)
+
+        monkeypatch.setattr(mongo_record, "stored_once", die_and_store)
+        outcome = command("-m", f"localhost:{number}:x", "with", "smoke", "method=erm")
+    assert (outcome.code, outcome.record("run.json")["status"]) == (0, "COMPLETED")
+    assert outcome.err.count("\n") == outcome.err.count(f"MongoDB at localhost:{number}:x failed") == 1
+
+
+def test_a_value_that_mongodb_has_no_type_for(command: Command, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run goes on in its folder, and a copy is refused in one line."""
+    monkeypatch.setattr("debiaslab.main.facts_of", lambda *_: {"data": {"rows": 10**23}})
+    address = f"localhost:{port}:types"
+    outcome = command("-m", address, "--beat-interval=0.01", "with", "smoke", "method=erm")
+    assert (outcome.code, outcome.record("run.json")["status"]) == (0, "COMPLETED")
+    assert f"MongoDB at {address} failed (" in outcome.err
+    copied = command("-m", f"localhost:{port}:types_copied", "sync", data=False)
+    assert (copied.code, copied.err.count("\n")) == (0, 1)
+    assert copied.err.startswith("left out: the record")
+
+
 def stop_after_start(server: "subprocess.Popen[bytes]", how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server gets the signal when the run is about to train."""
     build = Setup.build_method
@@ -152,3 +182,11 @@ def test_wrong_addresses(url: str) -> None:
 def test_without_password() -> None:
     assert without_password(f"mongodb://u:{SECRET}@host:1/db?x=y") == "mongodb://host:1/db"
     assert without_password("host:1:db") == "host:1:db"
+
+
+def test_a_password_with_special_characters() -> None:
+    url = f"mongodb://me:{SECRET}@ss:w/ord@127.0.0.1:27017/debiaslab"
+    with pytest.raises(UserError, match="special characters are written as %XX: @ as %40") as error:
+        parse_address(url)
+    assert "127.0.0.1:27017" in str(error.value)
+    assert not {SECRET, "ord"} & set(str(error.value).replace("@", " ").split())
