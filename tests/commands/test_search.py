@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from statistics import fmean, pstdev
 
@@ -25,6 +23,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.recording.observers import STATE
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
+from tests.held import hold_runs, release_when_signalled
 
 MAIN = Path(main.__file__)
 WORDS = ("digits", "smoke", "method=end", "sampler=random", "trials=2")
@@ -36,18 +35,10 @@ def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
-def child_of(worker: "subprocess.Popen[str]") -> psutil.Process:
-    """The process of the trial that `worker` runs, as soon as it trains."""
-    folder = Path(psutil.Process(worker.pid).cwd(), "runs")
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline and worker.poll() is None:
-        for child in psutil.Process(worker.pid).children():
-            with suppress(psutil.NoSuchProcess):  # also one that has just ended
-                ids = [word.removeprefix("--id=") for word in child.cmdline() if word.startswith("--id=")]
-                if ids and (folder / ids[0] / STATE).exists():
-                    return child
-        time.sleep(0.01)
-    pytest.fail(f"no trial was started: {worker.communicate()}")
+def held_trial(worker: "subprocess.Popen[str]", folder: Path) -> psutil.Process:
+    """The process of the trial that `worker` runs, stopped as soon as it trains."""
+    (trial,) = hold_runs(worker, 1, lambda run_id: (folder / "runs" / run_id / STATE).exists())
+    return trial
 
 
 @pytest.mark.processes
@@ -57,17 +48,14 @@ def test_killed_and_interrupted_workers_lose_nothing(
     monkeypatch.chdir(tmp_path)
     words = (*WORDS, f"data.root={data_root}")
     killed = start(tmp_path, *words)
-    orphan = child_of(killed)
-    orphan.suspend()  # it shall not come to its end
+    orphan = held_trial(killed, tmp_path)
     killed.kill()
     orphan.kill()  # as when the machine fails
     killed.communicate()
     interrupted, lasting = start(tmp_path, *words), start(tmp_path, *words)
-    child = child_of(interrupted)
-    child.suspend()
+    held = held_trial(interrupted, tmp_path)
     interrupted.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    child.resume()
+    release_when_signalled(held, signal.SIGTERM, interrupted)
     _, err = interrupted.communicate(timeout=300)
     assert interrupted.returncode == 130
     assert err == f"interrupted; to go on: python main.py search with {' '.join(words)}\n"

@@ -19,8 +19,9 @@ from debiaslab.commands.studies.words import read_seeds, read_study
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.recording.observers import STATE
 from debiaslab.training.loop import Trained, Trainer
-from tests.commands.test_study_processes import PATIENCE, ROOT, ended, status, wait_until
+from tests.commands.test_study_processes import ROOT, ended, status
 from tests.conftest import Command
+from tests.held import PATIENCE, wait_until
 
 WORDS = ("digits", "smoke", "method=erm")
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from debiaslab.analysis.query import Query
 from debiaslab.recording.observers import STATE
 from debiaslab.recording.server import free_port, running_server
 from tests.conftest import Command
+from tests.held import PATIENCE, hold_runs, release_when_signalled
 from tests.test_resume import measured
 
 pytestmark = pytest.mark.processes
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.processes
 ROOT = Path(main.__file__).parents[1]
 LONG = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
 SHORT = ("digits", "smoke", "method=erm")
-PATIENCE = 240  # seconds, on a busy machine
 
 Study = Callable[..., "subprocess.Popen[str]"]
 
@@ -54,18 +53,6 @@ def study(tmp_path: Path, data_root: Path, digits: object) -> Iterator[Study]:
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
-
-
-def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"too late: {process.communicate()}")
-        time.sleep(0.005)
-
-
-def children(process: "subprocess.Popen[str]") -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def evaluations(folder: Path) -> dict[str, int]:
@@ -97,16 +84,13 @@ def test_killed_twice_and_interrupted(study: Study, tmp_path: Path, command: Com
     enough = 1
     for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
         process = study(*words)
-        before = set(evaluations(tmp_path))
-        wait_until(
-            lambda: sum(n >= enough for run, n in evaluations(tmp_path).items() if run not in before) == 2,  # noqa: B023
-            process,
-        )
-        victims = children(process)
+        held = hold_runs(process, 2, lambda run_id: evaluations(tmp_path).get(run_id, 0) >= enough)  # noqa: B023
         process.send_signal(number)
-        if number == signal.SIGKILL:
-            for pid in victims:
-                os.kill(pid, number)
+        for run in held:
+            if number == signal.SIGKILL:
+                run.kill()
+            else:
+                release_when_signalled(run, signal.SIGTERM, process)
         code, out, err = ended(process)
         assert code == (130 if number == signal.SIGINT else -number)
         enough += 2
@@ -141,9 +125,7 @@ def test_two_studies_at_the_same_time(study: Study, tmp_path: Path) -> None:
 
 def test_a_run_outlives_its_study(study: Study, tmp_path: Path, command: Command) -> None:
     killed = study(*LONG, "seed=1")
-    wait_until(lambda: bool(evaluations(tmp_path)), killed)
-    (run,) = children(killed)
-    os.kill(run, signal.SIGSTOP)  # until the next study has met it
+    (run,) = hold_runs(killed, 1, lambda run_id: run_id in evaluations(tmp_path))  # until the next study has met it
     try:
         killed.kill()
         ended(killed)
@@ -153,7 +135,7 @@ def test_a_run_outlives_its_study(study: Study, tmp_path: Path, command: Command
         assert lines is not None
         shown = "".join(iter(lambda: next(lines), "waiting   denetdm seed 1: another study runs it\n"))
     finally:
-        os.kill(run, signal.SIGCONT)
+        run.resume()
     code, out, err = ended(following)
     assert (code, err) == (0, "")
     assert "1 run: 1 running in another study" in shown
