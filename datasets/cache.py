@@ -2,15 +2,15 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import atomic_write, nothing_left_behind, require_writable
+from debiaslab.core.files import nothing_left_behind, remove_leftovers, require_writable
+from debiaslab.core.tensor_files import Damaged, Foreign, read_tensors, write_tensors
 
 
 def fingerprint(**content: object) -> str:
@@ -40,17 +40,25 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, T
     """The tensors that `build` makes, from `<folder>/<name>-<key>.safetensors` if that is there.
 
     The file appears only when it is complete; builders at the same time in several processes do not disturb each
-    other. Raises `UserError` if the folder cannot be written or the file is damaged.
+    other. A damaged file is built anew, which is said. Raises `UserError` if the folder cannot be written.
     """
     path = folder / f"{name}-{key}.safetensors"
-    if not path.exists():
-        with nothing_left_behind(folder):
-            require_writable(folder, "data.cache")
-            tensors = dict(build())
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary)
-        return tensors
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"cannot read the cached data set {path}: {error}; delete the file to build it anew") from None
+    if path.exists():
+        try:
+            return read_tensors(path)[0]
+        except (Damaged, Foreign) as error:
+            say_rebuilt(path, error)
+        except OSError as error:
+            raise UserError(f"cannot read the cached data set {path}: {error.strerror or error}") from None
+    with nothing_left_behind(folder):
+        require_writable(folder, "data.cache")
+        tensors = dict(build())
+        remove_leftovers(folder, "*.safetensors")
+        write_tensors(path, tensors, {})
+    return tensors
+
+
+def say_rebuilt(path: Path, error: Damaged | Foreign) -> None:
+    """Tell the user why the file `path` of the cache is not used."""
+    reason = f"is damaged ({error})" if isinstance(error, Damaged) else "has no checksum, as those of older versions"
+    print(f"{path} {reason}; it is built anew", file=sys.stderr)

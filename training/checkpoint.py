@@ -1,58 +1,49 @@
 """Checkpoints: tensors and JSON in one safetensors file, written atomically; nothing is ever unpickled."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
+from debiaslab.core import tensor_files
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import atomic_write
+from debiaslab.core.tensor_files import Damaged, Foreign
 
-FORMAT = 1  # raise it with every change that older code cannot read
 LAST, SELECTED = "last.safetensors", "selected.safetensors"  # weights in a run's record
-FACTS = "debiaslab"  # the only metadata entry: several would be written in random order
 
-
-def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON-able `facts` to `path`. Raises `UserError` if it cannot be written."""
-    owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic_write(path) as temporary:
-        save_file(owned, temporary, metadata={FACTS: json.dumps({"format": FORMAT, **facts})})
+write_checkpoint = tensor_files.write_tensors
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, on the CPU, and facts in `path`. Raises `UserError` for a missing, damaged or foreign file."""
-    with _opened(path) as (file, facts):
-        return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    with _told_to_user(path):
+        return tensor_files.read_tensors(path)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The facts in `path` alone. Raises as `read_checkpoint`."""
-    with _opened(path) as (_, facts):
-        return facts
+    with _told_to_user(path):
+        return tensor_files.read_facts(path)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _told_to_user(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get(FACTS, "{}"))
-            if facts.pop("format", None) != FORMAT:
-                raise UserError(f"{path} is not a checkpoint of this project, format {FORMAT}")
-            yield file, facts
+        yield
     except FileNotFoundError:
         raise UserError(f"no checkpoint {path}; a run's folder has {LAST} and {SELECTED}") from None
-    except SafetensorError as error:
-        raise UserError(f"cannot read the checkpoint {path}: it is none, or damaged ({error})") from None
     except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error}") from None
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}") from None
+    except Foreign:
+        raise UserError(f"{path} is not a checkpoint of this project, or one of a later version") from None
+    except Damaged as error:
+        raise UserError(
+            f"cannot read the checkpoint {path}: it is none, or damaged ({error}); use a copy, or train again"
+        ) from None
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

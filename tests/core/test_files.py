@@ -3,13 +3,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import atomic_write, require_writable
+from debiaslab.core.files import atomic_write, locked, remove_leftovers, require_regular, require_writable
+from debiaslab.core.tensor_files import write_tensors
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -36,9 +40,13 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     writer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
     assert writer.stdout is not None
     assert writer.stdout.readline() == "writing\n"
+    remove_leftovers(tmp_path, "file")
+    assert len(os.listdir(tmp_path)) == 2  # the writer is alive
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert path.read_text() == "old"
+    with atomic_write(path) as temporary:
+        assert sorted(os.listdir(tmp_path)) == sorted(["file", temporary.name])
 
 
 def test_errors_name_the_path(tmp_path: Path) -> None:
@@ -53,20 +61,61 @@ def test_errors_name_the_path(tmp_path: Path) -> None:
         require_writable(tmp_path, "log_dir", needed_bytes=2**60)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_full_disk(tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path], capture_output=True)
     if mounted.returncode != 0:
-        pytest.skip("no small disk can be mounted here")
-    try:
-        path = tmp_path / "file"
-        path.write_text("old")
-        with (
-            pytest.raises(UserError, match=r"cannot write .*file: No space left on device"),
-            atomic_write(path) as part,
-        ):
-            part.write_bytes(bytes(2**21))
-        assert path.read_text() == "old"
-    finally:
-        time.sleep(0.1)
-        subprocess.run(["umount", tmp_path], check=True)
+        pytest.skip("no small disk can be mounted here; root can")
+    yield tmp_path
+    time.sleep(0.1)
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_full_disk(small_disk: Path) -> None:
+    path = small_disk / "file"
+    path.write_text("old")
+    with pytest.raises(UserError, match=r"cannot write .*file: No space left on device"), atomic_write(path) as part:
+        part.write_bytes(bytes(2**21))
+    assert path.read_text() == "old"
+    assert os.listdir(small_disk) == ["file"]
+
+
+def test_a_disk_that_fills_up_while_tensors_are_written(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small_disk / "x.safetensors"
+    with pytest.raises(UserError, match=r"cannot write .*x\.safetensors: it takes 3\.0 MiB, and 1\.0 MiB are free"):
+        write_tensors(path, {"a": torch.zeros(2**19)}, {})
+    monkeypatch.setattr("debiaslab.core.files._require_space", lambda path, size: None)
+    with pytest.raises(UserError, match=r"cannot write .*x\.safetensors: .*No space left on device"):
+        write_tensors(path, {"a": torch.zeros(2**19)}, {})
+    assert os.listdir(small_disk) == []
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    """Threads open the lock anew, and so exclude each other as processes do."""
+    inside: list[int] = []
+    together: list[int] = []
+
+    def work(number: int) -> None:
+        with locked(tmp_path / "lock"):
+            inside.append(number)
+            time.sleep(0.01)
+            together.append(len(inside))
+            inside.remove(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == [1] * 8
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_has_no_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UserError, match=f"{path} is a pipe, a socket or a device; give a file"):
+            require_regular(path)
+    (tmp_path / "file").touch()
+    assert require_regular(tmp_path / "file").st_size == 0

@@ -1,3 +1,4 @@
+import json
 import pickle
 from pathlib import Path
 
@@ -61,3 +62,23 @@ def test_foreign_and_damaged_files(tmp_path: Path) -> None:
         read_checkpoint(path)
     with pytest.raises(UserError, match="cannot read the checkpoint"):
         read_checkpoint(tmp_path)
+
+
+def test_a_flipped_bit_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_checkpoint(path, {"a": torch.ones(5), "b": torch.zeros(2, dtype=torch.int64)}, {"history": [0.25]})
+    whole = path.read_bytes()
+    for position in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[position // 8] ^= 1 << position % 8
+        path.write_bytes(content)
+        with pytest.raises(UserError):
+            read_checkpoint(path)
+
+
+def test_a_file_of_the_first_format_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.ones(2)}, path, metadata={"debiaslab": json.dumps({"format": 1, "epoch": 3})})
+    tensors, facts = read_checkpoint(path)
+    assert facts == {"epoch": 3}
+    assert tensors["a"].tolist() == [1, 1]
