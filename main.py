@@ -26,7 +26,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ from debiaslab.evaluation.counting import correct_counts
 from debiaslab.evaluation.diagnostics import SAMPLES, recorded_samples, selection_report
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, empty_history
 from debiaslab.evaluation.selection import parse_rule
-from debiaslab.lockstep.together import training
+from debiaslab.lockstep.graphs import replay_steps
 from debiaslab.methods import Method
 from debiaslab.recording.command_line import run_command_line
 from debiaslab.recording.observers import STATE, FileRecord, content_type, mongo_from_environment
@@ -122,7 +123,6 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         checkpoint_seconds=setup.run.checkpoint_seconds,
         workers=setup.run.workers,
         decodability=setup.run.decodability,
-        cuda_graphs=setup.run.cuda_graphs,
     )
     phase = method.phases()[-1].name
     with ProgressLine() as line, threads_for(method):
@@ -130,7 +130,9 @@ def train(_config: dict[str, Any], _run: Run) -> dict[str, Any]:
         if setup.run.resume is not None:
             _run.info["resumed_from"] = setup.run.resume
             trainer.restore(Path(setup.run.resume) / STATE)
-        trained = training.get()(trainer)
+        fit: Callable[[Trainer], Trained] = getattr(_run, "fit", Trainer.fit)
+        with replay_steps(trainer) if setup.run.cuda_graphs else nullcontext():
+            trained = fit(trainer)
 
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
     result = result_of(trained.history, phase, rule)

@@ -21,13 +21,14 @@ from benchmarks.colored_mnist import published_data
 from benchmarks.side_by_side import Row, timed
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.lockstep.graphs import replay_phases
 from debiaslab.lockstep.together import fit_together
 from debiaslab.methods import Method, Task, method_class
 from debiaslab.models import Networks, architecture
 from debiaslab.models.numerics import Numerics
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import choose_device
-from debiaslab.training.loop import Options, Trainer, make_ready
+from debiaslab.training.loop import Options, Trainer, prepare_phase
 
 PROFILED_STEPS = 100
 KERNELS_SHARE = 1 / 1.5  # goal: a step takes at most 1.5 times as long as its kernels
@@ -61,8 +62,10 @@ class Training:
         cls = method_class(self.method)
         task = Task(data.num_classes, data.train.target.cpu(), seed)
         method: Method = cls(cls.Config(**self.hparams), networks, task).to(device)
-        options = Options(seed=seed, selection="last", cuda_graphs=self.cuda_graphs)
-        return Trainer(method, data, options, Silent())
+        trainer = Trainer(method, data, Options(seed=seed, selection="last"), Silent())
+        if self.cuda_graphs:
+            trainer.phases = replay_phases(trainer.phases)
+        return trainer
 
 
 class Silent:
@@ -147,7 +150,7 @@ def steps(training: Training, device: torch.device) -> list[Row]:
     trainer = training.trainer(device)
     for phase in trainer.phases:
         batches = Batches(trainer.data, phase, seed=1, with_bias=False)
-        make_ready(trainer.method, phase, batches)
+        prepare_phase(trainer.method, phase, batches)
         source = batches.from_step(0)
 
         def work() -> None:

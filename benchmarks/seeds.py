@@ -9,12 +9,12 @@ from functools import partial
 
 from benchmarks.colored_mnist import published_data
 from benchmarks.side_by_side import Row, SideBySide, compare
+from debiaslab.lockstep.batches import Step, plan_batches
 from debiaslab.lockstep.stacking import Stack
 from debiaslab.methods import Method, Task, method_class
 from debiaslab.models import Networks, architecture
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import choose_device
-from debiaslab.training.loop import Step
 
 SEEDS, STEPS = 5, 20
 MODELS = {"erm": "mlp", "lff": "mlp", "denetdm": "mlp_branches"}  # each with its phases
@@ -53,7 +53,7 @@ def runs_of(name: str, number: int) -> Callable[[], list[Step]]:
     phases = [method.phases()[number] for method in methods]
     for phase in phases:
         phase.prepare(Batches(data, phase, seed=1, with_bias=False).in_order())
-    streams = [Batches(data, phase, seed, with_bias=False).planned(0) for seed, phase in enumerate(phases)]
+    streams = [plan_batches(Batches(data, phase, seed, with_bias=False), 0) for seed, phase in enumerate(phases)]
     return lambda: [Step(*asked) for asked in zip(methods, phases, map(next, streams), strict=True)]
 
 
@@ -65,4 +65,4 @@ def together(name: str, number: int) -> Callable[[], object]:
 
 def in_turn(name: str, number: int) -> Callable[[], object]:
     next_steps = runs_of(name, number)
-    return lambda: [step.phase.update(step.batch.made()) for _ in range(STEPS) for step in next_steps()]
+    return lambda: [step.phase.update(step.batch.make()) for _ in range(STEPS) for step in next_steps()]

@@ -1,6 +1,6 @@
 """`python main.py together with WORDS seeds=1-5`: runs that differ in their seed alone, in one process, trained as one.
 
-Each is a run of its own, as if it had been typed: with its record, its evaluations, and a state to go on from alone.
+Each is a run of its own, as if it had been typed: with its record, its evaluations, and a state to resume alone from.
 `seeds=5` with a run's words chooses between this and processes of their own by what is faster (`docs/studies.md`);
 `ids=A,B,...` are the runs' ids.
 """
@@ -13,7 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from debiaslab.commands.studies.words import NO_SEEDS, read_seeds
 from debiaslab.config import ex
 from debiaslab.core.errors import TrainingDiverged, UserError
-from debiaslab.lockstep.together import fit_together, training
+from debiaslab.lockstep.together import fit_together
 from debiaslab.recording.command_line import read_updates, recorded_run
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
@@ -61,18 +61,15 @@ class Together:
         while self.waiting:
             seed, run_id = self.waiting.pop(0)
             settings, named_configs = read_updates(ex, [*self.words, f"seed={seed}"])
-            token = training.set(self.fit)
             try:
                 with redirect_stdout(self.out), redirect_stderr(self.err):
-                    recorded_run(ex, "train", settings, named_configs, options={"--id": run_id})
+                    recorded_run(ex, "train", settings, named_configs, options={"--id": run_id}, fit=self.fit)
             except (UserError, TrainingDiverged) as error:
                 self.failed = True
                 print(f"seed {seed}: {error}", file=self.err)
-            finally:
-                training.reset(token)
 
     def fit(self, trainer: Trainer) -> Trained:
-        """`trainer.fit()`, with all others. Raises what stops this one."""
+        """`trainer.fit()`, together with all others. Raises what stops this one."""
         place = len(self.trainers)
         self.trainers.append(trainer)
         self.start()

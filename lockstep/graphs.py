@@ -1,6 +1,6 @@
-"""CUDA graphs: a training step is recorded on the GPU once and then replayed, without the cost of its launches."""
+"""CUDA graphs: a training step is captured on the GPU once and then replayed, without the cost of its launches."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from debiaslab.core.errors import UserError
-from debiaslab.methods import Batch, Phase
+from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.base import Descent
+from debiaslab.training.loop import Trainer
 
-WARM_UP = 3  # steps before the recording, which make all that is made once: optimiser states, handles of libraries
+WARM_UP = 3  # steps before the capture, which make all that is made once: optimiser states, handles of libraries
 
 Scalars = dict[str, Tensor]
 
@@ -29,8 +30,8 @@ class Descending(Protocol):
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A recorded step: `replay` does it again, on what `batch` holds then, and leaves its results in `scalars`.
+class CapturedStep:
+    """A step that `replay` repeats, on the current values of `batch`; its results are in `scalars` then.
 
     It holds for the `constants` of its kernels: the learning rates, and where the parameters are in memory, all of
     which move together.
@@ -42,23 +43,23 @@ class Recording:
     replay: Callable[[], None]
 
 
-class Recorder(Protocol):
+class Capturer(Protocol):
     """What the device does for `ReplayedDescent`."""
 
     def run(self, step: Callable[[], Scalars]) -> Scalars:
-        """Do the step, as one that is to be recorded later has to be done."""
+        """Run the step as required of one that will be captured later."""
         ...
 
-    def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
-        """Record the step without doing it: where its results will be, and what does it."""
+    def capture(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+        """Capture the step without running it; returns where its results will be, and the function that replays it."""
         ...
 
 
-class CudaRecorder:
-    """Records by `torch.cuda.CUDAGraph`.
+class CudaCapturer:
+    """Captures by `torch.cuda.CUDAGraph`.
 
-    Steps that are done before are done on the stream that is recorded: what autograd and the libraries keep for a
-    stream is then there, and no part of a recorded step belongs to another.
+    Steps before the capture run on the stream that is captured: what autograd and the libraries keep for a stream is
+    then there, and no part of a captured step belongs to another.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -72,7 +73,7 @@ class CudaRecorder:
         caller.wait_stream(self.stream)
         return scalars
 
-    def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+    def capture(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
         # thread_local: threads that read images ahead may allocate pinned memory meanwhile
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
@@ -81,59 +82,59 @@ class CudaRecorder:
 
 
 class ReplayedDescent:
-    """A `Descent` whose steps are replayed from a recording: the same kernels with the same arguments.
+    """A `Descent` whose steps are replayed from a captured one: the same kernels with the same arguments.
 
-    The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are done as they are. The
-    step is recorded anew when a learning rate has changed, or the parameters have been moved to other memory. The
-    optimisers' states must not be replaced by then.
+    The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are not captured. The
+    step is captured anew when a learning rate has changed, or the parameters have moved to other memory. The
+    optimisers' states must not be replaced once they exist.
 
-    A recording keeps the memory of a step until it is forgotten.
+    A captured step keeps its memory until it is released.
     """
 
-    def __init__(self, descent: Descending, recorder: Callable[[torch.device], Recorder]) -> None:
-        self.descent, self.new_recorder = descent, recorder
-        self.recorder: Recorder | None = None  # made with the first step, for the device of its batch
-        self.recording: Recording | None = None
-        self.batch_size, self.warm_up = 0, WARM_UP  # the largest batch so far, steps on such to be done before
+    def __init__(self, descent: Descending, new_capturer: Callable[[torch.device], Capturer]) -> None:
+        self.descent, self.new_capturer = descent, new_capturer
+        self.capturer: Capturer | None = None  # made at the first step, for the device of its batch
+        self.captured: CapturedStep | None = None
+        self.batch_size, self.warm_up = 0, WARM_UP  # the largest batch so far, and steps on such before the capture
 
     def __call__(self, batch: Batch) -> Scalars:
         size = batch.target.numel()
-        if self.recorder is None:
-            self.recorder = self.new_recorder(batch.target.device)
+        if self.capturer is None:
+            self.capturer = self.new_capturer(batch.target.device)
         if size > self.batch_size:
-            self.batch_size, self.warm_up, self.recording = size, WARM_UP, None
+            self.batch_size, self.warm_up, self.captured = size, WARM_UP, None
         if size < self.batch_size or self.warm_up > 0:
             self.warm_up -= size == self.batch_size
-            return self.recorder.run(partial(self.descent, batch))
-        if self.recording is None or self.recording.constants != self._constants():
-            self.recording = None  # frees its memory
-            self.recording = self._recorded(self.recorder, batch)
-        kept = self.recording.batch.tensors()
+            return self.capturer.run(partial(self.descent, batch))
+        if self.captured is None or self.captured.constants != self._constants():
+            self.captured = None  # frees its memory
+            self.captured = self._capture(self.capturer, batch)
+        own = self.captured.batch.tensors()
         for name, values in batch.tensors().items():
-            kept[name].copy_(values)
-        self.recording.replay()
-        return {name: value.clone() for name, value in self.recording.scalars.items()}
+            own[name].copy_(values)
+        self.captured.replay()
+        return {name: value.clone() for name, value in self.captured.scalars.items()}
 
-    def forget(self) -> None:
-        """Free the memory of the recording; a later step is recorded anew."""
-        self.recording = None
+    def release(self) -> None:
+        """Free the memory of the captured step; a later step is captured anew."""
+        self.captured = None
 
     def _constants(self) -> tuple[float, ...]:
         groups = [group for optimizer in self.descent.optimizers for group in optimizer.param_groups]
         return tuple(constant for group in groups for constant in (group["lr"], group["params"][0].data_ptr()))
 
-    def _recorded(self, recorder: Recorder, batch: Batch) -> Recording:
+    def _capture(self, capturer: Capturer, batch: Batch) -> CapturedStep:
         own = replace(batch, **{name: values.clone() for name, values in batch.tensors().items()})
         with capturable(self.descent.optimizers):
-            scalars, replay = recorder.record(partial(self.descent, own))
-        return Recording(own, self._constants(), scalars, replay)
+            scalars, replay = capturer.capture(partial(self.descent, own))
+        return CapturedStep(own, self._constants(), scalars, replay)
 
 
 @contextmanager
 def capturable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
-    """Within the block, Adam lets itself be recorded: fused, it can be, but wants to be told.
+    """Within the block, Adam lets itself be captured: fused, it can be, but has to be told.
 
-    Told so in a step that is not recorded, it warns.
+    Told so in a step that is not captured, it warns.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups if "capturable" in group]
     for group in groups:
@@ -151,8 +152,8 @@ def descent_of(phase: Phase) -> Descent | None:
     return update if isinstance(update, Descent) else None
 
 
-def recordable(phase: Phase) -> Descent | None:
-    """What can be recorded of `phase`: a `Descent` with fused optimisers, which do not wait for the device."""
+def capturable_descent(phase: Phase) -> Descent | None:
+    """What can be captured of `phase`: a `Descent` with fused optimisers, which do not wait for the device."""
     update = phase.update
     if not isinstance(update, Descent):
         return None
@@ -160,18 +161,42 @@ def recordable(phase: Phase) -> Descent | None:
     return update if all(fused) else None
 
 
-def require_recordable(phases: Sequence[Phase], method: str) -> None:
-    """Raise `UserError` if nothing can be recorded of any of the phases of `method`."""
-    if not any(map(recordable, phases)):
+def require_capturable(method: Method, name: str) -> None:
+    """Raise `UserError` if no step of `method`, which is called `name`, can be captured."""
+    if not method.can_be_captured or not any(map(capturable_descent, method.phases())):
         raise UserError(
-            f"cuda_graphs=True: the steps of {method}, with these optimisers, cannot be recorded; set it to False"
+            f"cuda_graphs=True: the steps of {name}, with these optimisers, cannot be captured; set it to False"
         )
 
 
-def replayed(phases: Sequence[Phase], recorder: Callable[[torch.device], Recorder] = CudaRecorder) -> list[Phase]:
-    """The same phases; the steps of those that can be recorded are replayed."""
-    descents = [recordable(phase) for phase in phases]
+def replay_phases(
+    phases: Sequence[Phase], new_capturer: Callable[[torch.device], Capturer] = CudaCapturer
+) -> list[Phase]:
+    """The same phases, with the steps of those that can be captured replayed. A phase's end frees what it captured."""
     return [
-        phase if descent is None else replace(phase, update=ReplayedDescent(descent, recorder))
-        for phase, descent in zip(phases, descents, strict=True)
+        phase if descent is None else _replay_phase(phase, ReplayedDescent(descent, new_capturer))
+        for phase in phases
+        for descent in [capturable_descent(phase)]
     ]
+
+
+def _replay_phase(phase: Phase, update: ReplayedDescent) -> Phase:
+    def finish(training_images: Iterable[Batch]) -> None:
+        update.release()
+        phase.finish(training_images)
+
+    return replace(phase, update=update, finish=finish)
+
+
+@contextmanager
+def replay_steps(trainer: Trainer, new_capturer: Callable[[torch.device], Capturer] = CudaCapturer) -> Iterator[None]:
+    """Within the block, `trainer` takes its steps by CUDA graphs where it can; their memory is freed at its end."""
+    phases = trainer.phases
+    trainer.phases = replay_phases(phases, new_capturer)
+    try:
+        yield
+    finally:
+        for phase in trainer.phases:
+            if isinstance(phase.update, ReplayedDescent):
+                phase.update.release()
+        trainer.phases = phases

@@ -9,48 +9,46 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
+from debiaslab.lockstep.batches import Step, make_as_one
 from debiaslab.lockstep.graphs import ReplayedDescent, Scalars, descent_of
 from debiaslab.lockstep.stacked_kernels import FewKernels
 from debiaslab.methods import Batch, Method
 from debiaslab.methods.base import Descent
-from debiaslab.training.batches import made_as_one
-from debiaslab.training.loop import Step
 
 COUNT = "step"  # the entry of an optimiser's state that counts; others have a value for each of a parameter
 
 
 class Stack:
-    """Methods of one kind in the same phase, whose steps are done as one: replayed, if each one's own are."""
+    """Methods of one kind in the same phase, whose steps are taken as one: replayed, if each one's own are."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        """`steps` are the steps that the methods ask for; their phases have a `Descent` as their update."""
+        """`steps` are the next ones of the methods, whose phases have a `Descent` as their update."""
         self.stacked = StackedDescent(steps)
         self.descend: Callable[[Batch], Scalars] = self.stacked
         alone = steps[0].phase.update
         if isinstance(alone, ReplayedDescent):
-            self.descend = ReplayedDescent(self.stacked, alone.new_recorder)
+            self.descend = ReplayedDescent(self.stacked, alone.new_capturer)
 
     def update(self, steps: Sequence[Step]) -> list[Scalars]:
-        """What `phase.update(batch.made())` of each would do and return."""
-        rows = self.descend(made_as_one([step.batch for step in steps]))
+        """Do what `phase.update(batch.make())` of each would do, and return what each would return."""
+        rows = self.descend(make_as_one([step.batch for step in steps]))
         return [{name: row[place] for name, row in rows.items()} for place in range(len(steps))]
 
     def part(self) -> None:
-        """Let each run go on without the others."""
+        """Let each run continue without the others."""
         for optimizer in self.stacked.joined:
             optimizer.part()
 
 
 class StackedDescent:
-    """The `Descent` of several methods of one kind in the same phase, as one.
+    """The `Descent` of R methods of one kind in the same phase, as one.
 
-    Their networks are one above the other, [R, ...] for each tensor, and so are the states of their optimisers. From
-    then on a method's own tensors are views of their places in the stack, so that whoever reads, loads or optimises
-    them does so with the stacked ones.
+    Each tensor of their networks is stacked, [R, ...], and so are the states of their optimisers. The methods' own
+    tensors become views into the stack, so that whoever reads, loads or optimises them does so with the stacked ones.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        """`steps` are the steps that the methods ask for; their phases have a `Descent` as their update."""
+        """`steps` as in `Stack`."""
         descents = [_descent(step) for step in steps]
         self.optimizers = [optimizer for descent in descents for optimizer in descent.optimizers]
         self.losses = _Losses(steps[0].method, descents[0])
@@ -90,9 +88,8 @@ class StackedDescent:
 class JoinedOptimizer:
     """The optimisers of several runs, alike and after as many steps, as one of stacked parameters.
 
-    Each has its own state nonetheless: views of its places in that of all, so that it can be saved, or go on alone.
-    So it is with fused ones, which take each value for itself; others, and those whose settings differ, take their
-    steps in turn.
+    Each keeps a state of its own, of views into that of all, so that it can be saved or continue alone. This holds for
+    fused optimisers, which treat each value by itself; others, and those whose settings differ, step in turn.
     """
 
     def __init__(self, own: Sequence[Optimizer], stacked_of: Mapping[Tensor, Tensor]) -> None:
@@ -136,7 +133,7 @@ class JoinedOptimizer:
         self._share(self.optimizer)
 
     def _share(self, optimizer: Optimizer) -> None:
-        """The runs' optimisers have their places in the states that have come to be; the count of steps is common."""
+        """Make the runs' optimisers' states views into those that now exist; the count of steps is shared."""
         there, self.unshared = self.unshared, [entry for entry in self.unshared if not optimizer.state.get(entry[0])]
         for stacked, parameters in there:
             for place, (own, parameter) in enumerate(zip(self.own, parameters, strict=True)):
@@ -144,7 +141,7 @@ class JoinedOptimizer:
                     own.state[parameter][name] = value if name == COUNT else value[place]
 
     def part(self) -> None:
-        """From now on each of the runs' optimisers counts its own steps."""
+        """Let each of the runs' optimisers count its own steps from now on."""
         for optimizer in () if self.optimizer is None else self.own:
             for state in optimizer.state.values():
                 if COUNT in state:

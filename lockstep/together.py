@@ -1,25 +1,23 @@
 """Runs that differ in their seed alone, trained as one: each step of all of them is one step of stacked networks.
 
 A product of matrices for five runs costs less than five products where a step is bound by the calls, not by the
-arithmetic: small networks on a GPU. Whether it pays is for the machine to say (`commands/studies/pace.py`).
+arithmetic: small networks on a GPU. Whether it pays is measured (`commands/studies/pace.py`).
 
-Each run keeps its own loop, order of images, optimisers, evaluations and checkpoints, so that it can go on alone from
-its own checkpoint. The numbers are those of the run alone but for rounding.
+Each run keeps its own trainer, order of images, optimisers, evaluations and checkpoints, so that it can continue alone
+from its own checkpoint. The numbers are those of the run alone but for rounding.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from contextvars import ContextVar
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from debiaslab.core.errors import TrainingDiverged, UserError
+from debiaslab.lockstep.batches import Step, plan_batches
 from debiaslab.lockstep.graphs import Scalars, descent_of
 from debiaslab.lockstep.stacking import Stack
+from debiaslab.methods import Method
 from debiaslab.models.numerics import computes_as_usual
-from debiaslab.training.loop import Step, Trained, Trainer
-
-# how a run is trained: alone, unless `commands/together.py` says otherwise
-training: ContextVar[Callable[[Trainer], Trained]] = ContextVar("training", default=Trainer.fit)
+from debiaslab.training.loop import Trained, Trainer
 
 
 def fit_together(trainers: Sequence[Trainer]) -> list[Trained | UserError | TrainingDiverged]:
@@ -27,35 +25,50 @@ def fit_together(trainers: Sequence[Trainer]) -> list[Trained | UserError | Trai
     return Lockstep(trainers).outcomes()
 
 
+def steps_of(trainer: Trainer) -> Generator[Step]:
+    """The steps of `trainer.fit()`, which the caller takes: after each, it calls `trainer.finish_step`."""
+    trainer.save()
+    for phase in trainer.phases[trainer.phase_index :]:
+        trainer.start_phase()
+        for batch in plan_batches(trainer.batches, trainer.phase_step):
+            trainer.start_step()
+            yield Step(trainer.method, phase, batch)
+        trainer.finish_phase()
+
+
 @dataclass
 class Member:
-    """A training on its way: the step that it asks for."""
+    """One of the runs: its next step, or its outcome."""
 
     number: int
-    steps: Generator[Step, Scalars, Trained]
-    stackable: bool  # its networks can be mapped over: PyTorch cannot all that others do
+    trainer: Trainer
+    steps: Generator[Step]
+    stackable: bool
     step: Step | None = None
     outcome: Trained | UserError | TrainingDiverged | None = None
 
     def advance(self, scalars: Scalars | None) -> None:
-        """Go on to the next step, or to the end."""
+        """Finish the step that returned `scalars` (None: there was none) and proceed to the next, or to the end."""
         try:
-            self.step = next(self.steps) if scalars is None else self.steps.send(scalars)
-        except StopIteration as end:
-            self.step, self.outcome = None, end.value
+            if scalars is not None:
+                self.trainer.finish_step(scalars)
+            self.step = next(self.steps, None)
+            if self.step is None:
+                self.outcome = self.trainer.outcome()
         except (UserError, TrainingDiverged) as error:
             self.stop(error)
 
     def stop(self, error: UserError | TrainingDiverged) -> None:
+        self.steps.close()  # ends the threads that read images ahead
         self.step, self.outcome = None, error.with_traceback(None)  # whose frames would keep stacks alive
 
 
 class Lockstep:
-    """Trainings that go on step by step; those that are at the same step of the same phase take it as one."""
+    """Runs that proceed step by step; those that are at the same step of the same phase take it as one."""
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.members = [
-            Member(number, trainer.steps(), computes_as_usual(trainer.method))
+            Member(number, trainer, steps_of(trainer), can_be_stacked(trainer.method))
             for number, trainer in enumerate(trainers)
         ]
         self.stacks: dict[tuple[str, frozenset[int]], Stack] = {}  # by phase and members; each member is in one at most
@@ -72,10 +85,10 @@ class Lockstep:
         return [member.outcome for member in self.members if member.outcome is not None]
 
     def _take(self, group: Sequence[Member]) -> None:
-        """One step of each."""
+        """Take one step of each."""
         steps = [member.step for member in group if member.step is not None]
         try:
-            scalars = self._updated(frozenset(member.number for member in group), steps)
+            scalars = self._update(frozenset(member.number for member in group), steps)
         except UserError as error:  # images of the batch cannot be read
             for member in group:
                 member.stop(error)
@@ -83,16 +96,21 @@ class Lockstep:
         for member, own in zip(group, scalars, strict=True):
             member.advance(own)
 
-    def _updated(self, members: frozenset[int], steps: Sequence[Step]) -> list[Scalars]:
+    def _update(self, members: frozenset[int], steps: Sequence[Step]) -> list[Scalars]:
         key = steps[0].phase.name, members
         if key in self.stacks:
             return self.stacks[key].update(steps)
         for known in [known for known in self.stacks if known[1] & members]:
             self.stacks.pop(known).part()
         if len(steps) == 1:
-            return [steps[0].phase.update(steps[0].batch.made())]
+            return [steps[0].phase.update(steps[0].batch.make())]
         self.stacks[key] = Stack(steps)
         return self.stacks[key].update(steps)
+
+
+def can_be_stacked(method: Method) -> bool:
+    """Whether runs of `method` can take steps as one; PyTorch cannot map over networks of other precision or layout."""
+    return method.can_be_stacked and computes_as_usual(method)
 
 
 def key_of(member: Member) -> tuple[Any, ...]:

@@ -122,7 +122,12 @@ class Method(nn.Module):
     RECIPES: ClassVar[Recipes]
     PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' own selection, for their protocol
     WITHOUT_VALID: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters for data without validation images
-    needs_bias: ClassVar[bool] = False
+
+    # what a method needs and can; `tests/methods/test_contract.py` holds it to that
+    needs_bias: ClassVar[bool] = False  # batches with bias labels
+    needs_whole_batch: ClassVar[bool] = False  # its loss is no mean of losses over parts of the batch
+    can_be_stacked: ClassVar[bool] = True  # runs can take the steps of at least one phase as one: a `Descent`
+    can_be_captured: ClassVar[bool] = True  # the same steps can be captured as CUDA graphs, with fused optimisers
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__()

@@ -61,6 +61,7 @@ class BiasEnsemble(Method):
 
     Inner: ClassVar[type[LfF] | type[DisEnt]]
     WITHOUT_VALID = {"ensemble_selection": "oracle_test_accuracy"}
+    needs_whole_batch = True
 
     votes: Tensor
     voters: Tensor

@@ -68,6 +68,9 @@ class DisEnt(Method):
         named("lee2023", for_disent(LEE_2023)),
     )
 
+    needs_whole_batch = True
+    can_be_stacked = can_be_captured = False  # each step draws a permutation of its own
+
     kept: Tensor | None
 
     def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:

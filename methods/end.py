@@ -69,6 +69,7 @@ class EnD(Method):
     )
 
     needs_bias = True
+    needs_whole_batch = True
 
     @classmethod
     def search_space(cls, data: Mapping[str, Any]) -> dict[str, str]:

@@ -51,6 +51,8 @@ class LearnedMixin(VanillaBiased):
         named("debiaslab", OWN_PAIRS, pretrain_epochs=None, pretrain_steps=500),
     )
 
+    can_be_stacked = can_be_captured = True  # the pretraining of g
+
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
         self.head = networks.head("head", self.f.encoder.feature_dim, 1).requires_grad_(config.train_head)

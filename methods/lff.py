@@ -45,6 +45,8 @@ class LfF(Method):
         named("lee2023", LEE_2023, drop_last=True),
     )
 
+    needs_whole_batch = True
+
     kept: Tensor | None
 
     def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:

@@ -53,6 +53,8 @@ class ReBias(VanillaBiased):
         VanillaBiased.RECIPES, {"imagenet9": {"bahng2020": BAHNG["imagenet9"].with_hparams(sigma="median")}}
     )
 
+    needs_whole_batch = True
+
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
         self.steps_per_epoch = ceil(len(task.train_target) / config.batch_size)

@@ -68,6 +68,8 @@ class VanillaBiased(Method):
         named("debiaslab", OWN_PAIRS),
     )
 
+    can_be_stacked = can_be_captured = False  # f and g take their steps in turn
+
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
         self.config = config

@@ -25,6 +25,7 @@ from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
 from debiaslab.core.settings import flattened
 from debiaslab.recording.observers import FileRecord
+from debiaslab.training.loop import Trained, Trainer
 
 PROGRAM = "main.py"
 
@@ -189,9 +190,13 @@ def require_no_option(options: Mapping[str, Any], command: str) -> None:
             raise UserError(f"{name} has no effect with {command}: leave it out")
 
 
-def recorded_run(ex: Experiment, command: str, *settings: Any, **more: Any) -> Run:
-    """`ex.run(command, ...)`. Raises `UserError` if its record could not be written."""
-    run = ex.run(command, *settings, **more)
+def recorded_run(
+    ex: Experiment, command: str, *settings: Any, fit: Callable[[Trainer], Trained] = Trainer.fit, **more: Any
+) -> Run:
+    """`ex.run(command, ...)`, trained by `fit`. Raises `UserError` if its record could not be written."""
+    run = ex._create_run(command, *settings, **more)
+    run.fit = fit
+    run()
     for observer in run.observers:
         if isinstance(observer, FileRecord):
             observer.require_complete()

@@ -1,7 +1,7 @@
 """The batches of a phase."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil
 
 import torch
@@ -19,43 +19,12 @@ from debiaslab.methods import Batch, Phase
 
 @dataclass(frozen=True)
 class Plan:
-    """What a batch is of: positions int64 [B] in the training split, and random numbers [B, draws] for the changes of
-    the images (None: they are not changed)."""
+    """Which images a batch has: positions int64 [B] in the training split, and random numbers [B, draws] that determine
+    their augmentation (None: there is none)."""
 
     index: Tensor
     step: int
     draws: Tensor | None
-
-
-@dataclass(frozen=True)
-class PlannedBatch:
-    """A batch that is made when it is asked for, of images that threads may have made ahead."""
-
-    source: "Batches"
-    plan: Plan
-    images: Tensor | None = None
-
-    def made(self) -> Batch:
-        return self.source.made(self.plan, self.images)
-
-
-def made_as_one(planned: Sequence[PlannedBatch]) -> Batch:
-    """The batches of R runs at the same step as one, whose tensors are [R, B, ...].
-
-    Of the same data, they are made in one go, unless their images have been made ahead.
-    """
-    first, plans = planned[0], [batch.plan for batch in planned]
-    same_data = len({batch.source.data.fingerprint for batch in planned}) == 1
-    if same_data and first.images is None:
-        index = torch.cat([plan.index for plan in plans])
-        draws = [plan.draws for plan in plans if plan.draws is not None]
-        batch = first.source.made(Plan(index, first.plan.step, torch.cat(draws) if draws else None))
-        tensors = {name: value.unflatten(0, (len(plans), -1)) for name, value in batch.tensors().items()}
-    else:
-        batches = [batch.made() for batch in planned]
-        batch, each = batches[0], [batch.tensors() for batch in batches]
-        tensors = {name: torch.stack([own[name] for own in each]) for name in each[0]}
-    return replace(batch, **tensors)
 
 
 class Batches:
@@ -90,19 +59,15 @@ class Batches:
 
     def from_step(self, step: int) -> Iterator[Batch]:
         """The batches from step `step` (from 0) to the end of the phase."""
-        return (planned.made() for planned in self.planned(step))
-
-    def planned(self, step: int) -> Iterator[PlannedBatch]:
-        """The same, before they are made."""
-        return self._ahead(self._plans(step))
+        return self._make_all(self.plans(step))
 
     def in_order(self) -> Iterator[Batch]:
         """All training images once, in order, as they look in an evaluation, in large batches."""
         parts = torch.split(torch.arange(len(self.split)), chunk_size(self.split))
-        plans = (Plan(self._placed(part), step, None) for step, part in enumerate(parts))
-        return (planned.made() for planned in self._ahead(plans))
+        return self._make_all(Plan(self._place(part), step, None) for step, part in enumerate(parts))
 
-    def _plans(self, step: int) -> Iterator[Plan]:
+    def plans(self, step: int) -> Iterator[Plan]:
+        """What the batches from step `step` to the end of the phase consist of."""
         epoch = -1
         while step < self.num_steps:
             position = step % self.steps_per_epoch
@@ -113,47 +78,20 @@ class Batches:
             yield Plan(index, step, None if draws is None else draws.index_select(0, index))
             step += 1
 
-    def _order(self, epoch: int) -> Tensor:
-        generator = torch_generator(self.seed, "order", self.phase.name, epoch)
-        return self._placed(torch.randperm(len(self.split), generator=generator))
-
-    def _draws(self, epoch: int) -> Tensor | None:
-        """Random numbers [N, num_draws] in [0, 1): those of the reader, then those of the augmentation."""
-        if self.num_draws == 0:
-            return None
-        generator = torch_generator(self.seed, "augmentation", self.phase.name, epoch)
-        return self._placed(torch.rand(len(self.split), self.num_draws, generator=generator))
-
-    def _placed(self, values: Tensor) -> Tensor:
-        """Where it is needed: with images on file, a batch begins on the CPU."""
-        return values if self.on_file else values.to(self.device)
-
-    def _ahead(self, plans: Iterator[Plan]) -> Iterator[PlannedBatch]:
+    def read_ahead(self, plans: Iterator[Plan]) -> Iterator[tuple[Plan, Tensor | None]]:
+        """The plans, each with its images if threads read them ahead."""
         if self.workers == 0:
-            return (PlannedBatch(self, plan) for plan in plans)
-        return prefetch(lambda plan: PlannedBatch(self, plan, self._read(plan)), plans, self.workers)
+            return ((plan, None) for plan in plans)
+        return prefetch(lambda plan: (plan, self._read(plan)), plans, self.workers)
 
-    def _read(self, plan: Plan) -> Tensor:
-        """The images of a batch, with all that threads may do: on the CPU, as the networks take them."""
-        images = self.split.read(plan.index, None if plan.draws is None else plan.draws[:, : self.reader_draws])
-        if self.on_cpu:
-            return self._changed(images, plan.index, plan.draws)
-        return images.pin_memory() if self.on_file and self.device.type == "cuda" else images
-
-    def _changed(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
-        if self.data.augment is not None:
-            own = None if draws is None else placed(draws[:, self.reader_draws :], self.device)
-            images = self.data.augment(images, index, own)
-        return as_input(images, self.data.normalize)
-
-    def made(self, plan: Plan, images: Tensor | None = None) -> Batch:
-        """The batch of `plan`, whose `images` may have been read ahead."""
+    def make(self, plan: Plan, images: Tensor | None = None) -> Batch:
+        """The batch of `plan`; `images` are what `read_ahead` has read."""
         index = plan.index
         if images is None:
             images = self._read(plan)
         if not self.on_cpu:
             index, images = placed(index, self.device), placed(images, self.device)
-            images = self._changed(images, index, plan.draws)
+            images = self._transform(images, index, plan.draws)
         return Batch(
             image=images,
             target=self.split.target.index_select(0, index),
@@ -161,3 +99,34 @@ class Batches:
             step=plan.step,
             bias=self.split.bias.index_select(0, index) if self.with_bias else None,
         )
+
+    def _make_all(self, plans: Iterator[Plan]) -> Iterator[Batch]:
+        return (self.make(plan, images) for plan, images in self.read_ahead(plans))
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = torch_generator(self.seed, "order", self.phase.name, epoch)
+        return self._place(torch.randperm(len(self.split), generator=generator))
+
+    def _draws(self, epoch: int) -> Tensor | None:
+        """Random numbers [N, num_draws] in [0, 1): those of the reader, then those of the augmentation."""
+        if self.num_draws == 0:
+            return None
+        generator = torch_generator(self.seed, "augmentation", self.phase.name, epoch)
+        return self._place(torch.rand(len(self.split), self.num_draws, generator=generator))
+
+    def _place(self, values: Tensor) -> Tensor:
+        """`values` on the device; on the CPU while images are read from files, which needs them there."""
+        return values if self.on_file else values.to(self.device)
+
+    def _read(self, plan: Plan) -> Tensor:
+        """The images of a batch; on the CPU as the networks take them, so that threads do that work, too."""
+        images = self.split.read(plan.index, None if plan.draws is None else plan.draws[:, : self.reader_draws])
+        if self.on_cpu:
+            return self._transform(images, plan.index, plan.draws)
+        return images.pin_memory() if self.on_file and self.device.type == "cuda" else images
+
+    def _transform(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
+        if self.data.augment is not None:
+            own = None if draws is None else placed(draws[:, self.reader_draws :], self.device)
+            images = self.data.augment(images, index, own)
+        return as_input(images, self.data.normalize)

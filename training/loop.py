@@ -1,7 +1,7 @@
 """The one training loop: phases, batches, evaluation, selection, checkpoints, exact resume."""
 
 import time
-from collections.abc import Container, Generator, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
@@ -9,24 +9,22 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from debiaslab.core.errors import UserError
-from debiaslab.core.settings import LATER_SETTINGS
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.counting import correct_counts
 from debiaslab.evaluation.decodability import Decodability
 from debiaslab.evaluation.diagnostics import sample_diagnostics
 from debiaslab.evaluation.history import Evaluation, History, empty_history
-from debiaslab.evaluation.selection import Rule, is_better, parse_rule
-from debiaslab.lockstep.graphs import ReplayedDescent, replayed
+from debiaslab.evaluation.selection import is_better, parse_rule
 from debiaslab.methods import Method, Phase
 from debiaslab.methods.base import set_modes
 from debiaslab.methods.optimizers import scale_learning_rates
-from debiaslab.training.batches import Batches, PlannedBatch
+from debiaslab.training.batches import Batches
 from debiaslab.training.checkpoint import (
     load_optimizer,
     optimizer_tensors,
     prefixed,
     read_checkpoint,
+    require_same_identity,
     without_prefix,
     write_checkpoint,
 )
@@ -36,7 +34,7 @@ CHECK_STEPS = 500  # a loss that is not finite is noticed within so many steps
 
 
 class Observer(Protocol):
-    """Who is told what happens."""
+    """Is told of the training's progress."""
 
     def progress(self, phase: str, step: int, num_steps: int) -> None: ...
 
@@ -45,12 +43,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is trained and kept, whatever the method.
+    """How a run is trained and saved, whatever the method.
 
     `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
     the run that resumes it. `checkpoint` is the file to save the state in (None: nowhere), at an evaluation and no
-    more often than every `checkpoint_seconds`. `workers` threads read images that are on file. `decodability` is
-    measured every so many epochs, and at the end of a phase (None: never). `cuda_graphs`: see `lockstep/graphs.py`.
+    more often than every `checkpoint_seconds`. `workers` threads read images from files. `decodability` is measured
+    every so many epochs, and at the end of a phase (None: never).
     """
 
     seed: int
@@ -61,7 +59,6 @@ class Options:
     checkpoint_seconds: float = 10.0
     workers: int = 0
     decodability: int | None = None
-    cuda_graphs: bool = False
 
 
 @dataclass
@@ -73,15 +70,6 @@ class Best:
 
 
 @dataclass(frozen=True)
-class Step:
-    """An update that a training asks for: `phase.update(batch.made())`, or the same with those of other runs as one."""
-
-    method: Method
-    phase: Phase
-    batch: PlannedBatch
-
-
-@dataclass(frozen=True)
 class Trained:
     """`history` of all evaluations; `selected` the state that the rule chose (the method itself holds the last)."""
 
@@ -90,118 +78,139 @@ class Trained:
 
 
 class Trainer:
-    """Trains `method` on `data`, both on the same device."""
+    """Trains `method` on `data`, both on the same device.
+
+    `fit` is all that a run needs. Who takes the steps of several runs as one (`debiaslab/lockstep`) calls what `fit`
+    calls, in the same order.
+    """
 
     def __init__(self, method: Method, data: BiasedDataset, options: Options, observer: Observer) -> None:
         """Raises `UserError` if a selection rule does not fit the data."""
         self.method, self.data, self.options, self.observer = method, data, options, observer
-        self.phases = replayed(method.phases()) if options.cuda_graphs else method.phases()
+        self.phases = list(method.phases())
         has_valid = data.valid is not None
         self.rules = [parse_rule(phase.hand_over, has_valid, f"the rule of {phase.name}") for phase in self.phases[:-1]]
         self.rules.append(parse_rule(options.selection, has_valid, "selection"))
         self.decodability = Decodability(data, options.workers)
         self.history = empty_history(data)
         self.phase_index, self.phase_step, self.best = 0, 0, Best()
+        self.batches = self._batches(self.phase)
+        self.evaluation_steps = self._evaluation_steps()
+        self.losses = LossSums()  # since the last evaluation
         self.last_saved = time.monotonic()
 
+    @property
+    def phase(self) -> Phase:
+        """The current phase."""
+        return self.phases[self.phase_index]
+
     def fit(self) -> Trained:
-        """Train from where the state stands to the end. Raises `TrainingDiverged` if a loss is not finite."""
-        steps = self.steps()
-        try:
-            step = next(steps)
-            while True:
-                step = steps.send(step.phase.update(step.batch.made()))
-        except StopIteration as end:
-            trained: Trained = end.value
-            return trained
+        """Train from the current state to the end. Raises `TrainingDiverged` if a loss is not finite."""
+        self.save()  # from here on the run can be resumed
+        for phase in self.phases[self.phase_index :]:
+            self.start_phase()
+            for batch in self.batches.from_step(self.phase_step):
+                self.start_step()
+                self.finish_step(phase.update(batch))
+            self.finish_phase()
+        return self.outcome()
 
-    def steps(self) -> Generator[Step, dict[str, Tensor], Trained]:
-        """The same, with the updates left to the caller, who sends what each returns."""
-        self._save(force=True)  # from here on the run can be resumed
-        while True:
-            phase, rule = self.phases[self.phase_index], self.rules[self.phase_index]
-            yield from self._train_phase(phase, rule)
-            selected = self.best.state if self.best.state else _copy(self.method.state_dict())
-            if phase is self.phases[-1]:
-                return Trained(self.history, selected)
-            self.method.load_state_dict(selected)
-            self.method.eval()
-            phase.finish(self._batches(phase).in_order())
-            self.phase_index, self.phase_step, self.best = self.phase_index + 1, 0, Best()
-            self._save(force=True)
+    def start_phase(self) -> None:
+        """Prepare the current phase for its next step."""
+        self.batches = self._batches(self.phase)
+        self.evaluation_steps = self._evaluation_steps()
+        self.losses = LossSums()
+        prepare_phase(self.method, self.phase, self.batches)
 
-    def _train_phase(self, phase: Phase, rule: Rule) -> Generator[Step, dict[str, Tensor], None]:
-        batches = self._batches(phase)
-        num_steps = batches.num_steps
-        evaluated = self._evaluated_steps(phase, batches)
-        make_ready(self.method, phase, batches)
-        sums = LossSums()
-        for batch in batches.planned(self.phase_step):
-            if sums.count == 0:  # at the start, and after each evaluation
-                set_modes(self.method, phase)
-            factor = phase.learning_rate_factor(self.phase_step, batches.steps_per_epoch)
-            scale_learning_rates(phase.optimizers.values(), factor)
-            sums.add((yield Step(self.method, phase, batch)))
-            self.phase_step += 1
-            self.observer.progress(phase.name, self.phase_step, num_steps)
-            if self.phase_step in evaluated:
-                self._evaluate(phase, rule, sums.means(phase.name, self.phase_step), batches.steps_per_epoch)
-                sums = LossSums()
-                self._save(force=False)
-            elif sums.count % CHECK_STEPS == 0 or self.phase_step == num_steps:
-                sums.means(phase.name, self.phase_step)  # raises if one is not finite
-        if isinstance(phase.update, ReplayedDescent):
-            phase.update.forget()
+    def start_step(self) -> None:
+        """Set modules and learning rates as the next update needs them."""
+        if self.losses.count == 0:  # at the start, and after each evaluation
+            set_modes(self.method, self.phase)
+        factor = self.phase.learning_rate_factor(self.phase_step, self.batches.steps_per_epoch)
+        scale_learning_rates(self.phase.optimizers.values(), factor)
 
-    def _evaluated_steps(self, phase: Phase, batches: Batches) -> Container[int]:
-        """The counts of updates after which the phase is evaluated."""
-        if phase.evaluation_steps is not None:
-            return phase.evaluation_steps
-        interval = batches.steps_per_epoch * self.options.evaluate_every
-        return {*range(interval, batches.num_steps, interval), batches.num_steps}
+    def finish_step(self, scalars: Mapping[str, Tensor]) -> None:
+        """Count an update that returned `scalars`, and evaluate and save if it is time."""
+        phase, num_steps = self.phase, self.batches.num_steps
+        self.losses.add(scalars)
+        self.phase_step += 1
+        self.observer.progress(phase.name, self.phase_step, num_steps)
+        if self.phase_step in self.evaluation_steps:
+            self._evaluate(self.losses.means(phase.name, self.phase_step))
+            self.losses = LossSums()
+            self.save(least_seconds=self.options.checkpoint_seconds)
+        elif self.losses.count % CHECK_STEPS == 0 or self.phase_step == num_steps:
+            self.losses.means(phase.name, self.phase_step)  # raises if one is not finite
 
-    def _evaluate(self, phase: Phase, rule: Rule, losses: dict[str, float], steps_per_epoch: int) -> None:
+    def finish_phase(self) -> None:
+        """Hand the selected weights over to the next phase, if there is one."""
+        phase = self.phase
+        if phase is self.phases[-1]:
+            return
+        self.method.load_state_dict(self._selected())
         self.method.eval()
+        phase.finish(self.batches.in_order())
+        self.phase_index, self.phase_step, self.best = self.phase_index + 1, 0, Best()
+        self.save()
+
+    def outcome(self) -> Trained:
+        """The outcome, after the last phase."""
+        return Trained(self.history, self._selected())
+
+    def _selected(self) -> dict[str, Tensor]:
+        """The state that the rule of the phase has chosen."""
+        return self.best.state or _clone(self.method.state_dict())
+
+    def _evaluation_steps(self) -> Container[int]:
+        """The counts of updates after which the phase is evaluated."""
+        if self.phase.evaluation_steps is not None:
+            return self.phase.evaluation_steps
+        interval, num_steps = self.batches.steps_per_epoch * self.options.evaluate_every, self.batches.num_steps
+        return {*range(interval, num_steps, interval), num_steps}
+
+    def _evaluate(self, losses: dict[str, float]) -> None:
+        self.method.eval()
+        phase, rule = self.phase, self.rules[self.phase_index]
         correct = correct_counts(phase.logits, self.data, self.options.workers)
-        epoch = ceil(self.phase_step / steps_per_epoch)
+        epoch = ceil(self.phase_step / self.batches.steps_per_epoch)
         evaluation = Evaluation(
             phase=phase.name,
             epoch=epoch,
             phase_step=self.phase_step,
-            step=self._steps_before(phase) + self.phase_step,
+            step=self._steps_before() + self.phase_step,
             losses=losses,
             correct=correct,
-            diagnostics=sample_diagnostics(self.method, self.data) | self._decodability(phase, epoch),
+            diagnostics=sample_diagnostics(self.method, self.data) | self._measure_decodability(epoch),
         )
         self.history.evaluations.append(evaluation)
         if rule.split is not None:
             value = self.history.value(evaluation, rule)
             if is_better(value, self.best.value):
-                self.best = Best(value, _copy(self.method.state_dict()))
+                self.best = Best(value, _clone(self.method.state_dict()))
         self.observer.evaluated(self.history, evaluation)
 
-    def _decodability(self, phase: Phase, epoch: int) -> dict[str, float]:
+    def _measure_decodability(self, epoch: int) -> dict[str, float]:
         every = self.options.decodability
-        if every is None or (epoch % every and self.phase_step < self._batches(phase).num_steps):
+        if every is None or (epoch % every and self.phase_step < self.batches.num_steps):
             return {}
-        return self.decodability.measured(phase.features)
+        return self.decodability.measured(self.phase.features)
 
-    def _steps_before(self, phase: Phase) -> int:
-        """Optimiser steps of the phases before `phase`."""
-        before = self.phases[: self.phases.index(phase)]
-        return sum(self._batches(earlier).num_steps for earlier in before)
+    def _steps_before(self) -> int:
+        """Optimiser steps of the phases before the current one."""
+        return sum(self._batches(phase).num_steps for phase in self.phases[: self.phase_index])
 
     def _batches(self, phase: Phase) -> Batches:
         return Batches(self.data, phase, self.options.seed, self.method.needs_bias, self.options.workers)
 
     # ---- state
 
-    def _save(self, *, force: bool) -> None:
+    def save(self, least_seconds: float = 0.0) -> None:
+        """Save the state, unless it was saved less than `least_seconds` ago."""
         path = self.options.checkpoint
-        if path is None or not (force or time.monotonic() - self.last_saved >= self.options.checkpoint_seconds):
+        if path is None or time.monotonic() - self.last_saved < least_seconds:
             return
         tensors = prefixed("method", self.method.state_dict()) | prefixed("best", self.best.state)
-        for name, optimizer in self.phases[self.phase_index].optimizers.items():
+        for name, optimizer in self.phase.optimizers.items():
             tensors |= prefixed(f"optimizer/{name}", optimizer_tensors(optimizer))
         facts = {
             "identity": dict(self.options.identity),
@@ -214,7 +223,7 @@ class Trainer:
         self.last_saved = time.monotonic()
 
     def restore(self, path: Path) -> None:
-        """Go on from the state in `path`: what follows equals what the interrupted run would have done, bit by bit.
+        """Load the state in `path`: training from it gives what the interrupted run would have given, bit by bit.
 
         Tells the observer of all evaluations so far. Raises `UserError` if the file belongs to another run.
         """
@@ -225,27 +234,19 @@ class Trainer:
         device = self.data.train.target.device
         state = {name: tensor.to(device) for name, tensor in without_prefix("best", tensors).items()}
         self.best = Best(facts["best_value"], state)
-        for name, optimizer in self.phases[self.phase_index].optimizers.items():
+        for name, optimizer in self.phase.optimizers.items():
             load_optimizer(optimizer, without_prefix(f"optimizer/{name}", tensors))
         for values in facts["history"]["evaluations"]:
             self.history.evaluations.append(Evaluation(**values))
             self.observer.evaluated(self.history, self.history.evaluations[-1])
 
 
-def make_ready(method: Method, phase: Phase, batches: Batches) -> None:
-    """Put the modules into the modes of `phase`, and let it prepare for `batches`, as it does before its first step."""
+def prepare_phase(method: Method, phase: Phase, batches: Batches) -> None:
+    """Set the modes of the modules, and let `phase` prepare for `batches`, as before its first step."""
     set_modes(method, phase)
     if batches.repeats_images:
         phase.prepare(batches.in_order())
 
 
-def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise `UserError` naming the first setting in which a checkpoint's run differs from this one."""
-    known = {**LATER_SETTINGS, **found}
-    for key, value in wanted.items():
-        if known.get(key) != value:
-            raise UserError(f"{path} is of a run with {key}={known.get(key)!r}, not {value!r}; give the same settings")
-
-
-def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _clone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in state.items()}

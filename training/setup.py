@@ -16,15 +16,21 @@ from debiaslab.core.settings import flattened, require, setting_names, settings
 from debiaslab.datasets import BiasedDataset, DatasetConfig, dataset_config
 from debiaslab.evaluation.history import require_defined
 from debiaslab.evaluation.selection import parse_rule
-from debiaslab.lockstep.graphs import require_recordable
+from debiaslab.lockstep.graphs import require_capturable
 from debiaslab.methods import Method, MethodConfig, Task, method_class, recipe_for
 from debiaslab.methods.defaults import hparams_of_length
 from debiaslab.models import Architecture, Networks, architecture
 from debiaslab.models.numerics import PRECISIONS, Numerics
 from debiaslab.models.pretrained import NONE, read_weights, require_weights
-from debiaslab.training.checkpoint import prefixed, read_checkpoint, read_facts, without_prefix, write_checkpoint
+from debiaslab.training.checkpoint import (
+    prefixed,
+    read_checkpoint,
+    read_facts,
+    require_same_identity,
+    without_prefix,
+    write_checkpoint,
+)
 from debiaslab.training.device import choose_device
-from debiaslab.training.loop import require_same_identity
 
 # the settings of each ingredient; those of data depend on the data set
 INGREDIENTS: dict[str, tuple[str, ...]] = {
@@ -147,7 +153,7 @@ class Setup:
         if self.run.cuda_graphs:
             if (device := self.device()).type != "cuda":
                 raise UserError(f"cuda_graphs=True: the device is {device.type}, without CUDA; set it to False")
-            require_recordable(method.phases(), self.config["method"]["name"])
+            require_capturable(method, self.config["method"]["name"])
 
     def device(self) -> torch.device:
         return choose_device(self.run.device)

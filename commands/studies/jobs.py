@@ -14,9 +14,8 @@ from debiaslab.commands.studies.words import StudyWords
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened
-from debiaslab.lockstep.graphs import descent_of
+from debiaslab.lockstep.together import can_be_stacked
 from debiaslab.methods import METHODS
-from debiaslab.models.numerics import computes_as_usual
 from debiaslab.recording.configuration import as_recorded, configuration
 from debiaslab.training.batches import Batches
 from debiaslab.training.setup import NOT_IDENTITY, Setup, load_once, read_setup
@@ -126,7 +125,7 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
                 job.setup.check_graphs(method)
                 phases = method.phases()
                 steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
-                stackable = computes_as_usual(method) and any(descent_of(phase) for phase in phases)
+                stackable = can_be_stacked(method)
                 known[job.method, job.variant] = data.fingerprint, steps, stackable
         except UserError as error:
             raise UserError(f"{job.label}: {error}") from None

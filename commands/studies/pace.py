@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
-from debiaslab.lockstep.graphs import descent_of, replayed
+from debiaslab.lockstep.batches import Step, plan_batches
+from debiaslab.lockstep.graphs import descent_of, replay_phases
 from debiaslab.lockstep.stacking import Stack
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import cpu_threads, threads_for, wait_for_device
-from debiaslab.training.loop import Step, make_ready
+from debiaslab.training.loop import prepare_phase
 from debiaslab.training.setup import Setup
 
 STEPS = 20  # timed, after as many to warm up
@@ -41,15 +42,15 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
     device = setups[0].device()
     data = setups[0].placed(setups[0].load_data(), device)
     methods = [setup.build_method(data, device) for setup in setups]
-    phases = [replayed(method.phases()) if setups[0].run.cuda_graphs else method.phases() for method in methods]
+    phases = [replay_phases(method.phases()) if setups[0].run.cuda_graphs else method.phases() for method in methods]
     alone = together = steps = 0.0
     for of_each in zip(*phases, strict=True):
         phase = of_each[0]
         batches = Batches(data, phase, setups[0].run.seed, methods[0].needs_bias, setups[0].run.workers)
-        batch = next(batches.planned(0))
+        batch = next(plan_batches(batches, 0))
         steps_of_each = [Step(method, own, batch) for method, own in zip(methods, of_each, strict=True)]
         for step in steps_of_each:
-            make_ready(step.method, step.phase, batches)
+            prepare_phase(step.method, step.phase, batches)
         all_of_them: float | None = None
         if descent_of(phase) is not None:
             stack = Stack(steps_of_each)
@@ -58,7 +59,7 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
             stack.part()
             del stack  # and its memory
         with cpu_threads(threads), threads_for(methods[0]):
-            one = seconds(lambda: phase.update(batch.made()))  # noqa: B023 (done at once)
+            one = seconds(lambda: phase.update(batch.make()))  # noqa: B023 (done at once)
         if all_of_them is None:
             all_of_them = len(methods) * one
         alone += one * batches.num_steps

@@ -13,8 +13,7 @@ from debiaslab.commands.studies.jobs import Job, key_of, settings_of
 from debiaslab.core.errors import UserError
 from debiaslab.recording.observers import STATE
 from debiaslab.recording.version import recorded_code
-from debiaslab.training.checkpoint import read_facts
-from debiaslab.training.loop import require_same_identity
+from debiaslab.training.checkpoint import read_facts, require_same_identity
 
 LOCKS = ".locks"  # folder among the records, which never takes part in a query
 QUERIED = ("data.name", "method.name", "seed")

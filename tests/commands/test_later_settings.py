@@ -22,7 +22,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.settings import LATER_SETTINGS
 from debiaslab.datasets import BiasedDataset
 from debiaslab.recording.configuration import configuration
-from debiaslab.training.loop import require_same_identity
+from debiaslab.training.checkpoint import require_same_identity
 from debiaslab.training.setup import read_setup
 from tests.conftest import Command
 

@@ -1,7 +1,9 @@
-"""Recorded steps: all but the recording itself, with a stand-in for the GPU; and, where there is one, with it."""
+"""Captured steps: all but the capture itself, with a stand-in for the GPU; and, where there is one, with it."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,27 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
-from debiaslab.lockstep.graphs import WARM_UP, ReplayedDescent, Scalars, recordable, replayed, require_recordable
+from debiaslab.lockstep.graphs import (
+    WARM_UP,
+    ReplayedDescent,
+    Scalars,
+    capturable_descent,
+    replay_phases,
+    replay_steps,
+    require_capturable,
+)
 from debiaslab.methods import METHODS, Method
-from debiaslab.methods.base import Descent
 from debiaslab.models import architecture
 from debiaslab.training.loop import Options, Trained, Trainer
 from debiaslab.training.setup import Setup
+from tests.conftest import Command
 from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer
 
 STEPS_PER_EPOCH = 19  # of the digits, in batches of 64; the last one is smaller
 
 
 class StandIn:
-    """Records as a GPU does: while it records, nothing is done; a replay does the step, on the tensors of then."""
+    """Captures as a GPU does: meanwhile nothing is done; a replay does the step, on the tensors of then."""
 
     def __init__(self, *methods: Method) -> None:
         self.methods = methods
@@ -33,15 +43,17 @@ class StandIn:
         self.done.append("run")
         return step()
 
-    def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
-        self.done.append("record")
+    def capture(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+        self.done.append("capture")
         state = self.state()
         before = [tensor.clone() for tensor in state]
         scalars = {name: torch.full_like(value, torch.nan) for name, value in step().items()}
         with torch.no_grad():
             for tensor, value in zip(state, before, strict=True):
                 tensor.copy_(value)
-        assert len(self.state()) == len(state), "the step made a state of an optimiser, which a recording cannot keep"
+        assert len(self.state()) == len(state), (
+            "the step made a state of an optimiser, which a captured step cannot keep"
+        )
 
         def replay() -> None:
             self.done.append("replay")
@@ -61,22 +73,26 @@ class StandIn:
 
 
 def trained(setup: Setup, data: BiasedDataset, stand_ins: list[StandIn] | None = None) -> tuple[Method, Trained]:
-    """A short run; with `stand_ins`, which it fills, one for each phase that is recorded, the steps are replayed.
+    """A short run; with `stand_ins`, which it fills, one for each phase that is captured, the steps are replayed.
 
-    Nothing of a recording is kept to the end.
+    No captured step is kept to the end.
     """
     method = build(setup, data)
     run = trainer(setup, method, data, Watch())
-    if stand_ins is not None:
+    if stand_ins is None:
+        return method, run.fit()
 
-        def recorder(device: torch.device) -> StandIn:
-            stand_ins.append(StandIn(method))
-            return stand_ins[-1]
+    def new_capturer(device: torch.device) -> StandIn:
+        stand_ins.append(StandIn(method))
+        return stand_ins[-1]
 
-        run.phases = replayed(run.phases, recorder)
-    outcome = run.fit()
-    updates = [phase.update for phase in run.phases]
-    assert all(update.recording is None for update in updates if isinstance(update, ReplayedDescent))
+    with replay_steps(run, new_capturer):
+        updates = [phase.update for phase in run.phases]
+        outcome = run.fit()
+        kept = [update.captured is not None for update in updates if isinstance(update, ReplayedDescent)]
+        assert not any(kept[:-1])  # those of the phases before the last are freed at their ends
+    assert all(update.captured is None for update in updates if isinstance(update, ReplayedDescent))
+    assert not any(isinstance(phase.update, ReplayedDescent) for phase in run.phases)
     return method, outcome
 
 
@@ -119,70 +135,70 @@ def test_which_steps_are_replayed(data_root: Path, digits: BiasedDataset) -> Non
     stand_ins: list[StandIn] = []
     trained(short_setup("erm", data_root), digits, stand_ins)
     (stand_in,) = stand_ins
-    first = ["run"] * WARM_UP + ["record"] + ["replay"] * (STEPS_PER_EPOCH - 1 - WARM_UP) + ["run"]
+    first = ["run"] * WARM_UP + ["capture"] + ["replay"] * (STEPS_PER_EPOCH - 1 - WARM_UP) + ["run"]
     other = ["replay"] * (STEPS_PER_EPOCH - 1) + ["run"]
     assert stand_in.done == (first + 2 * other)[: NUM_STEPS + 1]
 
 
-def test_a_new_learning_rate_is_recorded_anew(data_root: Path, digits: BiasedDataset) -> None:
+def test_a_new_learning_rate_is_captured_anew(data_root: Path, digits: BiasedDataset) -> None:
     stand_ins: list[StandIn] = []
     trained(short_setup("erm", data_root, lr_schedule="step", lr_decay_epochs=1), digits, stand_ins)
-    assert stand_ins[0].done.count("record") == 3  # epochs
+    assert stand_ins[0].done.count("capture") == 3  # epochs
     assert len(stand_ins[0].done) == NUM_STEPS + 3
 
 
-def test_parameters_that_have_moved_are_recorded_anew(data_root: Path, digits: BiasedDataset) -> None:
+def test_parameters_that_have_moved_are_captured_anew(data_root: Path, digits: BiasedDataset) -> None:
     """As those do that are trained with others from then on, or alone again."""
     methods = [build(short_setup("erm", data_root), digits) for _ in range(2)]
     stand_in = StandIn(methods[0])
-    (replayed_phase,), (phase,) = replayed(methods[0].phases(), lambda device: stand_in), methods[1].phases()
+    (replayed_phase,), (phase,) = replay_phases(methods[0].phases(), lambda device: stand_in), methods[1].phases()
     for number, batch in enumerate(first_batches(methods[0], digits, WARM_UP + 4)):
         if number == WARM_UP + 2:
             for parameter in methods[0].parameters():
                 parameter.data = parameter.detach().clone()
         assert replayed_phase.update(batch) == phase.update(batch)
-    assert stand_in.done == ["run"] * WARM_UP + ["record", "replay", "replay"] * 2
+    assert stand_in.done == ["run"] * WARM_UP + ["capture", "replay", "replay"] * 2
 
 
-def test_optimisers_are_capturable_only_while_they_are_recorded(data_root: Path, digits: BiasedDataset) -> None:
-    """Adam refuses to be recorded otherwise, and warns in every other step."""
+def test_optimisers_are_capturable_only_while_they_are_captured(data_root: Path, digits: BiasedDataset) -> None:
+    """Adam refuses to be captured otherwise, and warns in every other step."""
     method = build(short_setup("denetdm", data_root), digits)
     (optimizer,) = method.phases()[0].optimizers.values()
     flags: list[bool] = []
 
     class Asking(StandIn):
-        def record(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
+        def capture(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
             flags.extend(group["capturable"] for group in optimizer.param_groups)
-            return super().record(step)
+            return super().capture(step)
 
-    (phase, _) = replayed(method.phases(), lambda device: Asking(method))
+    (phase, _) = replay_phases(method.phases(), lambda device: Asking(method))
     for batch in first_batches(method, digits, WARM_UP + 2):
         phase.update(batch)
         flags.extend(group["capturable"] for group in optimizer.param_groups)
     assert flags == [False] * WARM_UP + [True] + [False] * 2
 
 
-def test_every_phase_has_a_recording_of_its_own(data_root: Path, digits: BiasedDataset) -> None:
+def test_every_phase_has_a_capture_of_its_own(data_root: Path, digits: BiasedDataset) -> None:
     stand_ins: list[StandIn] = []
     trained(short_setup("denetdm", data_root), digits, stand_ins)
-    assert [stand_in.done.count("record") for stand_in in stand_ins] == [1, 1]
+    assert [stand_in.done.count("capture") for stand_in in stand_ins] == [1, 1]
 
 
-def test_a_run_that_goes_on_with_a_smaller_batch(data_root: Path, digits: BiasedDataset) -> None:
+def test_a_run_that_continues_with_a_smaller_batch(data_root: Path, digits: BiasedDataset) -> None:
     method = build(short_setup("erm", data_root), digits)
     batches = first_batches(method, digits, 30)
     smaller = next(batch for batch in batches if len(batch.target) < 64)
     whole = [batch for batch in batches if len(batch.target) == 64]
     stand_in = StandIn(method)
-    (phase,) = replayed(method.phases(), lambda device: stand_in)
+    (phase,) = replay_phases(method.phases(), lambda device: stand_in)
     for batch in (smaller, *whole[: WARM_UP + 2], smaller):
         phase.update(batch)
-    assert stand_in.done == ["run", *["run"] * WARM_UP, "record", "replay", "replay", "run"]
+    assert stand_in.done == ["run", *["run"] * WARM_UP, "capture", "replay", "replay", "run"]
 
 
 def test_results_and_batches_are_the_callers_own(data_root: Path, digits: BiasedDataset) -> None:
     method = build(short_setup("erm", data_root), digits)
-    (phase,) = replayed(method.phases(), lambda device: StandIn(method))
+    (phase,) = replay_phases(method.phases(), lambda device: StandIn(method))
     told, kept = [], []
     for batch in first_batches(method, digits, 8):
         before = batch.image.clone()
@@ -194,22 +210,22 @@ def test_results_and_batches_are_the_callers_own(data_root: Path, digits: Biased
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
-def test_what_is_recorded_depends_on_no_number_that_python_counts(
+def test_what_is_captured_depends_on_no_number_that_python_counts(
     data_root: Path, digits: BiasedDataset, name: str
 ) -> None:
     method = build(short_setup(name, data_root), digits)
     for number, phase in enumerate(method.phases()):
-        descent = recordable(phase)
+        descent = capturable_descent(phase)
         if descent is not None:
             (batch,) = first_batches(method, digits, 1, number)
             without_step: Any = None
             assert descent.losses(replace(batch, step=without_step))["loss"].isfinite()
 
 
-def test_what_can_be_recorded(data_root: Path, digits: BiasedDataset) -> None:
+def test_what_can_be_captured(data_root: Path, digits: BiasedDataset) -> None:
     def found(name: str, **hparams: Any) -> list[bool]:
         phases = build(short_setup(name, data_root, **hparams), digits).phases()
-        return [recordable(phase) is not None for phase in phases]
+        return [capturable_descent(phase) is not None for phase in phases]
 
     assert found("erm") == [True]
     assert found("denetdm") == [True, True]
@@ -220,7 +236,7 @@ def test_what_can_be_recorded(data_root: Path, digits: BiasedDataset) -> None:
 
 
 @pytest.mark.parametrize(("name", "hparams"), [("disent", {}), ("erm", {"optimizer": "adamp"})])
-def test_a_method_that_cannot_be_recorded_is_refused(
+def test_a_method_that_cannot_be_captured_is_refused(
     data_root: Path, digits: BiasedDataset, name: str, hparams: dict[str, Any]
 ) -> None:
     setup = short_setup(name, data_root, **hparams)
@@ -229,16 +245,27 @@ def test_a_method_that_cannot_be_recorded_is_refused(
     setup = replace(setup, run=replace(setup.run, cuda_graphs=True))
     with pytest.raises(UserError, match="cuda_graphs=True: the device is cpu, without CUDA; set it to False"):
         setup.check_graphs(method)
-    with pytest.raises(UserError, match=f"cuda_graphs=True: the steps of {name}, with these optimisers, cannot be"):
-        require_recordable(method.phases(), name)
+    with pytest.raises(
+        UserError, match=f"cuda_graphs=True: the steps of {name}, with these optimisers, cannot be captured"
+    ):
+        require_capturable(method, name)
 
 
-def test_a_run_that_asks_for_it_has_replayed_phases(data_root: Path, digits: BiasedDataset) -> None:
-    method = build(short_setup("denetdm", data_root), digits)
-    for wanted in (True, False):
-        options = Options(seed=1, selection="last", cuda_graphs=wanted)
-        updates = [phase.update for phase in Trainer(method, digits, options, Watch()).phases]
-        assert all(isinstance(update, ReplayedDescent if wanted else Descent) for update in updates)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_run_is_replayed_if_it_asks_for_it(command: Command, monkeypatch: pytest.MonkeyPatch, wanted: bool) -> None:
+    stand_ins: list[StandIn] = []
+
+    def new_capturer(method: Method, device: torch.device) -> StandIn:
+        stand_ins.append(StandIn(method))
+        return stand_ins[-1]
+
+    monkeypatch.setattr(Setup, "check_graphs", lambda setup, method: None)  # there is no GPU here
+    monkeypatch.setattr(
+        "debiaslab.main.replay_steps", lambda trainer: replay_steps(trainer, partial(new_capturer, trainer.method))
+    )
+    outcome = command("with", "digits", "smoke", "method=erm", f"cuda_graphs={wanted}")
+    assert outcome.code == 0
+    assert bool(stand_ins) == wanted
 
 
 # ---- on a GPU
@@ -247,8 +274,9 @@ def test_a_run_that_asks_for_it_has_replayed_phases(data_root: Path, digits: Bia
 def on_gpu(setup: Setup, data: BiasedDataset, gpu: torch.device, cuda_graphs: bool) -> tuple[Method, Trained]:
     placed = data.to(gpu)
     method = setup.build_method(placed, gpu)
-    options = Options(seed=1, selection="best_valid_unbiased", cuda_graphs=cuda_graphs)
-    return method, Trainer(method, placed, options, Watch()).fit()
+    run = Trainer(method, placed, Options(seed=1, selection="best_valid_unbiased"), Watch())
+    with replay_steps(run) if cuda_graphs else nullcontext():
+        return method, run.fit()
 
 
 @pytest.mark.parametrize(

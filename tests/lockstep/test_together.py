@@ -13,14 +13,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.lockstep.graphs import WARM_UP, replayed
+from debiaslab.lockstep.batches import PlannedBatch, Step, make_as_one, plan_batches
+from debiaslab.lockstep.graphs import WARM_UP, replay_phases
 from debiaslab.lockstep.stacking import JoinedOptimizer, Stack, StackedDescent
 from debiaslab.lockstep.together import fit_together
 from debiaslab.methods import METHODS, Batch, Method, Phase
 from debiaslab.methods.base import Descent, set_modes
-from debiaslab.training.batches import Batches, PlannedBatch, made_as_one
+from debiaslab.training.batches import Batches
 from debiaslab.training.checkpoint import optimizer_tensors
-from debiaslab.training.loop import Options, Step, Trained, Trainer
+from debiaslab.training.loop import Options, Trained, Trainer
 from debiaslab.training.setup import Setup
 from tests.lockstep.test_graphs import StandIn
 from tests.methods.building import Watch, build, short_setup, trained, trainer
@@ -67,7 +68,7 @@ def test_fifty_steps_as_one_are_those_of_each_alone(name: str, digits: BiasedDat
             steps = [Step(*asks) for asks in zip(together, stacked, map(next, streams), strict=True)]
             stack = stack or Stack(steps)
             for step, phase, found in zip(steps, single, stack.update(steps), strict=True):
-                expected = phase.update(step.batch.made())
+                expected = phase.update(step.batch.make())
                 assert not any(value.requires_grad for value in found.values())
                 torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
     assert bool(stackable and stackable[-1] == together[0].phases()[-1].name) == (name not in OWN_UPDATES)
@@ -83,9 +84,9 @@ def test_a_step_of_three_runs_takes_about_as_many_kernels_as_that_of_one(
     methods = [build(setup, digits) for setup in setups(name, data_root, (1, 2, 3))]
     for number, first in enumerate(methods[0].phases()):
         phases = [method.phases()[number] for method in methods]
-        streams = [Batches(digits, phase, 1, methods[0].needs_bias).planned(0) for phase in phases]
+        streams = [plan_batches(Batches(digits, phase, 1, methods[0].needs_bias), 0) for phase in phases]
         steps = [Step(*asks) for asks in zip(methods, phases, map(next, streams), strict=True)]
-        batch, batches = steps[0].batch.made(), made_as_one([step.batch for step in steps])
+        batch, batches = steps[0].batch.make(), make_as_one([step.batch for step in steps])
         for phase in phases:
             phase.update(batch)  # makes the states of its optimisers
         with Kernels() as alone:
@@ -119,26 +120,26 @@ def ready(method: Method, number: int, data: BiasedDataset) -> Phase:
 
 
 def batches(data: BiasedDataset, phase: Phase, seed: int) -> Iterator[PlannedBatch]:
-    return DoubleBatches(data, replace(phase, num_steps=STEPS), seed, with_bias=True).planned(0)
+    return plan_batches(DoubleBatches(data, replace(phase, num_steps=STEPS), seed, with_bias=True), 0)
 
 
 class DoubleBatches(Batches):
     """In float64."""
 
-    def made(self, *what: Any) -> Batch:
-        batch = super().made(*what)
+    def make(self, *what: Any) -> Batch:
+        batch = super().make(*what)
         return replace(batch, image=batch.image.double())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_made_as_one_are_those_of_each(digits: BiasedDataset, data_root: Path, workers: int) -> None:
+def test_batches_make_as_one_are_those_of_each(digits: BiasedDataset, data_root: Path, workers: int) -> None:
     """With random changes of the images, which threads make ahead, or nobody."""
     data = replace(digits, augment=CropAndFlip(padding=2), normalize=((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
     phase = build(short_setup("end", data_root), data).phases()[0]
-    streams = [Batches(data, phase, seed, True, workers).planned(0) for seed in SEEDS]
+    streams = [plan_batches(Batches(data, phase, seed, True, workers), 0) for seed in SEEDS]
     expected = [Batches(data, phase, seed, True).from_step(0) for seed in SEEDS]
     for _ in range(3):
-        ours, theirs = made_as_one([next(stream) for stream in streams]), [next(stream) for stream in expected]
+        ours, theirs = make_as_one([next(stream) for stream in streams]), [next(stream) for stream in expected]
         assert ours.step == theirs[0].step
         for name in ("image", "target", "index", "bias"):
             assert torch.equal(getattr(ours, name), torch.stack([getattr(batch, name) for batch in theirs])), name
@@ -148,8 +149,8 @@ def test_batches_of_other_data_are_made_apart(digits: BiasedDataset, data_root: 
     phase = build(short_setup("erm", data_root), digits).phases()[0]
     darker = replace(digits.train, images=digits.train.images // 2)
     other = replace(digits, train=darker, fingerprint="darker")
-    planned = [next(Batches(data, phase, 1, False).planned(0)) for data in (digits, other)]
-    assert torch.equal(made_as_one(planned).image, torch.stack([batch.made().image for batch in planned]))
+    planned = [next(plan_batches(Batches(data, phase, 1, False), 0)) for data in (digits, other)]
+    assert torch.equal(make_as_one(planned).image, torch.stack([batch.make().image for batch in planned]))
 
 
 # ---- whole runs
@@ -175,7 +176,7 @@ def test_whole_runs(name: str, digits: BiasedDataset, data_root: Path) -> None:
 def test_replayed_steps_are_replayed_as_one(
     name: str, digits: BiasedDataset, data_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a stand-in for the recording; bit by bit what they are as one without it."""
+    """With a stand-in for the capture; bit by bit what they are as one without it."""
     stand_ins: list[StandIn] = []
     capturable: list[bool] = []  # while the optimiser of the first runs as one takes its steps
     take_step = JoinedOptimizer.step
@@ -192,12 +193,12 @@ def test_replayed_steps_are_replayed_as_one(
         runs = zip(setups(name, data_root), methods, strict=True)
         trainers = [trainer(setup, method, digits, Watch()) for setup, method in runs]
 
-        def recorder(device: torch.device) -> StandIn:
+        def capturer(device: torch.device) -> StandIn:
             stand_ins.append(StandIn(*methods))
             return stand_ins[-1]
 
         for run in trainers if replays else []:
-            run.phases = replayed(run.phases, recorder)
+            run.phases = replay_phases(run.phases, capturer)
         return methods, fit_together(trainers)
 
     (ours, our_outcomes), (theirs, their_outcomes) = together(True), together(False)
@@ -206,12 +207,12 @@ def test_replayed_steps_are_replayed_as_one(
     assert [outcome.history for outcome in our_outcomes] == [outcome.history for outcome in their_outcomes]
     assert len(stand_ins) == len(ours[0].phases())  # one for all runs
     optimizers = len(ours[0].phases()[0].optimizers)
-    first, recorded = WARM_UP * optimizers, (WARM_UP + 1) * optimizers
-    assert capturable[first:recorded] == [True] * optimizers
+    first, captured = WARM_UP * optimizers, (WARM_UP + 1) * optimizers
+    assert capturable[first:captured] == [True] * optimizers
     assert capturable.count(True) == optimizers * len(stand_ins)
     smaller = 0 if name == "denetdm" else STEPS // 19  # last batches of epochs, which are done as they are
     for stand_in in stand_ins:
-        assert stand_in.done.count("record") == 1
+        assert stand_in.done.count("capture") == 1
         assert stand_in.done.count("replay") == STEPS - WARM_UP - smaller
 
 
@@ -225,8 +226,9 @@ def test_on_a_gpu_graphs_of_stacked_steps_give_the_same_weights(
         methods, trainers = [], []
         for setup in setups(name, data_root):
             methods.append(setup.build_method(data, gpu))
-            options = Options(seed=setup.run.seed, selection="last", cuda_graphs=cuda_graphs)
-            trainers.append(Trainer(methods[-1], data, options, Watch()))
+            trainers.append(Trainer(methods[-1], data, Options(seed=setup.run.seed, selection="last"), Watch()))
+            if cuda_graphs:
+                trainers[-1].phases = replay_phases(trainers[-1].phases)
         assert all(isinstance(outcome, Trained) for outcome in fit_together(trainers))
         return methods
 
@@ -297,14 +299,14 @@ def test_images_that_cannot_be_read_stop_those_that_need_them(
     def unreadable(planned: Sequence[PlannedBatch]) -> Batch:
         if next(batches_made) == 7:
             raise UserError("no image")
-        return made_as_one(planned)
+        return make_as_one(planned)
 
     def remembered(steps: Sequence[Step]) -> Stack:
         stack = Stack(steps)
         stacks.append(weakref.ref(stack))
         return stack
 
-    monkeypatch.setattr("debiaslab.lockstep.stacking.made_as_one", unreadable)
+    monkeypatch.setattr("debiaslab.lockstep.stacking.make_as_one", unreadable)
     monkeypatch.setattr("debiaslab.lockstep.together.Stack", remembered)
     alike = setups("erm", data_root)
     other = short_setup("erm", data_root, 3, num_steps=STEPS, batch_size=32)  # which is in no stack
@@ -383,7 +385,7 @@ def test_runs_that_part_count_their_own_steps(optimizer: str, digits: BiasedData
     for number in range(20):
         steps = [Step(*asks) for asks in zip(together, stacked, map(next, streams), strict=True)]
         for step, phase in zip(steps, single, strict=True):
-            phase.update(step.batch.made())
+            phase.update(step.batch.make())
         if number < 10:
             stack = stack or Stack(steps)
             stack.update(steps)
@@ -391,7 +393,7 @@ def test_runs_that_part_count_their_own_steps(optimizer: str, digits: BiasedData
         if number == 10 and stack is not None:
             stack.part()
         for step in steps:
-            step.phase.update(step.batch.made())
+            step.phase.update(step.batch.make())
     for ours, theirs in zip(together, alone, strict=True):
         assert largest_difference(ours, theirs) < 1e-9
     for phase, expected in zip(stacked, single, strict=True):

@@ -13,13 +13,13 @@ from torch import Tensor
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.augmentation import CropAndFlip, JitteredCropAndFlip, RandomResizedCropAndFlip
 from debiaslab.lockstep import stacking
+from debiaslab.lockstep.batches import Step, plan_batches
 from debiaslab.lockstep.graphs import descent_of
 from debiaslab.lockstep.stacking import Stack
 from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.base import set_modes
 from debiaslab.methods.optimizers import OPTIMIZERS
 from debiaslab.training.batches import Batches
-from debiaslab.training.loop import Step
 from debiaslab.training.losses import LossSums
 from debiaslab.training.setup import Setup
 from tests.methods.building import build, first_batches, short_setup
@@ -104,7 +104,7 @@ def test_nor_does_a_step_of_several_runs_as_one(
         for phases in zip(*(phases_in_training(method.to(device)) for method in methods), strict=True):
             if descent_of(phases[0]) is None:
                 continue
-            streams = [Batches(placed, phase, 1, True).planned(0) for phase in phases]
+            streams = [plan_batches(Batches(placed, phase, 1, True), 0) for phase in phases]
             steps = [[Step(*asks) for asks in zip(methods, phases, map(next, streams), strict=True)] for _ in range(2)]
             stack = Stack(steps[0])
             with no_waiting():
