@@ -45,7 +45,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write, require_writable
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.counting import correct_counts
-from debiaslab.evaluation.diagnostics import SAMPLES, recorded_samples, selection_report
+from debiaslab.evaluation.diagnostics import SAMPLES, selection_report, tabulate_samples
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, empty_history
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.lockstep.graphs import replay_steps
@@ -153,7 +153,7 @@ def save_outcome(
     result: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write weights and pictures into the run's folder, and make them artifacts of its record."""
-    setup.save_weights(folder / LAST, method.state_dict(), data, {"rule": "last", **result["last"]})
+    setup.save_weights(folder / LAST, method.weights(), data, {"rule": "last", **result["last"]})
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
     setup.save_weights(folder / SELECTED, trained.selected, data, {"rule": rule.name, **result[rule.name]})
     save_curves(folder / "curves.png", trained.history, title_of(setup.config))
@@ -161,13 +161,13 @@ def save_outcome(
     if has_diagnostics(trained.history):
         save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup.config))
         artifacts.append("diagnostics.png")
-    kept = method.kept_samples()
-    if kept is not None:
-        report = selection_report(kept, data)
+    notes = method.sample_notes()
+    if notes.kept is not None:
+        report = selection_report(notes.kept, data)
         with atomic_write(folder / "selection.json") as temporary:
             temporary.write_text(json.dumps(report))
         artifacts.append("selection.json")
-    samples = recorded_samples(method, data)
+    samples = tabulate_samples(notes, data)
     if samples:
         write_checkpoint(folder / SAMPLES, samples, {})
         artifacts.append(SAMPLES)

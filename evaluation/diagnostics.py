@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 from debiaslab.datasets import BiasedDataset
-from debiaslab.methods import Method
+from debiaslab.methods import SampleNotes
 
 WEIGHT_ALIGNED, WEIGHT_CONFLICTING = "weight/aligned", "weight/conflicting"
-SAMPLES = "samples.safetensors"  # the file of a run's record with `recorded_samples`
+SAMPLES = "samples.safetensors"  # the file of a run's record with `tabulate_samples`
 PRECISION, RECALL = "conflicting/precision", "conflicting/recall"
 
 
 @torch.no_grad()
-def sample_diagnostics(method: Method, data: BiasedDataset) -> dict[str, float]:
-    """What `method` makes of the training samples of `data`, as of now; nothing without their bias labels.
+def sample_diagnostics(notes: SampleNotes, data: BiasedDataset) -> dict[str, float]:
+    """How a method's `notes` on the training samples of `data` agree with their bias labels; empty without labels.
 
     `WEIGHT_...`: mean sample weight on the aligned and on the conflicting samples, of those that have one already;
     `PRECISION` and `RECALL` of "this sample is conflicting". What the method does not have is left out, and means over
     no sample.
     """
-    weights, taken = method.sample_weights(), method.taken_for_conflicting()
+    weights, taken = notes.weight, notes.conflicting
     if not data.tells_conflicting():
         return {}
     conflicting = ~data.aligned_samples(data.train)
@@ -35,13 +35,13 @@ def sample_diagnostics(method: Method, data: BiasedDataset) -> dict[str, float]:
     return {name: value for name, mean in means.items() if (value := float(mean)) == value}
 
 
-def recorded_samples(method: Method, data: BiasedDataset) -> dict[str, Tensor]:
-    """What `method` says of each training sample at the end, beside its `target` and `bias`, [N] each.
+def tabulate_samples(notes: SampleNotes, data: BiasedDataset) -> dict[str, Tensor]:
+    """What a method's `notes` say of each training sample, beside its `target` and `bias`, [N] each.
 
-    `weight`, `kept` and `votes` as in `Method`, those that it has; `conflicting` bool where that is known. Nothing
+    `weight`, `kept` and `votes`, those that it has; `conflicting` bool by the bias labels, where they are known. Empty
     for a method that does not tell samples apart.
     """
-    said = {"weight": method.sample_weights(), "kept": method.kept_samples(), "votes": method.votes_for_aligned()}
+    said = {"weight": notes.weight, "kept": notes.kept, "votes": notes.votes}
     found = {name: values for name, values in said.items() if values is not None}
     if not found:
         return {}

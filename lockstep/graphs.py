@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from debiaslab.core.errors import UserError
 from debiaslab.methods import Batch, Method, Phase
-from debiaslab.methods.base import Descent
+from debiaslab.methods.phase import Descent
 from debiaslab.training.loop import Trainer
 
 WARM_UP = 3  # steps before the capture, which make all that is made once: optimiser states, handles of libraries

@@ -13,7 +13,7 @@ from debiaslab.lockstep.batches import Step, make_as_one
 from debiaslab.lockstep.graphs import ReplayedDescent, Scalars, descent_of
 from debiaslab.lockstep.stacked_kernels import FewKernels
 from debiaslab.methods import Batch, Method
-from debiaslab.methods.base import Descent
+from debiaslab.methods.phase import Descent
 
 COUNT = "step"  # the entry of an optimiser's state that counts; others have a value for each of a parameter
 

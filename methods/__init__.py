@@ -1,7 +1,7 @@
 """Methods, by name. Torch only, but for `ingredient.py`."""
 
 from debiaslab.core.errors import require_known
-from debiaslab.methods.base import Batch, Method, MethodConfig, Phase, Task, recipe_for
+from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task, recipe_for
 from debiaslab.methods.bias_ensemble import DisEntBE, LfFBE
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.disent import DisEnt
@@ -9,12 +9,24 @@ from debiaslab.methods.end import EnD
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.learned_mixin import LearnedMixin
 from debiaslab.methods.lff import LfF
+from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.rebias import ReBias
 from debiaslab.methods.recipes import Recipe
 from debiaslab.methods.rubi import RUBi
 from debiaslab.methods.vanilla_biased import VanillaBiased
 
-__all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Phase", "Recipe", "Task", "method_class", "recipe_for"]
+__all__ = [
+    "METHODS",
+    "Batch",
+    "Method",
+    "MethodConfig",
+    "Phase",
+    "Recipe",
+    "SampleNotes",
+    "Task",
+    "method_class",
+    "recipe_for",
+]
 
 METHODS: dict[str, type[Method]] = {
     "denetdm": DeNetDM,

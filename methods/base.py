@@ -4,7 +4,7 @@ A method owns its networks, its optimisers and its per-sample state, and yields 
 (`training/loop.py`) owns everything else: batches, evaluation, selection of weights, checkpoints, resume, records.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,29 +13,10 @@ from torch.optim import Optimizer
 
 from debiaslab.core.errors import UserError, one_of, require_known
 from debiaslab.core.settings import require
-from debiaslab.methods.optimizers import OPTIMIZERS
+from debiaslab.methods.optimizers import OPTIMIZERS, build_optimizer
+from debiaslab.methods.phase import Descent, Losses, Phase
 from debiaslab.methods.recipes import Recipe, Recipes
 from debiaslab.models import Networks
-
-
-@dataclass(frozen=True)
-class Batch:
-    """image float32 [B, C, H, W] in [0, 1]; target int64 [B]; index int64 [B], positions in the training split.
-
-    The images of a data set that says how to normalise them are normalised so.
-    `step` counts the phase's updates from 0. `bias` int64 [B] is None unless the method declares `needs_bias`: no
-    other method can see it.
-    """
-
-    image: Tensor
-    target: Tensor
-    index: Tensor
-    step: int
-    bias: Tensor | None = None
-
-    def tensors(self) -> dict[str, Any]:
-        """Those of the batch, by their names."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True)
@@ -76,43 +57,28 @@ class MethodConfig:
         """The selection rules among the settings, by the setting's name."""
         return {}
 
+    def learning_rate_factor(self) -> Callable[[int, int], float]:
+        """The schedule of a phase as long as the settings say, for `Phase.learning_rate_factor`."""
+        return lambda step, steps_per_epoch: 1.0
+
     def without_effect(self) -> dict[str, tuple[str, ...]]:
         """Settings that are switched off by others: "hand_over=None" -> their names."""
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
-    """One stretch of training.
+class SampleNotes:
+    """What a method says of each training sample, [N] each; None for what it does not say.
 
-    `update` trains on one batch and returns detached scalars (losses and terms, float [], on the device) to be
-    averaged and recorded. `logits` gives the logits [B, num_classes] of every branch that is evaluated; the first
-    one is the phase's prediction. `training` are the modules in train mode, all others are in eval mode.
-    `learning_rate_factor` multiplies the optimisers' rates, given the phase's step and the steps of an epoch.
-    `prepare` is called before the first step, also of a run that is resumed, if the phase sees each training image more
-    than once and without random changes: with a pass over all of them in order, and the modules in their modes.
-    The phase is evaluated at the end of epochs, as the run asks for it, and at its own end; `evaluation_steps`, counts
-    of updates done, replace all of these. The weights that leave the phase are chosen by the rule `hand_over`
-    (`evaluation/selection.py`), over the prediction's accuracies; then `finish` is called with those weights in place,
-    and with a pass over all training images in order. `features` gives the features [B, F] below the linear head of
-    every branch that has an encoder of its own: they are measured and drawn, never trained with.
+    `weight`, float: in the debiased loss, not-a-number for a sample that no batch has contained yet; `conflicting`,
+    bool: whether it is taken for bias-conflicting; `kept`, bool: whether it is selected as bias-aligned; `votes`,
+    integers: how many biased models take it for bias-aligned.
     """
 
-    name: str
-    update: Callable[[Batch], dict[str, Tensor]]
-    logits: Callable[[Tensor], dict[str, Tensor]]
-    training: Sequence[nn.Module]
-    optimizers: Mapping[str, Optimizer]
-    batch_size: int
-    epochs: int | None
-    num_steps: int | None
-    drop_last: bool
-    evaluation_steps: Sequence[int] | None = None
-    hand_over: str = "last"
-    prepare: Callable[[Iterable[Batch]], None] = lambda training_images: None
-    finish: Callable[[Iterable[Batch]], None] = lambda training_images: None
-    learning_rate_factor: Callable[[int, int], float] = lambda step, steps_per_epoch: 1.0
-    features: Callable[[Tensor], dict[str, Tensor]] = lambda image: {}
+    weight: Tensor | None = None
+    conflicting: Tensor | None = None
+    kept: Tensor | None = None
+    votes: Tensor | None = None
 
 
 class Method(nn.Module):
@@ -129,8 +95,12 @@ class Method(nn.Module):
     can_be_stacked: ClassVar[bool] = True  # runs can take the steps of at least one phase as one: a `Descent`
     can_be_captured: ClassVar[bool] = True  # the same steps can be captured as CUDA graphs, with fused optimisers
 
+    # beginnings of names in `state_dict`: what has a value for each training sample, and no effect on predictions
+    SAMPLE_STATE: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__()
+        self.config = config
 
     def phases(self) -> Sequence[Phase]:
         """The phases in order; the last one's prediction is the method's."""
@@ -149,64 +119,51 @@ class Method(nn.Module):
         phase = self.phases()[-1]
         return next(iter(phase.logits(image).values()))
 
-    # ---- what is recorded about the training samples; for evaluation only
+    def sample_notes(self) -> SampleNotes:
+        """What is to be recorded about the training samples, as of now; called in evaluations only."""
+        return SampleNotes()
 
-    def sample_weights(self) -> Tensor | None:
-        """Weight of each training sample in the debiased loss as of now, float [N]; None if the method has none.
+    def phase(self, name: str, *, losses: Losses | None = None, **settings: Any) -> Phase:
+        """A phase with these `settings`; all others of its length and batches are those of the hyper-parameters.
 
-        Not-a-number for a sample that has no weight yet.
+        With `losses`, its update is the `Descent` of all its optimisers.
         """
-        return None
+        config = self.config
+        common: dict[str, Any] = {
+            "batch_size": config.batch_size,
+            "epochs": config.epochs,
+            "num_steps": config.num_steps,
+            "drop_last": getattr(config, "drop_last", False),
+            "learning_rate_factor": config.learning_rate_factor(),
+        }
+        if losses is not None:
+            common["update"] = Descent(losses, list(settings["optimizers"].values()))
+        return Phase(name=name, **common | settings)
 
-    def taken_for_conflicting(self) -> Tensor | None:
-        """Which training samples the method takes for bias-conflicting as of now, bool [N]; None if it does not say."""
-        return None
+    def optimizer_of(self, *modules: nn.Module) -> Optimizer:
+        """The optimiser of the trainable parameters of `modules` that the hyper-parameters say."""
+        config = self.config
+        return build_optimizer(config.optimizer, modules, config.learning_rate, config.weight_decay)
 
-    def kept_samples(self) -> Tensor | None:
-        """The training samples that the method has selected as bias-aligned, bool [N]; None if it selects none."""
-        return None
+    # ---- weights without the state of training samples
 
-    def votes_for_aligned(self) -> Tensor | None:
-        """How many biased models take each training sample for bias-aligned, integers [N]; None if they do not vote."""
-        return None
+    def weights(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """What predictions depend on: `state` (None: `state_dict`) without `SAMPLE_STATE`."""
+        state = self.state_dict() if state is None else state
+        return {name: tensor for name, tensor in state.items() if not name.startswith(self.SAMPLE_STATE)}
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Load `weights` of a run on any number of training images; older files have its `SAMPLE_STATE`, too.
+
+        Raises `RuntimeError` if the weights do not fit.
+        """
+        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(self.SAMPLE_STATE)}
+        self.load_state_dict(own | self.weights(state))
 
 
 def require_optimizer(setting: str, name: str) -> None:
     """Raise `ValueError` for an unknown optimiser."""
     require(name in OPTIMIZERS, setting, name, f"one of {', '.join(OPTIMIZERS)}")
-
-
-def set_modes(method: Method, phase: Phase) -> None:
-    """Put the modules that `phase` trains into train mode, all others of `method` into eval mode."""
-    method.eval()
-    for module in phase.training:
-        module.train()
-
-
-@dataclass(frozen=True)
-class Descent:
-    """The usual update: one step of all `optimizers` down the gradient of `losses(batch)["loss"]`.
-
-    `losses` returns scalars: the loss and, to be recorded, its terms. It is a function of parameters, buffers and batch
-    alone (it may change buffers in place): that is what lets several runs be trained as one (`lockstep/stacking.py`).
-    """
-
-    losses: Callable[[Batch], dict[str, Tensor]]
-    optimizers: Sequence[Optimizer]
-
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        losses = self.losses(batch)
-        descend(losses["loss"], *self.optimizers)
-        return {name: loss.detach() for name, loss in losses.items()}
-
-
-def descend(loss: Tensor, *optimizers: Optimizer) -> None:
-    """One step of each optimiser down the gradient of the scalar `loss`."""
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    for optimizer in optimizers:
-        optimizer.step()
 
 
 def recipe_for(method: type[Method], dataset: str, name: str | None) -> tuple[str, Recipe]:

@@ -10,7 +10,7 @@ Deviations from the authors' code:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from debiaslab.core.settings import require
-from debiaslab.methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
+from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
 from debiaslab.methods.losses import generalized_cross_entropy
-from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
 from debiaslab.methods.recipes import merged, named, unpublished
 from debiaslab.models import Networks
@@ -61,6 +61,7 @@ class BiasEnsemble(Method):
 
     Inner: ClassVar[type[LfF] | type[DisEnt]]
     WITHOUT_VALID = {"ensemble_selection": "oracle_test_accuracy"}
+    SAMPLE_STATE = ("votes", "voters", "inner.kept", "inner.difficulty.")
     needs_whole_batch = True
 
     votes: Tensor
@@ -69,9 +70,9 @@ class BiasEnsemble(Method):
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         """`config` has the settings of `EnsembleConfig` and of `Inner.Config`."""
         super().__init__(config, networks, task)
-        self.config, self.networks = config, networks
+        self.networks = networks
         self.classifier = networks.classifier(phase_name(0))
-        self.optimizer = build_optimizer(config.optimizer, [self.classifier], config.learning_rate, config.weight_decay)
+        self.optimizer = self.optimizer_of(self.classifier)
         self.register_buffer("votes", torch.zeros(len(task.train_target), dtype=torch.uint8))
         self.register_buffer("voters", torch.zeros((), dtype=torch.int64))
         everything = torch.ones(len(task.train_target), dtype=torch.bool)
@@ -80,14 +81,13 @@ class BiasEnsemble(Method):
     def phases(self) -> Sequence[Phase]:
         config = self.config
         biased = [
-            Phase(
-                name=phase_name(number),
-                update=Descent(self.biased_losses, [self.optimizer]),
+            self.phase(
+                phase_name(number),
+                losses=self.biased_losses,
                 logits=lambda image: {"biased": self.classifier(image)},
                 features=lambda image: {"biased": self.classifier.encoder(image)},
                 training=[self.classifier],
                 optimizers={"classifier": self.optimizer},
-                batch_size=config.batch_size,
                 epochs=None,
                 num_steps=config.ensemble_steps,
                 drop_last=self.inner.config.drop_last,
@@ -117,20 +117,12 @@ class BiasEnsemble(Method):
             assert self.inner.kept is not None
             self.inner.kept.copy_(self.votes >= self.config.ensemble_votes)
 
-    def sample_weights(self) -> Tensor:
-        return self.inner.sample_weights()
-
-    def kept_samples(self) -> Tensor | None:
-        """None until all classifiers have voted."""
-        return self.inner.kept if int(self.voters) == self.config.ensemble_size else None
-
-    def taken_for_conflicting(self) -> Tensor | None:
-        """Those that are not kept."""
-        kept = self.kept_samples()
-        return None if kept is None else ~kept
-
-    def votes_for_aligned(self) -> Tensor:
-        return self.votes
+    def sample_notes(self) -> SampleNotes:
+        """None are kept until all classifiers have voted; those not kept are taken for bias-conflicting then."""
+        notes = replace(self.inner.sample_notes(), conflicting=None, votes=self.votes)
+        if self.inner.kept is None or int(self.voters) < self.config.ensemble_size:
+            return notes
+        return replace(notes, kept=self.inner.kept, conflicting=~self.inner.kept)
 
 
 def phase_name(number: int) -> str:

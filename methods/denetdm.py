@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.core.settings import require, setting_names
-from debiaslab.methods.base import Batch, Descent, Method, MethodConfig, Phase, Task, require_optimizer
+from debiaslab.methods.base import Method, MethodConfig, Task, require_optimizer
 from debiaslab.methods.frozen import FrozenOutputs
 from debiaslab.methods.losses import distillation_loss
 from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import OWN_BRANCHES, SREELATHA
 from debiaslab.methods.recipes import Recipe, merged, named, unpublished
 from debiaslab.models import Networks
@@ -87,12 +88,9 @@ class DeNetDM(Method):
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
-        self.config = config
         self.shallow, self.deep = networks.encoder("shallow"), networks.encoder("deep")
         self.head = networks.head("head", self.deep.feature_dim)
-        self.separation_optimizer = build_optimizer(
-            config.optimizer, [self.shallow, self.deep, self.head], config.learning_rate, config.weight_decay
-        )
+        self.separation_optimizer = self.optimizer_of(self.shallow, self.deep, self.head)
         if config.hand_over is None:
             return
         self.target = networks.encoder("target")
@@ -109,29 +107,25 @@ class DeNetDM(Method):
 
     def phases(self) -> Sequence[Phase]:
         config = self.config
-        separation = Phase(
-            name="separate",
-            update=Descent(self.separation_losses, [self.separation_optimizer]),
+        separation = self.phase(
+            "separate",
+            losses=self.separation_losses,
             logits=self.separation_logits,
             features=lambda image: {"shallow": self.shallow(image), "deep": self.deep(image)},
             training=[self.shallow, self.deep, self.head],
             optimizers={"separation": self.separation_optimizer},
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            num_steps=config.num_steps,
             drop_last=True,
         )
         if config.hand_over is None:
             return [separation]
         as_long = config.distill_epochs is None and config.distill_steps is None
-        distillation = Phase(
-            name="distill",
-            update=Descent(self.distillation_losses, [self.distillation_optimizer]),
+        distillation = self.phase(
+            "distill",
+            losses=self.distillation_losses,
             logits=self.distillation_logits,
             features=lambda image: {"target": self.target(image), "deep": self.target_deep(image)},
             training=[self.target, self.target_deep, self.target_head],
             optimizers={"distillation": self.distillation_optimizer},
-            batch_size=config.batch_size,
             epochs=config.epochs if as_long else config.distill_epochs,
             num_steps=config.num_steps if as_long else config.distill_steps,
             drop_last=True,

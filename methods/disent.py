@@ -19,10 +19,10 @@ from torch.nn.functional import cross_entropy
 from debiaslab.core.memory import placed
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import require
-from debiaslab.methods.base import Batch, Method, MethodConfig, Phase, Task, descend
+from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
 from debiaslab.methods.losses import bias_amplifying_loss
-from debiaslab.methods.optimizers import build_optimizer
 from debiaslab.methods.per_sample import RelativeDifficulty
+from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
 from debiaslab.methods.recipes import merged, named
 from debiaslab.models import Networks
@@ -68,6 +68,7 @@ class DisEnt(Method):
         named("lee2023", for_disent(LEE_2023)),
     )
 
+    SAMPLE_STATE = ("kept", "difficulty.")
     needs_whole_batch = True
     can_be_stacked = can_be_captured = False  # each step draws a permutation of its own
 
@@ -75,34 +76,26 @@ class DisEnt(Method):
 
     def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:
         super().__init__(config, networks, task)
-        self.config, self.seed = config, task.seed
+        self.seed = task.seed
         self.intrinsic_encoder, self.bias_encoder = networks.encoder("intrinsic"), networks.encoder("bias")
         width = self.intrinsic_encoder.feature_dim + self.bias_encoder.feature_dim
         self.intrinsic_head, self.bias_head = networks.head("intrinsic head", width), networks.head("bias head", width)
         self.difficulty = RelativeDifficulty(task.train_target, task.num_classes, config.ema_decay)
         self.register_buffer("kept", kept)
-        pairs = {
-            "intrinsic": [self.intrinsic_encoder, self.intrinsic_head],
-            "bias": [self.bias_encoder, self.bias_head],
-        }
         self.optimizers = {
-            name: build_optimizer(config.optimizer, modules, config.learning_rate, config.weight_decay)
-            for name, modules in pairs.items()
+            "intrinsic": self.optimizer_of(self.intrinsic_encoder, self.intrinsic_head),
+            "bias": self.optimizer_of(self.bias_encoder, self.bias_head),
         }
 
     def phases(self) -> Sequence[Phase]:
         return [
-            Phase(
-                name="train",
+            self.phase(
+                "train",
                 update=self.update,
                 logits=self.logits,
                 features=lambda image: {"debiased": self.intrinsic_encoder(image), "biased": self.bias_encoder(image)},
                 training=[self.intrinsic_encoder, self.intrinsic_head, self.bias_encoder, self.bias_head],
                 optimizers=self.optimizers,
-                batch_size=self.config.batch_size,
-                epochs=self.config.epochs,
-                num_steps=self.config.num_steps,
-                drop_last=self.config.drop_last,
                 learning_rate_factor=self.learning_rate_factor,
             )
         ]
@@ -157,9 +150,5 @@ class DisEnt(Method):
         intrinsic_logits, bias_logits = self.heads(self.intrinsic_encoder(image), self.bias_encoder(image))
         return {"debiased": intrinsic_logits, "biased": bias_logits}
 
-    def sample_weights(self) -> Tensor:
-        return self.difficulty.sample_weights()
-
-    def taken_for_conflicting(self) -> Tensor:
-        """Those with weight above 1/2."""
-        return self.difficulty.sample_weights() > 0.5
+    def sample_notes(self) -> SampleNotes:
+        return self.difficulty.notes()

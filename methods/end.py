@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from debiaslab.core.settings import require
-from debiaslab.methods.base import Batch, Descent, Method, Phase, Task
-from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.base import Method, Task
+from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import OWN_IMAGES
 from debiaslab.methods.recipes import Recipe, merged, named
 from debiaslab.methods.schedules import ScheduledConfig
@@ -80,27 +80,19 @@ class EnD(Method):
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
-        self.config = config
         self.encoder = networks.encoder("classifier")
         self.head = networks.head("classifier head", self.encoder.feature_dim)
-        self.optimizer = build_optimizer(
-            config.optimizer, [self.encoder, self.head], config.learning_rate, config.weight_decay
-        )
+        self.optimizer = self.optimizer_of(self.encoder, self.head)
 
     def phases(self) -> Sequence[Phase]:
         return [
-            Phase(
-                name="train",
-                update=Descent(self.losses, [self.optimizer]),
+            self.phase(
+                "train",
+                losses=self.losses,
                 logits=lambda image: {"classifier": self.head(self.features(image))},
                 features=lambda image: {"classifier": self.features(image)},
                 training=[self.encoder, self.head],
                 optimizers={"classifier": self.optimizer},
-                batch_size=self.config.batch_size,
-                epochs=self.config.epochs,
-                num_steps=self.config.num_steps,
-                drop_last=False,
-                learning_rate_factor=self.config.learning_rate_factor(),
             )
         ]
 

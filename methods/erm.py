@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from debiaslab.methods.base import Batch, Descent, Method, Phase, Task
-from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.base import Method, Task
+from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
 from debiaslab.methods.recipes import Recipe, merged, named
 from debiaslab.methods.schedules import ScheduledConfig
@@ -43,24 +43,18 @@ class ERM(Method):
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
-        self.config = config
         self.classifier = networks.classifier("classifier")
-        self.optimizer = build_optimizer(config.optimizer, [self.classifier], config.learning_rate, config.weight_decay)
+        self.optimizer = self.optimizer_of(self.classifier)
 
     def phases(self) -> Sequence[Phase]:
         return [
-            Phase(
-                name="train",
-                update=Descent(self.losses, [self.optimizer]),
+            self.phase(
+                "train",
+                losses=self.losses,
                 logits=lambda image: {"classifier": self.classifier(image)},
                 features=lambda image: {"classifier": self.classifier.encoder(image)},
                 training=[self.classifier],
                 optimizers={"classifier": self.optimizer},
-                batch_size=self.config.batch_size,
-                epochs=self.config.epochs,
-                num_steps=self.config.num_steps,
-                drop_last=self.config.drop_last,
-                learning_rate_factor=self.config.learning_rate_factor(),
             )
         ]
 

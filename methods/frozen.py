@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from debiaslab.methods.base import Batch
+from debiaslab.methods.phase import Batch
 
 
 class FrozenOutputs(nn.Module):

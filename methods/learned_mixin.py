@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from debiaslab.core.settings import require
-from debiaslab.methods.base import Batch, Descent, Phase, Task
+from debiaslab.methods.base import Task
+from debiaslab.methods.phase import Batch, Descent, Phase
 from debiaslab.methods.published import BAHNG, OWN_PAIRS
 from debiaslab.methods.recipes import merged, named
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.core.settings import require
-from debiaslab.methods.base import Batch, Descent, Method, MethodConfig, Phase, Task
+from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
 from debiaslab.methods.losses import bias_amplifying_loss
-from debiaslab.methods.optimizers import build_optimizer
 from debiaslab.methods.per_sample import RelativeDifficulty
+from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
 from debiaslab.methods.recipes import merged, named
 from debiaslab.models import Networks
@@ -45,35 +45,27 @@ class LfF(Method):
         named("lee2023", LEE_2023, drop_last=True),
     )
 
-    needs_whole_batch = True
+    SAMPLE_STATE = ("kept", "difficulty.")
 
     kept: Tensor | None
 
     def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:
         super().__init__(config, networks, task)
-        self.config = config
         self.biased, self.debiased = networks.classifier("biased"), networks.classifier("debiased")
         epsilon = 0.0 if kept is None else 1e-8  # as in the code of BiasEnsemble
         self.difficulty = RelativeDifficulty(task.train_target, task.num_classes, config.ema_decay, epsilon)
         self.register_buffer("kept", kept)
-        self.optimizers = {
-            name: build_optimizer(config.optimizer, [network], config.learning_rate, config.weight_decay)
-            for name, network in (("biased", self.biased), ("debiased", self.debiased))
-        }
+        self.optimizers = {"biased": self.optimizer_of(self.biased), "debiased": self.optimizer_of(self.debiased)}
 
     def phases(self) -> Sequence[Phase]:
         return [
-            Phase(
-                name="train",
-                update=Descent(self.losses, list(self.optimizers.values())),
+            self.phase(
+                "train",
+                losses=self.losses,
                 logits=lambda image: {"debiased": self.debiased(image), "biased": self.biased(image)},
                 features=lambda image: {"debiased": self.debiased.encoder(image), "biased": self.biased.encoder(image)},
                 training=[self.biased, self.debiased],
                 optimizers=self.optimizers,
-                batch_size=self.config.batch_size,
-                epochs=self.config.epochs,
-                num_steps=self.config.num_steps,
-                drop_last=self.config.drop_last,
             )
         ]
 
@@ -87,9 +79,5 @@ class LfF(Method):
         debiased_loss = (weight * debiased_ce).mean()
         return {"loss": biased_loss + debiased_loss, "biased": biased_loss, "debiased": debiased_loss}
 
-    def sample_weights(self) -> Tensor:
-        return self.difficulty.sample_weights()
-
-    def taken_for_conflicting(self) -> Tensor:
-        """Those with weight above 1/2."""
-        return self.difficulty.sample_weights() > 0.5
+    def sample_notes(self) -> SampleNotes:
+        return self.difficulty.notes()

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from debiaslab.methods.base import SampleNotes
+
 ROW_LENGTH = 256  # samples whose largest loss is found at once
 
 
@@ -135,6 +137,11 @@ class RelativeDifficulty(RunningLosses):
         """The weights [N] of all samples as of now; not-a-number for those that no batch has contained yet."""
         everywhere = torch.arange(len(self.seen), device=self.seen.device)
         return _relative(self.normalized(everywhere)).masked_fill(self.seen == 0, float("nan"))
+
+    def notes(self) -> SampleNotes:
+        """The weights of all samples; those above 1/2 are taken for bias-conflicting."""
+        weight = self.sample_weights()
+        return SampleNotes(weight=weight, conflicting=weight > 0.5)
 
 
 def _relative(losses: Tensor) -> Tensor:

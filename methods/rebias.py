@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.core.settings import require
-from debiaslab.methods.base import Batch, Task
+from debiaslab.methods.base import Task
 from debiaslab.methods.hsic import ESTIMATORS, median_squared_distance
+from debiaslab.methods.phase import Batch
 from debiaslab.methods.published import BAHNG
 from debiaslab.methods.recipes import merged
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased, outputs_of

@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from debiaslab.methods.base import Batch, Task
+from debiaslab.methods.base import Task
+from debiaslab.methods.phase import Batch
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
 from debiaslab.models import Networks
 

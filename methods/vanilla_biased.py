@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import Optimizer
 
 from debiaslab.core.settings import require
-from debiaslab.methods.base import Batch, Method, Phase, Task, descend
-from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.base import Method, Task
+from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import BAHNG, OWN_PAIRS
 from debiaslab.methods.recipes import Recipe, merged, named
 from debiaslab.methods.schedules import ScheduledConfig
@@ -72,29 +71,19 @@ class VanillaBiased(Method):
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
-        self.config = config
         self.f, self.g = networks.classifier("f"), networks.classifier("g")
         self.f_optimizer, self.g_optimizer = self.optimizer_of(self.f), self.optimizer_of(self.g)
-
-    def optimizer_of(self, *modules: nn.Module) -> Optimizer:
-        config = self.config
-        return build_optimizer(config.optimizer, modules, config.learning_rate, config.weight_decay)
 
     def phases(self) -> Sequence[Phase]:
         g_optimizers = {"g": self.g_optimizer} if self.config.n_g_update else {}
         return [
-            Phase(
-                name="train",
+            self.phase(
+                "train",
                 update=self.update,
                 logits=lambda image: {"target": self.f(image), "biased": self.g(image)},
                 features=lambda image: {"target": self.f.encoder(image), "biased": self.g.encoder(image)},
                 training=[self.f, self.g],
                 optimizers={"f": self.f_optimizer, **g_optimizers},
-                batch_size=self.config.batch_size,
-                epochs=self.config.epochs,
-                num_steps=self.config.num_steps,
-                drop_last=False,
-                learning_rate_factor=self.config.learning_rate_factor(),
             )
         ]
 

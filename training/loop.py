@@ -16,8 +16,8 @@ from debiaslab.evaluation.diagnostics import sample_diagnostics
 from debiaslab.evaluation.history import Evaluation, History, empty_history
 from debiaslab.evaluation.selection import is_better, parse_rule
 from debiaslab.methods import Method, Phase
-from debiaslab.methods.base import set_modes
 from debiaslab.methods.optimizers import scale_learning_rates
+from debiaslab.methods.phase import set_modes
 from debiaslab.training.batches import Batches
 from debiaslab.training.checkpoint import (
     load_optimizer,
@@ -71,7 +71,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Trained:
-    """`history` of all evaluations; `selected` the state that the rule chose (the method itself holds the last)."""
+    """`history` of all evaluations; `selected` the weights that the rule chose (the method itself holds the last)."""
 
     history: History
     selected: dict[str, Tensor]
@@ -155,7 +155,7 @@ class Trainer:
 
     def outcome(self) -> Trained:
         """The outcome, after the last phase."""
-        return Trained(self.history, self._selected())
+        return Trained(self.history, self.method.weights(self._selected()))
 
     def _selected(self) -> dict[str, Tensor]:
         """The state that the rule of the phase has chosen."""
@@ -180,7 +180,7 @@ class Trainer:
             step=self._steps_before() + self.phase_step,
             losses=losses,
             correct=correct,
-            diagnostics=sample_diagnostics(self.method, self.data) | self._measure_decodability(epoch),
+            diagnostics=sample_diagnostics(self.method.sample_notes(), self.data) | self._measure_decodability(epoch),
         )
         self.history.evaluations.append(evaluation)
         if rule.split is not None:

@@ -173,7 +173,7 @@ class Setup:
     def save_weights(
         self, path: Path, state: Mapping[str, Tensor], data: BiasedDataset, facts: Mapping[str, Any]
     ) -> None:
-        """Write a method's state with `facts` about it. Raises `UserError` if it cannot be written."""
+        """Write a method's weights, `state`, with `facts` about it. Raises `UserError` if it cannot be written."""
         write_checkpoint(path, prefixed("method", state), {"architecture": self.architecture_identity(data), **facts})
 
     def check_weights(self, path: Path, data: BiasedDataset) -> None:
@@ -188,7 +188,7 @@ class Setup:
         self.check_weights(path, data)
         tensors, facts = read_checkpoint(path)
         try:
-            method.load_state_dict(without_prefix("method", tensors))
+            method.load_weights(without_prefix("method", tensors))
         except RuntimeError as error:
             problem = str(error).strip().splitlines()[-1].strip()
             raise UserError(f"{path} does not fit these settings: {problem}; give those of its run") from None

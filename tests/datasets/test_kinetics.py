@@ -16,8 +16,8 @@ from debiaslab.datasets.augmentation import JitteredCropAndFlip
 from debiaslab.datasets.clips import ClipReader
 from debiaslab.datasets.kinetics import MIMETICS, Kinetics10, Kinetics50
 from debiaslab.methods import Batch, Method, Phase
-from debiaslab.methods.base import descend
 from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.phase import descend
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
 from tests.datasets.encoding import Picture, encode

@@ -3,13 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from debiaslab.analysis.plots import has_diagnostics, save_diagnostics
 from debiaslab.datasets import BiasedDataset, Split
-from debiaslab.evaluation.diagnostics import recorded_samples, sample_diagnostics, selection_report
+from debiaslab.evaluation.diagnostics import sample_diagnostics, selection_report, tabulate_samples
 from debiaslab.evaluation.history import Evaluation, History
-from debiaslab.methods import Method
+from debiaslab.methods import SampleNotes
 from debiaslab.recording.recorder import scalars
 
 ALIGNED = torch.eye(2, dtype=torch.bool)
@@ -18,20 +17,15 @@ TRAIN = Split(torch.zeros(6, 3, 2, 2), torch.tensor([0, 0, 0, 1, 1, 1]), torch.t
 DATA = BiasedDataset("six", TRAIN, None, TRAIN, 2, 2, "six")
 
 
-class Weighing(Method):
-    def __init__(self, weights: list[float] | None, taken: list[bool] | None) -> None:
-        torch.nn.Module.__init__(self)
-        self.weights, self.taken = weights, taken
-
-    def sample_weights(self) -> Tensor | None:
-        return None if self.weights is None else torch.tensor(self.weights)
-
-    def taken_for_conflicting(self) -> Tensor | None:
-        return None if self.taken is None else torch.tensor(self.taken)
+def notes_of(weights: list[float] | None, taken: list[bool] | None) -> SampleNotes:
+    return SampleNotes(
+        weight=None if weights is None else torch.tensor(weights),
+        conflicting=None if taken is None else torch.tensor(taken),
+    )
 
 
 def diagnostics(weights: list[float] | None, taken: list[bool] | None) -> dict[str, float]:
-    return sample_diagnostics(Weighing(weights, taken), DATA)
+    return sample_diagnostics(notes_of(weights, taken), DATA)
 
 
 def test_weights_precision_and_recall() -> None:
@@ -103,14 +97,14 @@ def test_picture_of_phases_with_weights_or_another_branch(tmp_path: Path) -> Non
     assert height[1] == pytest.approx(2 * height[0], rel=0.01)
 
 
-def test_recorded_samples() -> None:
-    assert recorded_samples(Weighing(None, None), DATA) == {}
-    found = recorded_samples(Weighing([0.1, 0.9, 0.2, 0.7, 0.3, 0.0], None), DATA)
+def test_tabulate_samples() -> None:
+    assert tabulate_samples(notes_of(None, None), DATA) == {}
+    found = tabulate_samples(notes_of([0.1, 0.9, 0.2, 0.7, 0.3, 0.0], None), DATA)
     assert list(found) == ["target", "bias", "weight", "conflicting"]
     assert found["target"].tolist() == [0, 0, 0, 1, 1, 1]
     assert found["conflicting"].tolist() == [False, True, False, False, True, False]
     unknown = replace(DATA, train=replace(TRAIN, bias=torch.full((6,), -1)))
-    assert "conflicting" not in recorded_samples(Weighing([0.1] * 6, None), unknown)
+    assert "conflicting" not in tabulate_samples(notes_of([0.1] * 6, None), unknown)
 
 
 def test_decodability_alone_makes_no_picture() -> None:

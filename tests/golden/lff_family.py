@@ -100,7 +100,7 @@ def replay_run(
     for batch in file.batches():
         scale_learning_rates(phase.optimizers.values(), phase.learning_rate_factor(batch.step, 1))
         scalars.append({name: value.item() for name, value in phase.update(batch).items()})
-        weights.append(inner.sample_weights()[batch.index].numpy())
+        weights.append(inner.difficulty.sample_weights()[batch.index].numpy())
 
     series: dict[str, Any] = {"loss": [step["loss"] for step in scalars], "weight": weights}
     series |= {f"terms/{name}": [step[name] for step in scalars] for name in terms}

@@ -18,7 +18,7 @@ from debiaslab.lockstep.graphs import WARM_UP, replay_phases
 from debiaslab.lockstep.stacking import JoinedOptimizer, Stack, StackedDescent
 from debiaslab.lockstep.together import fit_together
 from debiaslab.methods import METHODS, Batch, Method, Phase
-from debiaslab.methods.base import Descent, set_modes
+from debiaslab.methods.phase import Descent, set_modes
 from debiaslab.training.batches import Batches
 from debiaslab.training.checkpoint import optimizer_tensors
 from debiaslab.training.loop import Options, Trained, Trainer

@@ -56,11 +56,11 @@ def test_each_classifier_starts_anew(digits: BiasedDataset, data_root: Path) -> 
         phase.update(next(batches.from_step(0)))
         assert len(method.optimizer.state) > 0
         assert int(method.voters) == number
-        assert method.taken_for_conflicting() is None
+        assert method.sample_notes().conflicting is None
         phase.finish(batches.in_order())
     assert len({start.sum().item() for start in starts}) == 5
     assert len(method.optimizer.state) == 0
-    assert method.taken_for_conflicting() is not None
+    assert method.sample_notes().conflicting is not None
 
 
 def test_kept_are_the_samples_with_enough_votes(digits: BiasedDataset, data_root: Path) -> None:
@@ -84,11 +84,11 @@ def test_kept_are_the_samples_with_enough_votes(digits: BiasedDataset, data_root
     best = [max(found[f"bias_{number}"], key=lambda pair: pair[0])[1] for number in range(1, 6)]
     votes = torch.stack(best).sum(dim=0)
     assert torch.equal(method.votes, votes.to(torch.uint8))
-    kept = method.kept_samples()
+    kept = method.sample_notes().kept
     assert kept is not None
     assert torch.equal(kept, votes >= 3)
     assert 0 < int(kept.sum()) < len(kept)
-    taken = method.taken_for_conflicting()
+    taken = method.sample_notes().conflicting
     assert taken is not None
     assert torch.equal(taken, ~kept)
 
@@ -129,7 +129,7 @@ def test_the_selection_is_the_same_whatever_the_inner_method(digits: BiasedDatas
 def test_a_selection_that_keeps_nothing_stays_finite(digits: BiasedDataset, data_root: Path, name: str) -> None:
     settings: dict[str, Any] = {"ensemble_steps": 1, "ensemble_check_steps": 1, "ensemble_confidence": 0.999}
     method, outcome = trained(short_setup(name, data_root, **settings), digits)
-    kept = method.kept_samples()
+    kept = method.sample_notes().kept
     assert kept is not None
     assert not kept.any()
     assert all(torch.isfinite(tensor).all() for tensor in method.state_dict().values())

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from debiaslab.datasets import BiasedDataset, dataset_config
+from debiaslab.lockstep.graphs import capturable_descent, descent_of
 from debiaslab.methods import METHODS, Method
-from debiaslab.methods.base import set_modes
+from debiaslab.methods.optimizers import scale_learning_rates
+from debiaslab.methods.phase import set_modes
 from debiaslab.training.setup import Setup
 from tests.methods.building import BATCH_SIZE, NUM_STEPS, Watch, build, first_batches, short_setup, trained, trainer
 
@@ -135,10 +137,52 @@ def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, da
     assert not torch.equal(method.eval().predict(image), other.eval().predict(image))
     other.load_state_dict(method.state_dict())
     assert torch.equal(method.predict(image), other.predict(image))
-    for hook in ("sample_weights", "taken_for_conflicting", "kept_samples", "votes_for_aligned"):
-        ours, theirs = getattr(method, hook)(), getattr(other, hook)()
+    our_notes, their_notes = vars(method.sample_notes()), vars(other.sample_notes())
+    for name, ours in our_notes.items():
+        theirs = their_notes[name]
         assert (ours is None) == (theirs is None)
         assert ours is None or torch.equal(ours.float().nan_to_num(-1), theirs.float().nan_to_num(-1))
+
+
+def test_weights_do_not_depend_on_the_training_images(setup: Setup, data: BiasedDataset) -> None:
+    """Those trained on all images give the same predictions in a method that is built for half of them."""
+    method, outcome = trained(setup, data)
+    half = replace(data, train=data.train.select(torch.arange(len(data.train) // 2)))
+    other, image = build(setup, half).eval(), data.test.images[:50].float() / 255
+    assert all(len(data.train) not in tensor.shape for tensor in outcome.selected.values())
+    other.load_weights(method.weights())
+    assert torch.equal(other.predict(image), method.eval().predict(image))
+
+    again = build(setup, half).eval()
+    again.load_weights(method.state_dict())  # as older files have it
+    assert torch.equal(again.predict(image), other.predict(image))
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_weights(dict(list(method.weights().items())[1:]))
+
+
+def test_what_a_method_declares(setup: Setup, data: BiasedDataset) -> None:
+    phases = build(setup, data).phases()
+    assert setup.method.can_be_stacked == any(map(descent_of, phases))
+    assert setup.method.can_be_captured == any(map(capturable_descent, phases))
+
+
+def test_only_a_method_that_declares_it_needs_the_whole_batch(setup: Setup, data: BiasedDataset) -> None:
+    """Its loss on a batch is not the mean of the losses on the halves; networks as in an evaluation."""
+    method, _ = trained(setup, data)
+    method.eval()
+    state = {key: tensor.clone() for key, tensor in method.state_dict().items()}
+    batch = replace(first_batches(method, data, 1)[0], step=10**6)  # after all that begins later in a training
+    scale_learning_rates(optimizers_of(method), 0.0)
+
+    def loss(*parts: slice) -> float:
+        method.load_state_dict(state)
+        halves = [replace(batch, **{key: values[part] for key, values in batch.tensors().items()}) for part in parts]
+        update = method.phases()[-1].update
+        return sum(float(update(half)["loss"]) for half in halves) / len(halves)
+
+    half = BATCH_SIZE // 2
+    as_one, as_halves = loss(slice(None)), loss(slice(half), slice(half, None))
+    assert (as_one != pytest.approx(as_halves, rel=1e-4)) == method.needs_whole_batch
 
 
 @pytest.mark.parametrize("part", [0.48, pytest.param(0.9, marks=pytest.mark.long)])
@@ -182,7 +226,7 @@ def test_per_sample_state_has_a_value_of_its_own_for_each_sample(setup: Setup, d
     size = len(data.train)
     state = {key: values for key, values in method.state_dict().items() if values.shape[:1] == (size,)}
     losses = {key: values for key, values in state.items() if values.is_floating_point()}
-    assert bool(losses) == (method.sample_weights() is not None)
+    assert bool(losses) == (method.sample_notes().weight is not None)
     seen = min(size, NUM_STEPS * BATCH_SIZE)
     for key, values in losses.items():
         assert values.shape == (size,)

@@ -72,7 +72,7 @@ def test_equal_networks_weigh_every_sample_one_half(digits: BiasedDataset, data_
     method.debiased.load_state_dict(method.biased.state_dict())
     (batch,) = first_batches(method, digits, 1)
     method.phases()[0].update(batch)
-    assert method.sample_weights()[batch.index].tolist() == pytest.approx([0.5] * len(batch.index))
+    assert method.difficulty.sample_weights()[batch.index].tolist() == pytest.approx([0.5] * len(batch.index))
 
 
 def test_the_biased_network_fails_on_conflicting_samples_which_then_weigh_more(
@@ -87,7 +87,10 @@ def test_the_biased_network_fails_on_conflicting_samples_which_then_weigh_more(
     assert debiased > biased + 0.1
     assert last.diagnostics["weight/conflicting"] > 10 * last.diagnostics["weight/aligned"]
     assert last.diagnostics["conflicting/precision"] > 0.5
-    assert torch.equal(method.taken_for_conflicting(), method.sample_weights() > 0.5)
+    notes = method.sample_notes()
+    assert notes.weight is not None
+    assert notes.conflicting is not None
+    assert torch.equal(notes.conflicting, notes.weight > 0.5)
     assert set(last.losses) == {"loss", "biased", "debiased"}
 
 

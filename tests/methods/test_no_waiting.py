@@ -17,8 +17,8 @@ from debiaslab.lockstep.batches import Step, plan_batches
 from debiaslab.lockstep.graphs import descent_of
 from debiaslab.lockstep.stacking import Stack
 from debiaslab.methods import Batch, Method, Phase
-from debiaslab.methods.base import set_modes
 from debiaslab.methods.optimizers import OPTIMIZERS
+from debiaslab.methods.phase import set_modes
 from debiaslab.training.batches import Batches
 from debiaslab.training.losses import LossSums
 from debiaslab.training.setup import Setup

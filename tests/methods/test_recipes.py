@@ -10,7 +10,6 @@ import torch
 
 from debiaslab.core.settings import setting_names, settings
 from debiaslab.methods import METHODS, Batch, Method, Task
-from debiaslab.methods.base import set_modes
 from debiaslab.methods.defaults import (
     conflicting_percent,
     default_hparams,
@@ -21,6 +20,7 @@ from debiaslab.methods.defaults import (
 )
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
+from debiaslab.methods.phase import set_modes
 from debiaslab.models import MODELS, Networks, architecture, default_model_hparams
 from debiaslab.models.pretrained import require_weights
 

@@ -9,9 +9,9 @@ from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import Batch, Method, Phase
-from debiaslab.methods.base import Descent
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.erm import ERM
+from debiaslab.methods.phase import Descent
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
 from debiaslab.training.setup import read_setup
