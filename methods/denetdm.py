@@ -86,6 +86,8 @@ class DeNetDM(Method):
 
     PUBLISHED = {"hand_over": "oracle_test_conflicting"}
 
+    config: Config
+
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
         self.shallow, self.deep = networks.encoder("shallow"), networks.encoder("deep")

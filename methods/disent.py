@@ -72,6 +72,7 @@ class DisEnt(Method):
     needs_whole_batch = True
     can_be_stacked = can_be_captured = False  # each step draws a permutation of its own
 
+    config: Config
     kept: Tensor | None
 
     def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:

@@ -71,6 +71,8 @@ class EnD(Method):
     needs_bias = True
     needs_whole_batch = True
 
+    config: Config
+
     @classmethod
     def search_space(cls, data: Mapping[str, Any]) -> dict[str, str]:
         """That of the paper; on other data than Biased MNIST, its ranges for the weaker biases."""

@@ -47,6 +47,7 @@ class LfF(Method):
 
     SAMPLE_STATE = ("kept", "difficulty.")
 
+    config: Config
     kept: Tensor | None
 
     def __init__(self, config: Config, networks: Networks, task: Task, kept: Tensor | None = None) -> None:

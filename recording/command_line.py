@@ -195,7 +195,7 @@ def recorded_run(
 ) -> Run:
     """`ex.run(command, ...)`, trained by `fit`. Raises `UserError` if its record could not be written."""
     run = ex._create_run(command, *settings, **more)
-    run.fit = fit
+    run.fit = fit  # type: ignore[attr-defined]
     run()
     for observer in run.observers:
         if isinstance(observer, FileRecord):
