@@ -12,13 +12,9 @@ with warnings.catch_warnings(), without("pandas"):  # Sacred would import it to 
     from sacred import SETTINGS, Experiment
     from sacred.run import Run
 
-from debiaslab.datasets import knows_bias
-from debiaslab.datasets.ingredient import data as data_ingredient
-from debiaslab.evaluation.selection import default_rule
-from debiaslab.methods.ingredient import method as method_ingredient
-from debiaslab.models.ingredient import model as model_ingredient
 from debiaslab.recording.command_line import out_option
 from debiaslab.recording.version import CODE
+from debiaslab.settings.ingredients import Scope, data, method, model, run_settings
 
 __all__ = ["NAMED_CONFIGS", "Run", "ex"]
 
@@ -28,48 +24,25 @@ SETTINGS.CONFIG.READ_ONLY_CONFIG = False
 ex = Experiment(
     "debiaslab",
     base_dir=str(CODE),
-    ingredients=[data_ingredient, method_ingredient, model_ingredient],
+    ingredients=[data, method, model],
     additional_cli_options=[out_option],
     save_git_info=False,  # Sacred would ask git once for every source file; a run records the version itself
 )
 
 # Sacred's own remarks (added or changed entries, failed observers) are checked and reported by this project
-ex.logger = logging.getLogger("debiaslab")
-ex.logger.addHandler(logging.StreamHandler())
-ex.logger.setLevel(logging.CRITICAL)
-ex.logger.propagate = False
+logger = logging.getLogger("debiaslab")
+logger.addHandler(logging.StreamHandler())
+logger.setLevel(logging.CRITICAL)
+logger.propagate = False
+ex.logger = logger  # type: ignore[assignment]
 
-
-@ex.config
-def run():
-    seed = 1  # of initial weights and batch order
-    device = "auto"  # auto, cpu, cuda, cuda:N, mps
-    train = True  # False: evaluate `checkpoint` only
-    checkpoint = None  # weights to evaluate: a file, or a run's folder
-    resume = None  # folder of an interrupted run to go on with
-    log_dir = "runs"  # folder of the records
-    evaluate_every = 1  # epochs
-    evaluate_images = None  # judge on so many random images of each split only; None: on all
-    decodability = None  # measure how well target and bias can be read from the features, every so many epochs
-    checkpoint_seconds = 10.0  # save the state for `resume` at an evaluation, at most so often
-    precision = "float32"  # of the networks' matrix products and convolutions: float32, bf16
-    channels_last = False  # memory layout of images and convolutions, meant for GPUs
-    cuda_graphs = False  # record a training step on the GPU once and replay it: for small networks
-    memory_gb = 4.0  # images on file are read into the device's memory if all of them fit into so much
-    workers = 2  # threads that read images which do not fit
-    search = None  # name of the search that the run is a trial of
-    trial = None  # its number there
-    objective = None  # what the search judges it by, under the rule `selection`
-
-
-@ex.config
-def outcome(data):
-    # rule for the weights that are kept and reported beside the last ones
-    selection = default_rule(data["protocol"], knows_bias(data))
-
+ex.configurations.append(Scope(run_settings))
 
 # every run's record keeps the project's own code
-PACKAGES = ("analysis", "commands", "core", "datasets", "methods", "models", "recording", "training")
+PACKAGES = (
+    *("analysis", "commands", "core", "datasets", "evaluation", "lockstep", "methods", "models", "recording"),
+    *("settings", "training"),
+)
 for _file in [CODE / "main.py", *(file for package in PACKAGES for file in sorted((CODE / package).rglob("*.py")))]:
     ex.add_source_file(str(_file))
 

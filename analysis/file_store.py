@@ -13,7 +13,7 @@ from typing import Any
 from debiaslab.analysis.query import Query, require_known_settings
 from debiaslab.analysis.records import Record, Store, record_of
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import LATER_SETTINGS
+from debiaslab.settings.declared import earlier_values
 
 INDEX = ".index.sqlite"
 VERSION = 3  # of the index; raise it with every change of what is in it
@@ -129,11 +129,12 @@ def no_garbage() -> Iterator[None]:
 def _conditions(query: Query) -> tuple[str, list[Any]]:
     """SQL that leaves out most of what `query` does not ask for; `Query.matches` decides."""
     terms, values = ["problem IS NULL"], []
+    earlier = earlier_values()
     for name, value in query.settings.items():
         if isinstance(value, (str, int, float)) and not isinstance(value, bool):
             path = "$." + ".".join(f'"{part}"' for part in name.split("."))
             terms.append("coalesce(json_extract(config, ?), ?) = ?")
-            values += [path, LATER_SETTINGS.get(name), value]
+            values += [path, earlier.get(name), value]
     if query.status is not None:
         terms.append("json_extract(entry, '$.status') = ?")
         values.append(query.status)

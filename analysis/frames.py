@@ -8,11 +8,12 @@ import numpy
 import pandas
 
 from debiaslab.analysis.records import Configured, Record
-from debiaslab.analysis.result import summary, variant_of
+from debiaslab.analysis.result import summary
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened
 from debiaslab.evaluation.history import History
 from debiaslab.evaluation.selection import Rule, parse_rule
+from debiaslab.settings.declared import variant_of, without_effect_on_results
 
 
 def results_frame(
@@ -132,9 +133,7 @@ def _rule_of(history: History, name: str) -> Rule | None:
 
 def settings_that_differ(runs: Sequence[Configured]) -> list[str]:
     """The dotted settings in which the runs differ, but for the seed and what leaves the result as it is."""
-    from debiaslab.training.setup import NOT_IDENTITY
-
     configs = [dict(flattened(run.config)) for run in runs]
     names = sorted({name for settings in configs for name in settings})  # MongoDB and files have them in another order
-    ignored = NOT_IDENTITY | {"seed"}
+    ignored = without_effect_on_results() | {"seed"}
     return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in configs}) > 1]

@@ -17,7 +17,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
 from debiaslab.datasets import BiasedDataset, DatasetConfig, Source, Split
 from debiaslab.datasets.cache import cache_folder
-from debiaslab.training.setup import load_once
+from debiaslab.settings.setup import load_once
 
 MAX_WIDTH = 80  # characters of a group table; a wider one is abridged
 MAX_ROWS = 20  # classes in a table

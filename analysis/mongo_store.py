@@ -11,7 +11,7 @@ from debiaslab.analysis.query import MISSING, Query, require_known_settings, sam
 from debiaslab.analysis.records import Record, Store, record_of
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
-from debiaslab.core.settings import LATER_SETTINGS
+from debiaslab.settings.declared import earlier_values
 
 
 class MongoStore(Store):
@@ -100,4 +100,4 @@ def condition_of_ids(ids: Sequence[str]) -> dict[str, Any]:
 
 def condition(name: str, value: Any) -> Any:
     """MongoDB's condition for a setting: runs whose records lack it are among those of the value that it had then."""
-    return {"$in": [value, None]} if same(LATER_SETTINGS.get(name, MISSING), value) else value
+    return {"$in": [value, None]} if same(earlier_values().get(name, MISSING), value) else value

@@ -9,28 +9,12 @@ from typing import Any
 
 from debiaslab.analysis.result import chosen_on_test
 from debiaslab.core.errors import UserError
-from debiaslab.datasets import default_setting
 from debiaslab.evaluation.selection import RULES
-from debiaslab.methods.defaults import (
-    LENGTHS,
-    default_model,
-    default_pretrained,
-    hparams_of_length,
-    recipe_model_hparams,
-)
 from debiaslab.models import default_model_hparams
+from debiaslab.settings.declared import conflicting_percent, differs_from_published
+from debiaslab.settings.recipes import LENGTHS, resolve
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
-# the settings of the data behind all published numbers, beside those that name the variant
-PUBLISHED_SETTINGS = {
-    "severity": 4,
-    "corruptions": "type0",
-    "reverse": False,
-    "n_confusing": 9,
-    "target_attribute": "Blond_Hair",
-    "bias_attribute": "Male",
-}
-OF_ITS_DEFAULT = ("image_size", "frames", "stride")  # settings of the data that a published number is of the default of
 # methods that papers report under other names
 REPORTED_AS = {"vanilla_biased": "erm"}  # its prediction is that of the network f, "Vanilla" in ReBias's tables
 
@@ -81,9 +65,7 @@ def published_result(config: Mapping[str, Any], metric: str) -> Published | None
     found = next((published_results()[key] for key in keys if key in published_results()), None)
     if found is None:
         return None
-    settings = PUBLISHED_SETTINGS | {name: default_setting(data["name"], name) for name in OF_ITS_DEFAULT}
-    of_others = any(data.get(name) not in (None, value) for name, value in settings.items())  # None: not its setting
-    return None if of_others else found
+    return None if differs_from_published(data) else found
 
 
 def published_metrics(dataset: str) -> list[str]:
@@ -92,10 +74,8 @@ def published_metrics(dataset: str) -> list[str]:
 
 
 def published_variant(data: Mapping[str, Any]) -> str:
-    """The variant in the terms of the papers: "0.5pct" (of conflicting images), "rho0.997", "-"."""
-    if data.get("rho") is not None:
-        return f"rho{data['rho']:.3f}"
-    percent = data.get("percent") if data.get("percent") is not None else 100 * (data.get("skew") or 0)
+    """The variant as published.csv names it: "0.5pct" (of the training images conflict with the bias), "-"."""
+    percent = conflicting_percent(data)
     return f"{percent:g}pct" if percent else "-"
 
 
@@ -131,17 +111,16 @@ def other_training(config: Mapping[str, Any]) -> list[str]:
     """
     data, method, model = config["data"], config["method"], config["model"]
     try:
-        of_recipe = hparams_of_length(method["name"], data, method["recipe"], {})
+        recipe = resolve(method["name"], data, method["recipe"])
+        of_recipe = recipe.defaults
         own = {name: value for name, value in method["hparams"].items() if name in of_recipe}
-        fitted = hparams_of_length(method["name"], data, method["recipe"], own)
+        fitted = recipe.of_length(own)
         lengths = [
             " ".join(f"{name} {hparams[name]}" for name in LENGTHS if hparams.get(name) is not None)
             for hparams in (own, of_recipe)
         ]
-        architecture = default_model(method["name"], data["name"], method["recipe"])
-        sizes = default_model_hparams(architecture)
-        sizes |= recipe_model_hparams(method["name"], data["name"], method["recipe"], architecture)
-        pretrained = default_pretrained(method["name"], data["name"], method["recipe"], architecture)
+        architecture, pretrained = recipe.recipe.model, recipe.recipe.pretrained
+        sizes = default_model_hparams(architecture) | recipe.model_hparams(architecture)
     except (KeyError, UserError):  # of another version, which knew other recipes
         return []
     notes = [] if lengths[0] in ("", lengths[1]) else [f"{lengths[0]}, where the recipe has {lengths[1]}"]

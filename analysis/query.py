@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from debiaslab.core.errors import UserError, one_of, suggestion
-from debiaslab.core.settings import LATER_SETTINGS, flattened
+from debiaslab.core.settings import flattened
+from debiaslab.settings.declared import declarations
 
 STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OUT")
 
@@ -56,7 +57,8 @@ def setting_of(config: Mapping[str, Any], name: str) -> Any:
 
 
 def same(found: Any, wanted: Any) -> bool:
-    """Whether a recorded value is the wanted one; 1 and 1.0 are, 1 and True are not."""
+    """Whether a recorded value is the wanted one; 1 and 1.0 are, 1 and True are not; a missing one is None."""
+    found = None if found is MISSING else found
     if isinstance(found, bool) != isinstance(wanted, bool):
         return False
     if isinstance(found, (list, tuple)) and isinstance(wanted, (list, tuple)):
@@ -66,7 +68,7 @@ def same(found: Any, wanted: Any) -> bool:
 
 def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -> None:
     """Raise `UserError` for a setting that none of the runs has, naming the nearest one."""
-    unknown = set(query.settings) - set(LATER_SETTINGS)
+    unknown = set(query.settings) - set(declarations())
     known: set[str] = set()
     for config in configs:
         unknown = {name for name in unknown if setting_of(config, name) is MISSING}

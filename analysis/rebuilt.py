@@ -10,8 +10,8 @@ from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
+from debiaslab.settings.setup import Setup, check
 from debiaslab.training.checkpoint import LAST, SELECTED, read_facts
-from debiaslab.training.setup import Setup, read_setup
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def rebuilt(record: Record, rule: str, changes: Mapping[str, Any]) -> Rebuilt:
     `changes` are settings of this machine, dotted name -> value, such as data.root. The weights come from the record's
     files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
     """
-    setup = read_setup(_changed(record.config, changes))
+    setup = check(_changed(record.config, changes))
     kept = {"last": LAST, setup.run.selection: SELECTED}
     if rule not in kept:
         raise UserError(f"the run {record.id} has kept no weights by rule={rule}; use {' or '.join(kept)}")

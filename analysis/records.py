@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from debiaslab.analysis.query import Query
 from debiaslab.core.durations import duration
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import LATER_SETTINGS
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.evaluation.selection import Rule
+from debiaslab.settings.declared import earlier_values, own_data_settings
 
 # settings, by section and name, without which a run cannot be shown
 ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))
@@ -125,7 +125,11 @@ def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store
         return Record(
             id=run_id,
             command=str(run["command"]),
-            config={**LATER_SETTINGS, **{name: config[name] for name in config}, "data": dict(config["data"])},
+            config={
+                **earlier_values(),
+                **{name: config[name] for name in config},
+                "data": own_data_settings(config["data"]),
+            },
             status=str(run["status"]),
             start=_time(run.get("start_time")),
             last_sign=_time(run.get("stop_time") or run.get("heartbeat")),

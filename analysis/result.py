@@ -10,6 +10,7 @@ from rich.table import Table
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import CHOSEN_ON_TEST, Rule
+from debiaslab.settings.declared import variant_of
 
 COLUMNS = {
     "unbiased": "unbiased",
@@ -18,9 +19,6 @@ COLUMNS = {
     "worst_group": "worst group",
     "accuracy": "all images",
 }
-
-# settings of the data that a title shows
-VARIANT = ("corruptions", "skew", "severity", "rho", "percent", "arrays", "csv", "target_attribute", "bias_attribute")
 
 
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
@@ -40,12 +38,6 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
                 if position == 0:
                     values[f"{split}/{metric}"] = None if isnan(value) else value
     return values
-
-
-def variant_of(data: Mapping[str, Any]) -> str:
-    """The variant of a data set, from its settings: "skew 0.005, severity 4"."""
-    named = [f"{name} {data[name]}" for name in VARIANT if data.get(name) is not None]
-    return ", ".join([*named, *(["target and bias swapped"] if data.get("reverse") else [])])
 
 
 def title_of(config: Mapping[str, Any]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 from debiaslab.analysis.frames import results_frame, settings_that_differ
 from debiaslab.analysis.published import Published, notes_on_papers, notes_on_run, published_result
 from debiaslab.analysis.records import Configured, Record
-from debiaslab.analysis.result import variant_of
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flattened
 from debiaslab.evaluation.selection import parse_rule
+from debiaslab.settings.declared import declarations, variant_of
 
 COLUMN_SETTINGS = ("data.", "evaluate_images")  # what is judged on; a difference makes a column of its own
 # a difference in any other setting makes a row of its own, but for the rule of the weights that are kept
@@ -187,9 +187,7 @@ def shown(value: Any) -> str:
 
 def differing_on_same_data(runs: Sequence[Configured]) -> list[str]:
     """The settings in which runs on the same data differ, wherever these are; a CSV may name others."""
-    from debiaslab.training.setup import NOT_IDENTITY
-
-    places = NOT_IDENTITY - {"data.csv"}
+    places = {name for name, known in declarations().items() if not known.changes_result and not known.label}
     groups: dict[str, list[Configured]] = {}
     for run in runs:
         data = [(name, value) for name, value in flattened(run.config["data"]) if f"data.{name}" not in places]

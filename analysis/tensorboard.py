@@ -9,7 +9,7 @@ from debiaslab.analysis.pictures import picture_size
 from debiaslab.analysis.records import Record
 from debiaslab.core.files import atomic_write
 from debiaslab.core.settings import flattened
-from debiaslab.training.setup import NOT_IDENTITY
+from debiaslab.settings.declared import without_effect_on_results
 
 EVENTS = "events.out.tfevents.run"  # TensorBoard reads every file with "tfevents" in its name
 VERSION = "brain.Event:2"  # of the file format, its first event
@@ -41,7 +41,8 @@ def write_events(
 def _settings_and_result(record: Record) -> Iterator[tuple[int, Any]]:
     from tensorboardX.summary import hparams
 
-    settings = {name: _simple(value) for name, value in flattened(record.config) if name not in NOT_IDENTITY}
+    ignored = without_effect_on_results()
+    settings = {name: _simple(value) for name, value in flattened(record.config) if name not in ignored}
     result = {
         f"{rule}/{name}": (int(values["step"]), float(value))
         for rule, values in (record.result or {}).items()

@@ -17,12 +17,12 @@ from debiaslab.commands.results import DEFAULT_METRIC, require_metrics
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.evaluation.selection import parse_rule
+from debiaslab.settings.declared import places
 
 if TYPE_CHECKING:
     from debiaslab.analysis.plots.kinds import Wishes
 
-# settings of this machine, for the kinds that need images and networks
-PLACES = ("data.root", "data.cache", "data.csv", "device", "memory_gb", "workers")
+PLACES = places()  # of this machine, for the kinds that need images and networks
 WORDS = ("kind", "out", "format", "columns", "rule", "metric", "phase", "band", "projection", *PLACES)
 DPI = 300
 
@@ -73,8 +73,8 @@ def read_wishes(words: Mapping[str, str]) -> "Wishes":
     parse_rule(own.get("rule", "last"), True, "rule")
     require_metrics(own.get("metric", DEFAULT_METRIC))
     projections = parse_projections(words["projection"]) if "projection" in words else Wishes.projections
-    places = {"device": "auto"} | {name: literal(words[name]) for name in PLACES if name in words}
-    return Wishes(left_out, int(columns), projections=projections, places=places, **own)
+    here = {"device": "auto"} | {name: literal(words[name]) for name in PLACES if name in words}
+    return Wishes(left_out, int(columns), projections=projections, places=here, **own)
 
 
 def drawable(records: Sequence[Record], question: Question) -> list[Record]:

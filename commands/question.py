@@ -19,11 +19,12 @@ from debiaslab.core.settings import flattened
 from debiaslab.datasets import DATASETS
 from debiaslab.methods import METHODS
 from debiaslab.recording.command_line import SHORT_SETTINGS, require_agreement
-from debiaslab.training.setup import NOT_IDENTITY, TRIAL_SETTINGS
+from debiaslab.settings.declared import without_effect_on_results
+from debiaslab.settings.run import TRIAL_SETTINGS
 
 DEFAULT_LOG_DIR = "runs"
 CONDITIONS = ("status", "id", "since", "until")  # words that choose runs and are no settings
-NO_CONDITIONS = NOT_IDENTITY - {*TRIAL_SETTINGS}  # leave a result as it is, and choose no runs
+NO_CONDITIONS = without_effect_on_results() - {*TRIAL_SETTINGS}  # leave a result as it is, and choose no runs
 
 
 @dataclass(frozen=True)

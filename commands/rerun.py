@@ -23,16 +23,19 @@ from debiaslab.analysis.repetition import (
 )
 from debiaslab.analysis.result import title_of
 from debiaslab.commands.named_runs import named_records, record_in
+from debiaslab.commands.runs import prepare
 from debiaslab.config import NAMED_CONFIGS, PACKAGES, ex
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.core.settings import flattened
 from debiaslab.datasets import dataset_config
-from debiaslab.recording.command_line import read_updates, recorded_run
+from debiaslab.recording.command_line import read_updates
 from debiaslab.recording.version import CODE, code_version
-from debiaslab.training.setup import NOT_IDENTITY, TRIAL_SETTINGS, load_once
+from debiaslab.settings.declared import without_effect_on_results
+from debiaslab.settings.run import TRIAL_SETTINGS
+from debiaslab.settings.setup import load_once
 
 # settings that a repetition may change
-PLACES = NOT_IDENTITY - {"train", "checkpoint", *TRIAL_SETTINGS}
+PLACES = without_effect_on_results() - {"train", "checkpoint", *TRIAL_SETTINGS}
 SHOWN_FILES = 5
 
 
@@ -149,13 +152,11 @@ def say_data(record: Record, settings: Mapping[str, Any]) -> None:
 
 def repeat(original: Record, settings: Mapping[str, Any]) -> tuple[Record, list[str]]:
     """The record of a new run with `settings`, and the names of those that it has besides."""
-    earlier = ex.current_run
     try:
-        run = recorded_run(ex, original.command, settings, info={"repeats": original.id})
+        ready = prepare(original.command, settings, info={"repeats": original.id})
     except UserError as error:
-        if ex.current_run is earlier:  # refused before it began
-            raise cannot_repeat(original, error) from None
-        raise
+        raise cannot_repeat(original, error) from None
+    run = ready.start()
     known = dict(flattened(original.config))
     added = [f"{name}={value!r}" for name, value in flattened(run.config) if name not in known]
     return record_in(FileStore(Path(str(settings["log_dir"]))), str(run._id)), added

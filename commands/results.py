@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from debiaslab.analysis.records import Record
-from debiaslab.analysis.result import percent, variant_of
+from debiaslab.analysis.result import percent
 from debiaslab.analysis.search import best_settings, found_by_search, search_report
 from debiaslab.analysis.table_formats import FORMATS
 from debiaslab.analysis.tables import comparisons, result_tables
@@ -21,6 +21,7 @@ from debiaslab.commands.question import found_records, left_out, positive, read_
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import parse_rule
+from debiaslab.settings.declared import variant_of
 
 DEFAULT_METRIC = "test/unbiased"
 WORDS = ("metric", "rule", "format", "list", "against", "top")

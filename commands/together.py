@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 
+from debiaslab.commands.runs import prepare
 from debiaslab.commands.studies.words import NO_SEEDS, read_seeds
 from debiaslab.config import ex
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.lockstep.together import fit_together
-from debiaslab.recording.command_line import read_updates, recorded_run
+from debiaslab.recording.command_line import read_updates
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.training.loop import Trained, Trainer
@@ -63,7 +64,7 @@ class Together:
             settings, named_configs = read_updates(ex, [*self.words, f"seed={seed}"])
             try:
                 with redirect_stdout(self.out), redirect_stderr(self.err):
-                    recorded_run(ex, "train", settings, named_configs, options={"--id": run_id}, fit=self.fit)
+                    prepare("train", settings, named_configs, options={"--id": run_id}).start(self.fit)
             except (UserError, TrainingDiverged) as error:
                 self.failed = True
                 print(f"seed {seed}: {error}", file=self.err)

@@ -1,20 +1,138 @@
-"""From a plain mapping (what the command line gives) to a checked frozen dataclass."""
+"""Settings declared once, as fields of frozen dataclasses; from a plain mapping to a checked instance."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from math import isfinite
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from debiaslab.core.errors import UserError, require_known
 
 T = TypeVar("T")
+Check = Callable[[str, Any], None]  # of a setting's name and value; raises `ValueError` or `UserError`
 
 TYPE_NAMES = {NoneType: "None", tuple: "list, such as [A, B]"}  # as a user knows them
+METADATA = "setting"  # where a dataclass field keeps its declaration
 
-# settings of a run that its result depends on and that records made before them lack, with what then was the case
-LATER_SETTINGS: Mapping[str, Any] = {"precision": "float32", "channels_last": False}
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What is declared of a setting beside its name, type and default.
+
+    `help` is what `print_config` and the docs say of it. `check` refuses single values; None is never checked.
+    `place`: it names something on this machine, such as a folder or a device. `identity`: results depend on it; those
+    of a place never do. `label`: tables and titles name a variant by it, as "NAME VALUE"; a text is shown as it is
+    wherever the setting is on. `percent` gives the percentage of bias-conflicting training images for a value.
+    `published`: published numbers are of its default; runs with another value are compared with none. `unless` is
+    another setting that takes its place: where that is set, this one is None. `before` is what runs were made with
+    that were recorded before there was this setting. `part`: it is the length of a part of training, in "steps" or in
+    "epochs", and shrinks with it.
+    """
+
+    help: str = ""
+    check: Check | None = None
+    place: bool = False
+    identity: bool = True
+    label: bool | str = False
+    percent: Callable[[Any], float] | None = None
+    published: bool = True
+    unless: str | None = None
+    before: Any = ...
+    part: str | None = None
+
+    @property
+    def changes_result(self) -> bool:
+        return self.identity and not self.place
+
+
+PLAIN = Setting()  # of a field without a declaration
+
+
+def setting(default: Any, help: str, check: Check | None = None, **declared: Any) -> Any:
+    """A dataclass field with a `Setting`."""
+    return field(default=default, metadata={METADATA: Setting(help=help, check=check, **declared)})
+
+
+def declared(cls: type) -> dict[str, Setting]:
+    """The declarations of a dataclass's fields; a subclass that only changes a default keeps its base's."""
+    return {field.name: _declaration(cls, field.name) for field in fields(cls)}
+
+
+def _declaration(cls: type, name: str) -> Setting:
+    for base in cls.__mro__:
+        known = base.__dict__.get("__dataclass_fields__", {}).get(name)
+        if known is not None and METADATA in known.metadata:
+            found: Setting = known.metadata[METADATA]
+            return found
+    return PLAIN
+
+
+class Settings:
+    """Base of the dataclasses of settings: an instance has passed the checks that its fields declare.
+
+    Checks of several settings at once come on top, in the `__post_init__` of the subclass. `PREFIX` is what is typed
+    before their names.
+    """
+
+    PREFIX: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for name, known in declared(type(self)).items():
+            value = getattr(self, name)
+            if known.unless is not None:
+                other = f"{self.PREFIX}{known.unless}"
+                if getattr(self, known.unless) is None:
+                    require(value is not None, name, value, f"set, or {other}")
+                else:
+                    require(value is None, name, value, f"left out with {other}")
+            if known.check is not None and value is not None:
+                known.check(name, value)
+
+
+# ---- checks of single values
+
+
+def must_be(allowed: str, holds: Callable[[Any], bool]) -> Check:
+    """Refuses a value for which `holds` is False; `allowed` completes "must be ..."."""
+
+    def check(name: str, value: Any) -> None:
+        require(holds(value), name, value, allowed)
+
+    return check
+
+
+def choice(options: Iterable[Any], allowed: str | None = None) -> Check:
+    """One of `options`."""
+    known = list(options)
+    names = ", ".join(f"{option:g}" if isinstance(option, float) else str(option) for option in known)
+    return must_be(allowed or f"one of {names}", lambda value: value in known)
+
+
+def known_as(kind: str, options: Iterable[str], prefix: str = "") -> Check:
+    """One of many `options`: the error names the nearest one."""
+    names = list(options)
+    return lambda name, value: require_known(kind, value, names, prefix=f"{prefix}{name}=" if prefix else "")
+
+
+def between(low: float, high: float, allowed: str | None = None) -> Check:
+    """`low` to `high`, both included."""
+    return must_be(allowed or f"{low:g} to {high:g}", lambda value: low <= value <= high)
+
+
+positive = must_be("positive", lambda value: value > 0)
+all_positive = must_be("one or more positive numbers", lambda values: len(values) > 0 and min(values) > 0)
+odd = must_be("odd and positive", lambda value: value > 0 and value % 2 == 1)
+not_negative = must_be("0 or more", lambda value: value >= 0)
+
+
+def require(condition: bool, name: str, value: object, allowed: str) -> None:
+    """For checks: raise `ValueError` ("skew=1.5: must be between 0 and 1") unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name}={value!r}: must be {allowed}")
+
+
+# ---- from plain values, and to them
 
 
 def setting_names(cls: type) -> list[str]:
@@ -22,12 +140,19 @@ def setting_names(cls: type) -> list[str]:
     return [field.name for field in fields(cls)]
 
 
-def default_settings(cls: type) -> dict[str, Any]:
-    """The defaults of a settings dataclass, as plain values (tuples as lists, so that records read back equal)."""
+def default_settings(cls: type, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The defaults of a settings dataclass, as plain values (tuples as lists, so that records read back equal).
+
+    None for those that a setting among the `given` ones takes the place of.
+    """
     values: dict[str, Any] = {}
-    for field in fields(cls):
-        if field.default is not MISSING:
-            values[field.name] = list(field.default) if isinstance(field.default, tuple) else field.default
+    for known_field in fields(cls):
+        default = known_field.default
+        if default is not MISSING:
+            values[known_field.name] = list(default) if isinstance(default, tuple) else default
+    for name, known in declared(cls).items():
+        if known.unless is not None and (given or {}).get(known.unless) is not None:
+            values[name] = None
     return values
 
 
@@ -35,7 +160,7 @@ def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """An instance of the frozen dataclass `cls` from `values`.
 
     `where` is the prefix that the user types ("method.hparams."). Raises `UserError` for an unknown name, a value of
-    another type than the field's, or one that the class's `__post_init__` refuses with `ValueError`.
+    another type than the field's, or one that the class refuses with `ValueError`.
     """
     hints = get_type_hints(cls)
     for name in values:
@@ -57,12 +182,6 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield from flattened(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def require(condition: bool, name: str, value: object, allowed: str) -> None:
-    """For `__post_init__`: raise `ValueError` ("skew=1.5: must be between 0 and 1") unless `condition` holds."""
-    if not condition:
-        raise ValueError(f"{name}={value!r}: must be {allowed}")
 
 
 def _checked(value: Any, hint: Any, name: str) -> Any:

@@ -1,12 +1,12 @@
-"""Data sets, by name. Torch and numpy only, but for `ingredient.py`."""
+"""Data sets, by name. Torch and numpy only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from debiaslab.core.errors import UserError, one_of, require_known
-from debiaslab.core.settings import default_settings, setting_names, settings
+from debiaslab.core.settings import setting_names, settings
 from debiaslab.datasets.bar import BAR
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Normalization, Source, Split
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Normalization, Source, Split
 from debiaslab.datasets.biased_mnist import BiasedMNIST
 from debiaslab.datasets.celeba import CelebA
 from debiaslab.datasets.colored_mnist import ColoredMNIST
@@ -21,13 +21,12 @@ __all__ = [
     "DATASETS",
     "BiasedDataset",
     "DatasetConfig",
+    "Judged",
     "Normalization",
     "Source",
     "Split",
     "dataset_config",
-    "default_setting",
-    "has_valid",
-    "knows_bias",
+    "judged_by_settings",
 ]
 
 DATASETS: dict[str, type[DatasetConfig]] = {
@@ -48,51 +47,31 @@ DATASETS: dict[str, type[DatasetConfig]] = {
 }
 
 
-def default_setting(name: str, setting: str, arrays: str | None = None) -> Any:
-    """The default of one setting of the data set `name`; None if it has no such setting.
-
-    Nor has it, by default, where ready-made `arrays` are read: they are what they are.
-    """
-    require_known("data set", name, DATASETS)
-    return None if arrays else default_settings(DATASETS[name]).get(setting)
-
-
 def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
     """The checked settings of the data set `values["name"]`.
 
-    A setting that is None and that only other data sets have is left out; any other raises `UserError`.
+    Raises `UserError` for a setting that the data set does not have, unless it is None: older records have all settings
+    of all data sets.
     """
     name = values["name"]
     require_known("data set", name, DATASETS)
     own = setting_names(DATASETS[name])
-    known = {setting for cls in DATASETS.values() for setting in setting_names(cls)}
+    elsewhere = {setting for cls in DATASETS.values() for setting in setting_names(cls)}.difference(own)
     chosen = {}
     for setting, value in values.items():
-        if setting == "name":
+        if setting == "name" or (setting in elsewhere and value is None):
             continue
-        require_known("setting", setting, known, prefix="data.")
-        if setting in own:
-            chosen[setting] = value
-        elif value is not None:
+        if setting in elsewhere:
             raise UserError(f"data.{setting} is not a setting of {name}; its settings: {one_of(own)}")
+        require_known("setting", setting, own, prefix="data.")
+        chosen[setting] = value
     return settings(DATASETS[name], chosen, "data.")
 
 
-def knows_bias(values: Mapping[str, Any]) -> bool:
-    """Whether weights can be chosen by accuracies that need bias labels, by default; True for settings that are wrong.
-
-    They are refused where they are read.
-    """
-    return _told(values, lambda config: config.knows_bias())
-
-
-def has_valid(values: Mapping[str, Any]) -> bool:
-    """Whether the data set has validation images; True for settings that are wrong, as `knows_bias`."""
-    return _told(values, lambda config: config.has_valid())
-
-
-def _told(values: Mapping[str, Any], question: Callable[[DatasetConfig], bool]) -> bool:
+def judged_by_settings(values: Mapping[str, Any]) -> Judged:
+    """What the images are that weights are chosen on, as far as the settings tell; those that are wrong are refused
+    where they are read."""
     try:
-        return question(dataset_config(values))
+        return dataset_config(values).judged()
     except UserError:
-        return True
+        return Judged(knows_bias=True, has_valid=True)

@@ -15,19 +15,20 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import require
+from debiaslab.core.settings import positive, setting
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.bar_split import num_moved, saved_split
 from debiaslab.datasets.base import (
     CIFAR10_STATISTICS,
-    PROTOCOLS,
     UNKNOWN_BIAS,
     BiasedDataset,
     DatasetConfig,
+    Judged,
     Source,
     Split,
 )
 from debiaslab.datasets.cache import cache_folder
+from debiaslab.datasets.declarations import percent_setting
 from debiaslab.datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT
 from debiaslab.datasets.image_files import (
     LabelledFiles,
@@ -56,15 +57,9 @@ FilesByAction = dict[str, list[Path]]
 class BAR(DatasetConfig):
     NUM_TRAIN = NUM_IMAGES["train"]
 
-    cache: str | None = None  # folder of the decoded images and of the split; None: <root>/cache
-    percent: float = 1.0  # of the training images that conflict with the bias: 0.5, 1, 2 or 5; 0: none, as published
-    image_size: int = 224  # pixels, height and width that images are stretched to
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        allowed = ", ".join(f"{percent:g}" for percent in PERCENTS)
-        require(self.percent in PERCENTS, "percent", self.percent, f"one of {allowed}")
-        require(self.image_size > 0, "image_size", self.image_size, "positive")
+    cache: str | None = setting(None, "folder of the decoded images and of the split; None: <root>/cache", place=True)
+    percent: float = percent_setting(1.0, PERCENTS, "; 0: none, as published")
+    image_size: int = setting(224, "pixels, height and width that images are stretched to", positive)
 
     @property
     def folder(self) -> Path:
@@ -100,11 +95,11 @@ class BAR(DatasetConfig):
             }
         return [Source(path, content, origin) for path, content in contents.items()]
 
-    def knows_bias(self) -> bool:
-        return self.protocol == "published" or not self.has_layout_of_bias_ensemble
-
-    def has_valid(self) -> bool:
-        return super().has_valid() or self.percent > 0 or self.has_layout_of_bias_ensemble
+    def judged(self) -> Judged:
+        """BiasEnsemble's folders, which may be there instead, have validation images without bias labels."""
+        if self.protocol == "published":
+            return Judged(knows_bias=True, has_valid=True if self.percent > 0 else None)
+        return Judged(knows_bias=None, has_valid=True)
 
     def load(self) -> BiasedDataset:
         splits = self._splits_of_bias_ensemble() if self.has_layout_of_bias_ensemble else self._splits_of_original()

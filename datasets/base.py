@@ -11,11 +11,13 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.memory import rows
-from debiaslab.core.randomness import torch_generator
+from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS, torch_generator
+from debiaslab.core.settings import Settings, choice, must_be, setting
 from debiaslab.datasets.augmentation import Augmentation
 
 # `holdout` validates on images kept out of training; `published` splits the data as the papers do
 PROTOCOLS = ("holdout", "published")
+KINDS = ("digits", "small images", "photographs", "clips")  # digits: 28 pixels and few shapes; small images: 32 pixels
 
 READ_AT_ONCE = 256  # images on file, on their way into memory
 UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
@@ -174,6 +176,11 @@ class BiasedDataset:
             splits[name] = split.select(order[:num_images].sort().values)
         return self._with_splits(splits)
 
+    def judged(self, protocol: str) -> "Judged":
+        """What the images are that weights are chosen on: the test images, where the papers' protocol says so."""
+        split = self.test if protocol == "published" or self.valid is None else self.valid
+        return Judged(knows_bias=split.has_bias, has_valid=self.valid is not None)
+
     def aligned_groups(self) -> Tensor:
         """bool [num_classes, num_biases], True for the usual (target, bias) pairs."""
         if self.aligned is not None:
@@ -235,19 +242,45 @@ class Source:
             return False
 
 
-@dataclass(frozen=True, kw_only=True)
-class DatasetConfig(ABC):
-    """The settings of one data set, which can load it.
+@dataclass(frozen=True)
+class Judged:
+    """What the images are that weights are chosen on. None: only the data can tell.
 
-    `NUM_TRAIN` is its number of training images, of the published protocol: it says how many steps an epoch has before
-    the data is at hand. None: not known.
+    `knows_bias`: they have bias labels. `has_valid`: there are validation images.
     """
 
-    NUM_TRAIN: ClassVar[int | None] = None
+    knows_bias: bool | None
+    has_valid: bool | None
 
-    root: str = "data"  # folder of the downloaded files
-    protocol: str = "holdout"
-    seed: int = 0  # of the data, such as its colour noise; never the run's
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig(Settings, ABC):
+    """The settings of one data set, which can load it.
+
+    What its fields declare (`core.settings.Setting`) is all that the rest of the code knows of them.
+
+    `NUM_TRAIN` is its number of training images, of the published protocol: it says how many steps an epoch has before
+    the data is at hand. None: not known. `KIND` of images, of `KINDS`: by it, methods have recipes for data that they
+    were not published on.
+    """
+
+    PREFIX = "data."
+    NUM_TRAIN: ClassVar[int | None] = None
+    KIND: ClassVar[str] = "photographs"
+
+    root: str = setting("data", "folder of the downloaded files", place=True)
+    protocol: str = setting(
+        "holdout",
+        "holdout: validation images are kept out of training; published: the papers' split",
+        choice(PROTOCOLS, " or ".join(PROTOCOLS)),
+        published=False,
+    )
+    seed: int = setting(
+        0,
+        "of what is random in the data (colour noise, corruptions, splits); never the run's",
+        must_be(SEEDS_IN_WORDS, lambda seed: seed in SEEDS),
+        published=False,
+    )
 
     def sources(self) -> list[Source]:
         """What `load` reads; what it downloads itself is among them. Empty: nothing has to be there."""
@@ -262,13 +295,9 @@ class DatasetConfig(ABC):
                 f"{name} needs {missing[0]}{others}, which is missing; what to get: {inspect_command(name, self.root)}"
             )
 
-    def knows_bias(self) -> bool:
-        """Whether the images that weights are chosen on have bias labels; told without loading them."""
-        return True
-
-    def has_valid(self) -> bool:
-        """Whether there are validation images, by these settings; told without loading them."""
-        return self.protocol != "published"
+    def judged(self) -> "Judged":
+        """What the images are that weights are chosen on, as far as the settings tell; nothing is read."""
+        return Judged(knows_bias=True, has_valid=self.protocol != "published")
 
     @abstractmethod
     def load(self) -> BiasedDataset:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.core.randomness import numpy_generator
-from debiaslab.core.settings import require
-from debiaslab.datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.core.settings import between, setting
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source, Split
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.coloring import Digits
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
@@ -51,21 +51,23 @@ TESTS = {"test": UNBIASED_RHO, "test_biased": 1.0, "test_rho0": 0.0}  # split ->
 @dataclass(frozen=True, kw_only=True)
 class BiasedMNIST(DatasetConfig):
     NUM_TRAIN = 60_000
+    KIND = "digits"
 
-    cache: str | None = None  # folder of the built data set; None: <root>/cache
-    rho: float = 0.997  # fraction of the training images that have the colour of their class
-    n_confusing: int = 9  # colours that the other training images of a class have
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        require(0 <= self.rho <= 1, "rho", self.rho, "from 0 to 1")
-        require(1 <= self.n_confusing < NUM_COLORS, "n_confusing", self.n_confusing, f"1 to {NUM_COLORS - 1}")
+    cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
+    rho: float = setting(
+        0.997,
+        "fraction of the training images that have the colour of their class",
+        between(0, 1, "from 0 to 1"),
+        label=True,
+        percent=lambda rho: 100 * (1 - rho),
+    )
+    n_confusing: int = setting(9, "colours that the other training images of a class have", between(1, NUM_COLORS - 1))
 
     def sources(self) -> list[Source]:
         return mnist_sources(Path(self.root))
 
-    def has_valid(self) -> bool:
-        return True
+    def judged(self) -> Judged:
+        return Judged(knows_bias=True, has_valid=True)
 
     def load(self) -> BiasedDataset:
         key = fingerprint(

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from debiaslab.core.errors import UserError, require_known
-from debiaslab.core.settings import require
+from debiaslab.core.errors import UserError
+from debiaslab.core.settings import between, known_as, require, setting
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.datasets.base import IMAGENET_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source, Split
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.groups import usual_pairs
 from debiaslab.datasets.pixels import Stretched, mapped_images
@@ -38,20 +38,20 @@ CHECKSUMS = {
 PAGE = "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
 
+ATTRIBUTE = known_as("attribute", ATTRIBUTES, "data.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class CelebA(DatasetConfig):
     NUM_TRAIN = 162_770
 
-    cache: str | None = None  # folder of the decoded images; None: <root>/cache
-    target_attribute: str = "Blond_Hair"
-    bias_attribute: str = "Male"
-    image_size: int = 224  # pixels, height and width
+    cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
+    target_attribute: str = setting("Blond_Hair", "what is to be learnt", ATTRIBUTE, label=True)
+    bias_attribute: str = setting("Male", "what usually comes with it", ATTRIBUTE, label=True)
+    image_size: int = setting(224, "pixels, height and width", between(1, 4096))
 
     def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        require(1 <= self.image_size <= 4096, "image_size", self.image_size, "1 to 4096")
-        for setting in ("target_attribute", "bias_attribute"):
-            require_known("attribute", getattr(self, setting), ATTRIBUTES, prefix=f"data.{setting}=")
+        super().__post_init__()
         other = f"another attribute than data.target_attribute={self.target_attribute}"
         require(self.target_attribute != self.bias_attribute, "bias_attribute", self.bias_attribute, other)
 
@@ -64,8 +64,8 @@ class CelebA(DatasetConfig):
             Source(self._file(PARTITION), "their splits", f"Eval/{PARTITION}.txt of the same page"),
         ]
 
-    def has_valid(self) -> bool:
-        return True
+    def judged(self) -> Judged:
+        return Judged(knows_bias=True, has_valid=True)
 
     def load(self) -> BiasedDataset:
         self.require_sources("celeba")

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import setting
 from debiaslab.datasets.arrays import array_sources, read_arrays
-from debiaslab.datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig, Source
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Source
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
-from debiaslab.datasets.coloring import build_colored_digits, dataset_from_tensors, require_coloring
+from debiaslab.datasets.coloring import build_colored_digits, coloring_setting, dataset_from_tensors
+from debiaslab.datasets.declarations import arrays_setting, reverse_setting, skew_setting
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 
 VERSION = 1  # of what is built; raise it with every change of the result
@@ -23,20 +24,13 @@ NUM_VALID = 5_000
 @dataclass(frozen=True, kw_only=True)
 class ColoredMNIST(DatasetConfig):
     NUM_TRAIN = 60_000
+    KIND = "digits"
 
-    cache: str | None = None  # folder of the built data set; None: <root>/cache
-    skew: float | None = 0.01  # fraction of bias-conflicting training images
-    severity: int | None = 4  # 1 to 5: the purer the colours
-    reverse: bool = False  # swap the roles of digit and colour
-    arrays: str | None = None  # a ready-made LfF/DeNetDM array folder to read instead of MNIST
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        if self.arrays is not None:
-            for name in ("skew", "severity"):
-                require(getattr(self, name) is None, name, getattr(self, name), "left out with data.arrays")
-            return
-        require_coloring(self.skew, self.severity)
+    cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
+    skew: float | None = skew_setting(0.01, unless="arrays")
+    severity: int | None = coloring_setting(unless="arrays")
+    arrays: str | None = arrays_setting("MNIST")
+    reverse: bool = reverse_setting("digit and colour")
 
     def sources(self) -> list[Source]:
         return mnist_sources(Path(self.root)) if self.arrays is None else array_sources(Path(self.arrays))

@@ -1,12 +1,14 @@
 """Grey digits in the colours of the Colored MNIST protocol (Nam et al., NeurIPS 2020)."""
 
+from typing import Any
+
 import numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.core.randomness import numpy_generator
-from debiaslab.core.settings import require
+from debiaslab.core.settings import between, setting
 from debiaslab.datasets.base import BiasedDataset, Split
 from debiaslab.datasets.bias import assign_bias
 
@@ -99,8 +101,13 @@ def dataset_from_tensors(name: str, tensors: dict[str, Tensor], key: str, revers
     )
 
 
-def require_coloring(skew: float | None, severity: int | None) -> None:
-    """Raise `ValueError` for a setting outside its range."""
-    require(skew is not None and 0 < skew < 1, "skew", skew, "between 0 and 1, both excluded")
-    in_range = severity is not None and 1 <= severity <= len(NOISE_STD)
-    require(in_range, "severity", severity, f"1 to {len(NOISE_STD)}")
+def coloring_setting(**declared: Any) -> Any:
+    """The setting `severity` of a data set of coloured digits."""
+    highest = len(NOISE_STD)
+    return setting(
+        4,
+        f"how pure the colours are, 1 to {highest}: the purer, the stronger the bias",
+        between(1, highest),
+        label=True,
+        **declared,
+    )

@@ -17,11 +17,11 @@ from torch import Tensor
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.processes import in_processes
 from debiaslab.core.randomness import derived_seed
-from debiaslab.core.settings import require
+from debiaslab.core.settings import between, require, setting
 from debiaslab.core.tracking import tracked
 from debiaslab.datasets.arrays import array_sources, read_arrays
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.datasets.base import CIFAR10_STATISTICS, PROTOCOLS, BiasedDataset, DatasetConfig, Source
+from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Source
 from debiaslab.datasets.bias import assign_bias
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.cifar10 import Origin, cifar10, cifar10_files
@@ -29,6 +29,7 @@ from debiaslab.datasets.cifar10_images import CLASSES, Pictures
 from debiaslab.datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
 from debiaslab.datasets.corruptions import CORRUPTIONS, corrupt, load_all
 from debiaslab.datasets.corruptions.weather import INSTALL, frost_textures, textures_folder
+from debiaslab.datasets.declarations import arrays_setting, reverse_setting, skew_setting
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000
@@ -65,37 +66,47 @@ TYPES: dict[str, tuple[str, ...]] = {
 }
 
 
+def named_corruptions(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of corruptions that the setting `value` stands for; none if it is not known."""
+    return value if isinstance(value, tuple) else TYPES.get(value or "", ())
+
+
+def require_corruptions(name: str, value: str | tuple[str, ...]) -> None:
+    """Raise an error unless `value` stands for as many different corruptions as there are classes."""
+    names = named_corruptions(value)
+    for corruption in names:
+        require_known("corruption", corruption, CORRUPTIONS)
+    allowed = f"{', '.join(TYPES)}, or a list of {len(CLASSES)} different corruptions"
+    require(len(set(names)) == len(names) == len(CLASSES), name, value, allowed)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CorruptedCIFAR10(DatasetConfig):
     NUM_TRAIN = 50_000
+    KIND = "small images"
 
-    cache: str | None = None  # folder of the built data set; None: <root>/cache
-    skew: float | None = 0.01  # fraction of bias-conflicting training images
-    severity: int | None = 4  # 0 to 4: how strong the corruptions are; CIFAR-10-C's severity less one
-    corruptions: str | tuple[str, ...] | None = "type0"  # or type1, or the names of ten corruptions
-    reverse: bool = False  # swap the roles of object and corruption
-    arrays: str | None = None  # a ready-made LfF/DeNetDM array folder to read instead of CIFAR-10
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        if self.arrays is not None:
-            for name in ("skew", "severity", "corruptions"):
-                require(getattr(self, name) is None, name, getattr(self, name), "left out with data.arrays")
-            return
-        require(self.skew is not None and 0 < self.skew < 1, "skew", self.skew, "between 0 and 1, both excluded")
-        in_range = self.severity is not None and 0 <= self.severity <= MAX_SEVERITY
-        require(in_range, "severity", self.severity, f"0 to {MAX_SEVERITY}")
-        names = self.names()
-        for name in names:
-            require_known("corruption", name, CORRUPTIONS)
-        allowed = f"{', '.join(TYPES)}, or a list of {len(CLASSES)} different corruptions"
-        require(len(set(names)) == len(names) == len(CLASSES), "corruptions", self.corruptions, allowed)
+    cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
+    corruptions: str | tuple[str, ...] | None = setting(
+        "type0",
+        "what biases the images: type0, type1, or the names of ten corruptions",
+        require_corruptions,
+        label=True,
+        unless="arrays",
+    )
+    skew: float | None = skew_setting(0.01, unless="arrays")
+    severity: int | None = setting(
+        4,
+        "how strong the corruptions are, 0 to 4: CIFAR-10-C's severity less one",
+        between(0, MAX_SEVERITY),
+        label=True,
+        unless="arrays",
+    )
+    arrays: str | None = arrays_setting("CIFAR-10")
+    reverse: bool = reverse_setting("object and corruption")
 
     def names(self) -> tuple[str, ...]:
-        """The corruptions of bias class 0, 1, ...; none if `corruptions` is not known."""
-        if isinstance(self.corruptions, tuple):
-            return self.corruptions
-        return TYPES.get(self.corruptions or "", ())
+        """The corruptions of bias class 0, 1, ...; none with `arrays`."""
+        return named_corruptions(self.corruptions)
 
     def sources(self) -> list[Source]:
         if self.arrays is not None:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import require
+from debiaslab.core.settings import between, choice, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import (
     IMAGENET_STATISTICS,
-    PROTOCOLS,
     UNKNOWN_BIAS,
     BiasedDataset,
     DatasetConfig,
+    Judged,
     Source,
     Split,
 )
@@ -40,34 +40,28 @@ NORMALIZATIONS = {"imagenet": IMAGENET_STATISTICS, "none": None}
 
 @dataclass(frozen=True, kw_only=True)
 class Custom(DatasetConfig):
-    cache: str | None = None  # folder of the decoded images; None: <root>/cache
-    csv: str | None = None  # the CSV, which has to be named
-    image_size: int = 224  # pixels, height and width
-    augment: str = "crop_flip"  # random change of training images: crop_flip, crop (for digits or text), none
-    normalize: str = "imagenet"  # by ImageNet's mean and standard deviation; none: values in [0, 1]
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        require(1 <= self.image_size <= 4096, "image_size", self.image_size, "1 to 4096")
-        require(self.augment in AUGMENTATIONS, "augment", self.augment, f"one of {', '.join(AUGMENTATIONS)}")
-        require(self.normalize in NORMALIZATIONS, "normalize", self.normalize, f"one of {', '.join(NORMALIZATIONS)}")
+    cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
+    csv: str | None = setting(None, "the CSV that names the images; it has to be given", place=True, label=True)
+    image_size: int = setting(224, "pixels, height and width", between(1, 4096))
+    augment: str = setting(
+        "crop_flip",
+        "random change of training images: crop_flip, crop (for digits or text), none",
+        choice(AUGMENTATIONS),
+    )
+    normalize: str = setting(
+        "imagenet",
+        "imagenet: by ImageNet's mean and standard deviation; none: values in [0, 1]",
+        choice(NORMALIZATIONS),
+    )
 
     def sources(self) -> list[Source]:
         path = Path("data.csv=PATH" if self.csv is None else self.csv)
         content = "CSV with a line for each image: path, target and, optionally, bias, split, aligned"
         return [Source(path, content, "write it for your images: docs/datasets/custom.md has a complete example")]
 
-    def knows_bias(self) -> bool:
-        table = self._table()
-        if not table.has("bias"):
-            return False
-        splits = table.columns.get("split", ["train"] * len(table.lines))
-        valid = "valid" if "valid" in splits else "train"  # where validation images come from
-        judged = "test" if self.protocol == "published" else valid
-        return all(bias for bias, split in zip(table.columns["bias"], splits, strict=True) if split == judged)
-
-    def has_valid(self) -> bool:
-        return super().has_valid() or "valid" in self._table().columns.get("split", [])
+    def judged(self) -> Judged:
+        """What the CSV has, which is read with the images."""
+        return Judged(knows_bias=None, has_valid=None if self.protocol == "published" else True)
 
     def load(self) -> BiasedDataset:
         table = self._table()

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from debiaslab.core.settings import require
-from debiaslab.datasets.base import PROTOCOLS, BiasedDataset, DatasetConfig
+from debiaslab.core.settings import setting
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
-from debiaslab.datasets.coloring import Digits, build_colored_digits, dataset_from_tensors, require_coloring
+from debiaslab.datasets.coloring import Digits, build_colored_digits, coloring_setting, dataset_from_tensors
+from debiaslab.datasets.declarations import reverse_setting, skew_setting
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_TEST = 397
@@ -25,15 +26,12 @@ SIZE = 28  # pixels, height and width
 @dataclass(frozen=True, kw_only=True)
 class ColoredDigits(DatasetConfig):
     NUM_TRAIN = 1_400
+    KIND = "digits"
 
-    cache: str | None = None  # folder of the built data set; None: <root>/cache
-    skew: float = 0.02  # fraction of bias-conflicting training images
-    severity: int = 4  # 1 to 5: the purer the colours
-    reverse: bool = False  # swap the roles of digit and colour
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        require_coloring(self.skew, self.severity)
+    cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
+    skew: float = skew_setting(0.02)
+    severity: int = coloring_setting()
+    reverse: bool = reverse_setting("digit and colour")
 
     def load(self) -> BiasedDataset:
         key = fingerprint(

@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import require
+from debiaslab.core.settings import positive, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import (
     CIFAR10_STATISTICS,
-    PROTOCOLS,
     BiasedDataset,
     DatasetConfig,
+    Judged,
     Normalization,
     Source,
     Split,
 )
 from debiaslab.datasets.cache import cache_folder
+from debiaslab.datasets.declarations import percent_setting
 from debiaslab.datasets.groups import share_of_every_class
 from debiaslab.datasets.image_files import (
     LabelledFiles,
@@ -56,15 +57,9 @@ class AlignConflictFolders(DatasetConfig):
     AUGMENT: ClassVar[Augmentation | None] = CropAndFlip(padding=4)
     NORMALIZE: ClassVar[Normalization | None] = CIFAR10_STATISTICS
 
-    cache: str | None = None  # folder of the decoded images; None: <root>/cache
-    percent: float = 1.0  # of the training images that conflict with the bias: 0.5, 1, 2 or 5
-    image_size: int = 224  # pixels, height and width that images are stretched to
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        allowed = ", ".join(f"{percent:g}" for percent in PERCENTS)
-        require(self.percent in PERCENTS, "percent", self.percent, f"one of {allowed}")
-        require(self.image_size > 0, "image_size", self.image_size, "positive")
+    cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
+    percent: float = percent_setting(1.0, PERCENTS)
+    image_size: int = setting(224, "pixels, height and width that images are stretched to", positive)
 
     @property
     def folder(self) -> Path:
@@ -101,9 +96,9 @@ class AlignConflictFolders(DatasetConfig):
             Source(self.test_folder, f"test images, {names} or <class>/{names}", origin),
         ]
 
-    def has_valid(self) -> bool:
-        """They come with the data sets, but somebody may have left them out."""
-        return super().has_valid() or self.valid_folder.is_dir() or not self.folder.is_dir()
+    def judged(self) -> Judged:
+        """Validation images come with the data sets, but somebody may have left them out."""
+        return Judged(knows_bias=True, has_valid=None if self.protocol == "published" else True)
 
     def load(self) -> BiasedDataset:
         for folder in (self.train_folder / ALIGN, self.train_folder / CONFLICT, self.test_folder):
@@ -207,6 +202,7 @@ class FolderMNIST(AlignConflictFolders):
     NAME = "cmnist"
     NUM_CLASSES = 10
     NUM_TRAIN = 55_000
+    KIND = "digits"
     PAGES = (DISENT, BIAS_ENSEMBLE)
     AUGMENT = None
     NORMALIZE = None
@@ -220,6 +216,7 @@ class FolderCIFAR10(AlignConflictFolders):
 
     NAME = "cifar10c"
     NUM_CLASSES = 10
+    KIND = "small images"
     NUM_TRAIN = 45_000  # about: it differs with the percentage
     PAGES = (DISENT,)
 

@@ -21,14 +21,14 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.randomness import torch_generator
-from debiaslab.core.settings import require
+from debiaslab.core.settings import positive, setting
 from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
 from debiaslab.datasets.base import (
     IMAGENET_STATISTICS,
-    PROTOCOLS,
     UNKNOWN_BIAS,
     BiasedDataset,
     DatasetConfig,
+    Judged,
     Source,
     Split,
 )
@@ -65,17 +65,17 @@ IMAGENET_A: list[str] = _listing["imagenet_a"]  # those of the synsets that Imag
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNet9(DatasetConfig):
-    cache: str | None = None  # folder of the decoded images; None: <root>/cache
-    imagenet: str = "imagenet"  # folder of train/ and val/, in root
-    imagenet_a: str | None = None  # folder of ImageNet-A in root, to test on it too
-    imagenet_c: str | None = None  # folder of ImageNet-C in root, to test on it too
-    image_size: int = 224  # pixels, height and width
-    clusters: str = "vgg16"  # vgg16: cluster the textures; none: no bias labels; else the CSV file of the ReBias code
-    vgg16: str | None = None  # file of torchvision's VGG-16; None: downloaded
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        require(self.image_size > 0, "image_size", self.image_size, "positive")
+    cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
+    imagenet: str = setting("imagenet", "folder of ImageNet's train/ and val/, in root or absolute", place=True)
+    imagenet_a: str | None = setting(None, "folder of ImageNet-A, alike; None: not tested on", place=True)
+    imagenet_c: str | None = setting(None, "folder of ImageNet-C, alike; None: not tested on", place=True)
+    image_size: int = setting(224, "pixels, height and width", positive)
+    clusters: str = setting(
+        "vgg16",
+        "texture clusters, the bias labels: vgg16 (made here), none, or the CSV file of the ReBias code",
+        published=False,
+    )
+    vgg16: str | None = setting(None, "file of torchvision's VGG-16 weights; None: downloaded", place=True)
 
     @property
     def folders(self) -> dict[str, Path]:
@@ -111,8 +111,11 @@ class ImageNet9(DatasetConfig):
             found.append(Source(folders["imagenet_c"], content, "https://github.com/hendrycks/robustness"))
         return found
 
-    def knows_bias(self) -> bool:
-        return self.clusters == "vgg16" or (self.clusters != "none" and self.protocol == "published")
+    def judged(self) -> Judged:
+        """The authors' clusters are those of the test images."""
+        published = self.protocol == "published"
+        knows_bias = self.clusters == "vgg16" or (self.clusters != "none" and published)
+        return Judged(knows_bias, has_valid=not published)
 
     def load(self) -> BiasedDataset:
         listings = self._listings()

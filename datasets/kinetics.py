@@ -21,9 +21,9 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write
 from debiaslab.core.randomness import torch_generator
-from debiaslab.core.settings import require
+from debiaslab.core.settings import must_be, positive, setting
 from debiaslab.datasets.augmentation import JitteredCropAndFlip
-from debiaslab.datasets.base import PROTOCOLS, UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.datasets.base import UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Judged, Source, Split
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.clips import ClipReader
 from debiaslab.datasets.image_files import missing
@@ -57,18 +57,17 @@ ANNOTATIONS = {
 @dataclass(frozen=True, kw_only=True)
 class Kinetics50(DatasetConfig):
     NAME: ClassVar[str] = "kinetics50"
+    KIND: ClassVar[str] = "clips"
     CLASSES: ClassVar[tuple[str, ...]] = MIMETICS
 
-    cache: str | None = None  # folder of what is kept of the videos; None: <root>/cache
-    image_size: int = 256  # pixels, height and width of an evaluation's clips; training crops have 7/8 of it
-    frames: int = 8  # of a clip
-    stride: int = 8  # from one frame of a clip to the next, of videos with 30 frames per second
-
-    def __post_init__(self) -> None:
-        require(self.protocol in PROTOCOLS, "protocol", self.protocol, " or ".join(PROTOCOLS))
-        require(self.image_size >= 8, "image_size", self.image_size, "8 or more")
-        for name in ("frames", "stride"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
+    cache: str | None = setting(None, "folder of what is kept of the videos; None: <root>/cache", place=True)
+    image_size: int = setting(
+        256,
+        "pixels, height and width of an evaluation's clips; training crops have 7/8 of it",
+        must_be("8 or more", lambda size: size >= 8),
+    )
+    frames: int = setting(8, "frames of a clip", positive)
+    stride: int = setting(8, "from one frame of a clip to the next, of videos with 30 frames per second", positive)
 
     @property
     def folders(self) -> dict[str, Path]:
@@ -91,9 +90,8 @@ class Kinetics50(DatasetConfig):
             Source(root / "mimetics" / "mimetics_v1.0.csv", listing, mimetics, required=False),
         ]
 
-    def knows_bias(self) -> bool:
-        """Whether there are bias labels to choose weights by."""
-        return False
+    def judged(self) -> Judged:
+        return Judged(knows_bias=False, has_valid=self.protocol != "published")
 
     def load(self) -> BiasedDataset:
         cache = cache_folder(self.root, self.cache)

@@ -1,7 +1,7 @@
-"""Methods, by name. Torch only, but for `ingredient.py`."""
+"""Methods, by name. Torch only."""
 
 from debiaslab.core.errors import require_known
-from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task, recipe_for
+from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
 from debiaslab.methods.bias_ensemble import DisEntBE, LfFBE
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.disent import DisEnt
@@ -25,7 +25,6 @@ __all__ = [
     "SampleNotes",
     "Task",
     "method_class",
-    "recipe_for",
 ]
 
 METHODS: dict[str, type[Method]] = {

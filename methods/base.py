@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from debiaslab.core.errors import UserError, one_of, require_known
-from debiaslab.core.settings import require
-from debiaslab.methods.optimizers import OPTIMIZERS, build_optimizer
+from debiaslab.core.settings import Settings, not_negative, positive, require, setting
+from debiaslab.methods.optimizers import OPTIMIZER, OPTIMIZERS, build_optimizer
 from debiaslab.methods.phase import Descent, Losses, Phase
 from debiaslab.methods.recipes import Recipe, Recipes
 from debiaslab.models import Networks
@@ -29,29 +28,19 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodConfig:
-    """Hyper-parameters that every method has.
+class MethodConfig(Settings):
+    """Hyper-parameters that every method has."""
 
-    `STEP_SETTINGS` names those that count steps; they shrink with the length of training (`defaults.py`).
-    """
-
-    STEP_SETTINGS: ClassVar[tuple[str, ...]] = ()
-
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    batch_size: int = 256
-    epochs: int | None = 100  # length of each phase, unless the method has a setting for the phase
-    num_steps: int | None = None  # length of each phase in optimiser steps, instead of epochs
+    optimizer: str = setting("adam", ", ".join(OPTIMIZERS), OPTIMIZER)
+    learning_rate: float = setting(1e-3, "initial step size of the optimiser", positive)
+    weight_decay: float = setting(0.0, "of the optimiser", not_negative)
+    batch_size: int = setting(256, "images in a training batch", positive)
+    epochs: int | None = setting(100, "length of each phase, unless the method has a setting for the phase", positive)
+    num_steps: int | None = setting(None, "length of each phase in optimiser steps, instead of epochs", positive)
 
     def __post_init__(self) -> None:
-        require_optimizer("optimizer", self.optimizer)
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        require(self.batch_size > 0, "batch_size", self.batch_size, "positive")
+        super().__post_init__()
         require((self.epochs is None) != (self.num_steps is None), "epochs", self.epochs, "set, or num_steps, not both")
-        require(self.epochs is None or self.epochs > 0, "epochs", self.epochs, "positive")
-        require(self.num_steps is None or self.num_steps > 0, "num_steps", self.num_steps, "positive")
 
     def rules(self) -> dict[str, str]:
         """The selection rules among the settings, by the setting's name."""
@@ -86,6 +75,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]]
     RECIPES: ClassVar[Recipes]
+    UNPUBLISHED: ClassVar[Mapping[str, Recipe]]  # ours for other data, by the kind of their images (`datasets.base`)
     PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' own selection, for their protocol
     WITHOUT_VALID: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters for data without validation images
 
@@ -159,23 +149,3 @@ class Method(nn.Module):
         """
         own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(self.SAMPLE_STATE)}
         self.load_state_dict(own | self.weights(state))
-
-
-def require_optimizer(setting: str, name: str) -> None:
-    """Raise `ValueError` for an unknown optimiser."""
-    require(name in OPTIMIZERS, setting, name, f"one of {', '.join(OPTIMIZERS)}")
-
-
-def recipe_for(method: type[Method], dataset: str, name: str | None) -> tuple[str, Recipe]:
-    """The recipe `name` (None: the default one) of `method` on `dataset`, with its name.
-
-    Raises `UserError` for a data set that the method has no recipe for, or an unknown recipe.
-    """
-    if dataset not in method.RECIPES:
-        raise UserError(
-            f"{method.__name__} has no recipe for the data set {dataset!r}; it has for {one_of(method.RECIPES)}"
-        )
-    recipes = method.RECIPES[dataset]
-    name = name or next(iter(recipes))
-    require_known(f"recipe of {method.__name__} on {dataset}", name, recipes)
-    return name, recipes[name]

@@ -18,14 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softmax
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import must_be, positive, require, setting
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
+from debiaslab.methods.declarations import leave_out_last
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
 from debiaslab.methods.losses import generalized_cross_entropy
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from debiaslab.methods.recipes import merged, named, unpublished
+from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from debiaslab.methods.recipes import merged, named, stand_ins, unpublished
 from debiaslab.models import Networks
 
 
@@ -33,22 +34,21 @@ from debiaslab.models import Networks
 class EnsembleConfig(MethodConfig):
     """The settings beside those of the inner method; `q` serves the biased classifiers only."""
 
-    STEP_SETTINGS: ClassVar[tuple[str, ...]] = ("ensemble_steps", "ensemble_check_steps")
-
-    ensemble_size: int = 5  # biased classifiers
-    ensemble_steps: int = 1_000  # for which each of them is trained
-    ensemble_check_steps: int = 500  # each is evaluated after its first step and every so many steps from there
-    ensemble_selection: str = "best_valid_accuracy"  # rule for the weights of each
-    ensemble_confidence: float = 0.99  # a classifier votes for a sample if its class has a probability above this
-    ensemble_votes: int = 3  # a sample with so many votes is kept as bias-aligned
+    ensemble_size: int = setting(5, "biased classifiers", positive)
+    ensemble_steps: int = setting(1_000, "steps for which each of them is trained", positive, part="steps")
+    ensemble_check_steps: int = setting(
+        500, "each is evaluated after its first step and every so many steps from there", positive, part="steps"
+    )
+    ensemble_selection: str = setting("best_valid_accuracy", "rule for the weights of each")
+    ensemble_confidence: float = setting(
+        0.99,
+        "a classifier votes for a sample if its class has a probability above this",
+        must_be("0 or more, below 1", lambda confidence: 0 <= confidence < 1),
+    )
+    ensemble_votes: int = setting(3, "a sample with so many votes is kept as bias-aligned")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("ensemble_size", "ensemble_steps", "ensemble_check_steps"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        require(
-            0 <= self.ensemble_confidence < 1, "ensemble_confidence", self.ensemble_confidence, "0 or more, below 1"
-        )
         allowed = f"1 to ensemble_size={self.ensemble_size}"
         require(1 <= self.ensemble_votes <= self.ensemble_size, "ensemble_votes", self.ensemble_votes, allowed)
 
@@ -134,7 +134,7 @@ class LfFBE(BiasEnsemble):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(EnsembleConfig, LfF.Config):
-        drop_last: bool = True  # leave out the last, smaller batch of an epoch
+        drop_last: bool = leave_out_last(True)
 
     Inner = LfF
     RECIPES = merged(
@@ -142,6 +142,7 @@ class LfFBE(BiasEnsemble):
         named("debiaslab", unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES),
         named("lee2023", LEE | LEE_2023),
     )
+    UNPUBLISHED = stand_ins(ANY_OF_LEE)
 
 
 class DisEntBE(BiasEnsemble):
@@ -149,7 +150,7 @@ class DisEntBE(BiasEnsemble):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(EnsembleConfig, DisEnt.Config):
-        STEP_SETTINGS: ClassVar[tuple[str, ...]] = EnsembleConfig.STEP_SETTINGS + DisEnt.Config.STEP_SETTINGS
+        pass
 
     Inner = DisEnt
     RECIPES = merged(
@@ -157,3 +158,4 @@ class DisEntBE(BiasEnsemble):
         named("debiaslab", for_disent(unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES)),
         named("lee2023", for_disent(LEE | LEE_2023)),
     )
+    UNPUBLISHED = DisEnt.UNPUBLISHED

@@ -19,44 +19,40 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from debiaslab.core.settings import require, setting_names
-from debiaslab.methods.base import Method, MethodConfig, Task, require_optimizer
+from debiaslab.core.settings import not_negative, positive, require, setting, setting_names
+from debiaslab.methods.base import Method, MethodConfig, Task
 from debiaslab.methods.frozen import FrozenOutputs
 from debiaslab.methods.losses import distillation_loss
-from debiaslab.methods.optimizers import build_optimizer
+from debiaslab.methods.optimizers import OPTIMIZER, build_optimizer
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import OWN_BRANCHES, SREELATHA
-from debiaslab.methods.recipes import Recipe, merged, named, unpublished
+from debiaslab.methods.published import ANY_OF_SREELATHA, OWN_BRANCHES, SREELATHA
+from debiaslab.methods.recipes import Recipe, merged, named, stand_ins, unpublished
 from debiaslab.models import Networks
 
 
 class DeNetDM(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(MethodConfig):
-        weight_decay: float = 1e-3  # of the separation phase
+        weight_decay: float = setting(1e-3, "of the optimiser of the separation phase", not_negative)
         batch_size: int = 64
-        # rule for the separation weights that distillation starts from; None: none, the shallow branch predicts
-        hand_over: str | None = "best_valid_conflicting"
-        distill_optimizer: str | None = None  # None: that of the separation phase
-        distill_learning_rate: float = 1e-3
-        distill_weight_decay: float = 0.0
-        distill_epochs: int | None = None  # None, and no distill_steps: as long as the separation phase
-        distill_steps: int | None = None  # the same in optimiser steps
-        poe_weight: float = 1.0  # of the cross-entropy of target + deep branch
-        distill_weight: float = 1.0  # of the distillation loss
-        temperature: float = 2.0
+        hand_over: str | None = setting(
+            "best_valid_conflicting",
+            "rule for the separation weights that distillation starts from; None: none, the shallow branch predicts",
+        )
+        distill_optimizer: str | None = setting(None, "None: that of the separation phase", OPTIMIZER)
+        distill_learning_rate: float = setting(1e-3, "initial step size in the distillation phase", positive)
+        distill_weight_decay: float = setting(0.0, "of the optimiser of the distillation phase", not_negative)
+        distill_epochs: int | None = setting(
+            None, "None, and no distill_steps: as long as the separation phase", positive, part="epochs"
+        )
+        distill_steps: int | None = setting(None, "the same in optimiser steps", positive, part="steps")
+        poe_weight: float = setting(1.0, "weight of the cross-entropy of target + deep branch", not_negative)
+        distill_weight: float = setting(1.0, "weight of the distillation loss", not_negative)
+        temperature: float = setting(2.0, "of the softmax in the distillation loss", positive)
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.distill_optimizer is not None:
-                require_optimizer("distill_optimizer", self.distill_optimizer)
-            for name in ("distill_learning_rate", "temperature"):
-                require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-            for name in ("distill_weight_decay", "poe_weight", "distill_weight"):
-                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
             epochs, steps = self.distill_epochs, self.distill_steps
-            require(epochs is None or epochs > 0, "distill_epochs", epochs, "positive")
-            require(steps is None or steps > 0, "distill_steps", steps, "positive")
             require(epochs is None or steps is None, "distill_epochs", epochs, "left out, or distill_steps")
 
         def rules(self) -> dict[str, str]:
@@ -83,6 +79,7 @@ class DeNetDM(Method):
         named("debiaslab", unpublished({"dogs_and_cats": SREELATHA["bffhq"]}, "as bffhq")),
         named("debiaslab", OWN_BRANCHES),
     )
+    UNPUBLISHED = stand_ins(ANY_OF_SREELATHA)  # none for clips, which have no such branches
 
     PUBLISHED = {"hand_over": "oracle_test_conflicting"}
 

@@ -10,7 +10,6 @@ Deviations from the authors' code:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,13 +17,14 @@ from torch.nn.functional import cross_entropy
 
 from debiaslab.core.memory import placed
 from debiaslab.core.randomness import torch_generator
-from debiaslab.core.settings import require
+from debiaslab.core.settings import must_be, not_negative, positive, setting
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
+from debiaslab.methods.declarations import gce_exponent, leave_out_last, running_loss_decay
 from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase, descend
-from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from debiaslab.methods.recipes import merged, named
+from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from debiaslab.methods.recipes import merged, named, stand_ins
 from debiaslab.models import Networks
 
 
@@ -34,29 +34,20 @@ class DisEnt(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(MethodConfig):
-        STEP_SETTINGS: ClassVar[tuple[str, ...]] = ("curr_step", "lr_decay_step")
-
-        q: float = 0.7  # exponent of generalised cross-entropy; towards 0 it becomes cross-entropy
-        ema_decay: float = 0.7  # of the running loss of each sample
-        lambda_dis_align: float = 10.0  # weight of the bias branch's loss
-        lambda_swap_align: float = 10.0  # weight of the bias branch's loss on swapped features
-        lambda_swap: float = 1.0  # weight of both losses on swapped features
-        curr_step: int = 10_000  # last step without swapping
-        lr_decay_step: int | None = (
-            10_000  # learning rate times lr_gamma every so many steps from curr_step on; None: never
+        q: float = gce_exponent()
+        ema_decay: float = running_loss_decay()
+        lambda_dis_align: float = setting(10.0, "weight of the bias branch's loss", not_negative)
+        lambda_swap_align: float = setting(10.0, "weight of the bias branch's loss on swapped features", not_negative)
+        lambda_swap: float = setting(1.0, "weight of both losses on swapped features", not_negative)
+        curr_step: int = setting(10_000, "last step without swapping", not_negative, part="steps")
+        lr_decay_step: int | None = setting(
+            10_000,
+            "learning rate times lr_gamma every so many steps from curr_step on; None: never",
+            must_be("positive, or None", lambda steps: steps > 0),
+            part="steps",
         )
-        lr_gamma: float = 0.5
-        drop_last: bool = True  # leave out the last, smaller batch of an epoch
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            require(0 < self.q <= 1, "q", self.q, "above 0, at most 1")
-            require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 or more, below 1")
-            for name in ("lambda_dis_align", "lambda_swap_align", "lambda_swap", "curr_step"):
-                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-            decay = self.lr_decay_step
-            require(decay is None or decay > 0, "lr_decay_step", decay, "positive, or None")
-            require(self.lr_gamma > 0, "lr_gamma", self.lr_gamma, "positive")
+        lr_gamma: float = setting(0.5, "factor on the learning rate, every lr_decay_step steps", positive)
+        drop_last: bool = leave_out_last(True)
 
         def without_effect(self) -> dict[str, tuple[str, ...]]:
             own = {"lr_decay_step=None": ("lr_gamma",)} if self.lr_decay_step is None else {}
@@ -67,6 +58,7 @@ class DisEnt(Method):
         named("lee2021", for_disent(LEE | LEE_2021)),
         named("lee2023", for_disent(LEE_2023)),
     )
+    UNPUBLISHED = for_disent(stand_ins(ANY_OF_LEE))
 
     SAMPLE_STATE = ("kept", "difficulty.")
     needs_whole_batch = True

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import OWN_IMAGES
-from debiaslab.methods.recipes import Recipe, merged, named
+from debiaslab.methods.published import ANY_OF_NAM, OWN_IMAGES
+from debiaslab.methods.recipes import Recipe, merged, named, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -31,13 +31,8 @@ from debiaslab.models import Networks
 class EnD(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScheduledConfig):
-        alpha: float = 0.1  # of the disentangling loss
-        beta: float = 0.1  # of the entangling loss
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            for name in ("alpha", "beta"):
-                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        alpha: float = setting(0.1, "weight of the disentangling loss", not_negative)
+        beta: float = setting(0.1, "weight of the entangling loss", not_negative)
 
     RECIPES = merged(
         {
@@ -67,6 +62,7 @@ class EnD(Method):
         },
         named("debiaslab", OWN_IMAGES),
     )
+    UNPUBLISHED = stand_ins({**ANY_OF_NAM, "digits": RECIPES["biased_mnist"]["tartaglione2021"]})
 
     needs_bias = True
     needs_whole_batch = True

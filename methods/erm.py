@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.methods.base import Method, Task
+from debiaslab.methods.declarations import leave_out_last
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
-from debiaslab.methods.recipes import Recipe, merged, named
+from debiaslab.methods.published import ANY_OF_NAM, BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
+from debiaslab.methods.recipes import Recipe, merged, named, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -22,7 +23,7 @@ from debiaslab.models import Networks
 class ERM(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScheduledConfig):
-        drop_last: bool = False  # leave out the last, smaller batch of an epoch
+        drop_last: bool = leave_out_last(False)
 
     RECIPES = merged(
         {
@@ -40,6 +41,7 @@ class ERM(Method):
         named("bahng2020", BAHNG | {"imagenet9": replace(BAHNG["imagenet9"], model="resnet18")}),  # f alone
         named("debiaslab", OWN_IMAGES),
     )
+    UNPUBLISHED = stand_ins(ANY_OF_NAM)
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

@@ -18,8 +18,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import not_negative, positive, require, setting
 from debiaslab.methods.base import Task
+from debiaslab.methods.declarations import train_head_setting
 from debiaslab.methods.phase import Batch, Descent, Phase
 from debiaslab.methods.published import BAHNG, OWN_PAIRS
 from debiaslab.methods.recipes import merged, named
@@ -30,19 +31,18 @@ from debiaslab.models import Networks
 class LearnedMixin(VanillaBiased):
     @dataclass(frozen=True, kw_only=True)
     class Config(VanillaBiased.Config):
-        n_g_update: int = 0  # g stays as pretrained
-        pretrain_epochs: int | None = 5  # of g alone
-        pretrain_steps: int | None = None  # the same in optimiser steps, where training is counted so
-        entropy_weight: float = 0.36
-        train_head: bool = True  # False: as in the published code
+        n_g_update: int = setting(0, "updates of g in a batch; 0: g stays as pretrained", not_negative)
+        pretrain_epochs: int | None = setting(5, "length of the training of g alone", positive, part="epochs")
+        pretrain_steps: int | None = setting(
+            None, "the same in optimiser steps, where training is counted so", positive, part="steps"
+        )
+        entropy_weight: float = setting(0.36, "weight of the entropy of what g contributes", not_negative)
+        train_head: bool = train_head_setting()
 
         def __post_init__(self) -> None:
             super().__post_init__()
             epochs, steps = self.pretrain_epochs, self.pretrain_steps
             require((epochs is None) != (steps is None), "pretrain_epochs", epochs, "set, or pretrain_steps, not both")
-            require(epochs is None or epochs > 0, "pretrain_epochs", epochs, "positive")
-            require(steps is None or steps > 0, "pretrain_steps", steps, "positive")
-            require(self.entropy_weight >= 0, "entropy_weight", self.entropy_weight, "0 or more")
 
     RECIPES = merged(
         VanillaBiased.RECIPES,
@@ -51,6 +51,10 @@ class LearnedMixin(VanillaBiased):
         ),
         named("debiaslab", OWN_PAIRS, pretrain_epochs=None, pretrain_steps=500),
     )
+    UNPUBLISHED = {
+        **VanillaBiased.UNPUBLISHED,
+        "photographs": VanillaBiased.UNPUBLISHED["photographs"].with_hparams(pretrain_epochs=None, pretrain_steps=500),
+    }
 
     can_be_stacked = can_be_captured = True  # the pretraining of g
 

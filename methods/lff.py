@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from debiaslab.core.settings import require
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
+from debiaslab.methods.declarations import gce_exponent, leave_out_last, running_loss_decay
 from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
-from debiaslab.methods.recipes import merged, named
+from debiaslab.methods.published import ANY_OF_NAM, DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
+from debiaslab.methods.recipes import merged, named, stand_ins
 from debiaslab.models import Networks
 
 
@@ -29,14 +29,9 @@ class LfF(Method):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(MethodConfig):
-        q: float = 0.7  # exponent of generalised cross-entropy; towards 0 it becomes cross-entropy
-        ema_decay: float = 0.7  # of the running loss of each sample
-        drop_last: bool = False  # leave out the last, smaller batch of an epoch
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            require(0 < self.q <= 1, "q", self.q, "above 0, at most 1")
-            require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "0 or more, below 1")
+        q: float = gce_exponent()
+        ema_decay: float = running_loss_decay()
+        drop_last: bool = leave_out_last(False)
 
     RECIPES = merged(
         named("debiaslab", DIGITS | OWN_IMAGES),
@@ -44,6 +39,7 @@ class LfF(Method):
         named("lee2021", LEE | LEE_2021, drop_last=True),
         named("lee2023", LEE_2023, drop_last=True),
     )
+    UNPUBLISHED = stand_ins(ANY_OF_NAM)
 
     SAMPLE_STATE = ("kept", "difficulty.")
 

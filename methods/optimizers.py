@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.settings import choice
 
 # methods of PyTorch's optimisers that it wraps, beside `step`
 WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
@@ -42,6 +43,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": partial(_plain(AdamW), fused=True),
     "sgd": partial(_plain(SGD), momentum=0.9, fused=True),
 }
+
+OPTIMIZER = choice(OPTIMIZERS)  # the check of a setting that names one
 
 
 def build_optimizer(name: str, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float) -> Optimizer:

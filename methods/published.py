@@ -63,6 +63,10 @@ DISENT: dict[str, dict[str, Any]] = {
     "dogs_and_cats": {**loss_weights(1.0), "lr_gamma": 0.1},
     "bar": {**loss_weights(1.0), "lr_gamma": 0.1},
     "custom": {**loss_weights(1.0), "lr_gamma": 0.1, "curr_step": 2_000, "lr_decay_step": 2_000},
+    # for other data, by the kind of their images
+    "small images": loss_weights(5.0),
+    "photographs": {**loss_weights(1.0), "lr_gamma": 0.1, "curr_step": 2_000, "lr_decay_step": 2_000},
+    "clips": {**loss_weights(1.0), "lr_gamma": 0.1, "curr_step": 4_000, "lr_decay_step": 4_000},
 }
 DISENT_ALIGN = {0.5: 1.0, 1: 5.0, 2: 5.0, 5: 1.0}  # on Corrupted CIFAR-10, by percent of bias-conflicting images
 
@@ -163,4 +167,30 @@ OWN_BRANCHES = {
         "conv_branches",
         hparams={"weight_decay": 0.0, **steps(2_000), "distill_steps": 10_000, "distill_learning_rate": 1e-4},
     )
+}
+
+# ---- ours for all other data, by the kind of their images (`datasets.base.KINDS`): the networks of related data
+
+# networks that are alike; a constant learning rate, which all methods have
+ANY_OF_NAM = {
+    "digits": NAM["colored_mnist"],
+    "small images": NAM["corrupted_cifar10"],
+    "photographs": OWN_IMAGES["custom"],
+    "clips": Recipe(
+        "ReBias code, Kinetics, at a constant rate",
+        "resnet18_3d",
+        hparams={"weight_decay": 1e-4, "batch_size": 128, **steps(20_000)},
+    ),
+}
+ANY_OF_LEE = ANY_OF_NAM | {"digits": _COLORED_DIGITS, "small images": replace(_CORRUPTED, by_percent={})}
+ANY_OF_BAHNG = {  # pairs of f and g
+    "digits": BAHNG["biased_mnist"],
+    "small images": _IMAGES,
+    "photographs": OWN_PAIRS["custom"],
+    "clips": _CLIPS,
+}
+ANY_OF_SREELATHA = {  # branches
+    "digits": SREELATHA["colored_mnist"],
+    "small images": replace(SREELATHA["corrupted_cifar10"], pretrained="none"),
+    "photographs": OWN_BRANCHES["custom"],
 }

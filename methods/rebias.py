@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import choice, must_be, not_negative, setting
 from debiaslab.methods.base import Task
 from debiaslab.methods.hsic import ESTIMATORS, median_squared_distance
 from debiaslab.methods.phase import Batch
@@ -35,20 +35,22 @@ LEAST_SIGMA = 1e-6  # where all features of the batches are the same
 class ReBias(VanillaBiased):
     @dataclass(frozen=True, kw_only=True)
     class Config(VanillaBiased.Config):
-        f_lambda: float = 1.0  # of HSIC in the loss of f
-        g_lambda: float = 1.0  # of -HSIC in the loss of g
-        features: str = "post"  # that are to be independent: post (after global pooling), pre (before it), logits
-        hsic: str = "unbiased"  # estimator: unbiased, biased
-        sigma: float | str = 1.0  # width of the kernels: a number, or "median" (of the distances, for each network)
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            for name in ("f_lambda", "g_lambda"):
-                require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-            require(self.features in FEATURES, "features", self.features, f"one of {', '.join(FEATURES)}")
-            require(self.hsic in ESTIMATORS, "hsic", self.hsic, f"one of {', '.join(ESTIMATORS)}")
-            is_width = self.sigma == "median" if isinstance(self.sigma, str) else self.sigma > 0
-            require(is_width, "sigma", self.sigma, "a positive number, or median")
+        f_lambda: float = setting(1.0, "weight of HSIC in the loss of f", not_negative)
+        g_lambda: float = setting(1.0, "weight of -HSIC in the loss of g", not_negative)
+        features: str = setting(
+            "post",
+            "features that are to be independent: post (after global pooling), pre (before it), logits",
+            choice(FEATURES),
+        )
+        hsic: str = setting("unbiased", "estimator of HSIC: unbiased, biased", choice(ESTIMATORS))
+        sigma: float | str = setting(
+            1.0,
+            "width of the kernels: a number, or median (of the distances, for each network)",
+            must_be(
+                "a positive number, or median",
+                lambda sigma: sigma == "median" if isinstance(sigma, str) else sigma > 0,
+            ),
+        )
 
     RECIPES = merged(
         VanillaBiased.RECIPES, {"imagenet9": {"bahng2020": BAHNG["imagenet9"].with_hparams(sigma="median")}}

@@ -54,6 +54,11 @@ def unpublished(recipes: Mapping[str, Recipe], settings: str) -> dict[str, Recip
     return {dataset: replace(recipe, source=f"none published: {settings}") for dataset, recipe in recipes.items()}
 
 
+def stand_ins(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """`recipes`, by the kind of images, for all data that a method was not published on."""
+    return {kind: replace(recipe, source=f"none published: as {recipe.source}") for kind, recipe in recipes.items()}
+
+
 def steps(count: int) -> dict[str, int | None]:
     """A length of training in optimiser steps."""
     return {"num_steps": count, "epochs": None}

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.methods.base import Task
+from debiaslab.methods.declarations import train_head_setting
 from debiaslab.methods.phase import Batch
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
 from debiaslab.models import Networks
@@ -23,7 +24,7 @@ from debiaslab.models import Networks
 class RUBi(VanillaBiased):
     @dataclass(frozen=True, kw_only=True)
     class Config(VanillaBiased.Config):
-        train_head: bool = True  # False: as in the published code
+        train_head: bool = train_head_setting()
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, cos, pi
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import choice, positive, require, setting
 from debiaslab.methods.base import MethodConfig
 
 SCHEDULES = ("constant", "step", "cosine")
@@ -14,18 +14,18 @@ SCHEDULES = ("constant", "step", "cosine")
 class ScheduledConfig(MethodConfig):
     """Hyper-parameters of a method whose learning rates follow a schedule."""
 
-    lr_schedule: str = "constant"  # constant; step: decays in steps; cosine: falls to 0 at the end, once per epoch
-    lr_decay: float = 0.1  # "step": factor on the learning rate
-    lr_decay_epochs: int | None = None  # "step": epochs between two decays
-    lr_decay_steps: int | None = None  # "step": the same in optimiser steps, where training is counted so
+    lr_schedule: str = setting(
+        "constant", "constant; step: decays in steps; cosine: falls to 0 at the end, once per epoch", choice(SCHEDULES)
+    )
+    lr_decay: float = setting(0.1, "step: factor on the learning rate", positive)
+    lr_decay_epochs: int | None = setting(None, "step: epochs between two decays", positive, part="epochs")
+    lr_decay_steps: int | None = setting(
+        None, "step: the same in optimiser steps, where training is counted so", positive, part="steps"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         epochs, steps = self.lr_decay_epochs, self.lr_decay_steps
-        require(self.lr_schedule in SCHEDULES, "lr_schedule", self.lr_schedule, f"one of {', '.join(SCHEDULES)}")
-        require(self.lr_decay > 0, "lr_decay", self.lr_decay, "positive")
-        require(epochs is None or epochs > 0, "lr_decay_epochs", epochs, "positive")
-        require(steps is None or steps > 0, "lr_decay_steps", steps, "positive")
         one_length = (epochs is None) != (steps is None)
         allowed = "set for lr_schedule=step, or lr_decay_steps, not both"
         require(self.lr_schedule != "step" or one_length, "lr_decay_epochs", epochs, allowed)

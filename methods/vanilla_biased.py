@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase, descend
-from debiaslab.methods.published import BAHNG, OWN_PAIRS
-from debiaslab.methods.recipes import Recipe, merged, named
+from debiaslab.methods.published import ANY_OF_BAHNG, BAHNG, OWN_PAIRS
+from debiaslab.methods.recipes import Recipe, merged, named, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Classifier, Networks
 
@@ -46,11 +46,7 @@ def outputs_of(network: Classifier, image: Tensor) -> Outputs:
 class VanillaBiased(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScheduledConfig):
-        n_g_update: int = 1  # updates of g in a batch, before that of f
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            require(self.n_g_update >= 0, "n_g_update", self.n_g_update, "0 or more")
+        n_g_update: int = setting(1, "updates of g in a batch, before that of f", not_negative)
 
     RECIPES = merged(
         {
@@ -66,6 +62,7 @@ class VanillaBiased(Method):
         named("bahng2020", BAHNG),
         named("debiaslab", OWN_PAIRS),
     )
+    UNPUBLISHED = stand_ins(ANY_OF_BAHNG)
 
     can_be_stacked = can_be_captured = False  # f and g take their steps in turn
 

@@ -1,4 +1,4 @@
-"""Architectures, by name. Torch only, but for `ingredient.py`."""
+"""Architectures, by name. Torch only."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from debiaslab.core.settings import Settings
 from debiaslab.models.numerics import USUAL, Numerics, by_numerics
 
 
@@ -50,7 +51,7 @@ class PoolingEncoder(Encoder):
         return self.pool(self.feature_map(image))
 
 
-class Architecture(ABC):
+class Architecture(Settings, ABC):
     """Base of the settings of one architecture family: a frozen dataclass that can make encoders.
 
     `roles` are the networks that it tells apart, such as "shallow" and "deep"; None: any name will do, all are alike.

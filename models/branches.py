@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import choice, must_be, positive, setting
 from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 from debiaslab.models.convolution import Conv2d
 from debiaslab.models.numerics import by_numerics
@@ -59,6 +59,9 @@ class Projected(Encoder):
         return features
 
 
+ROLES = ("shallow", "deep", "target")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ConvBranches(Architecture):
     """DeNetDM's branches for photographs and, with other networks, for Corrupted CIFAR-10 (code of Sreelatha et al.).
@@ -67,21 +70,19 @@ class ConvBranches(Architecture):
     64, resnet18 512.
     """
 
-    roles: ClassVar[tuple[str, ...]] = ("shallow", "deep", "target")
+    roles: ClassVar[tuple[str, ...]] = ROLES
 
-    shallow: str = "conv4"
-    deep: str = "resnet18"
-    target: str = "resnet18"
-    width: int = 512  # features of every branch; a network that has more or fewer gets a linear layer to so many
-    pretrained_roles: tuple[str, ...] = ("target",)  # which of the ResNet-18s start from model.pretrained
-
-    def __post_init__(self) -> None:
-        for role in self.roles:
-            network = getattr(self, role)
-            require(network in NETWORKS, role, network, f"one of {', '.join(NETWORKS)}")
-        require(self.width > 0, "width", self.width, "positive")
-        known = set(self.pretrained_roles) <= set(self.roles)
-        require(known, "pretrained_roles", self.pretrained_roles, f"among {', '.join(self.roles)}")
+    shallow: str = setting("conv4", "network of the shallow branch", choice(NETWORKS))
+    deep: str = setting("resnet18", "network of the deep branch", choice(NETWORKS))
+    target: str = setting("resnet18", "network of the target branch", choice(NETWORKS))
+    width: int = setting(
+        512, "features of every branch; a network that has more or fewer gets a linear layer to so many", positive
+    )
+    pretrained_roles: tuple[str, ...] = setting(
+        ("target",),
+        "which of the ResNet-18s start from model.pretrained",
+        must_be(f"among {', '.join(ROLES)}", lambda roles: set(roles) <= set(ROLES)),
+    )
 
     def smallest_image(self, role: str) -> int:
         return self._network(role).smallest_image(role)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import all_positive, choice, odd, setting
 from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 
 LAST_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
@@ -20,18 +20,12 @@ class SimpleConv(Architecture):
     that role, has kernels of `f_kernel` pixels.
     """
 
-    widths: tuple[int, ...] = (16, 32, 64, 128)  # channels of the convolutions
-    f_kernel: int = 7
-    g_kernel: int = 1
-    last_activation: str = "relu"  # of the features before pooling: relu (ReBias), tanh (EnD)
-
-    def __post_init__(self) -> None:
-        require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "one or more positive numbers")
-        for name in ("f_kernel", "g_kernel"):
-            kernel = getattr(self, name)
-            require(kernel > 0 and kernel % 2 == 1, name, kernel, "odd and positive")
-        allowed = f"one of {', '.join(LAST_ACTIVATIONS)}"
-        require(self.last_activation in LAST_ACTIVATIONS, "last_activation", self.last_activation, allowed)
+    widths: tuple[int, ...] = setting((16, 32, 64, 128), "channels of the convolutions", all_positive)
+    f_kernel: int = setting(7, "pixels, height and width of the kernels", odd)
+    g_kernel: int = setting(1, "the same of ReBias's biased network", odd)
+    last_activation: str = setting(
+        "relu", "of the features before pooling: relu (ReBias), tanh (EnD)", choice(LAST_ACTIVATIONS)
+    )
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         kernel = self.g_kernel if role == "g" else self.f_kernel

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import all_positive, positive, setting
 from debiaslab.models.base import Architecture, Encoder
 from debiaslab.models.numerics import by_numerics
 
@@ -39,16 +39,15 @@ class MLPEncoder(Encoder):
         return torch.add(layer.bias, pixels @ layer.weight.T, alpha=self.input_scale)
 
 
+INPUT_SCALE = "factor on images in [0, 1]; LfF's and DisEnt's code divides them by 255 once more"
+
+
 @dataclass(frozen=True, kw_only=True)
 class MLP(Architecture):
     """The same network for every role: LfF's is 100-100-100, DisEnt's 100-100-16 (and a linear head each)."""
 
-    widths: tuple[int, ...] = (100, 100, 100)  # of the hidden layers
-    input_scale: float = 1.0  # of images in [0, 1]; LfF's and DisEnt's code divides them by 255 once more
-
-    def __post_init__(self) -> None:
-        require(len(self.widths) > 0 and min(self.widths) > 0, "widths", self.widths, "one or more positive numbers")
-        require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
+    widths: tuple[int, ...] = setting((100, 100, 100), "of the hidden layers", all_positive)
+    input_scale: float = setting(1.0, INPUT_SCALE, positive)
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         return MLPEncoder(image_shape, self.widths, self.input_scale)
@@ -60,16 +59,11 @@ class MLPBranches(Architecture):
 
     roles: ClassVar[tuple[str, ...]] = ("shallow", "deep", "target")
 
-    width: int = 100
-    shallow: int = 2
-    deep: int = 4
-    target: int = 4
-    input_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("width", *self.roles):
-            require(getattr(self, name) > 0, name, getattr(self, name), "positive")
-        require(self.input_scale > 0, "input_scale", self.input_scale, "positive")
+    width: int = setting(100, "of the hidden layers", positive)
+    shallow: int = setting(2, "hidden layers of the shallow branch", positive)
+    deep: int = setting(4, "hidden layers of the deep branch", positive)
+    target: int = setting(4, "hidden layers of the target branch", positive)
+    input_scale: float = setting(1.0, INPUT_SCALE, positive)
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         return MLPEncoder(image_shape, (self.width,) * getattr(self, role), self.input_scale)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from debiaslab.core.settings import setting
 from debiaslab.core.vision import torchvision
 from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 from debiaslab.models.convolution import with_small_maps
@@ -79,8 +80,10 @@ class FixedStatistics(PoolingEncoder):
 class ResNet18(Architecture):
     """torchvision's ResNet-18: 512 features; images of any size go through the 7x7 stride-2 stem."""
 
-    frozen: bool = False  # only the heads on its features learn
-    fixed_statistics: bool = True  # of the frozen network's batch norm; False, as LfF's code: they follow the batches
+    frozen: bool = setting(False, "only the heads on its features learn")
+    fixed_statistics: bool = setting(
+        True, "of the frozen network's batch norm; False, as LfF's code: they follow the batches"
+    )
 
     @property
     def pretrained_roles(self) -> None:

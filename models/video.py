@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from debiaslab.core.settings import require
+from debiaslab.core.settings import odd, positive, setting
 from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 
 
@@ -41,15 +41,11 @@ class ResNet3D(Architecture):
 
     takes_clips: ClassVar[bool] = True
 
-    width: int = 32  # channels of the stem and of the first stage; each further stage has twice as many
-    f_temporal_kernel: int = 3
-    g_temporal_kernel: int = 1
-
-    def __post_init__(self) -> None:
-        require(self.width > 0, "width", self.width, "positive")
-        for name in ("f_temporal_kernel", "g_temporal_kernel"):
-            kernel = getattr(self, name)
-            require(kernel > 0 and kernel % 2 == 1, name, kernel, "odd and positive")
+    width: int = setting(
+        32, "channels of the stem and of the first stage; each further stage has twice as many", positive
+    )
+    f_temporal_kernel: int = setting(3, "frames of the kernels", odd)
+    g_temporal_kernel: int = setting(1, "the same of ReBias's biased network", odd)
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         kernel = self.g_temporal_kernel if role == "g" else self.f_temporal_kernel

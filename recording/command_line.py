@@ -11,21 +11,18 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 from docopt import DocoptExit, docopt
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
 from sacred.commandline_options import cli_option
-from sacred.run import Run
 from sacred.utils import recursive_update
 
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
 from debiaslab.core.settings import flattened
-from debiaslab.recording.observers import FileRecord
-from debiaslab.training.loop import Trained, Trainer
 
 PROGRAM = "main.py"
 
@@ -56,6 +53,12 @@ COLOR = r"\x1b\[[0-9;]*m"
 RUN_ID = r"[\w-][\w.-]*"
 
 
+class ReadyRun(Protocol):
+    """A run that has passed all checks."""
+
+    def start(self) -> object: ...
+
+
 # carries out a command that is no run of the experiment, given its name and the words after `with`; the exit code
 Answer = Callable[[str, list[str]], int]
 
@@ -68,6 +71,7 @@ def out_option(value: str, run: Any) -> None:
 def run_command_line(
     ex: Experiment,
     arguments: list[str],
+    prepare: Callable[..., ReadyRun],
     after_interruption: Callable[[str | None, list[str]], str],
     commands: Collection[str] = (),
     answer: Answer | None = None,
@@ -76,11 +80,11 @@ def run_command_line(
 
     0: done; 1: training failed; 2: a user's mistake, told in one line; 130: interrupted, then `after_interruption`,
     given command and updates, says how to go on; 141: whoever read what is printed has left, as `head` does.
-    `commands` are no run of the experiment: `answer` carries them out. Any other error is a fault of this project and
-    leaves its traceback.
+    `prepare` checks a run of the experiment and returns it ready to start. `commands` are no run of the experiment:
+    `answer` carries them out. Any other error is a fault of this project and leaves its traceback.
     """
     try:
-        code = _carried_out(ex, arguments, after_interruption, commands, answer)
+        code = _carried_out(ex, arguments, prepare, after_interruption, commands, answer)
         sys.stdout.flush()
     except BrokenPipeError:
         if not _reader_has_left():
@@ -102,6 +106,7 @@ def _reader_has_left() -> bool:
 def _carried_out(
     ex: Experiment,
     arguments: list[str],
+    prepare: Callable[..., ReadyRun],
     after_interruption: Callable[[str | None, list[str]], str],
     commands: Collection[str],
     answer: Answer | None,
@@ -129,7 +134,7 @@ def _carried_out(
             return answer(command, updates)
         settings, named_configs = read_updates(ex, updates)
         with plain_text() if command.startswith("print_") else nullcontext():
-            recorded_run(ex, command, settings, named_configs, options=options)
+            prepare(command, settings, named_configs, options=options).start()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -188,19 +193,6 @@ def require_no_option(options: Mapping[str, Any], command: str) -> None:
     for name, value in options.items():
         if name.startswith("--") and value:
             raise UserError(f"{name} has no effect with {command}: leave it out")
-
-
-def recorded_run(
-    ex: Experiment, command: str, *settings: Any, fit: Callable[[Trainer], Trained] = Trainer.fit, **more: Any
-) -> Run:
-    """`ex.run(command, ...)`, trained by `fit`. Raises `UserError` if its record could not be written."""
-    run = ex._create_run(command, *settings, **more)
-    run.fit = fit  # type: ignore[attr-defined]
-    run()
-    for observer in run.observers:
-        if isinstance(observer, FileRecord):
-            observer.require_complete()
-    return run
 
 
 def taken_options(options: dict[str, Any]) -> list[str]:

@@ -9,15 +9,23 @@ from sacred.initialize import create_run
 from sacred.serializer import flatten
 
 from debiaslab.recording.command_line import read_updates
+from debiaslab.settings.setup import check
 
 
-def configuration(ex: Experiment, words: Sequence[str], command: str = "print_config") -> dict[str, Any]:
-    """The nested configuration of `main.py COMMAND with WORDS`, checked as that command checks it, and not by Sacred.
+def configuration(ex: Experiment, words: Sequence[str]) -> dict[str, Any]:
+    """The nested configuration of `main.py with WORDS`, checked. Raises `UserError` for whatever is wrong in it."""
+    config = unchecked_configuration(ex, words)
+    check(config)
+    return config
 
-    Raises `UserError` for whatever is wrong in it.
+
+def unchecked_configuration(ex: Experiment, words: Sequence[str]) -> dict[str, Any]:
+    """The same where more is known than these words say, or less has to be right.
+
+    Raises `UserError` for words that are none, and for a name that the rest depends on.
     """
     settings, named_configs = read_updates(ex, list(words))
-    return dict(create_run(ex, command, settings, named_configs, force=True).config)
+    return dict(create_run(ex, "print_config", settings, named_configs, force=True).config)
 
 
 def as_recorded(config: Mapping[str, Any]) -> dict[str, Any]:

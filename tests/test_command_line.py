@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from debiaslab import main
+from debiaslab.commands.runs import prepare
 from debiaslab.config import ex
 from debiaslab.datasets.digits import ColoredDigits
 from debiaslab.recording.command_line import run_command_line
-from debiaslab.training.setup import load_once
+from debiaslab.settings.setup import load_once
 from tests.conftest import Command, Outcome
 
 ROOT = Path(main.__file__).parents[1]
@@ -130,10 +131,8 @@ def test_server_user_reads_the_environment() -> None:
         (["data=colored_mnst"], "unknown data set 'colored_mnst'; did you mean 'colored_mnist'?"),
         (["method=LfFs"], "unknown method 'LfFs'; did you mean 'lff'?"),
         (["data=BFFHQ"], "unknown data set 'BFFHQ'; did you mean 'bffhq'?"),
-        (
-            ["method=end", "data=colored_mnist"],
-            "EnD has no recipe for the data set 'colored_mnist'; it has for biased_mnist,",
-        ),
+        (["kinetics10"], "denetdm cannot be trained on kinetics10: it has no networks for clips"),
+        (["celeba", "method.recipe=nam2020"], "unknown recipe of DeNetDM on celeba 'nam2020'; one of sreelatha2024"),
         (["model=mpl"], "unknown model 'mpl'; did you mean 'mlp'?"),
         (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
         (
@@ -205,7 +204,7 @@ def test_server_user_reads_the_environment() -> None:
         (["published", "selection=best_valid_unbiased"], "selection=best_valid_unbiased needs validation images"),
         (["published", "method.hparams.hand_over=best_valid_aligned"], "hand_over=best_valid_aligned needs validation"),
         (["checkpoint=missing", "train=False"], "no checkpoint missing; a run's folder has last.safetensors"),
-        (["resume=RUN", "checkpoint=missing", "train=False"], "resume=RUN goes on with a training; leave it out to"),
+        (["resume=RUN", "checkpoint=missing", "train=False"], "resume=RUN resumes a training; leave it out to"),
         (["memory_gb=1e400"], "memory_gb=inf: must be a finite number"),
         (["train=False"], "nothing to evaluate: name the weights with checkpoint=PATH"),
         (["resume=missing"], "nothing to go on with in resume=missing: there is no such folder; name a run's"),
@@ -456,7 +455,7 @@ def test_help_for_a_command_that_is_no_run(capfd: pytest.CaptureFixture[str]) ->
 
 def test_help(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_command_line(ex, ["--help"], main.how_to_resume)
+        run_command_line(ex, ["--help"], prepare, main.how_to_resume)
     assert not stop.value.code
     assert "evaluate" in capfd.readouterr().out
 
@@ -519,7 +518,7 @@ def test_a_broken_pipe_elsewhere_is_a_fault() -> None:
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        run_command_line(ex, ["results"], main.how_to_resume, ("results",), answer)
+        run_command_line(ex, ["results"], prepare, main.how_to_resume, ("results",), answer)
 
 
 def test_what_is_said_after_an_interruption_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from debiaslab.core import tensor_files
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import LATER_SETTINGS
 from debiaslab.core.tensor_files import Damaged, Foreign
 
 LAST, SELECTED = "last.safetensors", "selected.safetensors"  # weights in a run's record
@@ -49,10 +48,9 @@ def _told_to_user(path: Path) -> Iterator[None]:
 
 def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise `UserError` naming the first setting in which a checkpoint's run differs from this one."""
-    known = {**LATER_SETTINGS, **found}
     for key, value in wanted.items():
-        if known.get(key) != value:
-            raise UserError(f"{path} is of a run with {key}={known.get(key)!r}, not {value!r}; give the same settings")
+        if found.get(key) != value:
+            raise UserError(f"{path} is of a run with {key}={found.get(key)!r}, not {value!r}; give the same settings")
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -46,15 +46,17 @@ class Options:
     """How a run is trained and saved, whatever the method.
 
     `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
-    the run that resumes it. `checkpoint` is the file to save the state in (None: nowhere), at an evaluation and no
-    more often than every `checkpoint_seconds`. `workers` threads read images from files. `decodability` is measured
-    every so many epochs, and at the end of a phase (None: never).
+    the run that resumes it, `earlier` what was the case where an older one does not say it. `checkpoint` is the file to
+    save the state in (None: nowhere), at an evaluation and no more often than every `checkpoint_seconds`. `workers`
+    threads read images from files. `decodability` is measured every so many epochs, and at the end of a phase (None:
+    never).
     """
 
     seed: int
     selection: str
     evaluate_every: int = 1  # epochs
     identity: Mapping[str, Any] = field(default_factory=dict)
+    earlier: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: Path | None = None
     checkpoint_seconds: float = 10.0
     workers: int = 0
@@ -228,7 +230,7 @@ class Trainer:
         Tells the observer of all evaluations so far. Raises `UserError` if the file belongs to another run.
         """
         tensors, facts = read_checkpoint(path)
-        require_same_identity(path, facts.get("identity", {}), self.options.identity)
+        require_same_identity(path, {**self.options.earlier, **facts.get("identity", {})}, self.options.identity)
         self.phase_index, self.phase_step = facts["phase_index"], facts["phase_step"]
         self.method.load_state_dict(without_prefix("method", tensors))
         device = self.data.train.target.device

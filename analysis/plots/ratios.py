@@ -25,9 +25,7 @@ from debiaslab.analysis.records import Record
 from debiaslab.analysis.tables import NOT_ROW, column_names
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.selection import parse_rule
-from debiaslab.methods.defaults import conflicting_percent
-
-RATIO_SETTINGS = ("skew", "percent", "rho")  # of the data, which say how many training images conflict with the bias
+from debiaslab.settings.declared import conflicting_percent, ratio_settings
 
 
 def ratios(cells: Mapping[str, Sequence[Cell]], rule: str, metric: str, columns: int) -> list[Named]:
@@ -76,14 +74,13 @@ def differing_notes(cells: Sequence[Cell]) -> list[str]:
 
 def ratio_of(cell: Cell) -> float | None:
     """The percentage of bias-conflicting training images; None if the settings of the data do not tell."""
-    data = cell.records[0].config["data"]
-    rho = data.get("rho")
-    return conflicting_percent(data) if rho is None else round(100 * (1 - rho), 6)
+    return conflicting_percent(cell.records[0].config["data"])
 
 
 def _without_ratio(record: Record) -> Record:
     """The record without its bias ratio, and without the fingerprint of its data, which depends on that."""
-    data = {name: value for name, value in record.config["data"].items() if name not in RATIO_SETTINGS}
+    ratios = ratio_settings(record.config["data"])
+    data = {name: value for name, value in record.config["data"].items() if name not in ratios}
     return replace(record, config={**record.config, "data": data}, info={})
 
 

@@ -7,11 +7,12 @@ import pandas
 
 from debiaslab.analysis.published import Published, notes_on_papers
 from debiaslab.analysis.records import Record
-from debiaslab.analysis.result import COLUMNS, variant_of
+from debiaslab.analysis.result import COLUMNS
 from debiaslab.analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import CHOSEN_ON_TEST, RULES, parse_rule
+from debiaslab.settings.declared import variant_of
 
 PLUS_MINUS = " ± "
 

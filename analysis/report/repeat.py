@@ -6,7 +6,7 @@ from typing import Any
 
 from debiaslab.analysis.records import Record
 from debiaslab.core.settings import flattened
-from debiaslab.training.setup import NOT_IDENTITY
+from debiaslab.settings.declared import without_effect_on_results
 
 
 def command_line(record: Record) -> str:
@@ -14,7 +14,8 @@ def command_line(record: Record) -> str:
 
     Folders, device and the like are left to the machine.
     """
-    words = [f"{name}={_typed(value)}" for name, value in sorted(flattened(record.config)) if name not in NOT_IDENTITY]
+    ignored = without_effect_on_results()
+    words = [f"{name}={_typed(value)}" for name, value in sorted(flattened(record.config)) if name not in ignored]
     first = ("data.name=", "method.name=", "model.name=")  # what the settings that follow belong to
     words.sort(key=lambda word: not word.startswith(first))
     if not record.trained:

@@ -9,17 +9,22 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from debiaslab.commands.searches.space import Range, Value, as_words, read_range
 from debiaslab.commands.searches.words import RULE, TRIALS, SearchWords
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import LATER_SETTINGS, flattened
-from debiaslab.datasets import knows_bias
+from debiaslab.datasets import dataset_config
 from debiaslab.evaluation.history import require_defined
-from debiaslab.evaluation.selection import default_rule, parse_rule
+from debiaslab.evaluation.selection import parse_rule
 from debiaslab.methods import method_class
 from debiaslab.recording.configuration import configuration
-from debiaslab.training.setup import NOT_IDENTITY, Setup, load_once, read_setup
+from debiaslab.settings.declared import earlier_values, result_settings
+from debiaslab.settings.recipes import default_selection
+from debiaslab.settings.run import AUTO
+from debiaslab.settings.setup import Setup, is_open, load_once, settle
+from debiaslab.settings.setup import check as check_settings
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,12 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """All that the workers of one search have in common."""
         searched = {range_.setting for range_ in self.space}
-        left_out = NOT_IDENTITY | searched | {"selection"}
-        settings = {name: value for name, value in flattened(self.config) if name not in left_out}
-        # searches that began before there were these settings keep their name
-        settings = {name: value for name, value in settings.items() if (name, value) not in LATER_SETTINGS.items()}
+        earlier = earlier_values().items()  # of settings that older searches do not name
+        settings = {
+            name: value
+            for name, value in result_settings(self.config).items()
+            if name not in {*searched, "selection"} and (name, value) not in earlier
+        }
         facts = settings | {range_.setting: range_.text for range_ in self.space}
         facts |= {"sampler": self.words.sampler, "objective": self.objective, "selection": self.selection}
         plain: dict[str, Any] = json.loads(json.dumps(facts))
@@ -90,12 +97,20 @@ class Plan:
 
 def planned(words: SearchWords) -> Plan:
     """The plan that `words` ask for. Raises `UserError` for whatever is wrong in it."""
-    config = configuration(ex, words.common)
-    selection = words.selection or default_rule("holdout", knows_bias(config["data"]))
+    config: Mapping[str, Any] = configuration(ex, words.common)
+    if is_open(config):
+        config = settle(config, load_once(dataset_config(config["data"])))
+    selection = words.selection or selection_for(config["data"])
     metric = words.metric or (selection.removeprefix(RULE) if selection != "last" else "unbiased")
     plan = Plan(words, words.space or own_space(config), metric, selection, config)
     _ = plan.num_trials  # refuses ranges that a grid cannot have
     return plan
+
+
+def selection_for(data: Mapping[str, Any]) -> str:
+    """The rule of the trials, unless the user names one: by validation images, whatever the protocol."""
+    rule = default_selection({**data, "protocol": "holdout"})
+    return rule if rule != AUTO else default_selection(data, load_once(dataset_config(data)).judged("holdout"))
 
 
 def own_space(config: Mapping[str, Any]) -> tuple[Range, ...]:
@@ -114,12 +129,13 @@ def own_space(config: Mapping[str, Any]) -> tuple[Range, ...]:
 
 def check(plan: Plan) -> None:
     """Raise `UserError` if the data do not allow the objective, or the runs at the ends of the ranges are refused."""
-    require_objective(plan, read_setup(plan.config))
+    require_objective(plan, check_settings(plan.config))
     columns = [range_.values for range_ in plan.space]
     for row in range(max(map(len, columns))):
         values = {range_.setting: column[row % len(column)] for range_, column in zip(plan.space, columns, strict=True)}
-        # the trials find out whether the device is there; here it would be held for as long as the search takes
-        setup = read_setup(configuration(ex, [*plan.run_words(values), "device=cpu"], command="train"))
+        # the trials find out whether their device is there; here it would be held for as long as the search takes
+        setup, data = check_settings(configuration(ex, plan.run_words(values))).with_data()
+        setup.build_method(data, torch.device("cpu"))
         for name, rule in setup.method_config.rules().items():
             if parse_rule(rule, True, name).split == "test":
                 raise UserError(

@@ -13,12 +13,13 @@ import torch
 from debiaslab.commands.studies.words import StudyWords
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import flattened
 from debiaslab.lockstep.together import can_be_stacked
 from debiaslab.methods import METHODS
-from debiaslab.recording.configuration import as_recorded, configuration
+from debiaslab.recording.configuration import as_recorded, configuration, unchecked_configuration
+from debiaslab.settings.declared import result_settings
+from debiaslab.settings.run import AUTO
+from debiaslab.settings.setup import Setup, check, load_once
 from debiaslab.training.batches import Batches
-from debiaslab.training.setup import NOT_IDENTITY, Setup, load_once, read_setup
 
 SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there
 
@@ -63,6 +64,11 @@ class Job:
         """Names the job among all jobs."""
         return key_of(self.settings)
 
+    @cached_property
+    def open_settings(self) -> frozenset[str]:
+        """The settings that are left to the data, as long as these have not been read."""
+        return frozenset(name for name, value in self.settings.items() if value == AUTO)
+
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a recorded configuration that the result depends on, flat; 1.0 as 1."""
@@ -72,7 +78,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
             return [plain(item) for item in value]
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    return {name: plain(value) for name, value in flattened(config) if name not in NOT_IDENTITY}
+    return {name: plain(value) for name, value in result_settings(config).items()}
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -88,7 +94,7 @@ def jobs_of(study: StudyWords) -> list[Job]:
     jobs = []
     for variant in study.variants:
         words = [*study.common, *(variant.split("+") if variant else [])]
-        dataset = configuration(ex, words, "inspect")["data"]["name"]
+        dataset = unchecked_configuration(ex, words)["data"]["name"]
         methods = study.methods or [name for name, method in METHODS.items() if dataset in method.RECIPES]
         for seed in study.seeds:
             for method in methods:
@@ -104,7 +110,7 @@ def jobs_of(study: StudyWords) -> list[Job]:
 def _job(method: str, variant: str, seed: int, words: Sequence[str]) -> Job:
     own = (*words, f"method={method}", f"seed={seed}")
     try:
-        return Job(method, variant, seed, own, read_setup(configuration(ex, own)))
+        return Job(method, variant, seed, own, check(configuration(ex, own)))
     except UserError as error:
         raise UserError(f"{' '.join(part for part in (method, variant) if part)}: {error}") from None
 
@@ -119,10 +125,10 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
         if job.setup.run.device not in SIMPLE_DEVICES:
             job.setup.device()
         try:
-            data = job.setup.load_data()
+            setup, data = job.setup.with_data()
             if (job.method, job.variant) not in known:
-                method = job.setup.build_method(data, torch.device("cpu"))
-                job.setup.check_graphs(method)
+                method = setup.build_method(data, torch.device("cpu"))
+                setup.check_graphs(method)
                 phases = method.phases()
                 steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
                 stackable = can_be_stacked(method)
@@ -131,5 +137,5 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
             raise UserError(f"{job.label}: {error}") from None
         fingerprint, steps, stackable = known[job.method, job.variant]
         splits = tuple(data.evaluation_splits())
-        yield replace(job, data=Data(fingerprint, splits, job.setup.identity(data), steps, stackable))
+        yield replace(job, setup=setup, data=Data(fingerprint, splits, setup.identity(data), steps, stackable))
     load_once.cache_clear()  # the runs read them in their own processes

@@ -9,10 +9,10 @@ from math import ceil
 from debiaslab.lockstep.batches import Step, plan_batches
 from debiaslab.lockstep.graphs import descent_of, replay_phases
 from debiaslab.lockstep.stacking import Stack
+from debiaslab.settings.setup import Setup
 from debiaslab.training.batches import Batches
 from debiaslab.training.device import cpu_threads, threads_for, wait_for_device
 from debiaslab.training.loop import prepare_phase
-from debiaslab.training.setup import Setup
 
 STEPS = 20  # timed, after as many to warm up
 

@@ -13,6 +13,8 @@ from debiaslab.commands.studies.jobs import Job, key_of, settings_of
 from debiaslab.core.errors import UserError
 from debiaslab.recording.observers import STATE
 from debiaslab.recording.version import recorded_code
+from debiaslab.settings.declared import earlier_values
+from debiaslab.settings.run import AUTO
 from debiaslab.training.checkpoint import read_facts, require_same_identity
 
 LOCKS = ".locks"  # folder among the records, which never takes part in a query
@@ -48,7 +50,9 @@ class Recorded:
         found: dict[str, list[Record]] = {job.key: [] for job in jobs}
         for record in self._records(jobs):
             if record.command == "train" and record.config.get("train") is not False:
-                found.get(key_of(settings_of(record.config)), []).append(record)
+                settings = settings_of(record.config)
+                for left_open in {job.open_settings for job in jobs}:
+                    found.get(key_of(settings | dict.fromkeys(left_open, AUTO)), []).append(record)
         return {job.key: self._state(job, found[job.key]) for job in jobs}
 
     def state(self, job: Job) -> State:
@@ -81,7 +85,7 @@ class Recorded:
             try:
                 facts = read_facts(path)
                 if job.data is not None:
-                    require_same_identity(path, facts["identity"], job.data.identity)
+                    require_same_identity(path, earlier_values() | facts["identity"], job.data.identity)
             except (UserError, KeyError):
                 continue
             evaluations = facts["history"]["evaluations"]

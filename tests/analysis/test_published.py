@@ -11,8 +11,8 @@ from debiaslab.core.settings import default_settings, setting_names
 from debiaslab.datasets import DATASETS
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.methods import METHODS
-from debiaslab.methods.defaults import conflicting_percent, default_hparams, default_recipe
 from debiaslab.recording.configuration import configuration
+from debiaslab.settings.recipes import resolve
 
 # baselines of the papers that are not here; "biased" is the other network of vanilla_biased, whose prediction is f's
 ABSENT = {"group_dro", "jtt", "lc", "hex", "stylised", "biased"}
@@ -22,18 +22,17 @@ SPLITS = {"biased_mnist": {"test_biased"}, "imagenet9": {"test_biased", "imagene
 with PUBLISHED_FILE.open(newline="") as file:
     ROWS = list(csv.DictReader(file))
 
-# a record has the settings of all data sets: None those that its own does not have
+# an older record has the settings of all data sets: None those that its own does not have
 SETTINGS = dict.fromkeys(name for dataset in DATASETS.values() for name in setting_names(dataset))
 
 
 def data_of(dataset: str, variant: str) -> dict[str, Any]:
     """The settings of the data by which a run has the variant, beside the defaults."""
-    if variant.startswith("rho"):
-        return {"rho": float(variant.removeprefix("rho"))}
     if variant == "-":
         return {}
     percent = float(variant.removesuffix("pct"))
-    return {"skew": percent / 100} if "skew" in setting_names(DATASETS[dataset]) else {"percent": percent}
+    ways = {"skew": percent / 100, "percent": percent, "rho": round(1 - percent / 100, 6)}
+    return {name: value for name, value in ways.items() if name in setting_names(DATASETS[dataset])}
 
 
 def test_there_is_one_number_for_each_question() -> None:
@@ -53,11 +52,9 @@ def test_a_run_has_each_published_number_beside_it(row: dict[str, str]) -> None:
         return
     data = SETTINGS | {"name": dataset} | default_settings(DATASETS[dataset]) | data_of(dataset, row["variant"])
     method = "end" if name.startswith("end_") else name
-    recipe = default_recipe(method, dataset)
-    assert (recipe is None) == ((method, dataset) in WITHOUT_RECIPE)
-    if recipe is None:
-        return
-    hparams = default_hparams(method, dataset, recipe, "published", conflicting_percent(data))
+    recipe = resolve(method, data | {"protocol": "published"})
+    assert recipe.recipe.source.startswith("none published") == ((method, dataset) in WITHOUT_RECIPE)
+    hparams = dict(recipe.defaults)
     if name == "end":
         hparams |= {"alpha": 0.3, "beta": 0.7}  # found by a search; the defaults are those of another number
     found = published_result({"data": data, "method": {"name": method, "hparams": hparams}}, row["metric"])

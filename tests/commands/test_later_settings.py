@@ -19,13 +19,14 @@ from debiaslab.commands.studies.jobs import jobs_of, settings_of
 from debiaslab.commands.studies.words import read_study
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import LATER_SETTINGS
 from debiaslab.datasets import BiasedDataset
 from debiaslab.recording.configuration import configuration
+from debiaslab.settings.declared import earlier_values
+from debiaslab.settings.setup import check
 from debiaslab.training.checkpoint import require_same_identity
-from debiaslab.training.setup import read_setup
 from tests.conftest import Command
 
+LATER_SETTINGS = earlier_values()
 NEW = [*LATER_SETTINGS, "cuda_graphs"]
 SMOKE = ("with", "smoke", "method=erm", "model.hparams.widths=[4]")
 
@@ -106,15 +107,15 @@ def test_a_search_keeps_its_name() -> None:
 
 def test_an_old_state_is_gone_on_with(tmp_path: Path) -> None:
     identity = {"seed": 1, **LATER_SETTINGS}
-    require_same_identity(tmp_path, {"seed": 1}, identity)
+    require_same_identity(tmp_path, {**LATER_SETTINGS, "seed": 1}, identity)
     with pytest.raises(UserError, match="is of a run with precision='float32', not 'bf16'"):
-        require_same_identity(tmp_path, {"seed": 1}, {**identity, "precision": "bf16"})
+        require_same_identity(tmp_path, {**LATER_SETTINGS, "seed": 1}, {**identity, "precision": "bf16"})
 
 
 def test_only_settings_that_change_a_result_are_part_of_its_identity(data_root: Path, digits: BiasedDataset) -> None:
     def identity(*words: str) -> dict[str, object]:
         common = ["digits", "method=rebias", f"data.root={data_root}"]
-        return read_setup(configuration(ex, [*common, *words])).identity(digits)
+        return check(configuration(ex, [*common, *words])).identity(digits)
 
     for words in (("precision=bf16",), ("channels_last=True",)):
         with pytest.raises(UserError, match=words[0].partition("=")[0]):

@@ -21,7 +21,7 @@ from debiaslab.analysis.plots.weights import samples_frame
 from debiaslab.analysis.query import EVERYTHING
 from debiaslab.analysis.rebuilt import Rebuilt, rebuilt
 from debiaslab.core.errors import UserError
-from debiaslab.training.setup import load_once
+from debiaslab.settings.setup import load_once
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 from tests.datasets.own_images import SIZE, save_digits, split, target, write_csv

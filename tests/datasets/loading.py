@@ -7,8 +7,10 @@ from debiaslab.datasets import BiasedDataset, dataset_config
 
 
 def loaded(settings: Mapping[str, Any]) -> BiasedDataset:
-    """The data set of `settings`, which has the validation images that it promises before it is loaded."""
+    """The data set of `settings`, whose images are what its settings tell of them."""
     config = dataset_config(settings)
     data = config.load()
-    assert config.has_valid() == (data.valid is not None)
+    told, found = config.judged(), data.judged(config.protocol)
+    assert told.has_valid in (None, found.has_valid)
+    assert told.knows_bias in (None, found.knows_bias)
     return data

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from debiaslab.core.errors import UserError
-from debiaslab.datasets import BiasedDataset, Split, dataset_config, knows_bias
+from debiaslab.datasets import BiasedDataset, Split, dataset_config
 from debiaslab.datasets.bar import ACTIONS
 from debiaslab.datasets.bar_split import num_moved
 from debiaslab.datasets.base import CIFAR10_STATISTICS
@@ -327,10 +327,13 @@ def test_sources_of_bias_ensemble(bias_ensemble: Path) -> None:
 
 
 def test_whether_bias_labels_can_choose_weights(bias_ensemble: Path, tmp_path: Path) -> None:
-    assert knows_bias({"name": "bar", "root": str(tmp_path / "nothing")})
-    folders = {"name": "bar", "root": str(bias_ensemble)}
-    assert not knows_bias(folders)  # they do not tell it of validation images
-    assert knows_bias({**folders, "protocol": "published"})
+    folder = tmp_path / "nothing"
+    told = dataset_config({"name": "bar", "root": str(folder)}).judged()
+    assert told == dataset_config({"name": "bar", "root": str(bias_ensemble)}).judged()  # whatever is on the disk
+    assert (told.knows_bias, told.has_valid) == (None, True)
+    data = load(bias_ensemble)
+    assert data.judged("holdout").knows_bias is False  # BiasEnsemble's folders do not tell it of validation images
+    assert data.judged("published").knows_bias is True
 
 
 def test_bar_itself(tmp_path: Path) -> None:

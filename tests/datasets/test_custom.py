@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from debiaslab import main
-from debiaslab.datasets import BiasedDataset, knows_bias
+from debiaslab.datasets import BiasedDataset, judged_by_settings
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.methods import METHODS, Recipe
 from tests.conftest import Command, Outcome
@@ -134,7 +134,8 @@ def test_whether_bias_labels_can_choose_weights(
     write: Write, header: str, row: Callable[[int], str], known: bool
 ) -> None:
     csv = write(header, row)
-    assert knows_bias({"name": "custom", "csv": str(csv)}) is known
+    assert judged_by_settings({"name": "custom", "csv": str(csv)}).knows_bias is None
+    assert load(csv).judged("holdout").knows_bias is known
     assert load(csv).tells_conflicting() is (known and "split" not in header)
 
 

@@ -11,9 +11,9 @@ from torch.nn.functional import one_hot
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.decodability import Decodability
 from debiaslab.methods import Method
+from debiaslab.settings.setup import Setup
 from debiaslab.training.checkpoint import LAST, SELECTED
 from debiaslab.training.loop import Options, Trained, Trainer
-from debiaslab.training.setup import Setup
 from tests.conftest import Command
 from tests.methods.building import Watch, build, short_setup
 

@@ -24,8 +24,8 @@ from debiaslab.lockstep.graphs import (
 )
 from debiaslab.methods import METHODS, Method
 from debiaslab.models import architecture
+from debiaslab.settings.setup import Setup
 from debiaslab.training.loop import Options, Trained, Trainer
-from debiaslab.training.setup import Setup
 from tests.conftest import Command
 from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer
 

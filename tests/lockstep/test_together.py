@@ -19,10 +19,10 @@ from debiaslab.lockstep.stacking import JoinedOptimizer, Stack, StackedDescent
 from debiaslab.lockstep.together import fit_together
 from debiaslab.methods import METHODS, Batch, Method, Phase
 from debiaslab.methods.phase import Descent, set_modes
+from debiaslab.settings.setup import Setup
 from debiaslab.training.batches import Batches
 from debiaslab.training.checkpoint import optimizer_tensors
 from debiaslab.training.loop import Options, Trained, Trainer
-from debiaslab.training.setup import Setup
 from tests.lockstep.test_graphs import StandIn
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 

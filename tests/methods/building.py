@@ -5,20 +5,15 @@ from typing import Any
 
 import torch
 
-from debiaslab.datasets import BiasedDataset
+from debiaslab.core.settings import declared
+from debiaslab.datasets import DATASETS, BiasedDataset
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import Batch, Method
-from debiaslab.methods.defaults import (
-    default_hparams,
-    default_model,
-    default_recipe,
-    recipe_model_hparams,
-    shortened_steps,
-)
 from debiaslab.models import default_model_hparams
+from debiaslab.settings.recipes import ResolvedRecipe, resolve
+from debiaslab.settings.setup import Setup, check
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trained, Trainer
-from debiaslab.training.setup import Setup, read_setup
 
 NUM_STEPS = 45  # of a short run: more than two epochs
 BATCH_SIZE = 64
@@ -40,15 +35,24 @@ class Watch:
         self.evaluations.append(evaluation)
 
 
+def recipe_of(
+    method: str, dataset: str, name: str | None = None, protocol: str = "holdout", percent: float | None = None
+) -> ResolvedRecipe:
+    """The resolved recipe, where `percent` of the training images conflict with the bias (None: not known)."""
+    data: dict[str, Any] = {"name": dataset, "protocol": protocol}
+    if percent is not None:
+        (ratio,) = (name for name, known in declared(DATASETS[dataset]).items() if known.percent is not None)
+        data[ratio] = percent if ratio == "percent" else percent / 100
+    return resolve(method, data, name)
+
+
 def short_setup(method: str, data_root: Path, seed: int = 1, dataset: str = "digits", **hparams: Any) -> Setup:
     """A run of `NUM_STEPS` steps per phase; `hparams` are what a user would change."""
-    recipe = default_recipe(method, dataset)
-    defaults = default_hparams(method, dataset, recipe, "holdout")
-    short = {**defaults, "num_steps": NUM_STEPS, "epochs": None, "batch_size": BATCH_SIZE}
-    short = shortened_steps(method, dataset, defaults, short) | hparams
-    model = default_model(method, dataset, recipe)
-    model_hparams = default_model_hparams(model) | recipe_model_hparams(method, dataset, recipe, model)
-    return read_setup(
+    recipe = recipe_of(method, dataset)
+    short = recipe.hparams({"num_steps": NUM_STEPS, "batch_size": BATCH_SIZE}) | hparams
+    model = recipe.recipe.model
+    model_hparams = default_model_hparams(model) | recipe.model_hparams(model)
+    return check(
         {
             "seed": seed,
             "device": "cpu",
@@ -63,7 +67,7 @@ def short_setup(method: str, data_root: Path, seed: int = 1, dataset: str = "dig
             "workers": 0,
             "selection": "best_valid_unbiased",
             "data": {"name": dataset, "root": str(data_root)},
-            "method": {"name": method, "recipe": recipe, "hparams": short},
+            "method": {"name": method, "recipe": recipe.name, "hparams": short},
             "model": {"name": model, "pretrained": "none", "hparams": model_hparams},
         }
     )

@@ -15,8 +15,8 @@ from debiaslab.methods.bias_ensemble import BiasEnsemble
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
 from debiaslab.recording.configuration import configuration
+from debiaslab.settings.setup import Setup
 from debiaslab.training.batches import Batches
-from debiaslab.training.setup import Setup
 from tests.methods.building import Watch, build, short_setup, trained, trainer
 
 

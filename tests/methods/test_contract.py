@@ -15,7 +15,7 @@ from debiaslab.lockstep.graphs import capturable_descent, descent_of
 from debiaslab.methods import METHODS, Method
 from debiaslab.methods.optimizers import scale_learning_rates
 from debiaslab.methods.phase import set_modes
-from debiaslab.training.setup import Setup
+from debiaslab.settings.setup import Setup
 from tests.methods.building import BATCH_SIZE, NUM_STEPS, Watch, build, first_batches, short_setup, trained, trainer
 
 DATASETS: dict[str, str] = {}  # method -> data set, where it is not the coloured digits

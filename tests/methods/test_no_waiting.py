@@ -19,9 +19,9 @@ from debiaslab.lockstep.stacking import Stack
 from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.optimizers import OPTIMIZERS
 from debiaslab.methods.phase import set_modes
+from debiaslab.settings.setup import Setup
 from debiaslab.training.batches import Batches
 from debiaslab.training.losses import LossSums
-from debiaslab.training.setup import Setup
 from tests.methods.building import build, first_batches, short_setup
 from tests.methods.test_contract import data, name, setup  # noqa: F401 (fixtures: every method)
 from tests.waiting import WaitsForDevice, no_waiting

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
-from debiaslab.training.setup import Setup
+from debiaslab.settings.setup import Setup
 from tests.methods.building import Watch, build, first_batches, short_setup, trainer
 from tests.methods.test_contract import assert_same, data, name, setup  # noqa: F401 (fixtures: every method)
 

@@ -8,21 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from debiaslab.core.settings import setting_names, settings
+from debiaslab.core.settings import default_settings, setting_names, settings
+from debiaslab.datasets import DATASETS
+from debiaslab.datasets.base import KINDS
 from debiaslab.methods import METHODS, Batch, Method, Task
-from debiaslab.methods.defaults import (
-    conflicting_percent,
-    default_hparams,
-    default_model,
-    default_pretrained,
-    default_recipe,
-    recipe_model_hparams,
-)
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
 from debiaslab.methods.phase import set_modes
 from debiaslab.models import MODELS, Networks, architecture, default_model_hparams
 from debiaslab.models.pretrained import require_weights
+from debiaslab.settings.recipes import recipes_of
+from tests.methods.building import recipe_of
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ("digits", "colored_mnist", "cmnist", "biased_mnist")
@@ -46,11 +42,11 @@ def image_shape(dataset: str) -> tuple[int, ...]:
 
 def built(method: str, dataset: str, recipe: str, model: str | None = None, **hparams: Any) -> Method:
     """As a run without pretrained weights builds it."""
-    name = model or default_model(method, dataset, recipe)
-    own = recipe_model_hparams(method, dataset, recipe, name)
-    chosen = architecture(name, default_model_hparams(name) | own)
-    require_weights(name, chosen, default_pretrained(method, dataset, recipe, name))
-    config = settings(METHODS[method].Config, default_hparams(method, dataset, recipe, "holdout") | hparams, "")
+    resolved = recipe_of(method, dataset, recipe)
+    name = model or resolved.recipe.model
+    chosen = architecture(name, default_model_hparams(name) | resolved.model_hparams(name))
+    require_weights(name, chosen, resolved.pretrained(name))
+    config = settings(METHODS[method].Config, {**resolved.defaults, **hparams}, "")
     networks = Networks(chosen, image_shape(dataset), NUM_CLASSES, seed=1)
     return METHODS[method](config, networks, Task(NUM_CLASSES, torch.arange(NUM_IMAGES) % NUM_CLASSES, seed=1))
 
@@ -82,10 +78,9 @@ def distinct() -> dict[str, tuple[str, str, str]]:
     """Of the recipes of a method that have the same networks and phases, the first."""
     chosen: dict[str, tuple[str, str, str]] = {}
     for method, dataset, recipe in RECIPES:
-        model = default_model(method, dataset, recipe)
-        networks = recipe_model_hparams(method, dataset, recipe, model)
-        distills = default_hparams(method, dataset, recipe, "holdout").get("hand_over")
-        chosen.setdefault(str((method, model, networks, distills)), (method, dataset, recipe))
+        resolved = recipe_of(method, dataset, recipe)
+        networks = resolved.recipe.model, resolved.recipe.model_hparams
+        chosen.setdefault(str((method, networks, resolved.defaults.get("hand_over"))), (method, dataset, recipe))
     return chosen
 
 
@@ -115,10 +110,44 @@ def test_settings_of_all_recipes(method: str, dataset: str, recipe: str) -> None
     chosen, config = METHODS[method].RECIPES[dataset][recipe], METHODS[method].Config
     percents: list[float | None] = [None, *chosen.by_percent]
     for percent in percents:
-        settings(config, default_hparams(method, dataset, recipe, "published", percent), "")
+        settings(config, recipe_of(method, dataset, recipe, "published", percent).defaults, "")
         assert set(chosen.hparams_at(percent)) <= set(setting_names(config))
     model = architecture(chosen.model, default_model_hparams(chosen.model) | dict(chosen.model_hparams))
     require_weights(chosen.model, model, chosen.pretrained)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_settings_for_data_without_a_published_recipe(method: str, kind: str) -> None:
+    if kind not in METHODS[method].UNPUBLISHED:
+        assert (method, kind) == ("denetdm", "clips")  # which has no such branches
+        return
+    recipe = METHODS[method].UNPUBLISHED[kind]
+    assert recipe.source.startswith("none published: ")
+    config = METHODS[method].Config
+    settings(config, default_settings(config) | dict(recipe.hparams), "")
+    model = architecture(recipe.model, default_model_hparams(recipe.model) | dict(recipe.model_hparams))
+    require_weights(recipe.model, model, recipe.pretrained)
+    assert model.takes_clips == (kind == "clips")
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset"), [("rebias", "colored_mnist"), ("end", "corrupted_cifar10"), ("lff", "kinetics10")]
+)
+def test_a_method_on_data_that_it_was_not_published_on(method: str, dataset: str) -> None:
+    resolved = recipe_of(method, dataset)
+    assert (resolved.name, resolved.recipe) == ("debiaslab", METHODS[method].UNPUBLISHED[DATASETS[dataset].KIND])
+    network = built(method, dataset, "debiaslab")
+    phase = network.phases()[0]
+    set_modes(network, phase)
+    assert phase.update(batch_for(network, dataset, 0))["loss"].isfinite()
+
+
+def test_a_published_recipe_is_not_replaced() -> None:
+    for method, cls in METHODS.items():
+        for dataset in DATASETS:
+            if dataset in cls.RECIPES:
+                assert recipes_of(cls, dataset) == cls.RECIPES[dataset], method
 
 
 # ---- numbers of methods.md's tables, where they are not those of a neighbouring row
@@ -141,18 +170,11 @@ def test_settings_of_all_recipes(method: str, dataset: str, recipe: str) -> None
 def test_disent_on_corrupted_cifar10(dataset: str, percent: float | None, rate: float, align: float) -> None:
     """A percentage in between takes the nearest one's settings."""
     for method, recipe in (("disent", "lee2021"), ("disent_be", "debiaslab")):
-        hparams = default_hparams(method, dataset, recipe, "holdout", percent)
+        hparams = recipe_of(method, dataset, recipe, percent=percent).defaults
         assert (hparams["learning_rate"], hparams["lambda_dis_align"]) == (rate, align)
         assert (hparams["lambda_swap_align"], hparams["lambda_swap"], hparams["lr_gamma"]) == (align, 1, 0.5)
-    assert default_hparams("lff", dataset, "lee2021", "holdout", percent)["learning_rate"] == rate
-    assert default_hparams("erm", dataset, "lee2021", "holdout", percent)["learning_rate"] == 1e-3
-
-
-def test_what_the_data_say_of_the_percentage() -> None:
-    assert conflicting_percent({"name": "corrupted_cifar10", "skew": 0.005, "percent": None}) == 0.5
-    assert conflicting_percent({"name": "cifar10c", "skew": None, "percent": 2}) == 2
-    assert conflicting_percent({"name": "bar", "percent": 0}) == 0
-    assert conflicting_percent({"name": "celeba", "skew": "many"}) is None
+    assert recipe_of("lff", dataset, "lee2021", percent=percent).defaults["learning_rate"] == rate
+    assert recipe_of("erm", dataset, "lee2021", percent=percent).defaults["learning_rate"] == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -180,7 +202,7 @@ def test_what_the_data_say_of_the_percentage() -> None:
     ],
 )
 def test_published_settings(method: str, dataset: str, expected: dict[str, Any]) -> None:
-    hparams = default_hparams(method, dataset, default_recipe(method, dataset), "holdout")
+    hparams = recipe_of(method, dataset).defaults
     assert {name: hparams[name] for name in expected} == expected
 
 
@@ -193,8 +215,8 @@ def test_which_recipes_start_from_imagenet() -> None:
     denetdm = {("denetdm", name) for name in (*CIFAR, "bffhq", "dogs_and_cats", "bar", "celeba")}
     bar = {(method, "bar") for method in LFF_FAMILY}
     assert pretrained == denetdm | bar | {(method, "celeba") for method in ("erm", "lff", "end")}
-    assert default_pretrained("lff", "bar", "lee2023", "resnet18") == "imagenet"
-    assert default_pretrained("lff", "bar", "lee2023", "resnet20") == "none"
+    assert recipe_of("lff", "bar", "lee2023").pretrained("resnet18") == "imagenet"
+    assert recipe_of("lff", "bar", "lee2023").pretrained("resnet20") == "none"
 
 
 def test_features_and_heads_of_disent() -> None:

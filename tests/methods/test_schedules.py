@@ -5,9 +5,8 @@ import torch
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
-from debiaslab.datasets import DATASETS
-from debiaslab.methods.defaults import default_hparams, default_recipe, shortened_steps
 from debiaslab.methods.schedules import ScheduledConfig
+from tests.methods.building import recipe_of
 
 STEPS_PER_EPOCH = 3
 
@@ -82,8 +81,8 @@ def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
 def test_lengths_follow_the_length_of_training(
     own: dict[str, Any], expected: tuple[int | None, int | None, int | None, int | None]
 ) -> None:
-    defaults = default_hparams("learned_mixin", "biased_mnist", "bahng2020", "holdout")
-    hparams = shortened_steps("learned_mixin", "biased_mnist", defaults, defaults | own)
+    recipe = recipe_of("learned_mixin", "biased_mnist")
+    hparams, defaults = recipe.hparams(own), dict(recipe.defaults)
     names = ("lr_decay_epochs", "lr_decay_steps", "pretrain_epochs", "pretrain_steps")
     assert tuple(hparams[name] for name in names) == expected
     assert {name: value for name, value in hparams.items() if name not in names} == {
@@ -107,20 +106,18 @@ def test_lengths_follow_the_length_of_training(
     ],
 )
 def test_the_length_of_distillation(dataset: str, own: dict[str, Any], expected: tuple[int | None, int | None]) -> None:
-    defaults = default_hparams("denetdm", dataset, default_recipe("denetdm", dataset), "holdout")
-    hparams = shortened_steps("denetdm", dataset, defaults, defaults | own)
+    hparams = recipe_of("denetdm", dataset).hparams(own)
     assert (hparams["distill_epochs"], hparams["distill_steps"]) == expected
 
 
-def test_parts_on_data_of_unknown_size_shrink_with_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(DATASETS, "custom", raising=False)
+def test_parts_on_data_of_unknown_size_shrink_with_the_steps() -> None:
     for method, part, expected in (("disent", "curr_step", 400), ("learned_mixin", "pretrain_steps", 100)):
-        defaults = default_hparams(method, "custom", "debiaslab", "holdout")
-        assert shortened_steps(method, "custom", defaults, defaults | {"num_steps": 2_000})[part] == expected
-        assert shortened_steps(method, "custom", defaults, defaults | {"epochs": 3, "num_steps": None})["epochs"] == 3
+        recipe = recipe_of(method, "custom")
+        assert recipe.hparams({"num_steps": 2_000})[part] == expected
+        assert recipe.hparams({"epochs": 3})["num_steps"] is None
 
 
 def test_what_is_no_settings_is_left_to_others_to_refuse() -> None:
-    defaults = default_hparams("learned_mixin", "biased_mnist", "bahng2020", "holdout")
-    assert shortened_steps("learned_mixin", "biased_mnist", defaults, 3) == 3
-    assert shortened_steps("learned_mixin", "biased_mnist", defaults, defaults | {"epochs": "many"})["epochs"] == "many"
+    recipe = recipe_of("learned_mixin", "biased_mnist")
+    assert recipe.hparams(3) == 3
+    assert recipe.hparams({"epochs": "many"})["epochs"] == "many"

@@ -4,19 +4,16 @@ from typing import Any
 
 import pytest
 
-from debiaslab.methods.defaults import default_hparams, shortened_steps
+from tests.methods.building import recipe_of
 
 
-def shortened(**hparams: Any) -> dict[str, Any]:
-    """What differs from the settings without shortening."""
-    defaults = default_hparams("disent_be", "colored_mnist", "lee2023", "holdout")
-    return changes("disent_be", "colored_mnist", defaults, hparams)
-
-
-def changes(method: str, dataset: str, defaults: dict[str, Any], hparams: dict[str, Any]) -> dict[str, Any]:
-    wanted = {**defaults, **hparams}
-    found = shortened_steps(method, dataset, defaults, wanted)
-    assert found.keys() == wanted.keys()
+def shortened(method: str = "disent_be", dataset: str = "colored_mnist", **own: Any) -> dict[str, Any]:
+    """What differs from the recipe's settings beside the user's `own`."""
+    recipe = recipe_of(method, dataset)
+    found = recipe.hparams(own)
+    assert found.keys() == recipe.defaults.keys()
+    lengths = {"epochs": None, "num_steps": None} if own else {}
+    wanted = {**recipe.defaults, **lengths, **own}
     return {name: value for name, value in found.items() if value != wanted[name]}
 
 
@@ -51,26 +48,20 @@ def test_a_longer_or_impossible_run_changes_nothing(hparams: dict[str, Any]) -> 
 
 
 def test_what_is_switched_off_stays_off() -> None:
-    defaults = {
-        **default_hparams("disent", "colored_mnist", "lee2021", "holdout"),
-        "lr_decay_step": None,
-        "curr_step": 0,
-    }
-    assert changes("disent", "colored_mnist", defaults, {"num_steps": 100}) == {}
+    assert shortened("disent", num_steps=100, lr_decay_step=None, curr_step=0) == {}
 
 
 def test_methods_without_such_settings() -> None:
-    defaults = default_hparams("erm", "digits", "debiaslab", "holdout")
-    assert changes("erm", "digits", defaults, {"epochs": 1}) == {}
+    assert shortened("erm", "digits", epochs=1) == {}
 
 
 def test_what_the_user_sets_stays() -> None:
-    assert shortened(num_steps=5_000, curr_step=7, ensemble_steps=300) == {
+    """Also where it is what the recipe has."""
+    assert shortened(num_steps=5_000, curr_step=7, ensemble_steps=1_000) == {
         "ensemble_check_steps": 50,
         "lr_decay_step": 1_000,
     }
 
 
 def test_no_settings_at_all_are_left_for_the_check_to_refuse() -> None:
-    defaults = default_hparams("disent", "digits", "debiaslab", "holdout")
-    assert shortened_steps("disent", "digits", defaults, 5) == 5
+    assert recipe_of("disent", "digits").hparams(5) == 5

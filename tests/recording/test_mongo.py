@@ -15,7 +15,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL, parse_address, without_password
 from debiaslab.recording import mongo_record
 from debiaslab.recording.server import free_port, running_server
-from debiaslab.training.setup import Setup
+from debiaslab.settings.setup import Setup
 from tests.conftest import Command
 
 SECRET = "hunter2"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from debiaslab import main
+from debiaslab.commands import evaluate
 from debiaslab.methods import base
 from debiaslab.training import loop
 from debiaslab.training.device import LARGE_LAYER, cpu_threads, threads_for
@@ -95,7 +95,7 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
 
     watched(base, "descend")
     watched(loop, "correct_counts")
-    watched(main, "correct_counts")
+    watched(evaluate, "correct_counts")
     with cpu_threads(2):
         trained = command("with", "smoke", "method=erm")
         assert command("evaluate", "with", "method=erm", f"checkpoint={trained.runs[0]}").code == 0
@@ -103,5 +103,5 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
     assert set(found) == {
         ("debiaslab.methods.base.descend", 1),
         ("debiaslab.training.loop.correct_counts", 1),
-        ("debiaslab.main.correct_counts", 1),
+        ("debiaslab.commands.evaluate.correct_counts", 1),
     }

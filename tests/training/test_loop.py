@@ -12,9 +12,9 @@ from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.phase import Descent
+from debiaslab.settings.setup import check
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
-from debiaslab.training.setup import read_setup
 
 Config = dict[str, Any]
 
@@ -33,7 +33,7 @@ def trainer(method: str, data: BiasedDataset, hparams: Config, **options: Any) -
         "erm": {"name": "mlp", "hparams": {"widths": [8]}},
         "denetdm": {"name": "mlp_branches", "hparams": {"width": 8}},
     }[method]
-    setup = read_setup(
+    setup = check(
         {
             "seed": options.pop("seed", 1),
             "device": "cpu",

@@ -12,9 +12,9 @@ from debiaslab.datasets.inputs import as_input
 from debiaslab.evaluation.counting import count_groups
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.methods import Phase
+from debiaslab.settings.setup import check
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
-from debiaslab.training.setup import read_setup
 
 NORMALIZE = ((0.5, 0.25, 0.0), (0.5, 1.0, 2.0))
 
@@ -69,7 +69,7 @@ def test_the_loop_normalises_all_that_networks_see(digits: BiasedDataset) -> Non
         "selection": "last",
     }
     data = replace(digits, normalize=NORMALIZE, extra={"test_again": digits.test})
-    method = read_setup({**run, **rest, **config}).build_method(data, torch.device("cpu"))
+    method = check({**run, **rest, **config}).build_method(data, torch.device("cpu"))
     trainer = Trainer(method, data, Options(seed=1, selection="last"), Silent())
     seen: dict[bool, list[Tensor]] = {True: [], False: []}
     network = method.get_submodule("classifier.encoder")

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from debiaslab.core.errors import UserError, require_known
-from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
-from debiaslab.core.settings import flattened, require, setting_names, settings
+from debiaslab.core.settings import flattened, setting_names, settings
 from debiaslab.datasets import BiasedDataset, DatasetConfig, dataset_config
 from debiaslab.evaluation.history import require_defined
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.lockstep.graphs import require_capturable
-from debiaslab.methods import Method, MethodConfig, Task, method_class, recipe_for
-from debiaslab.methods.defaults import hparams_of_length
+from debiaslab.methods import Method, MethodConfig, Recipe, Task, method_class
 from debiaslab.models import Architecture, Networks, architecture
-from debiaslab.models.numerics import PRECISIONS, Numerics
+from debiaslab.models.numerics import Numerics
 from debiaslab.models.pretrained import NONE, read_weights, require_weights
+from debiaslab.settings.declared import earlier_values, result_settings
+from debiaslab.settings.recipes import default_selection, require_recipe, resolve
+from debiaslab.settings.run import AUTO, RunSettings
 from debiaslab.training.checkpoint import (
     prefixed,
     read_checkpoint,
@@ -39,62 +40,6 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "model": ("name", "pretrained", "hparams"),
 }
 
-TRIAL_SETTINGS = ("search", "trial", "objective")  # say which trial of a search a run is
-
-# settings that leave the result as it is
-NOT_IDENTITY = {
-    *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
-    "cuda_graphs",  # the same kernels with the same arguments
-    "decodability",
-    *("data.root", "data.cache", "data.csv"),
-    *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
-    *TRIAL_SETTINGS,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """The settings of a run that belong to no ingredient."""
-
-    seed: int
-    device: str
-    train: bool
-    checkpoint: str | None
-    resume: str | None
-    log_dir: str
-    evaluate_every: int
-    evaluate_images: int | None
-    checkpoint_seconds: float
-    memory_gb: float
-    workers: int
-    selection: str
-    search: str | None = None
-    trial: int | None = None
-    objective: str | None = None
-    decodability: int | None = None
-    precision: str = "float32"
-    channels_last: bool = False
-    cuda_graphs: bool = False
-
-    def __post_init__(self) -> None:
-        require(self.seed in SEEDS, "seed", self.seed, SEEDS_IN_WORDS)
-        require(self.evaluate_every > 0, "evaluate_every", self.evaluate_every, "positive")
-        images = self.evaluate_images
-        require(images is None or images > 0, "evaluate_images", images, "positive, or None for all")
-        epochs = self.decodability
-        require(epochs is None or epochs > 0, "decodability", epochs, "positive, or None not to measure it")
-        require_known("precision", self.precision, PRECISIONS)
-        require(self.log_dir != "", "log_dir", self.log_dir, "the name of a folder")
-        for name in ("checkpoint_seconds", "memory_gb", "workers"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        marks = [value is None for value in (self.search, self.trial, self.objective)]
-        require(len(set(marks)) == 1, "search", self.search, "given with trial and objective; `main.py search` does")
-
-    @property
-    def memory_bytes(self) -> float:
-        """How much the images of a data set may take in the device's memory."""
-        return self.memory_gb * 2**30
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -106,10 +51,19 @@ class Setup:
     method_config: MethodConfig
     model: Architecture
     pretrained: str  # weights that the networks start from
+    recipe: Recipe
     config: Mapping[str, Any]
 
+    def with_data(self) -> tuple["Setup", BiasedDataset]:
+        """The setup with the rules that were left to the data, and the data set, on the CPU.
+
+        Raises `UserError` if it cannot be had, or does not fit the selection rules or the method.
+        """
+        setup = check(settle(self.config, load_once(self.data))) if is_open(self.config) else self
+        return setup, setup.load_data()
+
     def load_data(self) -> BiasedDataset:
-        """The data set, on the CPU. Raises `UserError` if it cannot be had, or the selection rules do not fit it."""
+        """The data set, as `with_data` gives it, for a setup of which nothing is left open."""
         data = load_once(self.data)
         self.check_rules(data)
         if self.run.evaluate_images is not None:
@@ -134,6 +88,8 @@ class Setup:
         """Raise `UserError` for a selection rule that is unknown, or that `data` has not the images or labels for."""
         hparams = {f"method.hparams.{name}": rule for name, rule in self.method_config.rules().items()}
         for setting, name in {"selection": self.run.selection, **hparams}.items():
+            if name == AUTO:
+                continue
             rule = parse_rule(name, data is None or data.valid is not None, setting)
             if data is not None:
                 require_defined(rule, data, setting)
@@ -160,8 +116,8 @@ class Setup:
 
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
         """What a run must share with one that resumes it: all settings that its result depends on."""
-        flat = {name: value for name, value in flattened(self.config) if name not in NOT_IDENTITY}
-        return self.architecture_identity(data) | flat | {"data.fingerprint": data.fingerprint}
+        known = result_settings(self.config) | {"data.fingerprint": data.fingerprint}
+        return self.architecture_identity(data) | known
 
     def architecture_identity(self, data: BiasedDataset) -> dict[str, Any]:
         """What a run must share with one that loads its weights."""
@@ -205,7 +161,7 @@ class Setup:
         facts = read_facts(path)
         if "identity" not in facts:
             raise UserError(f"{path} is not the state of an unfinished run")
-        require_same_identity(path, facts["identity"], self.identity(data))
+        require_same_identity(path, earlier_values() | facts["identity"], self.identity(data))
 
 
 # as long as a run has them; fingerprint and notes are in the key, as what `config.load` finds may change meanwhile
@@ -218,7 +174,7 @@ def load_once(config: DatasetConfig) -> BiasedDataset:
     return config.load()
 
 
-def read_data_settings(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
+def check_data(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
     """The part of the configuration that needs no method. Raises `UserError` for whatever is wrong in it."""
     known = [*setting_names(RunSettings), *INGREDIENTS]
     for name, value in config.items():
@@ -226,6 +182,25 @@ def read_data_settings(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetC
             require_known("setting", name, known, elsewhere=meant(name, value, config))
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     return run, dataset_config(config["data"])
+
+
+def is_open(config: Mapping[str, Any]) -> bool:
+    """Whether a rule of `config` is left to the data."""
+    return AUTO in (config["selection"], *section(config, "method").values())
+
+
+def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
+    """`config` with the rules in place of "auto": which ones the images can serve is known now that they are read."""
+    if not is_open(config):
+        return config
+    method = config["method"]
+    judged = data.judged(str(config["data"].get("protocol")))
+    rules = resolve(method["name"], config["data"], method["recipe"], judged).defaults
+    hparams = {name: rules[name] if value == AUTO else value for name, value in method["hparams"].items()}
+    selection = config["selection"]
+    if selection == AUTO:
+        selection = default_selection(config["data"], judged)
+    return {**config, "selection": selection, "method": {**method, "hparams": hparams}}
 
 
 def meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
@@ -244,9 +219,12 @@ def meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
     return {name: by_end[end]} if end in by_end else {}
 
 
-def read_setup(config: Mapping[str, Any]) -> Setup:
-    """Check the configuration `config`, a nested mapping. Raises `UserError` for whatever is wrong in it."""
-    run, data = read_data_settings(config)
+def check(config: Mapping[str, Any]) -> Setup:
+    """Check the configuration `config`, a nested mapping, wherever it comes from; nothing is read, built or changed.
+
+    Raises `UserError` for whatever is wrong in it.
+    """
+    run, data = check_data(config)
     for ingredient, names in INGREDIENTS.items():
         if not names:
             continue
@@ -254,12 +232,13 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
         for name in config[ingredient]:
             require_known("setting", name, names, prefix=f"{ingredient}.", elsewhere=inner)
     method = method_class(config["method"]["name"])
-    recipe_for(method, config["data"]["name"], config["method"]["recipe"])  # refuses a data set without one
+    require_recipe(config["method"]["name"], config["data"]["name"])
     method_config = settings(method.Config, section(config, "method"), "method.hparams.")
     model = architecture(config["model"]["name"], section(config, "model"))
     pretrained = config["model"].get("pretrained", NONE)
     require_weights(config["model"]["name"], model, pretrained)
-    setup = Setup(run, data, method, method_config, model, pretrained, config)
+    recipe = resolve(config["method"]["name"], config["data"], config["method"]["recipe"]).recipe
+    setup = Setup(run, data, method, method_config, model, pretrained, recipe, config)
     setup.check_rules()
     require_effect(method_config, config)
     return setup
@@ -268,7 +247,7 @@ def read_setup(config: Mapping[str, Any]) -> Setup:
 def require_effect(method_config: MethodConfig, config: Mapping[str, Any]) -> None:
     """Raise `UserError` for a hyper-parameter that the user has changed and that another one switches off."""
     method, own = config["method"], section(config, "method")
-    usual = hparams_of_length(method["name"], config["data"], method["recipe"], own)
+    usual = resolve(method["name"], config["data"], method["recipe"]).of_length(own)
     for switch, names in method_config.without_effect().items():
         for name in names:
             if own.get(name, usual[name]) != usual[name]:

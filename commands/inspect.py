@@ -1,0 +1,17 @@
+"""`python main.py inspect with DATA`: what a data set is read from, and what it is."""
+
+from pathlib import Path
+from typing import Any
+
+from debiaslab.analysis.inspection import inspected
+from debiaslab.commands.telling import show
+from debiaslab.config import ex
+from debiaslab.settings.setup import check_data
+
+
+@ex.command(unobserved=True)
+def inspect(config: dict[str, Any]) -> None:
+    """Show what a data set is: the files it needs and which are missing, sizes, groups, sample images."""
+    run, data = check_data(config)
+    for thing in inspected(config["data"]["name"], data, Path(run.log_dir), run.memory_gb):
+        show(thing)

@@ -1,0 +1,133 @@
+"""Runs of the experiment: checked, and made of data and method, before their record begins; then started.
+
+So whatever is wrong is told before there is a record, and nothing is read or built twice.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from debiaslab.config import Run, ex
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_writable
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method
+from debiaslab.recording.observers import STATE, FileRecord, mongo_from_environment
+from debiaslab.settings.setup import Setup, check, check_data
+from debiaslab.training.checkpoint import LAST
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run is made of: its settings, of which none is open any more, the data on the CPU, and the method."""
+
+    setup: Setup
+    device: torch.device
+    data: BiasedDataset
+    method: Method
+
+
+@dataclass(frozen=True)
+class ReadyRun:
+    """A run that can be started, and what its command is given."""
+
+    run: Run
+    arguments: tuple[Any, ...]
+
+    def start(self, *more: Any) -> Run:
+        """Run the command, which is given `more`, too, with its record. Raises `UserError` for an incomplete record."""
+        self.run(*self.arguments, *more)
+        for observer in self.run.observers:
+            if isinstance(observer, FileRecord):
+                observer.require_complete()
+        return self.run
+
+
+def prepare(
+    command: str,
+    settings: Mapping[str, Any],
+    named_configs: Sequence[str] = (),
+    *,
+    info: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> ReadyRun:
+    """The run of `command` with these settings, ready to start. Raises `UserError` for whatever is wrong."""
+    run = ex._create_run(command, settings, named_configs, info, None, options)
+    preparation = PREPARATIONS.get(command)
+    return ReadyRun(run, preparation(run) if preparation else ())
+
+
+def prepare_training(run: Run) -> tuple[Prepared]:
+    setup = check(run.config)
+    if not setup.run.train:
+        return prepare_evaluation(run)
+    if setup.run.checkpoint is not None:
+        raise UserError(
+            f"checkpoint={setup.run.checkpoint} is not used in training: to evaluate it, python main.py evaluate"
+            " with ..., or train=False; to resume a run, resume=RUN"
+        )
+    device = setup.device()
+    setup, data = setup.with_data()
+    method = setup.build_method(data, device)
+    setup.check_graphs(method)
+    if setup.run.resume is not None:
+        setup.check_resume(Path(setup.run.resume) / STATE, data)
+    record(run, setup)
+    return (Prepared(setup, device, data, method),)
+
+
+def prepare_evaluation(run: Run) -> tuple[Prepared]:
+    setup = check(run.config)
+    if setup.run.resume is not None:
+        raise UserError(f"resume={setup.run.resume} resumes a training; leave it out to evaluate weights")
+    device = setup.device()
+    setup, data = setup.with_data()
+    method = setup.build_method(data, device, pretrained=False)
+    setup.check_weights(weights_file(setup), data)
+    record(run, setup)
+    return (Prepared(setup, device, data, method),)
+
+
+def prepare_inspection(run: Run) -> tuple[dict[str, Any]]:
+    check_data(run.config)  # whatever the method
+    return (run.config,)
+
+
+def prepare_printing(run: Run) -> tuple[()]:
+    check(run.config)
+    return ()
+
+
+# command -> what has to be right, and is made, before it starts; its result is what the command is given
+PREPARATIONS: Mapping[str, Callable[[Run], tuple[Any, ...]]] = {
+    "train": prepare_training,
+    "evaluate": prepare_evaluation,
+    "inspect": prepare_inspection,
+    "print_config": prepare_printing,
+    "save_config": prepare_printing,
+}
+
+
+def record(run: Run, setup: Setup) -> None:
+    """Have `run` recorded, with the settings of `setup`. Raises `UserError` if it cannot be."""
+    require_writable(Path(setup.run.log_dir), "log_dir")
+    mongo = mongo_from_environment()
+    run.config = dict(setup.config)
+    run.observers = [FileRecord(setup.run.log_dir), *([mongo] if mongo else [])]
+
+
+def weights_file(setup: Setup) -> Path:
+    """The file that `checkpoint` names. Raises `UserError` if it names none."""
+    if setup.run.checkpoint is None:
+        raise UserError("nothing to evaluate: name the weights with checkpoint=PATH, a file or a run's folder")
+    path = Path(setup.run.checkpoint)
+    return path / LAST if path.is_dir() else path
+
+
+def record_folder(run: Run) -> Path | None:
+    """The run's folder; None for a run without records (-u), or whose record has not begun."""
+    files = (observer for observer in run.observers if isinstance(observer, FileRecord))
+    return next((Path(observer.dir).absolute() for observer in files if observer.dir is not None), None)

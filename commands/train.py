@@ -1,0 +1,105 @@
+"""`python main.py with WORDS`: train a method on a data set, with a record of everything."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from debiaslab.analysis.plots import has_diagnostics, save_curves, save_diagnostics
+from debiaslab.analysis.result import result_of, result_tables, title_of
+from debiaslab.analysis.samples import save_sample_grid
+from debiaslab.commands.evaluate import evaluate_weights
+from debiaslab.commands.runs import Prepared, record_folder
+from debiaslab.commands.telling import facts_of, say_notes, say_where, show
+from debiaslab.config import Run, ex
+from debiaslab.core.files import atomic_write
+from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.diagnostics import SAMPLES, selection_report, tabulate_samples
+from debiaslab.evaluation.history import EVALUATIONS
+from debiaslab.evaluation.selection import parse_rule
+from debiaslab.lockstep.graphs import replay_steps
+from debiaslab.methods import Method
+from debiaslab.recording.observers import STATE, content_type
+from debiaslab.recording.progress import ProgressLine
+from debiaslab.recording.recorder import RunRecorder
+from debiaslab.settings.declared import earlier_values
+from debiaslab.settings.setup import Setup
+from debiaslab.training.checkpoint import LAST, SELECTED, write_checkpoint
+from debiaslab.training.device import threads_for
+from debiaslab.training.loop import Options, Trained, Trainer
+
+
+@ex.main
+def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *, _run: Run) -> dict[str, Any]:
+    """Train the method, record everything, print the result."""
+    setup, device, data, method = prepared.setup, prepared.device, prepared.data, prepared.method
+    if not setup.run.train:
+        return evaluate_weights(prepared, _run)
+    folder = record_folder(_run)
+    say_notes(setup, data)
+    _run.info.update(facts_of(data, device))
+    if folder is not None:
+        save_sample_grid(folder / "samples.png", data)
+        _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
+
+    data = setup.placed(data, device)
+    options = Options(
+        seed=setup.run.seed,
+        selection=setup.run.selection,
+        evaluate_every=setup.run.evaluate_every,
+        identity=setup.identity(data),
+        earlier=earlier_values(),
+        checkpoint=None if folder is None else folder / STATE,
+        checkpoint_seconds=setup.run.checkpoint_seconds,
+        workers=setup.run.workers,
+        decodability=setup.run.decodability,
+    )
+    phase = method.phases()[-1].name
+    with ProgressLine() as line, threads_for(method):
+        trainer = Trainer(method, data, options, RunRecorder(_run.log_scalar, folder, phase, line))
+        if setup.run.resume is not None:
+            _run.info["resumed_from"] = setup.run.resume
+            trainer.restore(Path(setup.run.resume) / STATE)
+        with replay_steps(trainer) if setup.run.cuda_graphs else nullcontext():
+            trained = fit(trainer)
+
+    rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
+    result = result_of(trained.history, phase, rule)
+    if folder is not None:
+        save_outcome(_run, folder, setup, data, method, trained, result)
+    show(title_of(setup.config), *result_tables(result, {rule.name: rule.label}))
+    say_where(setup, _run)
+    return result
+
+
+def save_outcome(
+    run: Run,
+    folder: Path,
+    setup: Setup,
+    data: BiasedDataset,
+    method: Method,
+    trained: Trained,
+    result: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Write weights and pictures into the run's folder, and make them artifacts of its record."""
+    setup.save_weights(folder / LAST, method.weights(), data, {"rule": "last", **result["last"]})
+    rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
+    setup.save_weights(folder / SELECTED, trained.selected, data, {"rule": rule.name, **result[rule.name]})
+    save_curves(folder / "curves.png", trained.history, title_of(setup.config))
+    artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
+    if has_diagnostics(trained.history):
+        save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup.config))
+        artifacts.append("diagnostics.png")
+    notes = method.sample_notes()
+    if notes.kept is not None:
+        report = selection_report(notes.kept, data)
+        with atomic_write(folder / "selection.json") as temporary:
+            temporary.write_text(json.dumps(report))
+        artifacts.append("selection.json")
+    samples = tabulate_samples(notes, data)
+    if samples:
+        write_checkpoint(folder / SAMPLES, samples, {})
+        artifacts.append(SAMPLES)
+    for name in artifacts:
+        run.add_artifact(folder / name, content_type=content_type(name))

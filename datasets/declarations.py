@@ -1,0 +1,35 @@
+"""Settings that several data sets have, each with what is said of it there."""
+
+from typing import Any
+
+from debiaslab.core.settings import choice, must_be, setting
+
+
+def skew_setting(default: float, **declared: Any) -> Any:
+    return setting(
+        default,
+        "fraction of bias-conflicting training images",
+        must_be("between 0 and 1, both excluded", lambda skew: 0 < skew < 1),
+        label=True,
+        percent=lambda skew: 100 * skew,
+        **declared,
+    )
+
+
+def percent_setting(default: float, percents: tuple[float, ...], note: str = "") -> Any:
+    return setting(
+        default,
+        f"of the training images that conflict with the bias{note}",
+        choice(percents),
+        label=True,
+        percent=lambda percent: percent,
+    )
+
+
+def arrays_setting(instead: str) -> Any:
+    help = f"a ready-made LfF/DeNetDM array folder to read instead of {instead}"
+    return setting(None, help, label=True, published=False)
+
+
+def reverse_setting(roles: str) -> Any:
+    return setting(False, f"swap the roles of {roles}", label="target and bias swapped")

@@ -1,0 +1,96 @@
+"""What is declared of the settings of runs and data, for whoever compares or names recorded runs.
+
+Names are dotted, as they are typed: "seed", "data.skew".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from debiaslab.core.settings import Setting, declared, default_settings, flattened
+from debiaslab.datasets import DATASETS
+from debiaslab.settings.run import RunSettings
+
+
+def declarations() -> dict[str, Setting]:
+    """The settings of runs and of all data sets, by dotted name."""
+    found = dict(declared(RunSettings))
+    for cls in DATASETS.values():
+        for name, known in declared(cls).items():
+            found.setdefault(f"data.{name}", known)
+    return found
+
+
+def without_effect_on_results() -> set[str]:
+    """The settings that leave a result as it is, such as folders and devices."""
+    return {name for name, known in declarations().items() if not known.changes_result}
+
+
+def places() -> set[str]:
+    """The settings that name something on this machine which images are read from, or networks computed on."""
+    return {name for name, known in declarations().items() if known.place}
+
+
+def earlier_values() -> dict[str, Any]:
+    """Setting -> what runs were made with that were recorded before there was this setting."""
+    return {name: known.before for name, known in declarations().items() if known.before is not ...}
+
+
+def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a configuration, recorded or new, that its result depends on, by dotted name.
+
+    A setting that is None is left out: so are those that the data set does not have, which older records hold as None.
+    """
+    ignored = without_effect_on_results()
+    known = earlier_values() | dict(flattened(config))
+    return {name: value for name, value in known.items() if name not in ignored and value is not None}
+
+
+# ---- of the data alone, from their settings as plain values
+
+
+def data_declarations(data: Mapping[str, Any]) -> dict[str, Setting]:
+    """The declarations of the data set `data["name"]`; of all data sets, for one that this version does not know."""
+    classes = [DATASETS[data["name"]]] if data.get("name") in DATASETS else list(DATASETS.values())
+    return {name: known for cls in reversed(classes) for name, known in declared(cls).items()}
+
+
+def own_data_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`data` without the settings that are None because the data set does not have them, as in older records."""
+    own = data_declarations(data)
+    return {name: value for name, value in data.items() if value is not None or name in own}
+
+
+def variant_of(data: Mapping[str, Any]) -> str:
+    """The variant of a data set, from its settings: "skew 0.005, severity 4"."""
+    named, switched_on = [], []
+    for name, known in data_declarations(data).items():
+        value = data.get(name)
+        if isinstance(known.label, str) and value:
+            switched_on.append(known.label)
+        elif known.label is True and value is not None:
+            named.append(f"{name} {value}")
+    return ", ".join([*named, *switched_on])
+
+
+def ratio_settings(data: Mapping[str, Any]) -> list[str]:
+    """The settings of the data set that say how many training images conflict with the bias."""
+    return [name for name, known in data_declarations(data).items() if known.percent is not None]
+
+
+def conflicting_percent(data: Mapping[str, Any]) -> float | None:
+    """The percentage of bias-conflicting training images, by the settings of the data set; None if they do not tell."""
+    for name, known in data_declarations(data).items():
+        value = data.get(name)
+        if known.percent is not None and isinstance(value, (int, float)):
+            return round(float(known.percent(value)), 6)
+    return None
+
+
+def differs_from_published(data: Mapping[str, Any]) -> bool:
+    """Whether a setting of the data is another than that of all published numbers, the ratio of the bias aside."""
+    cls = DATASETS.get(data["name"])
+    if cls is None:
+        return False
+    defaults = default_settings(cls)
+    fixed = [name for name, known in declared(cls).items() if known.published and known.changes_result]
+    return any(data.get(name) not in (None, defaults[name]) for name in fixed if name not in ratio_settings(data))

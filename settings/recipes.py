@@ -1,0 +1,188 @@
+"""Recipes resolved: what a method is trained with on one data set before the user sets anything, in one object."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.settings import declared, default_settings
+from debiaslab.datasets import DATASETS, Judged, judged_by_settings
+from debiaslab.evaluation.selection import default_rule, without_bias
+from debiaslab.methods import Method, Recipe, method_class
+from debiaslab.settings.declared import conflicting_percent
+from debiaslab.settings.run import AUTO
+
+UNPUBLISHED = "none published"  # how the source of a recipe begins that nobody published
+OURS = "debiaslab"  # name of a recipe that nobody published
+LENGTHS = ("epochs", "num_steps")  # of a training, of which one is set
+UNITS = {"epochs": "epochs", "steps": "num_steps"}  # of a part of training -> setting of the whole in that unit
+ONE_LENGTH = "give one of the two; NAME=None takes away what a named configuration has set"
+NO_RECIPE = Recipe(source="none: the method has no network for such data", model="mlp")
+NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class ResolvedRecipe:
+    """The recipe `name` of a method on a data set, and all hyper-parameters (`defaults`) as it has them.
+
+    `name` is None if the method cannot be trained on such data; then `recipe` only holds the place of one.
+    """
+
+    method: type[Method]
+    dataset: str
+    name: str | None
+    recipe: Recipe
+    defaults: Mapping[str, Any]
+
+    def hparams(self, own: Any = NOTHING) -> Any:
+        """All hyper-parameters, with the user's `own`, and with the parts of training fit to its length.
+
+        Raises `UserError` for two lengths. What is no mapping is returned as it is, to be refused with other mistakes.
+        """
+        if not isinstance(own, Mapping):
+            return own
+        length = own_length(own)
+        whole = {**self.defaults, **length}
+        whole["batch_size"] = own.get("batch_size", whole["batch_size"])
+        fitted = dict(self.defaults)
+        for part in parts_of_training(self.method):
+            fitted |= self._fitted(part, whole)
+            if any(own.get(name) is not None for name in part.values()):
+                fitted |= dict.fromkeys(part.values())
+        return fitted | dict(own) | length
+
+    def of_length(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """What a user has who sets the length of training alone, to that of the hyper-parameters `own`."""
+        length = {name: own[name] for name in (*LENGTHS, "batch_size") if name in own}
+        fitted: dict[str, Any] = self.hparams(length)
+        return {**fitted, "batch_size": self.defaults["batch_size"]}
+
+    def model_hparams(self, model: str) -> dict[str, Any]:
+        """The recipe's sizes of `model`; none if the user chose another architecture than the recipe's."""
+        return dict(self.recipe.model_hparams) if self.recipe.model == model else {}
+
+    def pretrained(self, model: str) -> str:
+        """The weights that the recipe starts from; "none" for another architecture than the recipe's."""
+        return self.recipe.pretrained if self.recipe.model == model else "none"
+
+    def _fitted(self, part: Mapping[str, str], whole: Mapping[str, Any]) -> dict[str, int | None]:
+        """The part in a training of the length `whole`: its share in the recipe's, but no longer than there.
+
+        `part`: the settings of its length by those of the whole in the same unit. A part that can be counted both ways
+        is counted as the training is; one that is 0 or None stays so.
+        """
+        recipe = self.defaults
+        unit = next((unit for unit in part if recipe[part[unit]]), None)
+        if unit is None:
+            return {}
+        new_unit = next((unit for unit in part if whole[unit] is not None), unit)
+        if len(part) == 1:  # in steps, whatever the training is counted in
+            old_length, new_length = (steps_of(hparams, self.dataset) for hparams in (recipe, whole))
+        else:
+            old_length, new_length = recipe[unit], whole[new_unit]
+        if not (is_length(old_length) and is_length(new_length)):
+            return {}
+        if unit == new_unit and new_length >= old_length:
+            return {}
+        share = max(1, round(recipe[part[unit]] * new_length / old_length))
+        return dict.fromkeys(part.values()) | {part[new_unit]: share}
+
+
+def resolve(
+    method: str, data: Mapping[str, Any], name: str | None = None, judged: Judged | None = None
+) -> ResolvedRecipe:
+    """The recipe `name` (None: the first) of `method` on data of the settings `data`, which may be wrong in themselves.
+
+    `judged`: what the images are that weights are chosen on. None: as far as the settings tell; "auto" stands for the
+    rules that depend on the rest. Raises `UserError` for an unknown method, data set or recipe.
+    """
+    cls = method_class(method)
+    require_known("data set", data["name"], DATASETS)
+    recipes = recipes_of(cls, data["name"])
+    name = name or next(iter(recipes), None)
+    if name is not None:
+        require_known(f"recipe of {cls.__name__} on {data['name']}", name, recipes)
+    recipe = NO_RECIPE if name is None else recipes[name]
+    judged = judged or judged_by_settings(data)
+    hparams = default_settings(cls.Config)
+    hparams |= dict(cls.PUBLISHED) if data.get("protocol") == "published" else {}
+    hparams |= {
+        name: rule if judged.has_valid is False else AUTO
+        for name, rule in cls.WITHOUT_VALID.items()
+        if not judged.has_valid
+    }
+    hparams |= recipe.hparams_at(conflicting_percent(data))
+    hparams = {name: rule_for(value, judged) if isinstance(value, str) else value for name, value in hparams.items()}
+    return ResolvedRecipe(cls, data["name"], name, recipe, hparams)
+
+
+def recipes_of(method: type[Method], dataset: str) -> Mapping[str, Recipe]:
+    """The recipes of a method on a data set, by name, the default one first.
+
+    Where none is published, ours for such images; none if the method cannot be trained on them.
+    """
+    if dataset in method.RECIPES:
+        return method.RECIPES[dataset]
+    kind = DATASETS[dataset].KIND
+    return {OURS: method.UNPUBLISHED[kind]} if kind in method.UNPUBLISHED else {}
+
+
+def require_recipe(method: str, dataset: str) -> None:
+    """Raise `UserError` if the method cannot be trained on such data."""
+    if not recipes_of(method_class(method), dataset):
+        raise UserError(f"{method} cannot be trained on {dataset}: it has no networks for {DATASETS[dataset].KIND}")
+
+
+def default_selection(data: Mapping[str, Any], judged: Judged | None = None) -> str:
+    """The rule for the weights that are kept, unless the user names one; "auto" if only the data can tell."""
+    return rule_for(default_rule(str(data.get("protocol")), True), judged or judged_by_settings(data))
+
+
+def rule_for(value: str, judged: Judged) -> str:
+    """`value`, or, if it is a rule that needs bias labels which the images do not have, the one that needs none.
+
+    "auto" if that is open.
+    """
+    if judged.knows_bias or value == without_bias(value):
+        return value
+    return AUTO if judged.knows_bias is None else without_bias(value)
+
+
+# ---- lengths
+
+
+def own_length(own: Mapping[str, Any]) -> dict[str, Any]:
+    """The length of training among the user's hyper-parameters, with the other way to count it switched off.
+
+    Raises `UserError` for two lengths.
+    """
+    given = {name: own[name] for name in LENGTHS if own.get(name) is not None}
+    if len(given) > 1:
+        raise UserError(f"epochs={given['epochs']} and num_steps={given['num_steps']}: {ONE_LENGTH}")
+    return dict.fromkeys(LENGTHS) | given if given else {}
+
+
+def parts_of_training(method: type[Method]) -> list[dict[str, str]]:
+    """The parts of training whose lengths are settings: each as unit ("epochs", "num_steps") -> setting."""
+    parts: dict[str, dict[str, str]] = {}
+    for name, known in declared(method.Config).items():
+        if known.part is not None:
+            parts.setdefault(re.sub("_(epochs|steps)$", "", name), {})[UNITS[known.part]] = name
+    return list(parts.values())
+
+
+def is_length(value: Any) -> TypeGuard[float]:
+    """Whether `value` is a length of training; one that is wrong is refused elsewhere."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+
+
+def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
+    """How long a training is, in steps; None if that cannot be told."""
+    epochs, num_steps, batch_size = hparams["epochs"], hparams["num_steps"], hparams["batch_size"]
+    if num_steps is not None:
+        return num_steps if isinstance(num_steps, int) else None
+    images = DATASETS[dataset].NUM_TRAIN
+    if images is None or not all(isinstance(value, int) and value > 0 for value in (epochs, batch_size)):
+        return None
+    return float(epochs * max(1, images / batch_size))

@@ -1,0 +1,85 @@
+"""The settings of a run that belong to no ingredient: each stands here with its default, and nowhere else."""
+
+from dataclasses import dataclass
+
+from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
+from debiaslab.core.settings import Settings, known_as, must_be, not_negative, positive, require, setting, setting_names
+from debiaslab.models.numerics import PRECISIONS
+
+AUTO = "auto"  # a selection rule that is settled when the data are read
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSettings(Settings):
+    """Which trial of a search a run is; set by `main.py search`, and all None elsewhere."""
+
+    search: str | None = setting(None, "name of the search that the run is a trial of", identity=False)
+    trial: int | None = setting(None, "its number there", identity=False)
+    objective: str | None = setting(None, "what the search judges it by, under the rule selection", identity=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        marks = [getattr(self, name) is None for name in TRIAL_SETTINGS]
+        require(len(set(marks)) == 1, "search", self.search, "given with trial and objective; `main.py search` does")
+
+
+TRIAL_SETTINGS = tuple(setting_names(TrialSettings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(TrialSettings):
+    """How a run is trained, judged and recorded, whatever the data, the method and the model."""
+
+    seed: int = setting(
+        1,
+        "of initial weights and batch order; the data have a seed of their own",
+        must_be(SEEDS_IN_WORDS, lambda seed: seed in SEEDS),
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N, mps", place=True)
+    train: bool = setting(True, "False: evaluate checkpoint only", identity=False)
+    checkpoint: str | None = setting(None, "weights to evaluate: a file, or a run's folder", identity=False)
+    resume: str | None = setting(None, "folder of an interrupted run to resume", identity=False)
+    log_dir: str = setting("runs", "folder of the records", must_be("the name of a folder", bool), identity=False)
+    selection: str = setting(AUTO, "rule for the weights that are kept beside the last ones; auto: by the protocol")
+    evaluate_every: int = setting(1, "epochs between evaluations", positive)
+    evaluate_images: int | None = setting(
+        None,
+        "judge on so many random images of each split only; None: on all",
+        must_be("positive, or None for all", lambda images: images > 0),
+    )
+    decodability: int | None = setting(
+        None,
+        "measure every so many epochs how well target and bias can be read from the features; None: never",
+        must_be("positive, or None not to measure it", lambda epochs: epochs > 0),
+        identity=False,
+    )
+    checkpoint_seconds: float = setting(
+        10.0, "save the state for resume at an evaluation, at most so often", not_negative, identity=False
+    )
+    precision: str = setting(
+        "float32",
+        "of the networks' matrix products and convolutions: float32, bf16",
+        known_as("precision", PRECISIONS),
+        before="float32",
+    )
+    channels_last: bool = setting(False, "memory layout of images and convolutions, meant for GPUs", before=False)
+    cuda_graphs: bool = setting(
+        False, "record a training step on the GPU once and replay it: for small networks", identity=False
+    )
+    memory_gb: float = setting(
+        4.0,
+        "images on file are held in the device's memory if all of them fit into so many GiB",
+        not_negative,
+        place=True,
+    )
+    workers: int = setting(
+        2,
+        "threads that read images which do not fit and, on a CPU, make the random changes of images",
+        not_negative,
+        place=True,
+    )
+
+    @property
+    def memory_bytes(self) -> float:
+        """How much the images of a data set may take in the device's memory."""
+        return self.memory_gb * 2**30
