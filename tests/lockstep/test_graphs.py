@@ -261,7 +261,8 @@ def test_a_run_is_replayed_if_it_asks_for_it(command: Command, monkeypatch: pyte
 
     monkeypatch.setattr(Setup, "check_graphs", lambda setup, method: None)  # there is no GPU here
     monkeypatch.setattr(
-        "debiaslab.main.replay_steps", lambda trainer: replay_steps(trainer, partial(new_capturer, trainer.method))
+        "debiaslab.commands.train.replay_steps",
+        lambda trainer: replay_steps(trainer, partial(new_capturer, trainer.method)),
     )
     outcome = command("with", "digits", "smoke", "method=erm", f"cuda_graphs={wanted}")
     assert outcome.code == 0
