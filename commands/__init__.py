@@ -2,7 +2,8 @@
 
 It returns the exit code, if that may be another than 0.
 
-Those that are one Sacred run (train, evaluate, inspect) are in `main.py`.
+Those that are one Sacred run (`train.py`, `evaluate.py`, `inspect.py`) are commands of the experiment, which `runs.py`
+checks and makes ready before their record begins.
 """
 
 from collections.abc import Callable, Sequence

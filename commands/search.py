@@ -9,11 +9,12 @@ see what has been found. The same command joins the search, and goes on with it.
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import best_settings, found_by_search, search_report
 from debiaslab.commands.question import Question, found_records, show
-from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, shown_address
+from debiaslab.commands.searches.database import DATABASE_ERRORS, begun_before, database_problem, shown_address
 from debiaslab.commands.searches.plan import Plan, check, planned
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import read_search
@@ -25,6 +26,8 @@ def answer(updates: Sequence[str]) -> None:
     """Run the trials that are wanted, and show what has been found. Raises `UserError`."""
     words = read_search(updates)
     plan = planned(words)
+    if words.name is None and (name := begun_before(plan)) is not None:
+        plan = replace(plan, words=replace(words, name=name))
     if not words.listed:
         check(plan)
     trials = Trials(plan, create=not words.listed)

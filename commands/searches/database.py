@@ -48,6 +48,24 @@ def open_study(plan: Plan, create: bool) -> optuna.Study:
     return study
 
 
+def begun_before(plan: Plan) -> str | None:
+    """The name of a search in the database that was begun with the same settings, by this code or an older one.
+
+    Older ones have settings of other data sets, as None, and so another name by default.
+    """
+    if "://" not in plan.storage and not Path(plan.storage).exists():
+        return None
+    try:
+        for study in optuna.get_all_study_summaries(open_storage(plan.storage)):
+            facts = study.user_attrs.get(FACTS, {})
+            same = {name: value for name, value in facts.items() if value is not None} == plan.facts
+            if same and study.study_name.startswith(plan.name.rpartition("-")[0]):
+                return study.study_name
+    except (*DATABASE_ERRORS, ImportError, OSError, ValueError) as error:
+        raise database_problem(plan.storage, error) from None
+    return None
+
+
 def _open_study(plan: Plan, create: bool) -> optuna.Study:
     if not create:
         if "://" not in plan.storage and not Path(plan.storage).exists():

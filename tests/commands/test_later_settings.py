@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import optuna
 import pymongo
 import pytest
 
@@ -13,6 +14,7 @@ from debiaslab.analysis.frames import settings_that_differ
 from debiaslab.analysis.mongo_store import MongoStore
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.records import Record, Store
+from debiaslab.commands.searches.database import FACTS, begun_before, open_storage
 from debiaslab.commands.searches.plan import planned
 from debiaslab.commands.searches.words import read_search
 from debiaslab.commands.studies.jobs import jobs_of, settings_of
@@ -103,6 +105,19 @@ def test_a_search_keeps_its_name() -> None:
     facts = [planned(read_search(["digits", "smoke", "method=end", *more])).facts for more in ([], ["precision=bf16"])]
     assert [facts[number].get("precision") for number in (0, 1)] == [None, "bf16"]
     assert not facts[0].keys() & LATER_SETTINGS.keys()
+
+
+def test_an_older_search_is_joined_by_the_same_words(tmp_path: Path) -> None:
+    """Its name was made of the settings of all data sets."""
+    storage = str(tmp_path / "searches.db")
+    words = ["digits", "smoke", "method=end", f"storage={storage}"]
+    plan = planned(read_search(words))
+    assert begun_before(plan) is None
+    for name, facts in (("end-digits-01234567", {"data.frames": None}), ("end-digits-89abcdef", {"data.skew": 0.5})):
+        study = optuna.create_study(study_name=name, storage=open_storage(storage))
+        study.set_user_attr(FACTS, plan.facts | {"data.percent": None} | facts)
+    assert begun_before(plan) == "end-digits-01234567"
+    assert begun_before(planned(read_search([*words, "data.severity=1"]))) is None
 
 
 def test_an_old_state_is_gone_on_with(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_the_server_dies_while_a_run_starts(command: Command, tmp_path: Path, mo
 
 def test_a_value_that_mongodb_has_no_type_for(command: Command, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run goes on in its folder, and a copy is refused in one line."""
-    monkeypatch.setattr("debiaslab.main.facts_of", lambda *_: {"data": {"rows": 10**23}})
+    monkeypatch.setattr("debiaslab.commands.train.facts_of", lambda *_: {"data": {"rows": 10**23}})
     address = f"localhost:{port}:types"
     outcome = command("-m", address, "--beat-interval=0.01", "with", "smoke", "method=erm")
     assert (outcome.code, outcome.record("run.json")["status"]) == (0, "COMPLETED")
