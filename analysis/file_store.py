@@ -13,6 +13,7 @@ from typing import Any
 from debiaslab.analysis.query import Query, require_known_settings
 from debiaslab.analysis.records import Record, Store, record_of
 from debiaslab.core.errors import UserError
+from debiaslab.core.sharing import share
 from debiaslab.settings.declared import earlier_values
 
 INDEX = ".index.sqlite"
@@ -84,6 +85,7 @@ class FileStore(Store):
                 index.execute("DROP TABLE IF EXISTS runs")
             index.execute(SCHEMA)
             index.execute(f"PRAGMA user_version = {VERSION}")
+            share(self.folder / INDEX)
         except sqlite3.Error:
             index = sqlite3.connect(":memory:")
             index.execute(SCHEMA)

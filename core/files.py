@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.sharing import make_shared_folder, share
 
 try:
     import fcntl
@@ -28,7 +29,7 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_shared_folder(path.parent)
         remove_leftovers(path.parent, path.name)
         _require_space(path, size)
         handle, temporary = _new_part(path)
@@ -39,6 +40,7 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             temporary.chmod(0o666 & ~umask)
+            share(temporary)
             os.replace(temporary, path)
         finally:
             os.close(handle)
@@ -154,7 +156,7 @@ def require_writable(folder: Path, setting: str, needed_bytes: int = 64 * 2**20)
     """Raise `UserError`, saying to change `setting`, unless `folder` can be written and has `needed_bytes` free."""
     fix = f"choose another with {setting}=DIR"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_shared_folder(folder)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"0")
         free = shutil.disk_usage(folder).free
