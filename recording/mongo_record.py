@@ -49,7 +49,7 @@ class MongoRecord(MongoObserver):
     def save_sources(self, ex_info: Any) -> list[list[Any]]:
         """[name, GridFS id] of each source file. A version of a file is stored once, however many runs have it."""
         base = Path(ex_info["base_dir"])
-        return [[name, stored_once(self.fs, base / name, (base / name).read_bytes())] for name, _ in ex_info["sources"]]
+        return [[name, store_once(self.fs, base / name, (base / name).read_bytes())] for name, _ in ex_info["sources"]]
 
     def _unless_failed(self, event: str, *args: Any, **kwargs: Any) -> None:
         with self.lock:  # heartbeats come from a thread of their own
@@ -60,14 +60,15 @@ class MongoRecord(MongoObserver):
             except WRITE_ERRORS as error:
                 self.failed = True
                 what = f"MongoDB at {self.address} failed ({reason(error)})"
-                print(f"{what}: this run goes on, recorded in files only", file=sys.stderr)
+                print(f"{what}: this run continues, recorded in files only", file=sys.stderr)
 
-    def started_event(self, *args: Any, _id: str, **kwargs: Any) -> str:
+    def started_event(self, *args: Any, _id: str, **kwargs: Any) -> str:  # type: ignore[override]
         self.run_id = _id
         self._unless_failed("started_event", *args, **kwargs, _id=None)
         return _id
 
     def insert(self) -> None:
+        assert self.run_entry is not None
         self.run_entry |= {"_id": document_id(self.database, self.run_id), "run_id": self.run_id}
         super().insert()
 
@@ -144,7 +145,7 @@ def document_id(database: Any, run_id: str) -> Any:
             numbers.insert_one({"_id": int(max(highest, default=0)) + 1, "run_id": run_id})
 
 
-def stored_once(files: gridfs.GridFS, path: Path, content: bytes) -> Any:
+def store_once(files: gridfs.GridFS, path: Path, content: bytes) -> Any:
     """The GridFS id of the source file `path` with this content, which is stored if it is not there yet."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     found = files.find_one({"filename": str(path), "md5": digest})

@@ -14,7 +14,7 @@ from debiaslab.analysis.file_store import read_json
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import reason, without_password
 from debiaslab.evaluation.history import EVALUATIONS
-from debiaslab.recording.mongo_record import MongoRecord, document_id, stored_once, writable_database
+from debiaslab.recording.mongo_record import MongoRecord, document_id, store_once, writable_database
 from debiaslab.recording.observers import content_type
 
 # what a copy took
@@ -38,7 +38,7 @@ class MongoCopy:
         try:
             self.database.metrics.create_index([("run_id", 1), ("name", 1)])  # also for those who read them
         except PyMongoError as error:
-            raise failed(self.address, error) from None
+            raise copy_failure(self.address, error) from None
 
     def copy(self, folder: Path) -> str:
         """Bring the copy of the record in `folder` up to date, and say what that took: `COPIED`, `COMPLETED`, ...
@@ -96,7 +96,7 @@ class MongoCopy:
         for name, place in recorded:
             key = (base / name, folder.parent / place)
             if key not in self.sources:
-                self.sources[key] = stored_once(self.files, key[0], read_file(folder, key[1]))
+                self.sources[key] = store_once(self.files, key[0], read_file(folder, key[1]))
             links.append([name, self.sources[key]])
         return links
 
@@ -178,7 +178,7 @@ def metric_series(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def may_be_live(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    """Whether the run goes on and may be writing to MongoDB itself, where nobody should come between."""
+    """Whether the run is not over and may be writing to MongoDB itself, where nobody should come between."""
     if found.get("status") != "RUNNING" or entry["status"] != "RUNNING":
         return False
     there, here = last_sign(found), last_sign(entry)
@@ -219,5 +219,5 @@ def read_file(folder: Path, path: Path) -> bytes:
         raise UserError(f"the record {folder} is damaged: {path.name}: {error.strerror}") from None
 
 
-def failed(address: str, error: PyMongoError) -> UserError:
-    return UserError(f"MongoDB at {address} failed ({reason(error)}); the next sync goes on from there")
+def copy_failure(address: str, error: PyMongoError) -> UserError:
+    return UserError(f"MongoDB at {address} failed ({reason(error)}); the next sync continues from there")

@@ -108,7 +108,7 @@ def test_the_server_dies_in_mid_run(
         server.send_signal(signal.SIGCONT)
     assert outcome.code == 0
     assert outcome.err.count(f"MongoDB at localhost:{number}:x failed") == 1
-    assert "this run goes on, recorded in files only" in outcome.err
+    assert "this run continues, recorded in files only" in outcome.err
     assert f"not complete in MongoDB localhost:{number}:x" in outcome.out
     assert outcome.record("run.json")["status"] == "COMPLETED"
     assert outcome.record("metrics.json")["test/unbiased"]["steps"] == [20]
@@ -119,21 +119,21 @@ def test_the_server_dies_while_a_run_starts(command: Command, tmp_path: Path, mo
     monkeypatch.setattr(mongo_record, "MONGO_TIMEOUT_MS", 500)
     number = free_port()
     with running_server(number, tmp_path / "mongo") as server:
-        store = mongo_record.stored_once
+        store = mongo_record.store_once
 
         def die_and_store(*arguments: Any) -> Any:
             server.kill()
             server.wait()
             return store(*arguments)
 
-        monkeypatch.setattr(mongo_record, "stored_once", die_and_store)
+        monkeypatch.setattr(mongo_record, "store_once", die_and_store)
         outcome = command("-m", f"localhost:{number}:x", "with", "smoke", "method=erm")
     assert (outcome.code, outcome.record("run.json")["status"]) == (0, "COMPLETED")
     assert outcome.err.count("\n") == outcome.err.count(f"MongoDB at localhost:{number}:x failed") == 1
 
 
 def test_a_value_that_mongodb_has_no_type_for(command: Command, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run goes on in its folder, and a copy is refused in one line."""
+    """The run continues in its folder, and a copy is refused in one line."""
     monkeypatch.setattr("debiaslab.commands.train.facts_of", lambda *_: {"data": {"rows": 10**23}})
     address = f"localhost:{port}:types"
     outcome = command("-m", address, "--beat-interval=0.01", "with", "smoke", "method=erm")

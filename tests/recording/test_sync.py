@@ -182,7 +182,7 @@ def test_a_run_that_writes_to_mongodb_itself_is_left_to_it(command: Command, por
 def test_an_interrupted_copy(
     command: Command, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, puts: int
 ) -> None:
-    """It breaks off after so many files; the next one goes on, and stores none twice."""
+    """It breaks off after so many files; the next one continues, and stores none twice."""
     command(*SMOKE)
     address, put = f"localhost:{port}:interrupted{puts}", gridfs.GridFS.put
     stored: list[Any] = []
@@ -198,7 +198,7 @@ def test_an_interrupted_copy(
         outcome = command("-m", address, "sync", data=False)
     if puts < 150:
         assert outcome.code == 2
-        assert f"MongoDB at {address} failed (connection closed); the next sync goes on from there" in outcome.err
+        assert f"MongoDB at {address} failed (connection closed); the next sync continues from there" in outcome.err
         assert MongoStore(address).find(EVERYTHING) == []
     assert command("-m", address, "sync", data=False).code == 0
     files = pymongo.MongoClient[Any]("localhost", port)[f"interrupted{puts}"].fs.files
