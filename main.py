@@ -22,18 +22,15 @@ gc.disable()  # what the imports make stays: looking through it, again and again
 import debiaslab.core  # noqa: F401 (first: it sets what torch reads when it is imported)
 
 # isort: split
-import os
-import shlex
 import sys
 
-from debiaslab.commands import COMMANDS, answer, as_parsed
+from debiaslab import commands
 from debiaslab.commands import evaluate as _evaluate  # noqa: F401 (a command of the experiment)
 from debiaslab.commands import inspect as _inspect  # noqa: F401
 from debiaslab.commands import train as _train  # noqa: F401
-from debiaslab.commands.runs import prepare, record_folder
+from debiaslab.commands.runs import prepare
 from debiaslab.config import ex
 from debiaslab.recording.command_line import run_command_line
-from debiaslab.recording.observers import STATE
 
 gc.freeze()  # what has been imported stays: no later look for garbage passes over it, nor the one at exit
 gc.enable()
@@ -41,23 +38,9 @@ gc.enable()
 ex.doc = __doc__  # what --help shows
 
 
-def how_to_resume(command: str | None, updates: list[str]) -> str:
-    """What to say after an interruption: the command that goes on, if there is anything to go on with."""
-    folder = record_folder(ex.current_run) if ex.current_run is not None else None
-    resume: list[str] = []
-    if folder is not None and (folder / STATE).exists():
-        updates = [update for update in updates if not update.startswith("resume=")]
-        resume = [f"resume={os.path.relpath(folder)}"]
-    elif command not in COMMANDS:
-        return "interrupted"
-    settings = [*updates, *resume]
-    words = [*([command] if command else []), *(["with", *settings] if settings else [])]
-    return f"interrupted; to go on: python main.py {shlex.join(words)}"
-
-
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return the exit code."""
-    return run_command_line(ex, as_parsed(arguments), prepare, how_to_resume, COMMANDS, answer)
+    return run_command_line(ex, commands.for_parser(arguments), prepare, commands)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from debiaslab.analysis.query import Query
-from debiaslab.core.durations import duration
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.evaluation.selection import Rule
@@ -51,12 +50,21 @@ class Record:
 
     @property
     def state(self) -> str:
-        """The status in words. A run that was killed says to its end that it is running, and nothing more."""
-        status, sign = self.status.lower(), self.last_sign or self.start
-        if self.status != "RUNNING" or sign is None:
-            return status
-        silence = datetime.now(UTC).replace(tzinfo=None) - sign
-        return status if silence < SILENT else f"{status}, silent for {duration(silence.total_seconds())}"
+        """The status in words. The record of a run that was killed says to the end of time that it is running."""
+        if self.is_silent:
+            return f"no sign of life since {self.last_sign or self.start:%Y-%m-%d %H:%M} UTC"
+        return self.status.lower()
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the run is to be running, and has given no sign of life for some time: it was killed, most likely."""
+        sign = self.last_sign or self.start
+        return self.status == "RUNNING" and sign is not None and datetime.now(UTC).replace(tzinfo=None) - sign >= SILENT
+
+    @property
+    def has_ended_early(self) -> bool:
+        """Whether the run has ended, but is not complete."""
+        return self.is_silent if self.status == "RUNNING" else self.status != "COMPLETED"
 
     @property
     def seconds(self) -> float | None:

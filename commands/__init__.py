@@ -1,9 +1,8 @@
-"""The commands of `main.py` that ask recorded runs or start several: each a file with `answer(updates)`.
+"""The commands of `main.py` that look into recorded runs or start several.
 
-It returns the exit code, if that may be another than 0.
-
-Those that are one Sacred run (`train.py`, `evaluate.py`, `inspect.py`) are commands of the experiment, which `runs.py`
-checks and makes ready before their record begins.
+Each is a module with `run(updates)`, which returns the exit code if that may be another than 0, and `WORDS`, the
+dataclass that declares its words. Those that are one Sacred run (`train.py`, `evaluate.py`, `inspect.py`) are commands
+of the experiment, which `runs.py` checks and makes ready before their record begins.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,10 +33,11 @@ TAKE_VALUE = (
 )
 
 
-def as_parsed(arguments: Sequence[str]) -> list[str]:
+def for_parser(arguments: Sequence[str]) -> list[str]:
     """The command line as the parser knows it.
 
-    `compare RUN RUN` as `compare with id=RUN,RUN`, and a run with `seeds=` as `seeds with ... seeds=`.
+    `compare RUN RUN` as `compare with id=RUN,RUN`, a run with `seeds=` as `seeds with ... seeds=`, and `COMMAND --help`
+    as `help COMMAND`.
     """
     end = arguments.index("with") if "with" in arguments else len(arguments)
     words = [
@@ -46,6 +46,8 @@ def as_parsed(arguments: Sequence[str]) -> list[str]:
         if not arguments[position].startswith("-") and arguments[max(position - 1, 0)] not in TAKE_VALUE
     ]
     commands = [arguments[position] for position in words]
+    if commands and {"-h", "--help"} & {*arguments[:end]}:
+        return ["help", commands[0]]
     if commands in ([], ["train"]) and any(argument.startswith("seeds=") for argument in arguments[end:]):
         options = [argument for position, argument in enumerate(arguments[:end]) if position not in words]
         return [*options, "seeds", *arguments[end:]]
@@ -55,7 +57,18 @@ def as_parsed(arguments: Sequence[str]) -> list[str]:
     return [*kept, "with", f"id={','.join(commands[1:])}", *arguments[end + 1 :]]
 
 
-def answer(command: str, updates: Sequence[str]) -> int:
+def run_command(command: str, updates: Sequence[str]) -> int:
     """Carry out one of `COMMANDS`, given the words after `with`, and return its exit code. Raises `UserError`."""
-    call = cast(Callable[[Sequence[str]], int | None], import_module(COMMANDS[command]).answer)
-    return call(updates) or 0
+    run = cast(Callable[[Sequence[str]], int | None], import_module(COMMANDS[command]).run)
+    return run(updates) or 0
+
+
+def command_help(command: str) -> str:
+    """What `COMMAND --help` shows: what it does, and a line for each of its words."""
+    from debiaslab.commands.words import describe_words
+
+    module = import_module(COMMANDS[command])
+    words = describe_words(module.WORDS)
+    width = max((len(name) for name, _ in words), default=0) + 1
+    lines = [f"  {name + '=':{width}}  {text}" for name, text in words]
+    return "\n".join([str(module.__doc__).replace("`", ""), *(["Words after with:", *lines] if lines else [])])

@@ -13,21 +13,24 @@ from rich.table import Table
 
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
-from debiaslab.commands.named_runs import named_records
-from debiaslab.commands.question import found_records, read_question, show
+from debiaslab.commands.named_runs import find_named_runs
+from debiaslab.commands.output import show
+from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import RULES, parse_rule
 
+WORDS = RunWords
 
-def answer(updates: Sequence[str]) -> None:
+
+def run(updates: Sequence[str]) -> None:
     """Print a table for each of the runs. Raises `UserError`."""
-    question = read_question(updates)
-    query = question.query
+    asked = read_run_query(updates, RunWords)
+    query = asked.query
     if query.ids is None:
-        records = found_records(question)
+        records = find_records(query, asked.log_dir)
     else:
         rest = replace(query, ids=None)
-        named = named_records(query.ids, question.log_dir)
+        named = find_named_runs(query.ids, asked.log_dir)
         records = [run for run in named if rest.matches(run.id, run.config, run.status, run.start)]
     complete = [record for record in records if record.result]
     for record in records:

@@ -1,35 +1,43 @@
 """`python main.py export [with WORDS] [--out DIR]`: recorded runs as event files for TensorBoard.
 
-WORDS choose the runs, as for `results`. out=DIR (or --out DIR) gets a folder for each run, `tensorboard` unless said;
-images=False leaves the pictures out. What was exported before of the same runs is replaced.
+WORDS choose the runs, as for `results`. Each run gets a folder; what was exported before of the same runs is replaced.
 """
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from debiaslab.analysis.pictures import recorded_pictures
 from debiaslab.analysis.tensorboard import write_events
-from debiaslab.commands.question import found_records, left_out, read_question, show, yes_or_no
+from debiaslab.commands.output import left_out, show
+from debiaslab.commands.run_query import RunWords, find_records, read_run_query
+from debiaslab.commands.words import word
 from debiaslab.core.errors import UserError
 from debiaslab.recording.recorder import scalars
 
-WORDS = ("out", "images")
+
+@dataclass(frozen=True, kw_only=True)
+class ExportWords(RunWords):
+    out: str = word("folder to write into, as --out", "tensorboard")
+    images: bool = word("whether to export the pictures, too", True)
 
 
-def answer(updates: Sequence[str]) -> None:
+WORDS = ExportWords
+
+
+def run(updates: Sequence[str]) -> None:
     """Write the event files. Raises `UserError`."""
-    question = read_question(updates, WORDS)
-    images = yes_or_no("images", question.words.get("images", "True"))
-    folder = Path(question.words.get("out", "tensorboard"))
+    asked = read_run_query(updates, ExportWords)
+    folder = Path(asked.words.out)
     written = 0
-    for record in found_records(question):
+    for record in find_records(asked.query, asked.log_dir):
         try:
             history = record.history()
         except UserError as error:
             left_out(error)
             continue
-        pictures, problems = recorded_pictures(record) if images else ({}, [])
+        pictures, problems = recorded_pictures(record) if asked.words.images else ({}, [])
         for problem in problems:
             left_out(problem)
         last_phase = history.evaluations[-1].phase if history.evaluations else ""

@@ -7,11 +7,12 @@ from pathlib import Path
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import EVERYTHING, Query
 from debiaslab.analysis.records import Record, Store
-from debiaslab.commands.question import left_out, open_store
+from debiaslab.commands.output import left_out
+from debiaslab.commands.run_query import open_store
 from debiaslab.core.errors import UserError
 
 
-def named_records(names: Sequence[str], log_dir: str) -> list[Record]:
+def find_named_runs(names: Sequence[str], log_dir: str) -> list[Record]:
     """The runs of these names, in their order: ids of runs in MongoDB or `log_dir`, folders of runs, or folders that
     hold several. Raises `UserError` for one that is not there, or damaged."""
     return [record for name in names for record in _named(name, log_dir)]
@@ -20,13 +21,13 @@ def named_records(names: Sequence[str], log_dir: str) -> list[Record]:
 def _named(name: str, log_dir: str) -> list[Record]:
     path = Path(name).resolve()
     if (path / "run.json").exists():
-        return [record_in(FileStore(path.parent), path.name)]
+        return [find_run(FileStore(path.parent), path.name)]
     if path.is_dir():
         return _all_in(name)
-    return [record_in(open_store(log_dir), name)]
+    return [find_run(open_store(log_dir), name)]
 
 
-def record_in(store: Store, run_id: str) -> Record:
+def find_run(store: Store, run_id: str) -> Record:
     """The run of this id. Raises `UserError` if it is not there, naming the nearest ids, or damaged."""
     found = store.find(Query({}, ids=[run_id]))
     if found:

@@ -1,89 +1,96 @@
 """`python main.py plots [with WORDS]`: pictures of recorded runs, for print.
 
-WORDS are those that the runs were started with (named configurations and settings), which choose the runs;
-status=NAME, id=ID, since=DATE, until=DATE do, too. kind=NAME (or several, separated by commas) says what to draw:
-curves, groups, weights, ratios, embeddings, decodability, hardest; without it, all that the runs allow. Further:
-out=FOLDER, format=png, pdf or svg, columns=1 or 2 (of a page), rule=last, metric=test/unbiased, phase=NAME,
-band=minmax or std, projection=pca,tsne, and data.root=DIR, device=NAME for the kinds that need images and networks.
+WORDS are those that the runs were started with (named configurations and settings), which choose the runs, or say what
+is drawn: all kinds that the runs allow, unless kind= names some. Settings such as data.root= and device= say where
+images are and networks compute here, for the kinds that need them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from debiaslab.analysis.plots.cells import cells_of
+from debiaslab.analysis.plots.curves import BANDS
+from debiaslab.analysis.plots.embeddings import PROJECTIONS
+from debiaslab.analysis.plots.figure import FORMATS, WIDTHS, save_figure
+from debiaslab.analysis.plots.kinds import KINDS, Wishes
 from debiaslab.analysis.records import Record
-from debiaslab.commands.question import Question, found_records, left_out, literal, read_question
-from debiaslab.commands.results import DEFAULT_METRIC, require_metrics
-from debiaslab.core.errors import UserError, require_known
+from debiaslab.commands.output import left_out
+from debiaslab.commands.results import DEFAULT_METRIC, read_metrics, read_rule
+from debiaslab.commands.run_query import RunWords, find_records, read_run_query
+from debiaslab.commands.words import one_of_these, some_of_these, word
+from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
-from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import places
 
-if TYPE_CHECKING:
-    from debiaslab.analysis.plots.kinds import Wishes
-
-PLACES = places()  # of this machine, for the kinds that need images and networks
-WORDS = ("kind", "out", "format", "columns", "rule", "metric", "phase", "band", "projection", *PLACES)
 DPI = 300
 
 
-def answer(updates: Sequence[str]) -> None:
-    """Write the pictures and say where they are. Raises `UserError`."""
-    from debiaslab.analysis.plots.cells import cells_of
-    from debiaslab.analysis.plots.figure import FORMATS, save_figure
-    from debiaslab.analysis.plots.kinds import KINDS
+def read_metric(name: str, text: str) -> str:
+    return ",".join(read_metrics(name, text))
 
-    question = read_question(updates, WORDS)
-    words = question.words
-    kinds = words["kind"].split(",") if "kind" in words else list(KINDS)
-    for kind in kinds:
-        require_known("kind of plot", kind, KINDS)
-    ending = words.get("format", "png")
-    require_known("format", ending, FORMATS)
-    wishes, out = read_wishes(words), Path(words.get("out", "plots"))
+
+@dataclass(frozen=True, kw_only=True)
+class PlotWords(RunWords):
+    kinds: tuple[str, ...] = word(
+        "what to draw: A,B", tuple(KINDS), name="kind", read=some_of_these("kind of plot", list(KINDS))
+    )
+    out: str = word("folder to write into, as --out", "plots")
+    format: str = word("png, pdf or svg", "png", read=one_of_these("format", list(FORMATS)))
+    columns: str = word("of a page: 1 or 2", "2", read=one_of_these("number of columns", [str(n) for n in WIDTHS]))
+    rule: str = word("rule that chose the weights", "last", read=read_rule)
+    metric: str = word("what is drawn", DEFAULT_METRIC, read=read_metric)
+    phase: str | None = word("phase of the training; the last one unless said")
+    band: str = word("around the mean of the seeds: minmax or std", "minmax", read=one_of_these("band", list(BANDS)))
+    projections: tuple[str, ...] = word(
+        "of features: A,B", ("pca", "tsne"), name="projection", read=some_of_these("projection", list(PROJECTIONS))
+    )
+
+
+WORDS = PlotWords
+
+
+def run(updates: Sequence[str]) -> None:
+    """Write the pictures and say where they are. Raises `UserError`."""
+    asked = read_run_query(updates, PlotWords, places())
+    words, out = asked.words, Path(asked.words.out)
     require_writable(out, "out")
-    cells = cells_of(drawable(found_records(question), question))
+    cells = cells_of(
+        select_drawable(find_records(asked.query, asked.log_dir), any_status=asked.query.status is not None)
+    )
+    wishes = Wishes(
+        left_out,
+        columns=int(words.columns),
+        rule=words.rule,
+        metric=words.metric,
+        phase=words.phase,
+        band=words.band,
+        projections=words.projections,
+        places={"device": "auto", **asked.places},
+    )
     count = 0
-    for kind in kinds:
+    for kind in words.kinds:
         try:
             for picture in KINDS[kind](cells, wishes):
-                path = out / f"{picture.name}.{ending}"
+                path = out / f"{picture.name}.{words.format}"
                 save_figure(picture.figure, path, DPI)
                 print(path)
                 count += 1
         except UserError as error:
-            if len(kinds) == 1:
+            if len(words.kinds) == 1:
                 raise UserError(f"{kind}: {error}") from None
             left_out(f"{kind}: {error}")
     if not count:
         raise UserError("nothing could be drawn of these runs")
 
 
-def read_wishes(words: Mapping[str, str]) -> "Wishes":
-    """How to draw, from the command's own words. Raises `UserError` for a value that is not allowed."""
-    from debiaslab.analysis.plots.curves import BANDS
-    from debiaslab.analysis.plots.embeddings import parse_projections
-    from debiaslab.analysis.plots.figure import WIDTHS
-    from debiaslab.analysis.plots.kinds import Wishes
-
-    own = {name: words[name] for name in ("rule", "metric", "phase", "band") if name in words}
-    columns = words.get("columns", "2")
-    require_known("number of columns", columns, map(str, WIDTHS))
-    require_known("band", own.get("band", "minmax"), BANDS)
-    parse_rule(own.get("rule", "last"), True, "rule")
-    require_metrics(own.get("metric", DEFAULT_METRIC))
-    projections = parse_projections(words["projection"]) if "projection" in words else Wishes.projections
-    here = {"device": "auto"} | {name: literal(words[name]) for name in PLACES if name in words}
-    return Wishes(left_out, int(columns), projections=projections, places=here, **own)
-
-
-def drawable(records: Sequence[Record], question: Question) -> list[Record]:
-    """The runs that trained and whose evaluations can be read; complete ones, unless status=NAME asks for others.
+def select_drawable(records: Sequence[Record], any_status: bool) -> list[Record]:
+    """The runs that trained and whose evaluations can be read; complete ones, unless `any_status` was asked for.
 
     Raises `UserError` if there is none.
     """
     trained = [run for run in records if run.trained]
-    kept = [run for run in trained if run.status == "COMPLETED" or question.query.status is not None]
+    kept = [run for run in trained if run.status == "COMPLETED" or any_status]
     if len(kept) < len(trained):
         unfinished = f"{len(trained) - len(kept)} of {len(trained)} runs, which are not complete"
         left_out(f"{unfinished}; status=running, interrupted or failed shows them")

@@ -1,39 +1,47 @@
 """`python main.py report [with WORDS] [--out DIR]`: recorded runs as one page, which needs no network.
 
-WORDS choose the runs, as for `results`. out=DIR (or --out DIR) is where report.html is written, `report` unless said;
-rule=NAME and metric=NAME are shown first; images=False leaves the pictures out.
+WORDS choose the runs, as for `results`. The page is report.html.
 """
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from debiaslab.analysis.report.page import build_page
 from debiaslab.analysis.report.pictures import LIMIT_BYTES, Pictures
-from debiaslab.commands.question import found_records, read_question, show, yes_or_no
-from debiaslab.commands.results import DEFAULT_METRIC, recorded_rules
+from debiaslab.commands.output import show
+from debiaslab.commands.results import DEFAULT_METRIC, read_rule, recorded_rules
+from debiaslab.commands.run_query import RunWords, find_records, read_run_query
+from debiaslab.commands.words import word, word_names
 from debiaslab.core.errors import require_known
 from debiaslab.core.files import atomic_write
-from debiaslab.evaluation.selection import parse_rule
-
-WORDS = ("out", "rule", "metric", "images")
 
 
-def answer(updates: Sequence[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ReportWords(RunWords):
+    out: str = word("folder to write report.html into, as --out", "report")
+    rule: str | None = word("rule that is shown first", read=read_rule)
+    metric: str | None = word("metric that is shown first: test/unbiased")
+    images: bool = word("whether to show the pictures, too", True)
+
+
+WORDS = ReportWords
+
+
+def run(updates: Sequence[str]) -> None:
     """Write the page. Raises `UserError`."""
-    question = read_question(updates, WORDS)
-    words = question.words
-    pictures = Pictures() if yes_or_no("images", words.get("images", "True")) else None
-    if "rule" in words:
-        parse_rule(words["rule"], True, "rule")
-    records = found_records(question)
-    rule = words.get("rule", recorded_rules(records)[0])
-    chosen = [update for update in updates if update.partition("=")[0] not in (*WORDS, "log_dir")]
-    about = shlex.join(chosen) or "all runs"
-    page = build_page(records, about, rule, words.get("metric", DEFAULT_METRIC), pictures, records[0].store.problems)
-    if page.metrics and "metric" in words:
-        require_known("metric", words["metric"], page.metrics)
-    path = Path(words.get("out", "report")) / "report.html"
+    asked = read_run_query(updates, ReportWords)
+    words = asked.words
+    records = find_records(asked.query, asked.log_dir)
+    rule = words.rule or recorded_rules(records)[0]
+    of_the_page = {*word_names(ReportWords), "log_dir"} - {*word_names(RunWords)}
+    about = shlex.join(update for update in updates if update.partition("=")[0] not in of_the_page) or "all runs"
+    pictures = Pictures() if words.images else None
+    page = build_page(records, about, rule, words.metric or DEFAULT_METRIC, pictures, records[0].store.problems)
+    if page.metrics and words.metric is not None:
+        require_known("metric", words.metric, page.metrics)
+    path = Path(words.out) / "report.html"
     with atomic_write(path) as temporary:
         temporary.write_text(page.html, encoding="utf-8")
     size = path.stat().st_size / 2**20

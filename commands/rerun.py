@@ -1,11 +1,12 @@
 """`python main.py rerun RUN [with WORDS]`: repeat a recorded run, and say whether the result is the same.
 
 RUN is the id of a complete run, in files or in MongoDB, or its folder. Settings come from its record; WORDS may change
-what leaves a result as it is (device=, workers=, log_dir=, data.root=, ...), and tolerance=PERCENT. Exit code 0 if all
-counts and weights are the same or within the tolerance, 1 if not.
+what leaves a result as it is (device=, workers=, log_dir=, data.root=, ...). Exit code 0 if all counts and weights are
+the same or within the tolerance, 1 if not.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from debiaslab.analysis.repetition import (
     require_readable,
 )
 from debiaslab.analysis.result import title_of
-from debiaslab.commands.named_runs import named_records, record_in
+from debiaslab.commands.named_runs import find_named_runs, find_run
 from debiaslab.commands.runs import prepare
+from debiaslab.commands.words import read_words, word
 from debiaslab.config import NAMED_CONFIGS, PACKAGES, ex
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.core.settings import flattened
@@ -39,25 +41,42 @@ PLACES = without_effect_on_results() - {"train", "checkpoint", *TRIAL_SETTINGS}
 SHOWN_FILES = 5
 
 
-def answer(updates: Sequence[str]) -> int:
+def read_tolerance(name: str, text: str) -> float:
+    try:
+        tolerance = float(text)
+    except ValueError:
+        tolerance = -1.0
+    if not 0 <= tolerance <= 100:
+        raise UserError(f"{name}={text}: must be a percentage of the images, from 0 to 100")
+    return tolerance
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerunWords:
+    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
+    tolerance: float = word("percentage of a split's images by which counts may differ", TOLERANCE, read=read_tolerance)
+
+
+WORDS = RerunWords
+
+
+def run(updates: Sequence[str]) -> int:
     """Repeat the run, and return 0 if the result is the same or within the tolerance, else 1. Raises `UserError`."""
-    words = [update.partition("=") for update in updates]
-    ids = [run_id for name, _, value in words if name == "id" for run_id in value.split(",")]
-    tolerance = read_tolerance([value for name, _, value in words if name == "tolerance"])
-    own = [update for update, (name, _, _) in zip(updates, words, strict=True) if name not in ("id", "tolerance")]
-    places = read_places(own)
+    words, others = read_words(RerunWords, updates)
+    ids, tolerance = words.ids, words.tolerance
+    places = read_places(others)
     if len(ids) != 1:
         raise UserError("which run? Write `python main.py rerun RUN`, with the id or the folder of one run")
     log_dir = str(dict(flattened(places)).get("log_dir", "runs"))
-    records = named_records(ids, log_dir)
+    records = find_named_runs(ids, log_dir)
     if len(records) != 1:
         raise UserError(f"{ids[0]} holds {len(records)} runs; name one of them")
     original = records[0]
     require_complete(original)
     require_readable(original)
-    # it is a run of its own: nothing to go on with, and no trial of a search
+    # it is a run of its own: nothing to resume, and no trial of a search
     own_place = dict.fromkeys(("resume", *TRIAL_SETTINGS)) | {"log_dir": folder_for(ids[0], log_dir)}
-    settings = merged(original.config, own_place | places)
+    settings = merge(original.config, own_place | places)
     print(f"repeating {original.id}: {title_of(original.config)}, seed {original.config['seed']}")
     say_code(original)
     say_data(original, settings)
@@ -73,16 +92,6 @@ def answer(updates: Sequence[str]) -> int:
     return 0 if repetition.is_within(tolerance) else 1
 
 
-def read_tolerance(values: Sequence[str]) -> float:
-    try:
-        tolerance = float(values[-1]) if values else TOLERANCE
-    except ValueError:
-        tolerance = -1.0
-    if not 0 <= tolerance <= 100:
-        raise UserError(f"tolerance={values[-1]!r}: must be a percentage of the images, from 0 to 100")
-    return tolerance
-
-
 def read_places(updates: Sequence[str]) -> dict[str, Any]:
     """The settings, nested, in the words after `with`. Raises `UserError` for one that might change the result."""
     names = [update.partition("=")[0] for update in updates]
@@ -91,7 +100,7 @@ def read_places(updates: Sequence[str]) -> dict[str, Any]:
             require_known("named configuration", name, NAMED_CONFIGS)
     settings, named = read_updates(ex, list(updates))
     for name in named:
-        settings = merged(NAMED_CONFIGS[name][1], settings)
+        settings = merge(NAMED_CONFIGS[name][1], settings)
     for name, _ in flattened(settings):
         if name not in PLACES:
             hint = suggestion(name, PLACES)
@@ -99,12 +108,12 @@ def read_places(updates: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def merged(config: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
+def merge(config: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
     """The nested `config` with the nested `updates`."""
     result = dict(config)
     for name, value in updates.items():
         known = result.get(name)
-        result[name] = merged(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+        result[name] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
@@ -115,7 +124,7 @@ def folder_for(name: str, log_dir: str) -> str:
 
 def require_complete(record: Record) -> None:
     if record.status != "COMPLETED" or record.result is None:
-        how = f"go on with it by its own words and resume={record.config.get('log_dir', 'runs')}/{record.id}"
+        how = f"resume it with its own words and resume={record.config.get('log_dir', 'runs')}/{record.id}"
         raise UserError(f"the run {record.id} is {record.state}: only a complete one can be repeated; {how}")
 
 
@@ -159,7 +168,7 @@ def repeat(original: Record, settings: Mapping[str, Any]) -> tuple[Record, list[
     run = ready.start()
     known = dict(flattened(original.config))
     added = [f"{name}={value!r}" for name, value in flattened(run.config) if name not in known]
-    return record_in(FileStore(Path(str(settings["log_dir"]))), str(run._id)), added
+    return find_run(FileStore(Path(str(settings["log_dir"]))), str(run._id)), added
 
 
 def cannot_repeat(record: Record, error: UserError) -> UserError:

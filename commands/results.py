@@ -1,12 +1,11 @@
 """`python main.py results [with WORDS]`: recorded results as a table, beside the published ones.
 
-WORDS are those that the runs were started with (named configurations and settings), which choose the runs;
-status=NAME, id=ID, since=DATE, until=DATE do, too. What is shown: metric=test/unbiased, rule=last (or several,
-separated by commas), format=terminal, markdown, latex or csv, against=METHOD to test the others against one, and
-list=True for a line for each run. search=NAME alone shows what that search has found, and sums up its top=3 trials.
+WORDS are those that the runs were started with (named configurations and settings), which choose the runs, or say what
+is shown of them. search=NAME alone shows what that search has found.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,66 +16,89 @@ from debiaslab.analysis.result import percent
 from debiaslab.analysis.search import best_settings, found_by_search, search_report
 from debiaslab.analysis.table_formats import FORMATS
 from debiaslab.analysis.tables import comparisons, result_tables
-from debiaslab.commands.question import found_records, left_out, positive, read_question, show, yes_or_no
-from debiaslab.core.errors import UserError, one_of, require_known, suggestion
+from debiaslab.commands.output import left_out, show
+from debiaslab.commands.resuming import resume_hints
+from debiaslab.commands.run_query import RunWords, find_records, read_run_query
+from debiaslab.commands.words import one_of_these, read_list, word
+from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import variant_of
 
 DEFAULT_METRIC = "test/unbiased"
-WORDS = ("metric", "rule", "format", "list", "against", "top")
 
 
-def answer(updates: Sequence[str]) -> None:
-    """Print a table of the results, or, with list=True, a line for each run. Raises `UserError`."""
-    question = read_question(updates, WORDS)
-    if "top" in question.words and "search" not in question.query.settings:
-        raise UserError(f"top={question.words['top']}: sums up a search; name it with search=NAME")
-    listed = yes_or_no("list", question.words.get("list", "False"))
-    records = found_records(question)
-    if "search" in question.query.settings and not question.words.keys() - {"top"}:
-        show_search(str(question.query.settings["search"]), records, question.words.get("top", "3"))
-        return
-    if listed:
-        show(run_list(records))
-        return
-    check_words(question.words)
-    show_tables(records, question.words)
+def read_rule(name: str, text: str) -> str:
+    parse_rule(text, True, name)
+    return text
 
 
-def check_words(words: Mapping[str, str]) -> None:
-    """Raise `UserError` for a wrong format, rule or metric."""
-    require_known("format", words.get("format", "terminal"), FORMATS)
-    require_metrics(words.get("metric", DEFAULT_METRIC))
-    for rule in words["rule"].split(",") if "rule" in words else ():
-        parse_rule(rule, True, "rule")
+def read_rules(name: str, text: str) -> tuple[str, ...]:
+    return tuple(read_rule(name, rule) for rule in read_list(name, text))
 
 
-def require_metrics(metrics: str) -> None:
-    """Raise `UserError` unless they are SPLIT/METRIC each, separated by commas; splits depend on the data."""
-    for metric in metrics.split(","):
-        split, separator, name = metric.rpartition("/")
-        if not separator or name not in METRICS:
+def read_metrics(name: str, text: str) -> tuple[str, ...]:
+    """SPLIT/METRIC each, separated by commas; splits depend on the data. Raises `UserError` for another metric."""
+    metrics = read_list(name, text)
+    for metric in metrics:
+        split, separator, measure = metric.rpartition("/")
+        if not separator or measure not in METRICS:
             known = [f"{split or 'test'}/{each}" for each in METRICS]
             raise UserError(f"unknown metric {metric!r}{suggestion(metric, known)} one of {one_of(known)}")
+    return metrics
 
 
-def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
-    """A table for each rule, as `words` (metric, rule, format, against) ask for it. Raises `UserError`."""
-    rules = words["rule"].split(",") if "rule" in words else recorded_rules(records)
+@dataclass(frozen=True, kw_only=True)
+class TableWords:
+    """What a table of results shows, and how."""
+
+    metrics: tuple[str, ...] = word("what is shown: A,B of SPLIT/METRIC", (), name="metric", read=read_metrics)
+    rules: tuple[str, ...] = word(
+        "rules that chose the weights: A,B; all that are recorded", (), name="rule", read=read_rules
+    )
+    format: str | None = word("terminal, markdown, latex or csv", read=one_of_these("format", list(FORMATS)))
+    against: str | None = word("row that the others are tested against")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsWords(TableWords, RunWords):
+    listed: bool = word("True: a line for each run", False, name="list")
+    top: int | None = word("how many of the best trials of a search are summed up: 3 unless said")
+
+
+WORDS = ResultsWords
+
+
+def run(updates: Sequence[str]) -> None:
+    """Print a table of the results, or, with list=True, a line for each run. Raises `UserError`."""
+    asked = read_run_query(updates, ResultsWords)
+    words, search = asked.words, asked.query.settings.get("search")
+    if words.top is not None and search is None:
+        raise UserError(f"top={words.top}: sums up a search; name it with search=NAME")
+    records = find_records(asked.query, asked.log_dir)
+    if words.listed:
+        show(run_list(records), *resume_hints(records))
+    elif search is not None and not (words.metrics or words.rules or words.format or words.against):
+        show_search(str(search), records, words.top or 3)
+    else:
+        show_tables(records, words)
+
+
+def show_tables(records: Sequence[Record], words: TableWords) -> None:
+    """A table for each metric and rule, as `words` ask for it. Raises `UserError`."""
     shown: list[Any] = []
-    for table in result_tables(records, rules, words.get("metric", DEFAULT_METRIC), left_out):
-        shown.append(FORMATS[words.get("format", "terminal")](table))
-        if "against" in words:
-            shown += comparisons(table, words["against"])
+    for metric in words.metrics or (DEFAULT_METRIC,):
+        for table in result_tables(records, words.rules or recorded_rules(records), metric, left_out):
+            shown.append(FORMATS[words.format or "terminal"](table))
+            if words.against is not None:
+                shown += comparisons(table, words.against)
     show(*shown)
 
 
-def show_search(name: str, records: Sequence[Record], top: str) -> None:
-    """The trials of a search, and EnD's summary of the best. Raises `UserError`."""
-    best_trials = positive("top", top)
+def show_search(name: str, records: Sequence[Record], top: int) -> None:
+    """The trials of a search, and EnD's summary of the `top` best. Raises `UserError`."""
     found = found_by_search(name, records)
-    show(*search_report(found, best_trials))
+    show(*search_report(found, top))
     best = best_settings(found)
     if best:
         print(f"the best settings: {' '.join(f'{setting}={value}' for setting, value in best.items())}")

@@ -1,17 +1,15 @@
 """`python main.py study with WORDS`: methods x variants x seeds, each a run, none of them twice.
 
-WORDS are those of all runs, as for one run (named configurations and settings), and: methods=erm,lff (default: all
-that the data set has a recipe for), variants=skewed1,skewed4 (named configurations, several joined with +),
-seeds=1,2,3 or seeds=1-5 or how many, jobs=N at a time, together=True to train those of all seeds as one, list=True
-to see what would be done, again=True to repeat what another version of the code has done; metric=, rule=, format= and
-against= are for the table at the end, as in `results`.
+WORDS are those of all runs, as for one run (named configurations and settings), and those of the study, such as
+methods=erm,lff variants=skewed1,skewed4 seeds=1-5; metric=, rule=, format= and against= are for the table at the end,
+as in `results`.
 """
 
 import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -21,9 +19,9 @@ from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published import published_metrics
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.tables import row_names
-from debiaslab.commands.question import left_out, show
-from debiaslab.commands.results import DEFAULT_METRIC, check_words, show_tables
-from debiaslab.commands.studies.groups import grouped
+from debiaslab.commands.output import left_out, show
+from debiaslab.commands.results import DEFAULT_METRIC, TableWords, show_tables
+from debiaslab.commands.studies.groups import group_jobs
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
 from debiaslab.commands.studies.overview import Overview, runs
 from debiaslab.commands.studies.recorded import Recorded, State, is_locked
@@ -34,6 +32,7 @@ from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.recording.configuration import as_recorded
+from debiaslab.recording.launcher import Local
 from debiaslab.recording.observers import mongo_from_environment
 from debiaslab.recording.version import current_code
 
@@ -46,7 +45,10 @@ class Planned:
     config: Mapping[str, Any]
 
 
-def answer(updates: Sequence[str]) -> int:
+WORDS = StudyWords
+
+
+def run(updates: Sequence[str]) -> int:
     """Run the study, or list it; the exit code is 1 if a run failed. Raises `UserError`, before any run starts."""
     if not updates:
         raise UserError("which runs? name the data, methods and seeds: study with digits methods=erm,lff seeds=3")
@@ -55,10 +57,8 @@ def answer(updates: Sequence[str]) -> int:
 
 def carry_out(study: StudyWords) -> int:
     """The same of words that have been read."""
-    words = words_of(study)
-    check_words(words)
     jobs = jobs_of(study)
-    check_row(jobs, words)
+    check_row(jobs, study)
     recorded = Recorded(jobs[0].log_dir, current_code(ex))
     if study.listed:
         list_jobs(jobs, recorded, study)
@@ -67,45 +67,42 @@ def carry_out(study: StudyWords) -> int:
     mongo_from_environment()  # refuses a server that does not answer
     show(f"checking {runs(len(jobs))} and the data")
     jobs = list(with_data(jobs))
-    check_metrics(jobs, words)
+    check_metrics(jobs, study)
     states = list_jobs(jobs, recorded, study)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
     open_jobs = [job for job in jobs if job.key not in done]
-    threads = threads_of(study.parallel)
-    groups = grouped(open_jobs, states, study, threads)
+    threads = threads_per_run(study.parallel)
+    groups = group_jobs(open_jobs, states, study, threads)
     overview = Overview(len(open_jobs))
-    runner = Runner(groups, recorded, again=study.again, parallel=study.parallel, threads=threads, overview=overview)
+    runner = Runner(
+        groups, recorded, Local(), again=study.again, parallel=study.parallel, threads=threads, overview=overview
+    )
     runner.run()
-    show_results(jobs, done | runner.done, words)
+    show_results(jobs, done | runner.done, study)
     for failure in runner.failures:
         show(*failure_lines(failure))
     return 1 if runner.failures else 0
 
 
-def threads_of(parallel: int) -> int | None:
+def threads_per_run(parallel: int) -> int | None:
     """Threads on the CPU of each of so many runs; None where the user's environment says it."""
     return None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // parallel)
-
-
-def words_of(study: StudyWords) -> dict[str, str]:
-    """The words for `results`, by name."""
-    return dict(word.split("=", 1) for word in study.shown)
 
 
 # ---- before
 
 
-def check_row(jobs: Sequence[Job], words: Mapping[str, str]) -> None:
+def check_row(jobs: Sequence[Job], words: TableWords) -> None:
     """Raise `UserError` for a row to compare with that the table at the end will not have."""
-    if "against" in words:
+    if words.against is not None:
         names = row_names([Planned(job.key, as_recorded(job.setup.config)) for job in jobs])
-        require_known("row", words["against"], dict.fromkeys(names.values()), "against=")
+        require_known("row", words.against, dict.fromkeys(names.values()), "against=")
 
 
-def check_metrics(jobs: Sequence[Job], words: Mapping[str, str]) -> None:
+def check_metrics(jobs: Sequence[Job], words: TableWords) -> None:
     """Raise `UserError` for a metric of none of the jobs' data."""
     splits = dict.fromkeys(split for job in jobs if job.data is not None for split in job.data.splits)
-    for metric in words["metric"].split(",") if "metric" in words else ():
+    for metric in words.metrics:
         require_known("metric", metric, [f"{split}/{name}" for split in splits for name in METRICS])
 
 
@@ -143,16 +140,16 @@ def plan_of(job: Job, state: State, again: bool) -> tuple[str, str | None]:
 # ---- after
 
 
-def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: Mapping[str, str]) -> None:
+def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords) -> None:
     """The table of `results` for exactly the runs of this study, by the metrics that papers report for their data."""
     if not done:
         return
     published = dict.fromkeys(metric for job in jobs for metric in published_metrics(job.setup.config["data"]["name"]))
-    metrics = words["metric"].split(",") if "metric" in words else list(published) or [DEFAULT_METRIC]
+    metrics = words.metrics or (*published,) or (DEFAULT_METRIC,)
     records = FileStore(jobs[0].log_dir).find(Query({}, ids=list(done.values())))
     for metric in metrics:
         try:
-            show_tables(records, {**words, "metric": metric})
+            show_tables(records, replace(words, metrics=(metric,)))
         except UserError as error:
             print(f"no table of {metric}: {error}", file=sys.stderr)
 

@@ -13,21 +13,24 @@ from pathlib import Path
 from pymongo.errors import PyMongoError
 
 from debiaslab.analysis.file_store import FileStore
-from debiaslab.commands.question import left_out, read_question
+from debiaslab.commands.output import left_out
+from debiaslab.commands.run_query import RunWords, read_run_query
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.tracking import tracked
-from debiaslab.recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, failed
+from debiaslab.recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, copy_failure
+
+WORDS = RunWords
 
 
-def answer(updates: Sequence[str]) -> None:
+def run(updates: Sequence[str]) -> None:
     """Copy the runs that are asked for, and count what that took. Raises `UserError`."""
     url = os.environ.get(MONGO_URL)
     if not url:
         raise UserError(f"where to? Name the MongoDB with -m HOST:PORT:DB, or in {MONGO_URL}")
-    question = read_question(updates)
-    store = FileStore(Path(question.log_dir))
-    records = store.find(question.query)
+    asked = read_run_query(updates, RunWords)
+    store = FileStore(Path(asked.log_dir))
+    records = store.find(asked.query)
     problems = list(store.problems)
     database = MongoCopy(url)
     counts: Counter[str] = Counter()
@@ -37,14 +40,14 @@ def answer(updates: Sequence[str]) -> None:
         except UserError as error:
             problems.append(str(error))
         except PyMongoError as error:
-            raise failed(database.address, error) from None
+            raise copy_failure(database.address, error) from None
     for problem in problems:
         left_out(problem)
-    print(f"MongoDB {database.address}: {counted(counts, len(problems))}")
+    print(f"MongoDB {database.address}: {describe_counts(counts, len(problems))}")
     print(f"to see them: python main.py -m {database.address} results")
 
 
-def counted(counts: Counter[str], damaged: int) -> str:
-    told = [(counts[outcome], outcome) for outcome in (COPIED, COMPLETED, THERE)]
-    told += [(number, what) for number, what in ((counts[LIVE], LIVE), (damaged, "damaged")) if number]
-    return ", ".join(f"{number} {what}" for number, what in told)
+def describe_counts(counts: Counter[str], damaged: int) -> str:
+    parts = [(counts[outcome], outcome) for outcome in (COPIED, COMPLETED, THERE)]
+    parts += [(number, what) for number, what in ((counts[LIVE], LIVE), (damaged, "damaged")) if number]
+    return ", ".join(f"{number} {what}" for number, what in parts)

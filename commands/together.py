@@ -5,41 +5,51 @@ Each is a run of its own, as if it had been typed: with its record, its evaluati
 `ids=A,B,...` are the runs' ids.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 
 from debiaslab.commands.runs import prepare
-from debiaslab.commands.studies.words import NO_SEEDS, read_seeds
+from debiaslab.commands.studies.words import NO_SEEDS
+from debiaslab.commands.words import read_list, read_number, read_seeds, read_words, word
 from debiaslab.config import ex
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.lockstep.together import fit_together
-from debiaslab.recording.command_line import read_updates
+from debiaslab.recording.command_line import read_updates, require_run_id, typed_again
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.training.loop import Trained, Trainer
 
-OWN = ("seed", "seeds", "ids")
+
+@dataclass(frozen=True, kw_only=True)
+class TogetherWords:
+    seed: int | None = word("the first of so many seeds", read=read_number)
+    seeds: str | None = word("1,2,3 or 1-5, or how many")
+    ids: tuple[str, ...] | None = word("ids of the runs: A,B", read=read_list)
 
 
-def answer(updates: Sequence[str]) -> int:
+WORDS = TogetherWords
+
+
+def run(updates: Sequence[str]) -> int:
     """Train all; the exit code is 1 if one of them failed. Raises `UserError` for words that are wrong."""
-    own = dict(update.split("=", 1) for update in updates if update.partition("=")[0] in OWN)
-    words = [update for update in updates if update.partition("=")[0] not in OWN]
-    if "seeds" not in own:
+    own, words = read_words(TogetherWords, updates)
+    if own.seeds is None:
         raise UserError(NO_SEEDS)
-    seeds = read_seeds(own["seeds"], own.get("seed"))
-    ids = own["ids"].split(",") if "ids" in own else [new_run_id() for _ in seeds]
+    seeds = read_seeds(own.seeds, own.seed)
+    ids = own.ids or tuple(new_run_id() for _ in seeds)
     if len(ids) != len(seeds):
-        raise UserError(f"ids={own['ids']}: {len(ids)} ids for {len(seeds)} seeds")
+        raise UserError(f"ids={','.join(ids)}: {len(ids)} ids for {len(seeds)} seeds")
+    for run_id in ids:
+        require_run_id("ids", run_id)
     configuration(ex, words)  # what is wrong with it is told once
     runs = Together(words, list(zip(seeds, ids, strict=True)))
     try:
         runs.start()
     except KeyboardInterrupt:
-        again = shlex.join([*words, f"seeds={','.join(map(str, seeds))}"])
-        raise KeyboardInterrupt(f"interrupted; to go on: python main.py with {again}") from None
+        again = typed_again(None, [*words, f"seeds={','.join(map(str, seeds))}"])
+        raise KeyboardInterrupt(f"interrupted; to resume: {again}") from None
     return 1 if runs.failed else 0
 
 
@@ -61,10 +71,11 @@ class Together:
         """Start those that wait. What stops one of them is said, and does not stop the others."""
         while self.waiting:
             seed, run_id = self.waiting.pop(0)
-            settings, named_configs = read_updates(ex, [*self.words, f"seed={seed}"])
+            own = [*self.words, f"seed={seed}"]
+            settings, named_configs = read_updates(ex, own)
             try:
                 with redirect_stdout(self.out), redirect_stderr(self.err):
-                    prepare("train", settings, named_configs, options={"--id": run_id}).start(self.fit)
+                    prepare("train", settings, named_configs, options={"--id": run_id, "UPDATE": own}).start(self.fit)
             except (UserError, TrainingDiverged) as error:
                 self.failed = True
                 print(f"seed {seed}: {error}", file=self.err)

@@ -44,10 +44,15 @@ _jobs: Sequence[Any]
 
 
 def _begin(work: Callable[[Job], Result], jobs: Sequence[Job]) -> None:
-    """Ctrl-C reaches every process of a terminal: it is for the parent to handle. Forked, a worker has its handlers."""
+    """Signals that reach every process of a terminal or a job are for the parent to handle, which ends the workers.
+
+    Forked, a worker has its parent's handlers.
+    """
     global _work, _jobs
     _work, _jobs = work, jobs
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)

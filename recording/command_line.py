@@ -4,25 +4,28 @@ import json
 import os
 import re
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from types import FrameType
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from docopt import DocoptExit, docopt
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
 from sacred.commandline_options import cli_option
+from sacred.run import Run
 from sacred.utils import recursive_update
 
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
-from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.mongo import MONGO_URL, without_password
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
 from debiaslab.core.settings import flattened
+from debiaslab.recording.host import guard_host_facts
+from debiaslab.recording.interruption import raised_interruption
+from debiaslab.recording.observers import MAX_ID_BYTES, STATE, FileRecord
 
 PROGRAM = "main.py"
 
@@ -50,7 +53,8 @@ REFUSED_OPTIONS = {
 }
 SECONDS = r"\d+|\d*\.\d+"
 COLOR = r"\x1b\[[0-9;]*m"
-RUN_ID = r"[\w-][\w.-]*"
+RUN_ID = r"[^\W_][\w.-]*"  # a folder's name; those that begin with . or _ are no runs
+SECRETS = (MONGO_URL, "DEBIAS_SEARCH_URL")  # environment variables with addresses that may hold passwords
 
 
 class ReadyRun(Protocol):
@@ -59,8 +63,17 @@ class ReadyRun(Protocol):
     def start(self) -> object: ...
 
 
-# carries out a command that is no run of the experiment, given its name and the words after `with`; the exit code
-Answer = Callable[[str, list[str]], int]
+class Commands(Protocol):
+    """Commands that are no run of the experiment, by name (the package `commands`)."""
+
+    @property
+    def COMMANDS(self) -> Collection[str]: ...  # noqa: N802
+
+    def run_command(self, command: str, updates: list[str], /) -> int:
+        """Carry it out, given the words after `with`, and return the exit code."""
+        ...
+
+    def command_help(self, command: str, /) -> str: ...
 
 
 @cli_option("-o", "--out")
@@ -69,27 +82,23 @@ def out_option(value: str, run: Any) -> None:
 
 
 def run_command_line(
-    ex: Experiment,
-    arguments: list[str],
-    prepare: Callable[..., ReadyRun],
-    after_interruption: Callable[[str | None, list[str]], str],
-    commands: Collection[str] = (),
-    answer: Answer | None = None,
+    ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun], commands: Commands | None = None
 ) -> int:
     """Run `arguments` (as of `sys.argv[1:]`) and return the exit code.
 
-    0: done; 1: training failed; 2: a user's mistake, told in one line; 130: interrupted, then `after_interruption`,
-    given command and updates, says how to go on; 141: whoever read what is printed has left, as `head` does.
-    `prepare` checks a run of the experiment and returns it ready to start. `commands` are no run of the experiment:
-    `answer` carries them out. Any other error is a fault of this project and leaves its traceback.
+    0: done; 1: training failed; 2: a user's mistake, told in one line; 130: ended by a signal, then the command line
+    that resumes is told; 141: whoever read what is printed has left, as `head` does. Any other error is a fault of this
+    project and leaves its traceback. `prepare` checks a run of the experiment and returns it ready to start.
     """
-    try:
-        code = _carried_out(ex, arguments, prepare, after_interruption, commands, answer)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        if not _reader_has_left():
-            raise
-        return 141
+    guard_host_facts()
+    with raised_interruption():
+        try:
+            code = _run(ex, arguments, prepare, commands)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not _reader_has_left():
+                raise
+            return 141
     return code
 
 
@@ -103,20 +112,14 @@ def _reader_has_left() -> bool:
     return False
 
 
-def _carried_out(
-    ex: Experiment,
-    arguments: list[str],
-    prepare: Callable[..., ReadyRun],
-    after_interruption: Callable[[str | None, list[str]], str],
-    commands: Collection[str],
-    answer: Answer | None,
-) -> int:
-    signal.signal(signal.SIGTERM, _interrupt)
+def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun], commands: Commands | None) -> int:
+    own = commands.COMMANDS if commands is not None else {}
     options: dict[str, Any] = {}
     updates: list[str] = []
+    earlier = ex.current_run
     try:
-        known = [*(name for name, _ in ex.gather_commands()), *commands]
-        options = parsed(ex, arguments, known)
+        known = [*(name for name, _ in ex.gather_commands()), *own]
+        options = parse(ex, arguments, known)
         command = options["COMMAND"] or str(ex.default_command)
         if command in ex.named_configs or "=" in command:
             raise UserError(f"{command!r} is no command: settings come after with, as in python main.py with {command}")
@@ -126,12 +129,15 @@ def _carried_out(
             )
         require_known("command", command, known)
         if options.get("help") or options.get("--help"):
-            ex.run_commandline([PROGRAM, *arguments] if command not in commands else [PROGRAM, "--help"])
+            if commands is not None and command in own:
+                print(commands.command_help(command))
+            else:
+                ex.run_commandline([PROGRAM, *arguments])
             return 0
-        updates = [*options["UPDATE"], *taken_options(options)]
-        if answer is not None and command in commands:
+        updates = [*options["UPDATE"], *take_options(options)]
+        if commands is not None and command in own:
             require_no_option(options, command)
-            return answer(command, updates)
+            return commands.run_command(command, updates)
         settings, named_configs = read_updates(ex, updates)
         with plain_text() if command.startswith("print_") else nullcontext():
             prepare(command, settings, named_configs, options=options).start()
@@ -141,10 +147,43 @@ def _carried_out(
     except TrainingDiverged as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as interruption:  # a command may have said itself how to go on
-        print(str(interruption) or after_interruption(options.get("COMMAND"), updates), file=sys.stderr)
+    except KeyboardInterrupt as interruption:  # a command may have said itself how to resume
+        run = ex.current_run if ex.current_run is not earlier else None
+        print(str(interruption) or explain_interruption(run, options, updates, own), file=sys.stderr)
         return 130
     return 0
+
+
+def explain_interruption(
+    run: Run | None, options: Mapping[str, Any], updates: list[str], commands: Collection[str]
+) -> str:
+    """What to say when a signal has ended `run`, or a command: the command line that resumes it, if one does."""
+    command = options.get("COMMAND")
+    observers = run.observers if run is not None else []
+    folders = (record.dir for record in observers if isinstance(record, FileRecord) and record.dir)
+    state = next((Path(folder) / STATE for folder in folders), None)
+    if state is not None and state.exists():
+        updates = [update for update in updates if not update.startswith("resume=")]
+        updates.append(f"resume={os.path.relpath(state.parent)}")
+    elif command not in commands:
+        return "interrupted"
+    return f"interrupted; to resume: {typed_again(command, updates, options)}"
+
+
+def typed_again(command: str | None, updates: Sequence[str], options: Mapping[str, Any] = MappingProxyType({})) -> str:
+    """The command line of `command` with all that it needs: the address of MongoDB (never a password), and `options`.
+
+    But for --id: that is the id of the run that there is already.
+    """
+    address = os.environ.get(MONGO_URL)
+    words = ["-m", address] if address and address == without_password(address) else []
+    for name, value in options.items():
+        if name.startswith("--") and value and name != "--id":
+            words.append(name if value is True else f"{name}={value}")
+    words += [command] if command else []
+    line = shlex.join(["python", PROGRAM, *words, *(["with", *updates] if updates else [])])
+    hidden = [name for name in SECRETS if os.environ.get(name, "") != without_password(os.environ.get(name, ""))]
+    return line + (f" (with {' and '.join(hidden)} as in this environment)" if hidden else "")
 
 
 @contextmanager
@@ -158,7 +197,7 @@ def plain_text() -> Iterator[None]:
     sys.stdout.write(re.sub(COLOR, "", printed.getvalue()))
 
 
-def parsed(ex: Experiment, arguments: list[str], commands: Collection[str]) -> dict[str, Any]:
+def parse(ex: Experiment, arguments: list[str], commands: Collection[str]) -> dict[str, Any]:
     """The options, command and updates by their names. Raises `UserError` for a line that cannot be read."""
     try:
         with redirect_stdout(StringIO()):  # what the parser says of its own names for things
@@ -195,7 +234,7 @@ def require_no_option(options: Mapping[str, Any], command: str) -> None:
             raise UserError(f"{name} has no effect with {command}: leave it out")
 
 
-def taken_options(options: dict[str, Any]) -> list[str]:
+def take_options(options: dict[str, Any]) -> list[str]:
     """Take out of `options` what Sacred would do in its own way, and return the settings that stand for it.
 
     The address of -m goes into the environment: Sacred would record it, password and all. -F DIR is log_dir=DIR, --out
@@ -208,8 +247,8 @@ def taken_options(options: dict[str, Any]) -> list[str]:
     interval = options["--beat-interval"]
     if interval and not re.fullmatch(SECONDS, interval):
         raise UserError(f"--beat-interval={interval}: must be seconds, such as 10 or 0.5")
-    if options["--id"] and not re.fullmatch(RUN_ID, options["--id"]):
-        raise UserError(f"--id={options['--id']}: must be letters, digits, and -, _ or . after the first")
+    if options["--id"]:
+        require_run_id("--id", options["--id"])
     address, folder = options["--mongo_db"], options["--file_storage"]
     out = options["--out"]
     if out and "=" in out:
@@ -220,6 +259,14 @@ def taken_options(options: dict[str, Any]) -> list[str]:
     if address:
         os.environ[MONGO_URL] = address
     return [*([f"log_dir={folder}"] if folder else []), *([f"out={out}"] if out else [])]
+
+
+def require_run_id(name: str, run_id: str) -> None:
+    """Raise `UserError` unless a record can be found under this id: it is a folder's name."""
+    if not re.fullmatch(RUN_ID, run_id):
+        raise UserError(f"{name}={run_id}: must be letters, digits, and -, _ or . after the first")
+    if len(run_id.encode()) > MAX_ID_BYTES:
+        raise UserError(f"{name}={run_id[:20]}...: must be no longer than {MAX_ID_BYTES} bytes")
 
 
 def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -285,8 +332,3 @@ def read_settings(path: Path) -> dict[str, Any]:
             value = {part: value}
         recursive_update(nested, value)
     return nested
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM, as a cluster sends it, ends a run like Ctrl-C: recorded as interrupted."""
-    raise KeyboardInterrupt

@@ -3,21 +3,25 @@
 import json
 import os
 import secrets
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sacred.dependencies import get_digest
 from sacred.observers import FileStorageObserver
 from sacred.serializer import flatten
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write
 from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.sharing import make_shared_folder
 
 if TYPE_CHECKING:
     from debiaslab.recording.mongo_record import MongoRecord
 
 STATE = "resume.safetensors"  # in a run's folder until the run is complete
+MAX_ID_BYTES = 200  # of 255 that the name of a file may have; others are made from the id
 
 
 def new_run_id() -> str:
@@ -38,8 +42,25 @@ class FileRecord(FileStorageObserver):
             raise UserError(f"--id={_id}: there is a run {Path(self.basedir, str(_id))} already; choose another id")
         while _id is None or Path(self.basedir, str(_id)).exists():
             _id = new_run_id()
-        super().started_event(*event, _id=_id)
+        try:
+            super().started_event(*event, _id=_id)
+        except OSError as error:
+            if self.dir is not None:
+                os.rmdir(self.dir)
+            where = error.filename or self.basedir
+            raise UserError(f"cannot write {where}: {error.strerror}; choose another folder with log_dir=DIR") from None
         return _id
+
+    def find_or_save(self, filename: str, store_dir: Path) -> Path:
+        """Sacred's, but for files that are whole or not there, and that other users of the folder can add to."""
+        source = Path(filename)
+        copy = Path(store_dir) / f"{source.stem}_{get_digest(source)}{source.suffix}"
+        if not copy.exists():
+            make_shared_folder(copy.parent)
+            temporary = copy.with_name(f".{copy.name}.{os.getpid()}")
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, copy)
+        return copy
 
     def save_json(self, obj: Any, filename: str) -> None:
         try:
@@ -55,7 +76,7 @@ class FileRecord(FileStorageObserver):
         (Path(self.dir) / STATE).unlink(missing_ok=True)  # the record is complete: nothing to resume
 
     def require_complete(self) -> None:
-        """Raise the `UserError` of a file that could not be written: Sacred lets a run go on without its record."""
+        """Raise the `UserError` of a file that could not be written: Sacred lets a run continue without its record."""
         for error in self.failures.values():
             raise error
 

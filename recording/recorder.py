@@ -52,7 +52,7 @@ class RunRecorder:
             with path.open("a") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
         except OSError as error:
-            fix = f"free the disk, then go on with resume={self.folder}"
+            fix = f"free the disk, then resume with resume={self.folder}"
             raise UserError(f"cannot write {path}: {error.strerror}; {fix}") from None
 
 

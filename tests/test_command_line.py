@@ -5,16 +5,19 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from debiaslab import main
+from debiaslab import commands, main
 from debiaslab.commands.runs import prepare
+from debiaslab.commands.words import describe_words
 from debiaslab.config import ex
+from debiaslab.core.mongo import MONGO_URL
 from debiaslab.datasets.digits import ColoredDigits
-from debiaslab.recording.command_line import run_command_line
+from debiaslab.recording.command_line import explain_interruption, run_command_line, typed_again
 from debiaslab.settings.setup import load_once
 from tests.conftest import Command, Outcome
 
@@ -423,11 +426,15 @@ def test_unknown_command(command: Command) -> None:
         ("-C foo with smoke", "--capture is not supported: what is printed is recorded"),
         ("-l FOO with smoke", "--loglevel is not supported: there is no log but what is printed"),
         ("-i ../up with smoke", "--id=../up: must be letters, digits, and -, _ or . after the first"),
+        ("-i .hidden with smoke", "--id=.hidden: must be letters, digits, and -, _ or . after the first"),
+        ("-i _sources with smoke", "--id=_sources: must be letters, digits, and -, _ or . after the first"),
+        (f"-i {'x' * 256} with smoke", "--id=xxxxxxxxxxxxxxxxxxxx...: must be no longer than 200 bytes"),
+        ("together with smoke seeds=1 ids=_a", "ids=_a: must be letters, digits, and -, _ or . after the first"),
         ("-u with smoke seeds=2", "--unobserved has no effect with seeds: leave it out"),
         ("-i 9 with smoke seeds=2", "--id has no effect with seeds: leave it out"),
         ("-c words results", "--comment has no effect with results: leave it out"),
         ("seeds with smoke", "which runs? give seeds=5, seeds=1-5 or seeds=1,2,3"),
-        ("results with list=yes", "list='yes': must be True or False"),
+        ("results with list=yes", "list=yes: must be True or False"),
         ("with smoke checkpoint=runs/1", "checkpoint=runs/1 is not used in training: to evaluate it, python main.py "),
     ],
 )
@@ -446,16 +453,26 @@ def test_an_id_is_given_once(command: Command) -> None:
     assert again.err == "error: --id=mine: there is a run runs/mine already; choose another id\n"
 
 
-def test_help_for_a_command_that_is_no_run(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main.run(["help", "results"])
-    assert not stop.value.code
-    assert "python main.py results with" in capfd.readouterr().out
+@pytest.mark.parametrize("arguments", [["help", "results"], ["results", "--help"]])
+def test_help_for_a_command_that_is_no_run(command: Command, arguments: list[str]) -> None:
+    outcome = command(*arguments, data=False)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("python main.py results [with WORDS]: ")
+    assert "  format=   terminal, markdown, latex or csv\n" in outcome.out
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_every_command_tells_its_words(name: str) -> None:
+    told = commands.command_help(name)
+    assert told.startswith("python main.py ")
+    words = describe_words(import_module(commands.COMMANDS[name]).WORDS)
+    assert all(help for _, help in words)
+    assert all(f"  {word}=" in told for word, _ in words)
 
 
 def test_help(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_command_line(ex, ["--help"], prepare, main.how_to_resume)
+        run_command_line(ex, ["--help"], prepare)
     assert not stop.value.code
     assert "evaluate" in capfd.readouterr().out
 
@@ -513,17 +530,28 @@ def test_whoever_reads_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
         print("this goes nowhere", flush=True)
 
 
-def test_a_broken_pipe_elsewhere_is_a_fault() -> None:
-    def answer(name: str, words: list[str]) -> int:
+def test_a_broken_pipe_elsewhere_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(name: str, words: list[str]) -> int:
         raise BrokenPipeError
 
+    monkeypatch.setattr(commands, "run_command", breaks)
     with pytest.raises(BrokenPipeError):
-        run_command_line(ex, ["results"], prepare, main.how_to_resume, ("results",), answer)
+        main.run(["results"])
 
 
 def test_what_is_said_after_an_interruption_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ex, "current_run", None)
-    assert main.how_to_resume("plots", []) == "interrupted; to go on: python main.py plots"
-    again = "interrupted; to go on: python main.py plots with 'kind=a b'"
-    assert main.how_to_resume("plots", ["kind=a b"]) == again
-    assert main.how_to_resume(None, ["digits"]) == "interrupted"
+    def explain(command: str | None, updates: list[str], **options: object) -> str:
+        return explain_interruption(None, {"COMMAND": command, **options}, updates, commands.COMMANDS)
+
+    monkeypatch.delenv(MONGO_URL, raising=False)
+    assert explain("plots", []) == "interrupted; to resume: python main.py plots"
+    assert explain("plots", ["kind=a b"]) == "interrupted; to resume: python main.py plots with 'kind=a b'"
+    assert explain(None, ["digits"]) == "interrupted"
+    monkeypatch.setenv(MONGO_URL, "host:1:db")
+    assert explain("study", ["digits"]) == "interrupted; to resume: python main.py -m host:1:db study with digits"
+    options = {"--comment": "two words", "--force": True, "--id": "mine", "--name": None}
+    line = typed_again(None, ["digits"], options)
+    assert line == "python main.py -m host:1:db '--comment=two words' --force with digits"
+    monkeypatch.setenv(MONGO_URL, "mongodb://me:secret@host/db")
+    line = typed_again("study", ["digits"])
+    assert line == f"python main.py study with digits (with {MONGO_URL} as in this environment)"

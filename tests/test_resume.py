@@ -80,17 +80,23 @@ def test_kill_in_both_phases_and_resume(tmp_path: Path, data_root: Path, digits:
     assert json.loads((record_of(third) / "info.json").read_text())["resumed_from"] == str(killed_in_distillation)
 
 
-def test_interruption_says_how_to_go_on(tmp_path: Path, data_root: Path, digits: object) -> None:
-    process = start(tmp_path, data_root, "epochs=100000")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])
+def test_interruption_says_how_to_resume(tmp_path: Path, data_root: Path, digits: object, number: int) -> None:
+    """SIGINT too where a shell has set it to ignored, as for what a script starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(tmp_path, data_root, "epochs=100000")
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(f"runs/*/{STATE}")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
     record = record_of(tmp_path)
     assert process.returncode == 130
     assert json.loads((record / "run.json").read_text())["status"] == "INTERRUPTED"
-    assert err.startswith("interrupted; to go on: python main.py with digits ")
+    assert err.startswith("interrupted; to resume: python main.py with digits ")
     assert err.strip().endswith(f"resume=runs/{record.name}")
 
 

@@ -11,11 +11,13 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from debiaslab.commands.searches.plan import Plan
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import without_password
+from debiaslab.core.sharing import make_shared_folder, share
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -37,7 +39,7 @@ def open_study(plan: Plan, create: bool) -> optuna.Study:
         raise database_problem(plan.storage, error) from None
     except KeyError:
         raise UserError(
-            f"no search {plan.name} in {shown_address(plan.storage)}; its words, or its storage, were others"
+            f"no search {plan.name} in {hide_password(plan.storage)}; its words, or its storage, were others"
         ) from None
     for name in found:
         if found[name] != plan.facts.get(name):
@@ -48,7 +50,7 @@ def open_study(plan: Plan, create: bool) -> optuna.Study:
     return study
 
 
-def begun_before(plan: Plan) -> str | None:
+def find_begun(plan: Plan) -> str | None:
     """The name of a search in the database that was begun with the same settings, by this code or an older one.
 
     Older ones have settings of other data sets, as None, and so another name by default.
@@ -73,13 +75,13 @@ def _open_study(plan: Plan, create: bool) -> optuna.Study:
         return optuna.load_study(study_name=plan.name, storage=open_storage(plan.storage))
     for _ in range(CREATION_RETRIES):
         try:
-            return _created(plan)
+            return _create_study(plan)
         except DATABASE_ERRORS:
             time.sleep(random.uniform(0.1, 0.5))
-    return _created(plan)
+    return _create_study(plan)
 
 
-def _created(plan: Plan) -> optuna.Study:
+def _create_study(plan: Plan) -> optuna.Study:
     storage = open_storage(plan.storage)
     return optuna.create_study(study_name=plan.name, storage=storage, direction="maximize", load_if_exists=True)
 
@@ -89,10 +91,13 @@ def open_storage(address: str) -> BaseStorage:
     if "://" in address:
         return RDBStorage(address)
     path = Path(address).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_shared_folder(path.parent)
     if path.suffix in JOURNALS:
         return JournalStorage(JournalFileBackend(str(path)))
-    return RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
+    url = URL.create("sqlite", database=str(path))  # whatever is in the name: ?, # and % are special in a URL's text
+    storage = RDBStorage(url.render_as_string(), engine_kwargs={"connect_args": {"timeout": 60}})
+    share(path)
+    return storage
 
 
 @contextmanager
@@ -102,6 +107,7 @@ def one_at_a_time(address: str) -> Iterator[None]:
         yield
         return
     with Path(f"{address}.turn").open("a") as lock:  # a journal has a .lock of its own
+        share(Path(lock.name))
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -110,12 +116,12 @@ def database_problem(address: str, error: Exception) -> UserError:
     """What is wrong with the database, in one line and without its password."""
     cause = getattr(error, "orig", None) or error.__cause__ or error
     reason = str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
-    shown = shown_address(address)
+    shown = hide_password(address)
     return UserError(
         f"cannot use storage={shown}: {reason.replace(address, shown)}; name a file or the address of a database"
     )
 
 
-def shown_address(address: str) -> str:
+def hide_password(address: str) -> str:
     """`address` without the password that it may hold."""
     return without_password(address) if "://" in address else address

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 
 from debiaslab.commands.searches.space import Range, Value, as_words, read_range
-from debiaslab.commands.searches.words import RULE, TRIALS, SearchWords
+from debiaslab.commands.searches.words import RULE, STORAGE_URL, TRIALS, SearchWords
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import dataset_config
@@ -54,7 +55,7 @@ class Plan:
 
     @property
     def storage(self) -> str:
-        return self.words.storage or str(self.log_dir / "searches.db")
+        return self.words.storage or os.environ.get(STORAGE_URL) or str(self.log_dir / "searches.db")
 
     @property
     def num_trials(self) -> int:
@@ -95,13 +96,14 @@ class Plan:
         return [*self.run_words(values), *marks]
 
 
-def planned(words: SearchWords) -> Plan:
+def make_plan(words: SearchWords) -> Plan:
     """The plan that `words` ask for. Raises `UserError` for whatever is wrong in it."""
     config: Mapping[str, Any] = configuration(ex, words.common)
     if is_open(config):
         config = settle(config, load_once(dataset_config(config["data"])))
-    selection = words.selection or selection_for(config["data"])
-    metric = words.metric or (selection.removeprefix(RULE) if selection != "last" else "unbiased")
+    metric, rule = words.judged_by
+    selection = rule or selection_for(config["data"])
+    metric = metric or (selection.removeprefix(RULE) if selection != "last" else "unbiased")
     plan = Plan(words, words.space or own_space(config), metric, selection, config)
     _ = plan.num_trials  # refuses ranges that a grid cannot have
     return plan

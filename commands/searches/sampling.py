@@ -35,7 +35,7 @@ def ordinal(study: optuna.Study, number: int) -> int:
     """How many points were drawn before that of the trial `number`: repetitions draw none.
 
     It is a function of what is in the database before the trial, so no two workers draw the same point, and a search
-    that was killed and gone on with draws the points of one that was not.
+    that was killed and resumed draws the points of one that was not.
     """
     before = [trial for trial in study.get_trials(deepcopy=False) if trial.number < number]
     return sum("fixed_params" not in trial.system_attrs and SURPLUS not in trial.user_attrs for trial in before)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -18,24 +17,37 @@ from debiaslab.commands.searches.plan import Plan
 from debiaslab.commands.searches.sampling import FAILED, SURPLUS, PerTrial, distribution, is_counted, sampler_for
 from debiaslab.commands.searches.space import Value
 
-BEAT_SECONDS = 60  # a worker says so often that it is alive
-GRACE_SECONDS = 600  # a worker on another machine that has been silent for so long is dead
-WORKER = "worker"  # attribute of a trial: who runs it
+BEAT_SECONDS = 30  # a worker gives a sign of life so often
+GRACE_SECONDS = 600  # a worker on another machine that has given none for so long, as watched from here, has died
+WORKER, REPEATS = "worker", "repeats"  # attributes of a trial: who runs it; whose point it has
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial to be run: its number in the search, and the value of every searched setting."""
+    """A trial to be run: its number in the search, and the value of every searched setting.
+
+    `repeats`: another worker was given the same point before, and died.
+    """
 
     number: int
     values: Mapping[str, Value]
+    repeats: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadTrial(Trial):
+    """One whose worker has died. `run_id` is that of its run, None if the worker died before it started one."""
+
+    run_id: str | None
 
 
 @dataclass(frozen=True)
-class DeadTrial(Trial):
-    """One whose worker is no more. `run_id` is that of its run, None if the worker died before it started one."""
+class Sign:
+    """What a worker has last said of itself, when that was first seen here, and whether it was another before."""
 
-    run_id: str | None
+    worker: Any
+    seen: float  # time.monotonic
+    changed: bool = False
 
 
 class Trials:
@@ -48,7 +60,8 @@ class Trials:
         self.study = open_study(plan, create)
         self.study.sampler = PerTrial(sampler_for(plan))
         self.mine: dict[int, optuna.Trial] = {}  # those that this worker runs
-        self.last_beat = time.time()
+        self.last_beat = time.monotonic()
+        self.signs: dict[int, Sign] = {}  # of other workers, by the numbers of their trials
 
     def next(self, run_id: str) -> Trial | None:
         """The next trial, to be run under `run_id`; None if as many as wanted are done or running somewhere."""
@@ -56,44 +69,50 @@ class Trials:
             if len(self._counted()) >= self.plan.num_trials:
                 return None
             trial = self.study.ask({range_.setting: distribution(range_) for range_ in self.plan.space})
-        trial.set_user_attr(WORKER, this_process() | {"run": run_id, "alive": time.time()})
+        trial.set_user_attr(WORKER, this_process() | {"run": run_id, "beat": 0})
         if sum(other.number < trial.number for other in self._counted()) >= self.plan.num_trials:
             trial.set_user_attr(SURPLUS, True)  # another worker took the last one at the same moment
             self._finish(trial.number, TrialState.FAIL)
             return None
         self.mine[trial.number] = trial
-        return Trial(trial.number, trial.params)
+        return Trial(trial.number, trial.params, repeats=REPEATS in trial.user_attrs)
 
     def complete(self, number: int, value: float) -> None:
         self.mine.pop(number, None)
         self._finish(number, TrialState.COMPLETE, value)
 
-    def failed(self, number: int, reason: str) -> None:
+    def fail(self, number: int, reason: str) -> None:
         """The trial was run and has no value: it counts, and is not repeated."""
         self._mark(self.mine.pop(number), FAILED, reason)
         self._finish(number, TrialState.FAIL)
 
-    def again(self, trial: Trial) -> None:
+    def give_back(self, trial: Trial) -> None:
         """The trial was not run to its end: it does not count, and is run again under another number."""
         self.mine.pop(trial.number, None)
         has_point = len(trial.values) == len(self.plan.space)  # not if its worker died while it was drawn
         with one_at_a_time(self.plan.storage):  # or another worker could draw a new point in between
             if self._tell(trial.number, TrialState.FAIL) and has_point:
-                self.study.enqueue_trial(dict(trial.values))
+                self.study.enqueue_trial(dict(trial.values), user_attrs={REPEATS: trial.number})
 
     def dead(self) -> list[DeadTrial]:
-        """The trials whose workers died."""
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        found = [trial for trial in running if trial.number not in self.mine and not has_worker(trial)]
-        return [DeadTrial(t.number, t.params, t.user_attrs.get(WORKER, {}).get("run")) for t in found]
+        """The trials whose workers have died."""
+        found = [trial for trial in self._others() if self._is_alive(trial) is False]
+        return [
+            DeadTrial(trial.number, trial.params, run_id=trial.user_attrs.get(WORKER, {}).get("run")) for trial in found
+        ]
+
+    def uncertain(self) -> bool:
+        """Whether there is a trial of another worker of which only time can tell whether that is alive."""
+        return any(self._is_alive(trial) is None for trial in self._others())
 
     def beat(self) -> None:
-        """Tell the other workers, now and then, that this one is alive."""
-        if time.time() - self.last_beat < BEAT_SECONDS:
+        """Give the other workers, now and then, a sign that this one is alive."""
+        if time.monotonic() - self.last_beat < BEAT_SECONDS:
             return
-        self.last_beat = time.time()
+        self.last_beat = time.monotonic()
         for trial in self.mine.values():
-            self._mark(trial, WORKER, trial.user_attrs[WORKER] | {"alive": self.last_beat})
+            worker = trial.user_attrs[WORKER]
+            self._mark(trial, WORKER, worker | {"beat": worker["beat"] + 1})
 
     def counts(self) -> dict[str, int]:
         """How many trials are "complete", "failed", "running", and "again": waiting to be run again."""
@@ -109,6 +128,27 @@ class Trials:
         values = {trial.number: trial.value for trial in complete if trial.value is not None}
         return min(values.items(), key=lambda item: (-item[1], item[0]), default=None)
 
+    def _others(self) -> list[FrozenTrial]:
+        """The running trials of other workers."""
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial for trial in running if trial.number not in self.mine]
+
+    def _is_alive(self, trial: FrozenTrial) -> bool | None:
+        """Whether the worker of a trial is alive; None as long as that cannot be told.
+
+        On another machine, it is if its sign changes. Its clock says nothing: it may be another than ours.
+        """
+        worker = trial.user_attrs.get(WORKER)
+        if worker is not None and worker["machine"] == this_process()["machine"]:
+            return is_running(worker["process"], worker["since"])
+        now = time.monotonic()
+        sign = self.signs.setdefault(trial.number, Sign(worker, now))
+        if worker != sign.worker:
+            self.signs[trial.number] = sign = Sign(worker, now, changed=True)
+        if now - sign.seen >= GRACE_SECONDS:
+            return False
+        return True if sign.changed else None
+
     def _counted(self) -> list[FrozenTrial]:
         return [trial for trial in self.study.get_trials(deepcopy=False) if is_counted(trial)]
 
@@ -122,7 +162,7 @@ class Trials:
             self._tell(number, state, value)
 
     def _tell(self, number: int, state: TrialState, value: float | None = None) -> bool:
-        """False if another worker was first: it took the trial's worker for dead."""
+        """False if another worker was first: it believed that the trial's worker had died."""
         try:
             self.study.tell(number, value, state)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
@@ -143,16 +183,13 @@ def this_process() -> dict[str, Any]:
     return {"machine": f"{platform.node()} {space}", "process": process.pid, "since": process.create_time()}
 
 
-def has_worker(trial: FrozenTrial) -> bool:
-    """Whether the worker of a running trial is alive, or may be."""
-    worker, now = trial.user_attrs.get(WORKER), time.time()
-    if worker is None:  # it died, or has not come to say who it is
-        return trial.datetime_start is None or (datetime.now() - trial.datetime_start).total_seconds() < GRACE_SECONDS
-    if worker["machine"] != this_process()["machine"]:
-        return bool(now - worker["alive"] < GRACE_SECONDS)
+def is_running(process_id: int, since: float) -> bool:
+    """Whether the process of this id on this machine is the one that began at `since`, and still runs."""
     try:
-        process = psutil.Process(worker["process"])
-        same = abs(process.create_time() - worker["since"]) < 1
+        process = psutil.Process(process_id)
+        same = abs(process.create_time() - since) < 1
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)  # killed, and nobody has asked for its exit code
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:  # another user's
+        return True

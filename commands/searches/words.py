@@ -1,81 +1,80 @@
 """The words after `search with`: what is searched, how, and by what it is judged."""
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from debiaslab.commands.question import positive, yes_or_no
 from debiaslab.commands.searches.space import Range, read_range
+from debiaslab.commands.words import one_of_these, read_words, word
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.recording.command_line import SHORT_SETTINGS
 
 SAMPLERS = ("tpe", "random", "grid")
-OWN = ("trials", "sampler", "objective", "storage", "jobs", "name", "top", "list")
 DECIDED = ("resume", "checkpoint", "train", "search", "trial")
 STORAGE_URL = "DEBIAS_SEARCH_URL"  # environment variable; the only place where a password may stand
 RULE = "best_valid_"
 TRIALS = 20  # the least that EnD's authors made
 
 
-@dataclass(frozen=True)
+def read_name(name: str, text: str) -> str:
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
+    if not plain.isalnum() or not plain.isascii() or not text[0].isalpha() or text in ("None", "True", "False"):
+        raise UserError(f"{name}={text!r}: must be of letters, digits, '-', '_' and '.', and begin with a letter")
+    return text
+
+
+def read_storage(name: str, text: str) -> str:
+    try:
+        has_password = "://" in text and urlsplit(text).password is not None
+    except ValueError:  # no URL at all; that it cannot be used is told later
+        has_password = "@" in text
+    if has_password:
+        raise UserError(f"{name}: a password can be read on the command line; put the address into {STORAGE_URL}")
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchWords:
-    """`common` words of all trials; `space` the ranges that were given.
+    """Words of a search, the `common` words of all of its trials, and `space`, the ranges that were given."""
 
-    `metric` that judges on validation images and `selection`, the rule that chooses the evaluation; `trials`, `name`:
-    None where it is not said. `storage` is a file, or the address of a database. `jobs` trials at a time; the `top`
-    best are summed up. `listed`: show what is recorded, and run nothing.
-    """
+    trials: int | None = word(f"how many make the search complete: {TRIALS}, or a whole grid, unless said")
+    sampler: str = word("tpe, random or grid", "tpe", read=one_of_these("sampler", SAMPLERS))
+    objective: str | None = word("what is best: valid/unbiased; a metric on validation images")
+    selection: str | None = word("rule that chooses the evaluation that is judged: last, best_valid_unbiased")
+    storage: str | None = word("file, or address of a database, that several workers share", read=read_storage)
+    jobs: int = word("trials at a time", 1)
+    name: str | None = word("of the search; made from its settings unless said", read=read_name)
+    top: int = word("how many of the best trials are summed up", 3)
+    listed: bool = word("True: show what has been found, and run nothing", False, name="list")
+    common: tuple[str, ...] = ()
+    space: tuple[Range, ...] = ()
 
-    common: tuple[str, ...]
-    space: tuple[Range, ...]
-    metric: str | None
-    selection: str | None
-    sampler: str
-    trials: int | None
-    name: str | None
-    storage: str | None
-    jobs: int
-    top: int
-    listed: bool
+    @property
+    def judged_by(self) -> tuple[str | None, str | None]:
+        """(metric on validation images, rule); None for what is not said. Raises `UserError`."""
+        return read_objective(self.objective, self.selection)
 
 
 def read_search(updates: Sequence[str]) -> SearchWords:
     """Raises `UserError` for a word that is wrong in itself; settings are checked with the plan (`plan.py`)."""
-    own: dict[str, str] = {}
+    words, others = read_words(SearchWords, updates)
+    _ = words.judged_by  # refuses wrong ones
     common: dict[str, str] = {}  # setting -> its word; a named configuration stands for itself
     space: dict[str, Range] = {}
-    for update in updates:
+    for update in others:
         setting, separator, value = update.partition("=")
         if separator and setting in DECIDED:
             raise UserError(f"{update}: a search decides that for each of its trials; leave it out")
-        found = read_range(setting, value) if separator and setting not in OWN else None
-        if separator and setting in (*OWN, "selection"):
-            own[setting] = value
-        elif found is not None:
+        found = read_range(setting, value) if separator else None
+        if found is not None:
             space[found.setting] = found
         else:
             common[SHORT_SETTINGS.get(setting, setting) if separator else update] = update
     twice = next((range_.setting for range_ in space.values() if range_.setting in common), None)
     if twice is not None:
         raise UserError(f"{common[twice]}: {twice} has a range too; give one of the two")
-    sampler = own.get("sampler", "tpe")
-    require_known("sampler", sampler, SAMPLERS)
-    metric, selection = read_objective(own.get("objective"), own.get("selection"))
-    return SearchWords(
-        common=tuple(common.values()),
-        space=tuple(space.values()),
-        metric=metric,
-        selection=selection,
-        sampler=sampler,
-        trials=positive("trials", own["trials"]) if "trials" in own else None,
-        name=_name(own["name"]) if "name" in own else None,
-        storage=_storage(own.get("storage")),
-        jobs=positive("jobs", own.get("jobs", "1")),
-        top=positive("top", own.get("top", "3")),
-        listed=yes_or_no("list", own.get("list", "False")),
-    )
+    return replace(words, common=tuple(common.values()), space=tuple(space.values()))
 
 
 def read_objective(objective: str | None, selection: str | None) -> tuple[str | None, str | None]:
@@ -83,11 +82,11 @@ def read_objective(objective: str | None, selection: str | None) -> tuple[str | 
 
     None for what is not said. Raises `UserError` for one that is unknown, or that chooses on test images.
     """
-    for word, text in (("objective", objective), ("selection", selection)):
+    for name, text in (("objective", objective), ("selection", selection)):
         if text is not None and text.startswith(("test", "oracle_test")):
             raise UserError(
-                f"{word}={text}: a search that chooses on the test images reports how well it fitted them;"
-                f" use {word}={'valid/unbiased' if word == 'objective' else 'best_valid_unbiased'}"
+                f"{name}={text}: a search that chooses on the test images reports how well it fitted them;"
+                f" use {name}={'valid/unbiased' if name == 'objective' else 'best_valid_unbiased'}"
             )
     if selection is not None:
         require_known("rule", selection, ["last", *(RULE + metric for metric in METRICS)], prefix="selection=")
@@ -98,16 +97,3 @@ def read_objective(objective: str | None, selection: str | None) -> tuple[str | 
     if objective.startswith(RULE) and selection not in (None, objective):
         raise UserError(f"objective={objective} and selection={selection}: give one of the two")
     return by_name[objective], selection or RULE + by_name[objective]
-
-
-def _name(text: str) -> str:
-    plain = text.replace("-", "").replace("_", "").replace(".", "")
-    if not plain.isalnum() or not plain.isascii() or not text[0].isalpha() or text in ("None", "True", "False"):
-        raise UserError(f"name={text!r}: must be of letters, digits, '-', '_' and '.', and begin with a letter")
-    return text
-
-
-def _storage(text: str | None) -> str | None:
-    if text is not None and "://" in text and urlsplit(text).password is not None:
-        raise UserError(f"storage: a password can be read on the command line; put the address into {STORAGE_URL}")
-    return text or os.environ.get(STORAGE_URL) or None

@@ -8,114 +8,131 @@ import psutil
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import Query
-from debiaslab.analysis.records import Record
 from debiaslab.analysis.search import objective_of
 from debiaslab.analysis.tables import shown
+from debiaslab.commands.run_query import parse_literal
 from debiaslab.commands.searches.plan import Plan
 from debiaslab.commands.searches.trials import Trial, Trials
 from debiaslab.core.errors import UserError
-from debiaslab.recording.children import TERMINATION_SECONDS, Children, Ended, noted_interruption
+from debiaslab.recording.launcher import OUTPUTS, TERMINATION_SECONDS, Handle, Launcher, Outcome, supervise
 from debiaslab.recording.observers import new_run_id
 
-POLL_SECONDS = 0.2
 LOOK_SECONDS = 30  # look for trials that other workers have left
 MOST_DEATHS = 3  # of trials one after the other, before the worker gives up
 DIVERGED, REFUSED = 1, 2  # exit codes of a run (`recording.command_line`)
 
 
 class Worker:
-    """Runs trials of `plan`. `how_to_go_on` is the command that does."""
+    """Runs trials of `plan`. `resume_command` is the command line that does so again."""
 
-    def __init__(self, plan: Plan, trials: Trials, how_to_go_on: str) -> None:
-        self.plan, self.trials, self.how_to_go_on = plan, trials, how_to_go_on
-        self.started: dict[str, Trial] = {}  # by the id of the run
+    def __init__(self, plan: Plan, trials: Trials, launcher: Launcher, resume_command: str) -> None:
+        self.plan, self.trials, self.launcher, self.resume_command = plan, trials, launcher, resume_command
+        jobs = plan.words.jobs
+        self.threads = None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
+        self.running: dict[Handle, tuple[Trial, str]] = {}  # the trial, and the id of its run
         self.deaths = 0
+        self.look_again = time.monotonic()
 
     def work(self) -> None:
         """Run trials until no more are wanted. Raises `UserError` if they cannot be run, `KeyboardInterrupt` with the
-        command that goes on after Ctrl-C; then the trials that were running are left to be run again."""
-        jobs = self.plan.words.jobs
-        threads = None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
-        with noted_interruption() as interruption, Children(threads) as children:
-            try:
-                look_again = time.monotonic()
-                while not interruption.requested:
-                    if time.monotonic() >= look_again:
-                        self._take_from_the_dead()
-                        self._start(children, jobs)
-                        look_again = time.monotonic() + LOOK_SECONDS
-                    if not children.running:
-                        return
-                    time.sleep(POLL_SECONDS)
-                    self.trials.beat()
-                    for ended in children.ended():
-                        self._conclude(ended)
-                        look_again = time.monotonic()
-            finally:
-                for ended in children.terminate():
-                    self._conclude(ended, stopped=True)
-        raise KeyboardInterrupt(f"interrupted; to go on: {self.how_to_go_on}")
+        command that resumes after a signal; then the trials that were running are left to be run again."""
+        try:
+            supervise(self.launcher, self)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; to resume: {self.resume_command}") from None
 
-    def _start(self, children: Children, jobs: int) -> None:
-        while len(children.running) < jobs:
+    def advance(self) -> bool:
+        if time.monotonic() >= self.look_again:
+            self._take_from_the_dead()
+            self._start()
+            self.look_again = time.monotonic() + LOOK_SECONDS
+        self.trials.beat()
+        return bool(self.running or self.trials.uncertain())
+
+    def stopping(self) -> None:
+        if self.running:
+            print(f"stopping {len(self.running)} of the trials", flush=True)
+
+    def _start(self) -> None:
+        while len(self.running) < self.plan.words.jobs:
             run_id = new_run_id()
             trial = self.trials.next(run_id)
             if trial is None:
                 return
-            self.started[run_id] = trial
-            children.start(self.plan.trial_words(trial.number, trial.values), run_id)
+            if trial.repeats and self._take_recorded(trial):
+                continue
+            arguments = ["with", *self.plan.trial_words(trial.number, trial.values), f"--id={run_id}"]
+            handle = self.launcher.start(arguments, self.plan.log_dir / OUTPUTS / f"{run_id}.txt", self.threads)
+            self.running[handle] = trial, run_id
 
-    def _conclude(self, ended: Ended, stopped: bool = False) -> None:
+    def conclude(self, handle: Handle, outcome: Outcome, stopped: bool = False) -> None:
         """Tell the others what became of a trial. Raises `UserError` if no further trial would fare better."""
-        trial = self.started.pop(ended.run_id)
-        value = self._value(ended.run_id) if ended.code == 0 else None
+        trial, run_id = self.running.pop(handle)
+        self.look_again = time.monotonic()
+        value = self._value(run_id)  # of a run that is complete, even if its process was ended after that
         if value is not None:
             self.trials.complete(trial.number, value)
-            self._say(trial, f"{self.plan.objective} {100 * value:.2f}", f"recorded in {self._folder(ended.run_id)}")
-        elif ended.code in (0, DIVERGED):
-            reason = ended.last_line if ended.code else f"no {self.plan.objective} in {self._folder(ended.run_id)}"
-            self.trials.failed(trial.number, reason)
+            self._say(trial, f"{self.plan.objective} {100 * value:.2f}", f"recorded in {self._folder(run_id)}")
+        elif outcome.code in (0, DIVERGED):
+            reason = outcome.last_line() if outcome.code else f"no {self.plan.objective} in {self._folder(run_id)}"
+            self.trials.fail(trial.number, reason)
             self._say(trial, f"failed: {reason}")
         else:
-            self.trials.again(trial)
+            self.trials.give_back(trial)
             if not stopped:
-                self._die(trial, ended)
+                self._die(trial, outcome)
             return
         self.deaths = 0
 
-    def _die(self, trial: Trial, ended: Ended) -> None:
-        if ended.code == REFUSED:
-            raise UserError(f"trial {trial.number} cannot be run: {ended.last_line.removeprefix('error: ')}")
+    def _die(self, trial: Trial, outcome: Outcome) -> None:
+        if outcome.code == REFUSED:
+            raise UserError(f"trial {trial.number} cannot be run: {outcome.last_line().removeprefix('error: ')}")
         self.deaths += 1
-        cause = f"signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
-        self._say(trial, f"ended by {cause}; it will be run again")
+        self._say(trial, f"{outcome.cause}; it will be run again")
         if self.deaths == MOST_DEATHS:
             raise UserError(
-                f"{self.deaths} trials one after the other were ended by {cause} (short of memory?);"
-                f" to go on: {self.how_to_go_on}"
+                f"{self.deaths} trials one after the other ended by themselves, {outcome.cause} (short of memory?);"
+                f" to resume: {self.resume_command}"
             )
 
     def _take_from_the_dead(self) -> None:
-        """Trials of workers that died: those whose run came to its end are complete, the others are run again."""
+        """Trials whose workers have died: those whose run is complete are taken, the others are run again."""
         for trial in self.trials.dead():
             if trial.run_id is not None:
                 end_run(trial.run_id)
             value = None if trial.run_id is None else self._value(trial.run_id)
             if value is None:
-                self.trials.again(trial)
+                self.trials.give_back(trial)
                 self._say(trial, "its worker died; it will be run again")
             else:
                 self.trials.complete(trial.number, value)
                 self._say(trial, f"{self.plan.objective} {100 * value:.2f}", "its worker died, but not the run")
 
-    def _value(self, run_id: str) -> float | None:
-        record = self._record(run_id)
-        return None if record is None else objective_of(record)
+    def _take_recorded(self, trial: Trial) -> bool:
+        """Whether a run of this point is complete: that of a worker which was believed to be dead, and was not."""
+        settings = {name: parse_literal(str(value)) for name, value in trial.values.items()}
+        found = self._find(Query({"search": self.plan.name} | settings))
+        if found is not None:
+            run_id, value = found
+            self.trials.complete(trial.number, value)
+            self._say(trial, f"{self.plan.objective} {100 * value:.2f}", f"was recorded in {self._folder(run_id)}")
+        return found is not None
 
-    def _record(self, run_id: str) -> Record | None:
-        folder = self.plan.log_dir
-        found = FileStore(folder).find(Query({}, ids=[run_id])) if folder.is_dir() else []
-        return found[0] if found else None
+    def _value(self, run_id: str) -> float | None:
+        """What the run is judged by; None if it is not complete, or has no such value."""
+        found = self._find(Query({}, ids=[run_id]))
+        return None if found is None else found[1]
+
+    def _find(self, query: Query) -> tuple[str, float] | None:
+        """(id, value) of the first run that is complete and has a value."""
+        if not self.plan.log_dir.is_dir():
+            return None
+        try:
+            records = FileStore(self.plan.log_dir).find(query)
+        except UserError:  # no run has such a setting
+            return None
+        values = ((record.id, objective_of(record)) for record in records)
+        return next(((run_id, value) for run_id, value in values if value is not None), None)
 
     def _folder(self, run_id: str) -> Path:
         return self.plan.log_dir / run_id

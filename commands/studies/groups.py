@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from debiaslab.commands.question import show
+from debiaslab.commands.output import show
 from debiaslab.commands.studies.jobs import Job
 from debiaslab.commands.studies.pace import Pace, measured
 from debiaslab.commands.studies.recorded import State, is_locked
@@ -11,12 +11,12 @@ from debiaslab.settings.setup import load_once
 from debiaslab.training.device import give_back_memory
 
 
-def grouped(
+def group_jobs(
     jobs: Sequence[Job], states: Mapping[str, State], study: StudyWords, threads: int | None
 ) -> list[tuple[Job, ...]]:
     """The jobs, each alone or with those that it is trained with, in order.
 
-    A run to go on with, and one of another study's, is alone. With `study.together` None, what is faster is measured,
+    A run that is resumed, and one of another study's, is alone. With `study.together` None, what is faster is measured,
     and said.
     """
     if study.together is False:

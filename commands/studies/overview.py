@@ -4,9 +4,9 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -19,13 +19,14 @@ TAIL_BYTES = 1 << 17  # holds the last evaluation
 LOOK_SECONDS = 2.0  # from one look at the records of the running jobs to the next
 
 
-class OnItsWay(Protocol):
-    """A run that the overview shows."""
+@dataclass(frozen=True)
+class Running:
+    """A run that has been started; `before` of its optimiser steps were done by the run that it resumes."""
 
     job: Job
     run_id: str
     before: int
-    start: float
+    start: float = field(default_factory=time.monotonic)
 
 
 class Overview:
@@ -54,17 +55,17 @@ class Overview:
 
     # ---- what happens
 
-    def started(self, run: OnItsWay) -> None:
+    def started(self, run: Running) -> None:
         self.tasks[run.run_id] = self.progress.add_task(f"  {run.job.label}", total=1.0, note="starts")
         if not self.live:
             self.say(f"started   {run.job.label}: {run.job.log_dir / run.run_id}")
 
-    def finished(self, run: OnItsWay) -> None:
+    def finished(self, run: Running) -> None:
         self._ended(run)
         took = duration(time.monotonic() - run.start)
         self.say(f"finished  {run.job.label}: {run.job.log_dir / run.run_id}, {took} ({self.ended} of {self.total})")
 
-    def failed(self, run: OnItsWay, reason: str) -> None:
+    def failed(self, run: Running, reason: str) -> None:
         self._ended(run)
         self.say(f"FAILED    {run.job.label}: {reason} ({self.ended} of {self.total})")
 
@@ -78,14 +79,14 @@ class Overview:
         self.ended += 1
         self.say(f"done      {job.label}: {job.log_dir / run_id} ({self.ended} of {self.total})")
 
-    def _ended(self, run: OnItsWay) -> None:
+    def _ended(self, run: Running) -> None:
         self.ended += 1
         self.worked += 1 - share(run.before, run.job)
         self.progress.remove_task(self.tasks.pop(run.run_id))
 
     # ---- how far it is
 
-    def update(self, running: Sequence[OnItsWay], waiting: int) -> None:
+    def update(self, running: Sequence[Running], waiting: int) -> None:
         """Bring the terminal up to date."""
         now = time.monotonic()
         if not self.live or now - self.looked < LOOK_SECONDS:

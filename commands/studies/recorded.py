@@ -11,6 +11,7 @@ from debiaslab.analysis.query import Query
 from debiaslab.analysis.records import Record
 from debiaslab.commands.studies.jobs import Job, key_of, settings_of
 from debiaslab.core.errors import UserError
+from debiaslab.core.sharing import share
 from debiaslab.recording.observers import STATE
 from debiaslab.recording.version import recorded_code
 from debiaslab.settings.declared import earlier_values
@@ -23,7 +24,7 @@ QUERIED = ("data.name", "method.name", "seed")
 
 @dataclass(frozen=True)
 class State:
-    """What is recorded of a job: the complete run `done`; else `unfinished`, a run that can be gone on with.
+    """What is recorded of a job: the complete run `done`; else `unfinished`, a run that can be resumed.
 
     `same_code`: `done` was made by the code as it is now. `steps` optimiser steps are done in `unfinished`.
     """
@@ -77,7 +78,7 @@ class Recorded:
         return State(complete[-1].id if complete else None, False, unfinished, steps)
 
     def _unfinished(self, job: Job, records: Sequence[Record]) -> Iterator[tuple[int, str | None]]:
-        """(optimiser steps done, id) of each run that this code can go on with."""
+        """(optimiser steps done, id) of each run that this code can resume."""
         for record in records:
             path = self.log_dir / record.id / STATE
             if record.status == "COMPLETED" or not path.exists() or not self._same_code(record):
@@ -108,7 +109,9 @@ def try_lock(folder: Path, key: str) -> BufferedWriter | None:
     path = folder / LOCKS / key
     try:
         path.parent.mkdir(exist_ok=True)
+        share(path.parent)
         file = path.open("ab")
+        share(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another folder with log_dir=DIR") from None
     try:

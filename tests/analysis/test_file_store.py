@@ -36,7 +36,7 @@ def test_a_run_that_gives_no_sign_of_life_is_said_to_be_silent(tmp_path: Path) -
     now = datetime.now(UTC).replace(tzinfo=None)
     for status, minutes, state in (
         ("RUNNING", 5, "running"),
-        ("RUNNING", 200, "running, silent for 3 h 20 min"),
+        ("RUNNING", 200, f"no sign of life since {now - timedelta(minutes=200):%Y-%m-%d %H:%M} UTC"),
         ("INTERRUPTED", 200, "interrupted"),
     ):
         folder = tmp_path / f"{status}-{minutes}"

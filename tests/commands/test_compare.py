@@ -9,7 +9,7 @@ from rich.console import Console
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import EVERYTHING
-from debiaslab.commands import as_parsed
+from debiaslab.commands import for_parser
 from debiaslab.commands.compare import run_table
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
@@ -50,7 +50,7 @@ def test_incomplete_and_damaged_runs_are_left_out(command: Command, tmp_path: Pa
     outcome = command("compare", "runs", data=False)
     assert outcome.code == 0
     assert complete in outcome.out
-    assert f"left out: the run {running} is not complete: running" in outcome.err
+    assert f"left out: the run {running} is not complete: no sign of life since 20" in outcome.err
     assert f"left out: the record runs/{damaged} is damaged" in outcome.err
 
 
@@ -107,4 +107,4 @@ def test_extra_splits_are_shown(tmp_path: Path) -> None:
     ],
 )
 def test_runs_after_a_command(line: str, known_as: str) -> None:
-    assert as_parsed(line.split()) == known_as.split()
+    assert for_parser(line.split()) == known_as.split()

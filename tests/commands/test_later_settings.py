@@ -14,8 +14,8 @@ from debiaslab.analysis.frames import settings_that_differ
 from debiaslab.analysis.mongo_store import MongoStore
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.records import Record, Store
-from debiaslab.commands.searches.database import FACTS, begun_before, open_storage
-from debiaslab.commands.searches.plan import planned
+from debiaslab.commands.searches.database import FACTS, find_begun, open_storage
+from debiaslab.commands.searches.plan import make_plan
 from debiaslab.commands.searches.words import read_search
 from debiaslab.commands.studies.jobs import jobs_of, settings_of
 from debiaslab.commands.studies.words import read_study
@@ -102,7 +102,9 @@ def test_a_study_takes_an_old_record_for_its_own(command: Command, tmp_path: Pat
 
 
 def test_a_search_keeps_its_name() -> None:
-    facts = [planned(read_search(["digits", "smoke", "method=end", *more])).facts for more in ([], ["precision=bf16"])]
+    facts = [
+        make_plan(read_search(["digits", "smoke", "method=end", *more])).facts for more in ([], ["precision=bf16"])
+    ]
     assert [facts[number].get("precision") for number in (0, 1)] == [None, "bf16"]
     assert not facts[0].keys() & LATER_SETTINGS.keys()
 
@@ -111,13 +113,13 @@ def test_an_older_search_is_joined_by_the_same_words(tmp_path: Path) -> None:
     """Its name was made of the settings of all data sets."""
     storage = str(tmp_path / "searches.db")
     words = ["digits", "smoke", "method=end", f"storage={storage}"]
-    plan = planned(read_search(words))
-    assert begun_before(plan) is None
+    plan = make_plan(read_search(words))
+    assert find_begun(plan) is None
     for name, facts in (("end-digits-01234567", {"data.frames": None}), ("end-digits-89abcdef", {"data.skew": 0.5})):
         study = optuna.create_study(study_name=name, storage=open_storage(storage))
         study.set_user_attr(FACTS, plan.facts | {"data.percent": None} | facts)
-    assert begun_before(plan) == "end-digits-01234567"
-    assert begun_before(planned(read_search([*words, "data.severity=1"]))) is None
+    assert find_begun(plan) == "end-digits-01234567"
+    assert find_begun(make_plan(read_search([*words, "data.severity=1"]))) is None
 
 
 def test_an_old_state_is_gone_on_with(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_from_mongodb_alone(command: Command, port: int, tmp_path: Path) -> None
         (["20261122-100000-aaaa", "with", "devic=cpu"], "a repetition cannot change devic; did you mean 'device'?"),
         (["20261122-100000-aaaa", "with", "digits"], "a repetition cannot change data.name"),
         (["20261122-100000-aaaa", "with", "server_usr"], "unknown named configuration 'server_usr'"),
-        (["20261122-100000-aaaa", "with", "tolerance=x"], "tolerance='x': must be a percentage of the images"),
+        (["20261122-100000-aaaa", "with", "tolerance=x"], "tolerance=x: must be a percentage of the images"),
         (["20261122-100000-aaaa", "with", "log_dir=none"], "no folder of records none"),
     ],
 )
@@ -196,7 +196,7 @@ def test_an_interrupted_repetition_can_go_on(command: Command, monkeypatch: pyte
         outcome = command("rerun", folder.name, data=False)
     (begun,) = outcome.runs
     assert outcome.code == 130
-    assert f"to go on: python main.py rerun with id={folder.name} resume=runs/{begun.name}\n" in outcome.err
+    assert f"to resume: python main.py rerun with id={folder.name} resume=runs/{begun.name}\n" in outcome.err
     going_on = command("rerun", folder.name, "with", f"resume=runs/{begun.name}", data=False)
     assert going_on.code == 0
     assert "bit-identical" in going_on.out

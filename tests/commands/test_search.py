@@ -16,7 +16,7 @@ from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.mongo_store import MongoStore
 from debiaslab.analysis.query import Query, setting_of
 from debiaslab.analysis.search import Found, found_by_search, objective_of, summary_table
-from debiaslab.commands.searches.plan import planned
+from debiaslab.commands.searches.plan import make_plan
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import read_search
 from debiaslab.core.errors import UserError
@@ -58,7 +58,7 @@ def test_killed_and_interrupted_workers_lose_nothing(
     release_when_signalled(held, signal.SIGTERM, interrupted)
     _, err = interrupted.communicate(timeout=300)
     assert interrupted.returncode == 130
-    assert err == f"interrupted; to go on: python main.py search with {' '.join(words)}\n"
+    assert err == f"interrupted; to resume: python main.py search with {' '.join(words)}\n"
     out, err = lasting.communicate(timeout=600)
     assert (lasting.returncode, err) == (0, ""), out
     assert out.count("its worker died; it will be run again") <= 1  # the other one may have found it
@@ -66,13 +66,13 @@ def test_killed_and_interrupted_workers_lose_nothing(
     last.communicate(timeout=600)
     assert last.returncode == 0
 
-    plan = planned(read_search(words))
+    plan = make_plan(read_search(words))
     trials = Trials(plan)
     assert trials.counts() == {"complete": 2, "failed": 0, "running": 0, "again": 0}
     records = FileStore(tmp_path / "runs").find(Query({"search": plan.name}))
     assert sorted(record.status for record in records) == ["COMPLETED", "COMPLETED", "INTERRUPTED", "RUNNING"]
     # the points are those of a search that nothing happened to
-    fresh = Trials(planned(read_search([*words, f"storage={tmp_path}/fresh.db"])))
+    fresh = Trials(make_plan(read_search([*words, f"storage={tmp_path}/fresh.db"])))
     undisturbed = [trial.values for _ in range(2) if (trial := fresh.next("run")) is not None]
     complete = found_by_search(plan.name, records).complete()
     found = [{name: setting_of(record.config, name) for name in undisturbed[0]} for record in complete]
@@ -171,7 +171,7 @@ def test_questions_about_a_search(command: Command, tmp_path: Path) -> None:
     listed = command("results", "with", "search=mine", "trial=1", "list=True", data=False)
     assert (listed.out.count("failed"), listed.out.count("completed")) == (1, 0)
     for words, error in (
-        (["search=mine", "top=0"], "top='0': must be a positive whole number"),
+        (["search=mine", "top=0"], "top=0: must be a whole number, 1 or more"),
         (["top=2"], "top=2: sums up a search; name it with search=NAME"),
         (["search=none"], "no recorded run is like that"),
     ):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from debiaslab.commands import as_parsed
+from debiaslab.commands import for_parser
 from debiaslab.commands.studies.groups import pace_of
 from debiaslab.commands.studies.jobs import jobs_of, with_data
 from debiaslab.commands.studies.pace import Pace, measured
-from debiaslab.commands.studies.words import read_seeds, read_study
+from debiaslab.commands.studies.words import read_study
+from debiaslab.commands.words import read_seeds
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.recording.observers import STATE
 from debiaslab.training.loop import Trained, Trainer
@@ -45,16 +46,16 @@ def by_seed(runs: list[Path]) -> dict[object, Path]:
     ],
 )
 def test_a_run_with_seeds_is_a_command(line: str, known_as: str) -> None:
-    assert as_parsed(line.split()) == known_as.split()
+    assert for_parser(line.split()) == known_as.split()
 
 
 def test_a_number_of_seeds() -> None:
     assert read_seeds("3") == (1, 2, 3)
-    assert read_seeds("2", "7") == (7, 8)
+    assert read_seeds("2", 7) == (7, 8)
     assert read_study([*WORDS, "seed=7", "seeds=2"]).seeds == (7, 8)
     assert read_study([*WORDS, "seed=7"]).seeds == (7,)
     with pytest.raises(UserError, match=r"^seed=7 and seeds=1-3: give one of them$"):
-        read_seeds("1-3", "7")
+        read_seeds("1-3", 7)
 
 
 @pytest.mark.processes
@@ -133,7 +134,7 @@ def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: 
     process.terminate()
     code, _, err = ended(process)
     assert code == 130
-    assert err == f"interrupted; to go on: python main.py with {shlex.join(words)} seeds=1,2\n"
+    assert err == f"interrupted; to resume: python main.py with {shlex.join(words)} seeds=1,2\n"
     assert [status(run) for run in runs] == ["INTERRUPTED"] * 2
     assert all(0 < evaluations(run) < 40 for run in runs)
 

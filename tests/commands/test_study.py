@@ -9,8 +9,9 @@ import pytest
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
 from debiaslab.commands.studies.overview import last_step
 from debiaslab.commands.studies.recorded import Recorded, State, is_locked, try_lock
-from debiaslab.commands.studies.words import read_seeds, read_study
-from debiaslab.commands.study import threads_of
+from debiaslab.commands.studies.words import read_study
+from debiaslab.commands.study import threads_per_run
+from debiaslab.commands.words import read_seeds
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.recording.configuration import configuration
@@ -217,6 +218,6 @@ def test_steps_of_the_last_evaluation(tmp_path: Path) -> None:
 def test_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [threads_of(parallel) for parallel in (1, 2, 3, 20)] == [8, 4, 2, 1]
+    assert [threads_per_run(parallel) for parallel in (1, 2, 3, 20)] == [8, 4, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads_of(2) is None  # the runs inherit it
+    assert threads_per_run(2) is None  # the runs inherit it

@@ -96,7 +96,7 @@ def test_killed_twice_and_interrupted(study: Study, tmp_path: Path, command: Com
         enough += 2
     assert "stopping 2 runs" in out
     assert "2 to resume" in out
-    assert err.startswith("interrupted; to go on: python main.py study with digits method=denetdm ")
+    assert err.startswith("interrupted; to resume: python main.py study with digits method=denetdm ")
     runs = sorted(tmp_path.glob("runs/*/run.json"))
     assert sorted(status(file.parent) for file in runs) == ["INTERRUPTED"] * 2 + ["RUNNING"] * 4
     assert complete(tmp_path) == {}

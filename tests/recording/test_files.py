@@ -2,18 +2,28 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from contextlib import AbstractContextManager
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 
 from debiaslab import main
+from debiaslab.analysis.file_store import INDEX, FileStore
+from debiaslab.analysis.query import EVERYTHING
+from debiaslab.commands.studies.recorded import try_lock
 from debiaslab.config import ex
 from debiaslab.core import files
 from debiaslab.core.errors import UserError
+from debiaslab.recording.observers import FileRecord
 from tests.conftest import Command
 
 ROOT = Path(main.__file__).parents[1]
@@ -107,3 +117,66 @@ def test_a_record_that_cannot_be_completed_is_told(command: Command, monkeypatch
     assert outcome.err.startswith("error: cannot write ")
     assert "No space left on device" in outcome.err
     assert outcome.record("run.json")["status"] == "RUNNING"
+
+
+def start_record(folder: Path, sources: dict[str, object]) -> None:
+    start: Any = FileRecord(str(folder)).started_event
+    start(sources, "train", {}, datetime.now(), {}, {}, None)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, whose files are its group's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        os.chmod(name, 0o2777)
+        yield Path(name)
+
+
+def as_user(number: int, work: Callable[[], object]) -> None:
+    """Do it as another user, of the same group as other such users, with the usual umask."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(1001)
+            os.setuid(number)
+            os.umask(0o022)
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users")
+def test_two_users_share_a_folder(open_folder: Path) -> None:
+    """Each adds records, code and locks to what the other has made there; the index is brought up to date by both."""
+    source, runs = open_folder / "source.py", open_folder / "deep" / "runs"
+
+    def record() -> None:
+        files.require_writable(runs, "log_dir")
+        sources = {"sources": [("source.py", "")], "base_dir": str(open_folder)}
+        start_record(runs, sources)
+        FileStore(runs).find(EVERYTHING)
+        lock = try_lock(runs, "job")
+        assert lock is not None
+        lock.close()
+
+    for number, code in ((1001, "one"), (1002, "another"), (1001, "a third")):
+        source.write_text(code)
+        as_user(number, record)
+    assert len(list(runs.glob("*/run.json"))) == 3
+    assert len(list((runs / "_sources").iterdir())) == 3
+    with closing(sqlite3.connect(runs / INDEX)) as index:
+        assert index.execute("SELECT count(*) FROM runs").fetchone() == (3,)
+
+
+def test_a_folder_of_records_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "_sources").touch()  # not a folder
+    (tmp_path / "source.py").touch()
+    sources = {"sources": [("source.py", "")], "base_dir": str(tmp_path)}
+    with pytest.raises(UserError, match=r"^cannot write .*/_sources.*: .*; choose another folder with log_dir=DIR$"):
+        start_record(tmp_path / "runs", sources)
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["_sources"]

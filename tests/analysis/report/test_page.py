@@ -145,7 +145,7 @@ def test_runs_without_a_result_have_a_page(tmp_path: Path) -> None:
     assert overview["leaderboard"]["tables"] == {}
     (run,) = overview["runs"]
     assert run["status"] == "running"
-    assert run["state"].startswith("running, silent for ")
+    assert run["state"].startswith("no sign of life since 20")
 
 
 def test_published_numbers_are_beside(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_long_curves_keep_the_chosen_evaluations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["images=no"], "images='no': must be True or False"),
+        (["images=no"], "images=no: must be True or False"),
         (["rule=best"], "unknown rule rule='best'"),
         (["seed=17"], "no recorded run is like that"),
         (["metric=test/unbiasd"], "unknown metric 'test/unbiasd'; did you mean 'test/unbiased'?"),

@@ -1,10 +1,12 @@
 """The trials that workers share, without training: who gets which, what counts, what is run again."""
 
 import json
+import math
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,11 +15,12 @@ import psutil
 import pytest
 
 from debiaslab.commands.searches import trials as module
-from debiaslab.commands.searches.plan import Plan, planned
+from debiaslab.commands.searches.plan import Plan, make_plan
 from debiaslab.commands.searches.trials import GRACE_SECONDS, Trial, Trials, this_process
 from debiaslab.commands.searches.words import STORAGE_URL, read_search
 from debiaslab.commands.searches.worker import Worker, end_run
 from debiaslab.core.errors import UserError
+from debiaslab.recording.launcher import Handle, Launcher, Outcome
 from tests.analysis.recorded import write_record
 
 ALPHA, BETA = "method.hparams.alpha", "method.hparams.beta"
@@ -27,7 +30,7 @@ STORAGES = ("search.db", "search.journal")
 
 def plan_of(folder: Path, *words: str, storage: str = "search.db") -> Plan:
     common = ("digits", "smoke", "method=end", f"log_dir={folder}/runs", f"storage={folder}/{storage}")
-    return planned(read_search([*common, *words]))
+    return make_plan(read_search([*common, *words]))
 
 
 def run_all(trials: Trials, found: list[Trial]) -> None:
@@ -78,7 +81,7 @@ def test_one_worker_draws_the_same_again_whatever_happens(tmp_path: Path, sample
         if interrupted is not None:
             trial = trials.next("run")
             assert trial is not None
-            trials.again(trial)
+            trials.give_back(trial)
         run_all(Trials(plan), found)
         assert Trials(plan).counts()["complete"] == len(found) == number
         return [trial.values for trial in found]
@@ -123,11 +126,11 @@ def test_a_failed_trial_counts_and_a_dead_one_is_run_again(tmp_path: Path, monke
     first = trials.next("first")
     assert lost is not None
     assert first is not None
-    trials.failed(first.number, "training stopped")
+    trials.fail(first.number, "training stopped")
     (dead,) = trials.dead()
     assert (dead.number, dead.run_id, dead.values) == (lost.number, "lost", lost.values)
-    trials.again(dead)
-    trials.again(dead)  # another worker has found it, too
+    trials.give_back(dead)
+    trials.give_back(dead)  # another worker has found it, too
     assert trials.counts() == {"complete": 0, "failed": 1, "running": 0, "again": 1}
     found: list[Trial] = []
     run_all(trials, found)
@@ -141,7 +144,7 @@ def test_of_workers_that_find_a_dead_one_only_one_repeats_its_trial(tmp_path: Pa
     plan = plan_of(tmp_path, *GRID, storage=storage)
     lost = [trial for _ in range(6) if (trial := Trials(plan).next("run")) is not None]
     workers = [Trials(plan) for _ in range(3)]
-    threads = [Thread(target=lambda worker: [worker.again(trial) for trial in lost], args=[w]) for w in workers]
+    threads = [Thread(target=lambda worker: [worker.give_back(trial) for trial in lost], args=[w]) for w in workers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -164,19 +167,31 @@ def test_a_killed_worker_is_dead_before_its_parent_knows(tmp_path: Path, monkeyp
     process.wait()
 
 
-def test_a_worker_on_another_machine_is_dead_when_it_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_on_another_machine_lives_as_long_as_its_sign_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judged by the time that passes here: its clock may be another than ours."""
     plan = plan_of(tmp_path, *GRID)
     with monkeypatch.context() as patch:
         of_dead_worker(patch, machine="elsewhere")
-        assert Trials(plan).next("there") is not None
+        other = Trials(plan)
+        assert other.next("there") is not None
+    passed, monotonic, clock = 0.0, time.monotonic, time.time
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + passed)
+    monkeypatch.setattr(time, "time", lambda: clock() + 20 * 60)  # this machine's is 20 minutes ahead
     trials = Trials(plan)
-    assert trials.dead() == []
-    later = time.time() + GRACE_SECONDS + 1
-    monkeypatch.setattr(time, "time", lambda: later)
+    assert (trials.dead(), trials.uncertain()) == ([], True)
+    passed += GRACE_SECONDS - 60
+    other.beat()
+    assert (trials.dead(), trials.uncertain()) == ([], False)
+    passed += GRACE_SECONDS - 60
+    assert (trials.dead(), trials.uncertain()) == ([], False)
+    passed += 120
     assert [trial.run_id for trial in trials.dead()] == ["there"]
+    assert not trials.uncertain()
 
 
-def test_a_worker_that_was_taken_for_dead_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_was_believed_to_be_dead_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of(tmp_path, *GRID)
     with monkeypatch.context() as patch:
         of_dead_worker(patch)
@@ -184,12 +199,12 @@ def test_a_worker_that_was_taken_for_dead_does_no_harm(tmp_path: Path, monkeypat
         lost = [silent.next(f"run {number}") for number in range(3)]
     awake = Trials(plan)
     for dead in awake.dead():
-        awake.again(dead)
-    silent.last_beat = 0
+        awake.give_back(dead)
+    silent.last_beat = -math.inf
     silent.beat()
-    for trial, finish in zip(lost, ("complete", "failed", "again"), strict=True):
+    for trial, finish in zip(lost, ("complete", "fail", "give_back"), strict=True):
         assert trial is not None
-        arguments = {"complete": (trial.number, 0.5), "failed": (trial.number, "error"), "again": (trial,)}
+        arguments = {"complete": (trial.number, 0.5), "fail": (trial.number, "error"), "give_back": (trial,)}
         getattr(silent, finish)(*arguments[finish])
     assert awake.counts() == {"complete": 0, "failed": 0, "running": 0, "again": 3}
 
@@ -198,7 +213,7 @@ def test_a_point_that_was_lost_while_it_was_drawn_is_drawn_again(tmp_path: Path)
     plan = plan_of(tmp_path, *GRID)
     trials = Trials(plan)
     trials.study.ask()  # the worker dies here
-    trials.again(Trial(0, {}))
+    trials.give_back(Trial(0, {}))
     found: list[Trial] = []
     run_all(trials, found)
     assert len({tuple(trial.values.values()) for trial in found}) == len(found) == 12
@@ -212,16 +227,81 @@ def test_what_a_dead_worker_s_run_has_found_is_kept(
         of_dead_worker(patch)
         lost = Trials(plan).next("lost")
     assert lost is not None
-    write_record(tmp_path / "runs", run_id="lost")
-    run, config = (tmp_path / "runs" / "lost" / f"{name}.json" for name in ("run", "config"))
+    write_trial(tmp_path / "runs", plan, lost, "lost")
+    trials = Trials(plan)
+    worker(plan, trials, launcher=Started())._take_from_the_dead()
+    assert trials.best() == (lost.number, 0.75)
+    assert capsys.readouterr().out.startswith(f"trial {lost.number} ({ALPHA}=0.1 {BETA}=1): valid/unbiased 75.00; its")
+
+
+def test_a_trial_that_is_complete_after_all_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its worker was believed to be dead, and was not: neither it nor the one that took over count it twice."""
+    plan = plan_of(tmp_path, *GRID)
+    with monkeypatch.context() as patch:
+        of_dead_worker(patch)
+        silent = Trials(plan)
+        lost = silent.next("slow")
+    assert lost is not None
+    trials, launcher = Trials(plan), Started()
+    trials.give_back(trials.dead()[0])
+    write_trial(tmp_path / "runs", plan, lost, "slow")
+    silent.complete(lost.number, 0.75)
+    taking_over = worker(plan, trials, launcher)
+    assert taking_over.advance()
+    assert trials.counts() == {"complete": 1, "failed": 0, "running": 1, "again": 0}
+    assert [f"{BETA}=2" in handle.arguments for handle in launcher.handles] == [True]
+    assert "valid/unbiased 75.00; was recorded in" in capsys.readouterr().out
+
+
+def test_a_run_that_is_complete_counts_however_its_process_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path, *GRID)
+    trials, launcher = Trials(plan), Started()
+    interrupted = worker(plan, trials, launcher)
+    interrupted.advance()
+    (handle,) = launcher.handles
+    (trial, run_id) = interrupted.running[handle]
+    write_trial(tmp_path / "runs", plan, trial, run_id)
+    interrupted.conclude(handle, Outcome(-signal.SIGTERM, handle.output), stopped=True)
+    assert trials.counts() == {"complete": 1, "failed": 0, "running": 0, "again": 0}
+
+
+class Started:
+    """A launcher whose command lines never begin."""
+
+    def __init__(self) -> None:
+        self.handles: list[Handle] = []
+
+    def start(
+        self, arguments: Sequence[str], output: Path, threads: int | None = None, held_files: Sequence[int] = ()
+    ) -> Handle:
+        self.handles.append(Handle(arguments, output))
+        return self.handles[-1]
+
+    def ended(self) -> list[tuple[Handle, Outcome]]:
+        return []
+
+    def stop(self) -> list[tuple[Handle, Outcome]]:
+        return []
+
+
+def worker(plan: Plan, trials: Trials, launcher: Launcher) -> Worker:
+    return Worker(plan, trials, launcher, resume_command="")
+
+
+def write_trial(folder: Path, plan: Plan, trial: Trial, run_id: str) -> None:
+    """The record of a complete run of the trial."""
+    hparams = {name.rpartition(".")[2]: float(value) for name, value in trial.values.items()}
+    write_record(folder, run_id=run_id, hparams=hparams)
+    run, config = (folder / run_id / f"{name}.json" for name in ("run", "config"))
     entry = json.loads(run.read_text())
     entry["result"]["last"]["valid/unbiased"] = 0.75
     run.write_text(json.dumps(entry))
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"objective": "valid/unbiased"}))
-    trials = Trials(plan)
-    Worker(plan, trials, "")._take_from_the_dead()
-    assert trials.best() == (lost.number, 0.75)
-    assert capsys.readouterr().out.startswith(f"trial {lost.number} ({ALPHA}=0.1 {BETA}=1): valid/unbiased 75.00; its")
+    marks = {"objective": "valid/unbiased", "search": plan.name, "trial": trial.number}
+    config.write_text(json.dumps(json.loads(config.read_text()) | marks))
 
 
 def test_the_run_of_a_dead_worker_is_ended_and_no_other() -> None:
@@ -258,5 +338,16 @@ def test_databases_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "new.db").exists()
     monkeypatch.setenv(STORAGE_URL, "nowhere://me:secret@host/db")
     with pytest.raises(UserError, match="cannot use storage=nowhere://host/db: ") as found:
-        Trials(planned(read_search(["digits", "smoke", "method=end"])))
+        Trials(make_plan(read_search(["digits", "smoke", "method=end"])))
     assert "secret" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["what?", "a#b", "50%41", "{x}", "a b", "ä&=;"])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_folder_is_the_one_of_that_name(tmp_path: Path, name: str, storage: str) -> None:
+    folder = tmp_path / name
+    trials = Trials(plan_of(folder, *GRID, storage=storage))
+    assert trials.next("run") is not None
+    assert (folder / storage).stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert Trials(plan_of(folder, *GRID, storage=storage), create=False).counts()["running"] == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from debiaslab.commands.searches.plan import Plan, check, planned
+from debiaslab.commands.searches.plan import Plan, check, make_plan
 from debiaslab.commands.searches.space import KINDS, Range, read_range
 from debiaslab.commands.searches.words import STORAGE_URL, read_search
 from debiaslab.core.errors import UserError
@@ -11,7 +11,7 @@ OPTIMIZER = "method.hparams.optimizer"
 
 
 def plan_of(*words: str) -> Plan:
-    return planned(read_search(["digits", "smoke", *words]))
+    return make_plan(read_search(["digits", "smoke", *words]))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_ranges_that_cannot_be_read(text: str) -> None:
 
 def test_the_space_of_the_authors() -> None:
     for rho, high in (("rho990", 1.0), ("rho997", 1.0), ("rho999", 50.0)):
-        plan = planned(read_search(["biased_mnist", rho, "method=end"]))
+        plan = make_plan(read_search(["biased_mnist", rho, "method=end"]))
         names = ("method.hparams.alpha", "method.hparams.beta")
         assert plan.space == tuple(Range(name, "uniform", (0.0, high)) for name in names)
         assert (plan.objective, plan.selection) == ("valid/unbiased", "best_valid_unbiased")
@@ -111,7 +111,7 @@ def test_the_same_words_name_the_same_search() -> None:
         (["method=edn"], "unknown method 'edn'; did you mean 'end'?"),
         (["sampler=tree"], "unknown sampler 'tree'; one of grid, random, tpe"),
         (["sampler=grid"], "method.hparams.alpha=uniform(0.0, 1.0): sampler=grid needs values that can be counted"),
-        (["trials=0"], "trials='0': must be a positive whole number"),
+        (["trials=0"], "trials=0: must be a whole number, 1 or more"),
         (["name=None"], "name='None': must be of letters"),
         (["trial=3"], "trial=3: a search decides that for each of its trials"),
         (["data.skew=uniform(0, 1)"], "data.skew=uniform(0, 1): settings of method and model can be searched"),

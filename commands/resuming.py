@@ -1,0 +1,40 @@
+"""How recorded runs that have ended early are resumed."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from debiaslab.analysis.file_store import FileStore
+from debiaslab.analysis.records import Record
+from debiaslab.core.errors import UserError
+from debiaslab.recording.command_line import typed_again
+from debiaslab.recording.observers import STATE
+
+SHOWN = 5  # runs that a list names
+
+
+def resume_hints(records: Sequence[Record]) -> list[str]:
+    """A line for each of the runs that have ended early, and that none of the others has resumed; the latest first."""
+    resumed = {os.path.basename(str(record.info.get("resumed_from"))) for record in records}
+    found = [(record, resume_command(record)) for record in reversed(records) if record.id not in resumed]
+    lines = [f"to resume {record.id}: {command}" for record, command in found if command is not None]
+    more = [f"{len(lines) - SHOWN} more can be resumed"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more
+
+
+def resume_command(record: Record) -> str | None:
+    """The command line that resumes the run; None if it is complete or running, has saved no state here, or was not
+    started by a command line."""
+    if not record.has_ended_early or not isinstance(record.store, FileStore):
+        return None
+    folder = record.store.folder / record.id
+    try:
+        typed: Any = record.store.entry(record).get("meta", {})["options"]["UPDATE"]
+        words = [str(word) for word in typed if not str(word).startswith(("resume=", "log_dir="))]
+    except (UserError, KeyError, TypeError, AttributeError):
+        return None
+    if not (folder / STATE).exists():
+        return None
+    log_dir = str(record.config.get("log_dir", "runs"))
+    here = [f"log_dir={log_dir}"] if log_dir != "runs" else []
+    return typed_again(None, [*words, *here, f"resume={os.path.relpath(folder)}"])

@@ -1,0 +1,118 @@
+"""Which recorded runs a command is about: from the words after `with` to the records."""
+
+import ast
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from debiaslab.analysis.query import EVERYTHING, Query, parse_date, parse_status
+from debiaslab.analysis.records import Record, Store
+from debiaslab.commands.output import left_out
+from debiaslab.commands.words import read_words, word, word_names
+from debiaslab.config import NAMED_CONFIGS
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.settings import flattened
+from debiaslab.datasets import DATASETS
+from debiaslab.methods import METHODS
+from debiaslab.recording.command_line import SHORT_SETTINGS, require_agreement
+from debiaslab.settings.declared import without_effect_on_results
+from debiaslab.settings.run import TRIAL_SETTINGS
+
+DEFAULT_LOG_DIR = "runs"
+NO_CONDITIONS = without_effect_on_results() - {*TRIAL_SETTINGS}  # leave a result as it is, and choose no runs
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWords:
+    """Words that choose runs, beside named configurations and settings."""
+
+    status: str | None = word(
+        "runs of this status: completed, running, interrupted, failed", read=lambda _, text: parse_status(text)
+    )
+    ids: tuple[str, ...] | None = word("ids of runs: A,B", name="id")
+    since: datetime | None = word("runs started since then: 2026-11-22 or 2026-11-22T14:00 (UTC)", read=parse_date)
+    until: datetime | None = word("runs started before", read=parse_date)
+
+
+W = TypeVar("W", bound=RunWords)
+
+
+@dataclass(frozen=True)
+class RunQuery(Generic[W]):
+    """What was asked: which runs, where they are recorded, the command's own `words`, and settings of this machine."""
+
+    query: Query
+    log_dir: str
+    words: W
+    places: Mapping[str, Any]
+
+
+def read_run_query(updates: Sequence[str], cls: type[W], places: Collection[str] = ()) -> RunQuery[W]:
+    """The query in the words after `with`; those of `cls` are the command's own, as are the settings `places`.
+
+    Settings that leave a result as it is, such as folders, are no conditions. Raises `UserError` for a word that is no
+    named configuration, and for two of them that contradict each other.
+    """
+    words, others = read_words(cls, updates)
+    named: dict[str, Mapping[str, Any]] = {}
+    settings: dict[str, Any] = {}
+    for update in others:
+        name, separator, value = update.partition("=")
+        if separator:
+            settings[SHORT_SETTINGS.get(name, name)] = parse_literal(value)
+        else:
+            require_known("named configuration", name, NAMED_CONFIGS)
+            named[name] = NAMED_CONFIGS[name][1]
+            settings |= dict(flattened(named[name]))
+    require_agreement(named)
+    for setting, kind, options in (("method.name", "method", METHODS), ("data.name", "data set", DATASETS)):
+        if setting in settings:
+            require_known(kind, str(settings[setting]), options)
+    log_dir = str(settings.get("log_dir", DEFAULT_LOG_DIR))
+    here = {name: value for name, value in settings.items() if name in places}
+    settings = {name: value for name, value in settings.items() if name not in {*NO_CONDITIONS, *places}}
+    query = Query(settings, words.status, words.ids, words.since, words.until, word_names(cls))
+    return RunQuery(query, log_dir, words, here)
+
+
+def parse_literal(text: str) -> Any:
+    """The value that `text` writes; itself, if it is no Python literal."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+def open_store(log_dir: str) -> Store:
+    """The runs in MongoDB if -m or the environment names one, else those in the folder. Raises `UserError`."""
+    mongo_url = os.environ.get(MONGO_URL)
+    if mongo_url:
+        from debiaslab.analysis.mongo_store import MongoStore
+
+        return MongoStore(mongo_url)
+    from debiaslab.analysis.file_store import FileStore
+
+    return FileStore(Path(log_dir))
+
+
+def find_records(query: Query, log_dir: str) -> list[Record]:
+    """The runs that are asked for; problems go to standard error. Raises `UserError` if there is none."""
+    store = open_store(log_dir)
+    records = store.find(query)
+    for problem in store.problems:
+        left_out(problem)
+    if not records:
+        raise UserError(explain_empty(store, log_dir))
+    return records
+
+
+def explain_empty(store: Store, log_dir: str) -> str:
+    """What to say where no run is as it was asked for."""
+    if not store.find(EVERYTHING):
+        return "no run is recorded here yet: see log_dir=DIR, or -m for MongoDB"
+    elsewhere = "" if log_dir == DEFAULT_LOG_DIR else f" log_dir={log_dir}"
+    return f"no recorded run is like that; `python main.py results with list=True{elsewhere}` shows all"

@@ -1,0 +1,54 @@
+"""Signals that end a run."""
+
+import os
+import signal
+
+import pytest
+
+from debiaslab.recording import interruption
+from debiaslab.recording.interruption import SIGNALS, noted_interruption, raised_interruption
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_each_interrupts(number: int) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), raised_interruption():
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(("number", "interrupts"), [(signal.SIGINT, True), (signal.SIGHUP, False)])
+def test_what_was_ignored(number: int, interrupts: bool) -> None:
+    """A shell ignores SIGINT for what a script starts in the background; nohup ignores SIGHUP, and means it."""
+    before = signal.signal(number, signal.SIG_IGN)
+    came = False
+    try:
+        with raised_interruption():
+            os.kill(os.getpid(), number)
+    except KeyboardInterrupt:
+        came = True
+    finally:
+        assert signal.signal(number, before) == signal.SIG_IGN
+    assert came == interrupts
+
+
+def test_what_comes_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed terminal sends several signals: the run is recorded in peace."""
+    with raised_interruption():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(interruption, "SETTLE_SECONDS", 0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_first_is_noted_the_next_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raised_interruption(), noted_interruption() as noted:
+        assert not noted.requested
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert noted.requested
+        monkeypatch.setattr(interruption, "SETTLE_SECONDS", 0)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGUSR2)
