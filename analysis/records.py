@@ -12,7 +12,7 @@ from debiaslab.analysis.query import Query
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.evaluation.selection import Rule
-from debiaslab.settings.declared import earlier_values, own_data_settings
+from debiaslab.settings.declared import earlier_hparams, earlier_values, own_data_settings
 
 # settings, by section and name, without which a run cannot be shown
 ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))
@@ -137,6 +137,7 @@ def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store
                 **earlier_values(),
                 **{name: config[name] for name in config},
                 "data": own_data_settings(config["data"]),
+                "method": with_earlier_hparams(config["method"]),
             },
             status=str(run["status"]),
             start=_time(run.get("start_time")),
@@ -148,6 +149,11 @@ def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"the record {run_id} is damaged: {type(error).__name__} {error}") from None
+
+
+def with_earlier_hparams(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded settings of `method`, with hyper-parameters that are younger than the record."""
+    return {**method, "hparams": {**earlier_hparams(method["name"]), **method["hparams"]}}
 
 
 def _time(value: Any) -> datetime | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from debiaslab.core.settings import must_be, setting
+from debiaslab.core.settings import must_be, positive, setting
 
 
 def gce_exponent() -> Any:
@@ -19,6 +19,10 @@ def running_loss_decay() -> Any:
 
 def leave_out_last(default: bool) -> Any:
     return setting(default, "leave out the last, smaller batch of an epoch")
+
+
+def outer_loss_weight() -> Any:
+    return setting(1.0, "weight of the loss of f and the head, `f_lambda_outer` of ReBias's code", positive, before=1.0)
 
 
 def train_head_setting() -> Any:

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from debiaslab.core.settings import not_negative, positive, require, setting
 from debiaslab.methods.base import Task
-from debiaslab.methods.declarations import train_head_setting
+from debiaslab.methods.declarations import outer_loss_weight, train_head_setting
 from debiaslab.methods.phase import Batch, Descent, Phase
 from debiaslab.methods.published import BAHNG, OWN_PAIRS
 from debiaslab.methods.recipes import merged, named
@@ -36,6 +36,7 @@ class LearnedMixin(VanillaBiased):
         pretrain_steps: int | None = setting(
             None, "the same in optimiser steps, where training is counted so", positive, part="steps"
         )
+        f_lambda_outer: float = outer_loss_weight()
         entropy_weight: float = setting(0.36, "weight of the entropy of what g contributes", not_negative)
         train_head: bool = train_head_setting()
 
@@ -88,7 +89,8 @@ class LearnedMixin(VanillaBiased):
         contribution = factor * self.g_outputs(batch.image).logits
         ensemble = cross_entropy(f.logits + contribution, batch.target)
         entropy = mean_entropy(contribution)
-        return {"loss": ensemble + self.config.entropy_weight * entropy, "ensemble": ensemble, "entropy": entropy}
+        loss = self.config.f_lambda_outer * (ensemble + self.config.entropy_weight * entropy)
+        return {"loss": loss, "ensemble": ensemble, "entropy": entropy}
 
 
 def mean_entropy(logits: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.methods.base import Task
-from debiaslab.methods.declarations import train_head_setting
+from debiaslab.methods.declarations import outer_loss_weight, train_head_setting
 from debiaslab.methods.phase import Batch
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
 from debiaslab.models import Networks
@@ -24,6 +24,7 @@ from debiaslab.models import Networks
 class RUBi(VanillaBiased):
     @dataclass(frozen=True, kw_only=True)
     class Config(VanillaBiased.Config):
+        f_lambda_outer: float = outer_loss_weight()
         train_head: bool = train_head_setting()
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
@@ -36,4 +37,4 @@ class RUBi(VanillaBiased):
         mask_logits = self.head(self.g_outputs(batch.image).features)
         masked = cross_entropy(f.logits * mask_logits.sigmoid(), batch.target)
         head = cross_entropy(mask_logits, batch.target)
-        return {"loss": masked + head, "masked": masked, "head": head}
+        return {"loss": self.config.f_lambda_outer * (masked + head), "masked": masked, "head": head}

@@ -8,6 +8,7 @@ from typing import Any
 
 from debiaslab.core.settings import Setting, declared, default_settings, flattened
 from debiaslab.datasets import DATASETS
+from debiaslab.methods import METHODS
 from debiaslab.settings.run import RunSettings
 
 
@@ -30,9 +31,16 @@ def places() -> set[str]:
     return {name for name, known in declarations().items() if known.place}
 
 
-def earlier_values() -> dict[str, Any]:
-    """Setting -> what runs were made with that were recorded before there was this setting."""
-    return {name: known.before for name, known in declarations().items() if known.before is not ...}
+def earlier_values(method: str | None = None) -> dict[str, Any]:
+    """Setting -> what runs (of `method`) were made with that were recorded before there was this setting."""
+    run = {name: known.before for name, known in declarations().items() if known.before is not ...}
+    return run | {f"method.hparams.{name}": value for name, value in earlier_hparams(method).items()}
+
+
+def earlier_hparams(method: str | None) -> dict[str, Any]:
+    """The same for hyper-parameters of `method` alone, by their names; none of a method that is not known."""
+    known = declared(METHODS[method].Config) if method in METHODS else {}
+    return {name: hparam.before for name, hparam in known.items() if hparam.before is not ...}
 
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +49,7 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     A setting that is None is left out: so are those that the data set does not have, which older records hold as None.
     """
     ignored = without_effect_on_results()
-    known = earlier_values() | dict(flattened(config))
+    known = earlier_values(config.get("method", {}).get("name")) | dict(flattened(config))
     return {name: value for name, value in known.items() if name not in ignored and value is not None}
 
 

@@ -27,13 +27,13 @@ SETTINGS = {
         "sigma": "sigma",
     },
     "vanilla_biased": {"n_g_update": "n_g_update"},
-    "rubi": {"n_g_update": "n_g_update", "train_head": "train_head"},
-    "learned_mixin": {"n_g_update": "n_g_update", "train_head": "train_head", "entropy_weight": "entropy_weight"},
+    "rubi": {name: name for name in ("f_lambda_outer", "n_g_update", "train_head")},
+    "learned_mixin": {name: name for name in ("f_lambda_outer", "n_g_update", "train_head", "entropy_weight")},
 }
 IMPLIED = {
     "vanilla_biased": {"f_lambda_outer": 0, "g_lambda_inner": 0},
-    "rubi": {"f_lambda_outer": 1, "g_lambda_inner": 0},
-    "learned_mixin": {"f_lambda_outer": 1, "g_lambda_inner": 0},
+    "rubi": {"g_lambda_inner": 0},
+    "learned_mixin": {"g_lambda_inner": 0},
 }
 
 

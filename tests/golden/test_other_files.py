@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear, log_softmax, softmax
+from torch.nn.functional import cross_entropy, linear, log_softmax, softmax, softplus
 
+from debiaslab.methods.vanilla_biased import outputs_of
 from tests.golden.__main__ import main
+from tests.golden.format import GoldenFile
+from tests.golden.rebias import build
+from tests.golden.simple_conv import NORMALIZE
 
 SIZE, WIDTH, CLASSES, STEPS, BATCH = 12, 30, 5, 7, 17
 STAGE1 = {"lr": 3e-3, "weight_decay": 1e-2, "optimizer": "AdamW"}
@@ -112,3 +117,37 @@ def write_file(path: Path) -> None:
 def test_other_sizes_and_settings(tmp_path: Path) -> None:
     write_file(tmp_path / "other.npz")
     assert main([str(tmp_path / "other.npz")]) == 0
+
+
+@torch.no_grad()
+def outer_loss(file: GoldenFile) -> float:
+    """The loss of f in the first step, by hand; g is not updated before."""
+    method, batch = build(file), file.batches(NORMALIZE)[0]
+    for network in file.meta["init"]:
+        file.initialise(network, [method.get_submodule(network)])
+    f, g, head = outputs_of(method.f, batch.image), outputs_of(method.g, batch.image), method.get_submodule("head")
+    if file.meta["method"] == "rubi":
+        mask = head(g.features)
+        return float(cross_entropy(f.logits * mask.sigmoid(), batch.target) + cross_entropy(mask, batch.target))
+    added = softplus(head(f.features)) * g.logits
+    entropy = -(softmax(added, dim=1) * log_softmax(added, dim=1)).sum(dim=1).mean()
+    return float(cross_entropy(f.logits + added, batch.target) + 0.36 * entropy)
+
+
+@pytest.mark.parametrize("method", ["rubi", "learned_mixin"])
+def test_other_weights_of_the_outer_loss(tmp_path: Path, method: str) -> None:
+    """The loss of f is the outer loss times its weight, and nothing else."""
+    shipped = GoldenFile(Path(__file__).parent / f"{method}.npz")
+    arrays: dict[str, Any] = {
+        **{name: shipped[name] for name in ("images", "attrs")},
+        "batches": shipped["batches"][:1],
+    }
+    for network in shipped.meta["init"]:  # a rate this small leaves all parameters as they are
+        pairs = zip(shipped.initial_names(network), shipped.initial_parameters(network), strict=True)
+        arrays |= {f"final/{network}/{name}": parameter.numpy() for name, parameter in pairs}
+    hparams = {**shipped.meta["hparams"], "f_lambda_outer": 2.5, "n_g_update": 0, "lr": 1e-12}
+    path = tmp_path / "other.npz"
+    for factor, code in ((2.5, 0), (1.0, 1)):
+        losses: dict[str, Any] = {"loss/f": [factor * outer_loss(shipped)], "loss/g": [0.0]}
+        numpy.savez(path, meta=numpy.array(json.dumps({**shipped.meta, "hparams": hparams})), **arrays, **losses)
+        assert main([str(path)]) == code

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.inputs import as_input
@@ -56,6 +56,31 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def same_weights(module: nn.Module, state: dict[str, Tensor]) -> bool:
     """The running statistics of batch norm move without training."""
     return all(parameter.equal(state[name]) for name, parameter in module.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["rubi", "learned_mixin"])
+def test_a_step_down_the_weighted_outer_loss(digits: BiasedDataset, name: str) -> None:
+    """By hand: the weight multiplies the whole loss of f and its head, and the first step of SGD with it."""
+    batch = batch_of(digits)
+    method = build(name, digits, f_lambda_outer=2.5, optimizer="sgd", learning_rate=0.1, n_g_update=0)
+    f, g = outputs_of(method.f, batch.image), method.g_outputs(batch.image)
+    if name == "rubi":
+        mask = method.head(g.features)
+        outer = cross_entropy(f.logits * mask.sigmoid(), batch.target) + cross_entropy(mask, batch.target)
+    else:
+        added = softplus(method.head(f.features)) * g.logits
+        entropy = -(added.softmax(dim=1) * added.log_softmax(dim=1)).sum(dim=1).mean()
+        outer = cross_entropy(f.logits + added, batch.target) + 0.36 * entropy
+    parameters = [*method.f.parameters(), *method.head.parameters()]
+    expected = [
+        parameter.detach() - 0.1 * 2.5 * gradient
+        for parameter, gradient in zip(parameters, torch.autograd.grad(outer, parameters), strict=True)
+    ]
+    scalars = method.update(batch)
+    torch.testing.assert_close(scalars["loss"], 2.5 * outer.detach())
+    torch.testing.assert_close([parameter.detach() for parameter in parameters], expected)
+    with pytest.raises(ValueError, match=r"f_lambda_outer=0\.0: must be positive"):
+        METHODS[name].Config(f_lambda_outer=0.0)  # type: ignore[call-arg]
 
 
 def test_with_zero_lambdas_it_is_vanilla_biased(digits: BiasedDataset) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import Query
+from debiaslab.analysis.records import with_earlier_hparams
 from debiaslab.commands.studies.jobs import jobs_of, settings_of
 from debiaslab.commands.studies.words import read_study
 from debiaslab.config import ex
@@ -23,6 +24,7 @@ from debiaslab.settings.declared import (
     data_declarations,
     declarations,
     differs_from_published,
+    earlier_values,
     result_settings,
     variant_of,
     without_effect_on_results,
@@ -152,3 +154,14 @@ def test_a_check_needs_no_command_line() -> None:
     assert check(config).config is config
     with pytest.raises(UserError, match=r"data\.skew=7\.0: must be between 0 and 1"):
         check({**config, "data": {**config["data"], "skew": 7}})
+
+
+@pytest.mark.parametrize("method", ["rubi", "learned_mixin"])
+def test_a_hyper_parameter_younger_than_a_record(method: str) -> None:
+    """Its value is the one that the run was made with, whoever compares the record, or resumes the run."""
+    config = configuration(ex, ["digits", f"method={method}"])
+    hparams = {name: value for name, value in config["method"]["hparams"].items() if name != "f_lambda_outer"}
+    recorded = {**config, "method": {**config["method"], "hparams": hparams}}
+    assert settings_of(recorded) == settings_of(config)
+    assert with_earlier_hparams(recorded["method"])["hparams"]["f_lambda_outer"] == 1.0
+    assert earlier_values(method).keys() - earlier_values().keys() == {"method.hparams.f_lambda_outer"}
