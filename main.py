@@ -15,28 +15,26 @@ python main.py report --out DIR                         (the same as a page for 
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
-import gc
+import sys
 
-gc.disable()  # what the imports make stays: looking through it, again and again, takes a tenth of the start
+if __name__ == "__main__":  # sets the process up, then imports what follows as debiaslab.main
+    from debiaslab.__main__ import main
 
-import debiaslab.core  # noqa: F401 (first: it sets what torch reads when it is imported)
+    sys.exit(main())
 
-# isort: split
 import os
 import shlex
-import sys
 
 from debiaslab.commands import COMMANDS, answer, as_parsed
 from debiaslab.commands import evaluate as _evaluate  # noqa: F401 (a command of the experiment)
 from debiaslab.commands import inspect as _inspect  # noqa: F401
 from debiaslab.commands import train as _train  # noqa: F401
 from debiaslab.commands.runs import prepare, record_folder
-from debiaslab.config import ex
+from debiaslab.config import ex, set_up_sacred
+from debiaslab.core.process import set_up_torch
+from debiaslab.core.program import program_name
 from debiaslab.recording.command_line import run_command_line
 from debiaslab.recording.observers import STATE
-
-gc.freeze()  # what has been imported stays: no later look for garbage passes over it, nor the one at exit
-gc.enable()
 
 ex.doc = __doc__  # what --help shows
 
@@ -52,13 +50,11 @@ def how_to_resume(command: str | None, updates: list[str]) -> str:
         return "interrupted"
     settings = [*updates, *resume]
     words = [*([command] if command else []), *(["with", *settings] if settings else [])]
-    return f"interrupted; to go on: python main.py {shlex.join(words)}"
+    return f"interrupted; to go on: {program_name()} {shlex.join(words)}"
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return the exit code."""
+    set_up_torch()
+    set_up_sacred()
     return run_command_line(ex, as_parsed(arguments), prepare, how_to_resume, COMMANDS, answer)
-
-
-if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))

@@ -16,7 +16,7 @@ from debiaslab.analysis.file_store import FileStore
 from debiaslab.commands.question import left_out, read_question
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL
-from debiaslab.core.tracking import tracked
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, failed
 
 
@@ -31,7 +31,7 @@ def answer(updates: Sequence[str]) -> None:
     problems = list(store.problems)
     database = MongoCopy(url)
     counts: Counter[str] = Counter()
-    for record in tracked(records, len(records), "copying"):
+    for record in progress_bar(records, len(records), "copying"):
         try:
             counts[database.copy(store.folder / record.id)] += 1
         except UserError as error:

@@ -4,8 +4,6 @@ The system hands out new memory cleared, page by page, and PyTorch gives that of
 tensor is gone: for images of 224 x 224 pixels, that takes longer than to write them.
 """
 
-import ctypes
-import sys
 import weakref
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,9 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 KEPT = range(2**20, 2**28)  # sizes in bytes of the memory that is kept: not what is cheap, nor what is rare
-
-# of glibc's mallopt, in bytes: so much of what is freed stays the process's; pieces up to so large are taken from it
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = (-1, 2**28), (-3, 2**25)
 
 _free: dict[torch.dtype, list[NDArray[Any]]] = defaultdict(list)
 
@@ -43,19 +38,6 @@ def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     lent = memory[:size]  # lives as long as a tensor on it
     weakref.finalize(lent, free.append, memory).atexit = False
     return torch.from_numpy(lent).view(*shape)
-
-
-def keep_freed_memory() -> None:
-    """From now on, memory that this process frees stays its own, where the C library is glibc.
-
-    Without it, the gradients of every step, and what else it makes anew, come from the system.
-    """
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        for option, size in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            library.mallopt(option, size)
 
 
 def placed(values: Tensor, device: torch.device) -> Tensor:

@@ -2,13 +2,10 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from typing import IO
 
-from debiaslab.recording.version import CODE
-
-MAIN = CODE / "main.py"
+from debiaslab.core.program import program_command
 
 
 def launch(
@@ -46,7 +43,7 @@ def _started(
 ) -> subprocess.Popen[bytes]:
     environment = dict(os.environ) if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
-        [sys.executable, str(MAIN), *arguments],
+        [*program_command(), *arguments],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from debiaslab.core.memory import keep_freed_memory
+from debiaslab.core.process import keep_freed_memory
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -19,7 +19,7 @@ AT_ONCE = 4  # jobs that a worker is told of, and tells of
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
-def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+def map_in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
     """`work(job)` of each job, in order, by so many processes; by this one, if it is one.
 
     `work` is a function of a module. It must not use PyTorch, whose threads a forked process does not have. A worker
