@@ -6,7 +6,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.machine import Work, measured_rates
+from debiaslab.core.process import ENVIRONMENT, set_up_torch
 from debiaslab.training.device import wait_for_device
 
 REPEATS = 5  # after one to warm up
-# what libgomp and PyTorch do where nobody says otherwise, as core/__init__.py does: code of papers has that
+# the defaults of libgomp and PyTorch, which the papers' code has and core/process.py replaces
 USUAL = {"GOMP_SPINCOUNT": "300000", "THP_MEM_ALLOC_ENABLE": "0"}
 SETTLE = 0.5  # seconds in which workers of the baseline, if the clock can see them, finish what they read ahead
 
@@ -78,7 +79,7 @@ class SideBySide:
 def compare(pair: SideBySide) -> Row:
     """Measure ours and the baseline in turns, after one repeat each to warm up.
 
-    In wall time, each is measured in a process of its own: ours as a run of ours has it, the baseline with `USUAL`.
+    In wall time, each is measured in a process of its own: ours set up as a run's, the baseline with `USUAL`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if pair.clock is time.perf_counter else 1)
@@ -105,8 +106,8 @@ def compare(pair: SideBySide) -> Row:
         least=min(ratios),
         most=max(ratios),
         goal=pair.goal,
-        memory=peak_memory(pair.ours, {}) if pair.memory else None,
-        baseline_memory=peak_memory(pair.baseline, baseline_environment(pair)) if pair.memory else None,
+        memory=peak_memory(pair.ours) if pair.memory else None,
+        baseline_memory=peak_memory(pair.baseline, usual=has_usual(pair)) if pair.memory else None,
         roofline=None if work_seconds is None else work_seconds / seconds,
         repeats=pair.repeats,
     )
@@ -118,16 +119,16 @@ def _timers(pair: SideBySide) -> Iterator[tuple[Callable[[], float], Callable[[]
     if pair.clock is not time.perf_counter:
         yield partial(timed, pair.ours(), pair.clock), partial(timed, pair.baseline(), pair.clock)
         return
-    with _process(pair.ours, {}) as ours, _process(pair.baseline, baseline_environment(pair)) as baseline:
+    with _process(pair.ours) as ours, _process(pair.baseline, usual=True) as baseline:
         yield lambda: ours.submit(_repeat).result(), lambda: baseline.submit(_repeat).result()
 
 
 @contextmanager
-def _process(prepare: Prepare, environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
-    """A new process, with so much added to its environment, that is prepared to do repeats."""
+def _process(prepare: Prepare, usual: bool = False) -> Iterator[ProcessPoolExecutor]:
+    """A new process that is prepared to do repeats: set up as a run's or, `usual`, by nobody."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(prepare,)) as pool:
-        with patch.dict(os.environ, environment):
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(prepare, usual)) as pool:
+        with patch.dict(os.environ, USUAL if usual else ENVIRONMENT):
             pool.submit(os.getpid).result()  # starts it
         yield pool
 
@@ -135,8 +136,10 @@ def _process(prepare: Prepare, environment: Mapping[str, str]) -> Iterator[Proce
 _prepared: Callable[[], object]  # in such a process
 
 
-def _prepare(prepare: Prepare) -> None:
+def _prepare(prepare: Prepare, usual: bool) -> None:
     global _prepared
+    if not usual:
+        set_up_torch()
     _prepared = prepare()
 
 
@@ -168,14 +171,14 @@ def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
     return statistics.median([timed(work) for _ in range(repeats + 1)][1:])
 
 
-def baseline_environment(pair: SideBySide) -> Mapping[str, str]:
-    """What is added to the environment of the baseline's process; by other clocks than wall time, both are alike."""
-    return USUAL if pair.clock is time.perf_counter else {}
+def has_usual(pair: SideBySide) -> bool:
+    """Whether the baseline has `USUAL`; by other clocks than wall time, both share a process and its set-up."""
+    return pair.clock is time.perf_counter
 
 
-def peak_memory(prepare: Prepare, environment: Mapping[str, str]) -> float:
+def peak_memory(prepare: Prepare, usual: bool = False) -> float:
     """Largest resident size, in GiB, of a new process that does one repeat."""
-    with _process(prepare, environment) as process:
+    with _process(prepare, usual) as process:
         process.submit(_repeat).result()
         return process.submit(resident_peak).result()
 

@@ -23,7 +23,7 @@ def run() -> list[Row]:
         compare(
             SideBySide(
                 name=name,
-                ours=partial(process, str(ROOT / "main.py"), *words),
+                ours=partial(process, "-m", "debiaslab", *words),
                 baseline=partial(process, "-c", "import torch"),
                 against="import torch",
                 unit="s of a processor",

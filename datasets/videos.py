@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.extras import how_to_install
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets.cache import cached, fingerprint, listing
 
@@ -90,7 +91,7 @@ def pyav() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise UserError("reading videos needs the package av: pip install av") from None
+        raise UserError(f"reading videos needs the package av: {how_to_install('av')}") from None
     return av
 
 
