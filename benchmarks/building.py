@@ -1,7 +1,7 @@
-"""Colored MNIST and the corruptions of Corrupted CIFAR-10, built image by image and as ours: processor time per image.
+"""Building Colored MNIST and Corrupted CIFAR-10, beside code that goes image by image: time per image.
 
-Each corruption on one core; then Corrupted CIFAR-10 as it is built, by ours on all cores, in wall time. At severity 5,
-that of its `severity=4`.
+Processor time on one core for each corruption; wall time on all cores for Corrupted CIFAR-10 as a whole. Corruptions
+are at severity 5, which the data set uses for its `severity=4`.
 """
 
 import os
