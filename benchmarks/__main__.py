@@ -19,6 +19,7 @@ BENCHMARKS = {
     "resnet18_224": "ResNet-18 at 224 x 224 pixels: a step, beside a plain PyTorch loop",
     "start_up": "print_config and a smoke run, beside importing torch",
     "loading": "images of BAR: built, opened and read, beside a DataLoader",
+    "video_reading": "videos: checked, and read as clips for training and tests",
     "building": "Colored MNIST and Corrupted CIFAR-10: built, beside image by image",
     "queries": "questions to 10,000 recorded runs",
     "scaling": "how time grows with training images, test images and runs",
