@@ -5,21 +5,17 @@ import os
 import warnings
 from typing import Any
 
-from debiaslab.core.importing import without
+from debiaslab.core.program import CODE, source_files
 
-with warnings.catch_warnings(), without("pandas"):  # Sacred would import it to pickle frames; nothing records any
+with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Sacred imports the deprecated pkg_resources
     from sacred import SETTINGS, Experiment
     from sacred.run import Run
 
 from debiaslab.recording.command_line import out_option
-from debiaslab.recording.version import CODE
 from debiaslab.settings.ingredients import Scope, data, method, model, run_settings
 
-__all__ = ["NAMED_CONFIGS", "Run", "ex"]
-
-SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the real standard error, past the captured one
-SETTINGS.CONFIG.READ_ONLY_CONFIG = False
+__all__ = ["NAMED_CONFIGS", "Run", "ex", "set_up_sacred"]
 
 ex = Experiment(
     "debiaslab",
@@ -38,12 +34,15 @@ ex.logger = logger  # type: ignore[assignment]
 
 ex.configurations.append(Scope(run_settings))
 
+
+def set_up_sacred() -> None:
+    """Set what Sacred has for all experiments of a process: call it before a run of `ex`."""
+    SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the real standard error, past the captured one
+    SETTINGS.CONFIG.READ_ONLY_CONFIG = False
+
+
 # every run's record keeps the project's own code
-PACKAGES = (
-    *("analysis", "commands", "core", "datasets", "evaluation", "lockstep", "methods", "models", "recording"),
-    *("settings", "training"),
-)
-for _file in [CODE / "main.py", *(file for package in PACKAGES for file in sorted((CODE / package).rglob("*.py")))]:
+for _file in source_files():
     ex.add_source_file(str(_file))
 
 # name -> (what it is for, the settings that it changes)

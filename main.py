@@ -15,33 +15,27 @@ python main.py report --out DIR                         (the same as a page for 
 python main.py print_config with ...      python main.py print_named_configs      python main.py --help
 """
 
-import gc
-
-gc.disable()  # what the imports make stays: looking through it, again and again, takes a tenth of the start
-
-import debiaslab.core  # noqa: F401 (first: it sets what torch reads when it is imported)
-
-# isort: split
 import sys
+
+if __name__ == "__main__":  # sets the process up, then imports what follows as debiaslab.main
+    from debiaslab.__main__ import main
+
+    sys.exit(main())
 
 from debiaslab import commands
 from debiaslab.commands import evaluate as _evaluate  # noqa: F401 (a command of the experiment)
 from debiaslab.commands import inspect as _inspect  # noqa: F401
 from debiaslab.commands import train as _train  # noqa: F401
 from debiaslab.commands.runs import prepare
-from debiaslab.config import ex
+from debiaslab.config import ex, set_up_sacred
+from debiaslab.core.process import set_up_torch
 from debiaslab.recording.command_line import run_command_line
-
-gc.freeze()  # what has been imported stays: no later look for garbage passes over it, nor the one at exit
-gc.enable()
 
 ex.doc = __doc__  # what --help shows
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line `arguments` and return the exit code."""
+    set_up_torch()
+    set_up_sacred()
     return run_command_line(ex, commands.for_parser(arguments), prepare, commands)
-
-
-if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))

@@ -2,9 +2,7 @@
 
 import sys
 
-from debiaslab.commands.runs import prepare
-from debiaslab.config import ex
-from debiaslab.recording.command_line import run_command_line
+from debiaslab.__main__ import main
 
 
 def with_lff(arguments: list[str]) -> list[str]:
@@ -15,4 +13,4 @@ def with_lff(arguments: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command_line(ex, with_lff(sys.argv[1:]), prepare))
+    sys.exit(main(with_lff(sys.argv[1:])))

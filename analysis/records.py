@@ -83,9 +83,10 @@ class Record:
 
     @property
     def code(self) -> str:
-        """The version of the code: the commit, with a + if files differed from it."""
+        """The version of the code: the commit, with a + if files differed from it, or else the package's version."""
         code = self.info.get("code") or {}
-        return f"{(code.get('commit') or 'unknown')[:7]}{'+' if code.get('changed') else ''}"
+        name = (code.get("commit") or "")[:7] or code.get("version") or "unknown"
+        return f"{name}{'+' if code.get('changed') else ''}"
 
     def artifact(self, name: str) -> bytes:
         """The content of one of the run's files. Raises `UserError` if it has none of that name."""

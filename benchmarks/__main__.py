@@ -1,46 +1,54 @@
 """Command line: `python -m benchmarks [NAME...]`; without a name, all of them."""
 
-import debiaslab.core  # noqa: F401 (first: it sets what torch reads when it is imported)
-
-# isort: split
+import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import cast
 
-from benchmarks.results import ROOT, save, show
-from benchmarks.side_by_side import Row
+from debiaslab.core import process
 from debiaslab.core.errors import UserError, require_known
 
-# each a module with `run()`, which is imported when it is called
-BENCHMARKS = (
-    "denetdm",
-    "lff",
-    "running_losses",
-    "resnet18",
-    "resnet18_224",
-    "start_up",
-    "loading",
-    "building",
-    "corruptions",
-    "queries",
-    "scaling",
-    "seeds",
-    "memory",
-    "resized_crops",
-    "video_reading",
-    "gpu",
-)
+# name -> the question that it answers; each is a module with `run()`, imported when it is called
+BENCHMARKS = {
+    "denetdm": "DeNetDM on Colored MNIST: an epoch of each phase, beside the style of the authors' code",
+    "lff": "LfF and DisEnt on Colored MNIST: a step, beside the style of the authors' code",
+    "running_losses": "the per-sample losses of LfF and DisEnt, beside a loop over classes",
+    "resnet18": "LfF with ResNet-18 on 32 x 32 pixels: a step, beside a plain PyTorch loop",
+    "resnet18_224": "ResNet-18 at 224 x 224 pixels: a step, beside a plain PyTorch loop",
+    "start_up": "print_config and a smoke run, beside importing torch",
+    "loading": "images of BAR: built, opened and read, beside a DataLoader",
+    "video_reading": "videos: checked, and read as clips for training and tests",
+    "building": "Colored MNIST and Corrupted CIFAR-10: built, beside image by image",
+    "queries": "questions to 10,000 recorded runs",
+    "scaling": "how time grows with training images, test images and runs",
+    "seeds": "several seeds trained as one, beside one after the other",
+    "memory": "peak memory of whole runs",
+    "gpu": "whole trainings on a GPU, and how much of a step its kernels take",
+}
 
 
-def main(names: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
+    listing = "\n".join(f"  {name:<15} {question}" for name, question in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure the speed of this machine, and write benchmarks/results/NAME.json.",
+        epilog=f"benchmarks (all of them if none is named):\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", metavar="NAME", nargs="*")
+    names = parser.parse_args(arguments).names
     try:
         for name in names:
             require_known("benchmark", name, BENCHMARKS)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    with process.starting():
+        from benchmarks.results import ROOT, save, show
+        from benchmarks.side_by_side import Row
+    process.set_up_torch()
     for name in names or BENCHMARKS:
         print(f"--- {name}")
         load = os.getloadavg()[0]

@@ -1,7 +1,7 @@
-"""Colored MNIST and the corruptions of Corrupted CIFAR-10, built image by image and as ours: processor time per image.
+"""Building Colored MNIST and Corrupted CIFAR-10, beside code that goes image by image: time per image.
 
-Each corruption on one core; then Corrupted CIFAR-10 as it is built, by ours on all cores, in wall time. At severity 5,
-that of its `severity=4`.
+Processor time on one core for each corruption; wall time on all cores for Corrupted CIFAR-10 as a whole. Corruptions
+are at severity 5, which the data set uses for its `severity=4`.
 """
 
 import os
@@ -13,10 +13,10 @@ from functools import partial
 import numpy
 import torch
 
-from benchmarks.corruptions import random_pictures
 from benchmarks.reference_corruptions import one_by_one
 from benchmarks.side_by_side import REPEATS, Prepare, Row, SideBySide, compare
 from debiaslab.core.randomness import numpy_generator
+from debiaslab.datasets.cifar10_images import CLASSES, Pictures
 from debiaslab.datasets.coloring import COLORS, NOISE_STD, Digits, build_colored_digits
 from debiaslab.datasets.corrupted_cifar10 import CHUNK, TYPES, build_corrupted_images
 from debiaslab.datasets.corruptions import CORRUPTIONS, corrupt
@@ -65,6 +65,12 @@ def theirs(name: str) -> Callable[[], object]:
 
 
 # ---- Corrupted CIFAR-10
+
+
+def random_pictures(size: int) -> Pictures:
+    generator = numpy_generator(0, "benchmark images")
+    images = generator.integers(0, 256, (size, 3, 32, 32), dtype=numpy.uint8)
+    return images, numpy.arange(size) % len(CLASSES)
 
 
 def of_type(name: str) -> SideBySide:

@@ -1,4 +1,4 @@
-"""Decode-cache build time, and training images per second at 224 x 224, of BAR: the loader alone, without a network.
+"""BAR at 224 x 224: time to build the decode cache, and training images per second of the loader, without a network.
 
 Ours with the images in memory and ours read from the cache, each with 2 threads, and the usual way: a DataLoader with 2
 worker processes that decodes, resizes and changes each image on its own. All three end as a normalised batch on the

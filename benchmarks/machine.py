@@ -1,4 +1,4 @@
-"""This machine: what it is, and how fast it multiplies matrices and moves memory."""
+"""This machine: its hardware, its matrix-product rate and its memory bandwidth."""
 
 import os
 import platform
@@ -22,7 +22,7 @@ SECONDS = 0.5  # spent on each of the two rates
 
 @dataclass(frozen=True)
 class Work:
-    """What a repeat cannot do without, counted from shapes: floating-point operations, bytes moved to and fro."""
+    """Floating-point operations and bytes moved that a repeat needs at least, counted from shapes."""
 
     operations: float = 0
     bytes: float = 0
@@ -54,13 +54,13 @@ class Rates:
     bytes: float
 
     def seconds(self, work: Work) -> float:
-        """The roofline: the least time that `work` takes at these rates."""
+        """The roofline bound: the least time that `work` can take at these rates."""
         return max(work.operations / self.operations, work.bytes / self.bytes)
 
 
 @lru_cache(maxsize=2)
 def measured_rates(threads: int) -> Rates:
-    """The best of several tries on the CPU or, if there is one, the GPU; torch has so many threads."""
+    """The best of several tries on the GPU or, without one, on `threads` threads of the CPU."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     left, right = (torch.rand(GEMM_SIZE, GEMM_SIZE, device=device) for _ in range(2))
     product = torch.empty_like(left)
@@ -73,7 +73,7 @@ def measured_rates(threads: int) -> Rates:
 
 
 def fastest(work: Callable[[], object]) -> float:
-    """The least seconds of a call; on the CPU those of the processor, shared by torch's threads."""
+    """The fewest seconds of a call; on the CPU, processor time divided by torch's threads."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     threads = 1 if torch.cuda.is_available() else torch.get_num_threads()
     best, until = float("inf"), time.perf_counter() + SECONDS
@@ -101,7 +101,7 @@ def facts() -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str | None:
-    """What git says of this repository; None without git, or without a repository."""
+    """Output of a git command here; None without git or a repository."""
     try:
         told = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True

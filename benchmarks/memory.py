@@ -1,6 +1,6 @@
-"""Peak resident memory of whole runs on Colored MNIST: training, evaluation and record, each in a process of its own.
+"""Peak resident memory of whole runs on Colored MNIST: training, evaluation and record, one process per run.
 
-Two epochs of every phase; a longer run holds no more.
+Two epochs of every phase; longer runs need no more memory.
 """
 
 import os
@@ -13,7 +13,7 @@ from benchmarks.results import ROOT
 from benchmarks.side_by_side import Row
 
 LIMIT = 1.2e9 / 2**30  # GiB
-# a small process between: a new process counts the memory of the one that starts it as its own
+# a small process in between, because a new process starts with its parent's peak
 MEASURE = """if True:
     import resource, subprocess, sys
     subprocess.run(sys.argv[1:], capture_output=True, check=True)
@@ -38,6 +38,6 @@ def run() -> list[Row]:
 
 
 def peak_of(command: list[str]) -> float:
-    """The largest resident size of a process, in GiB (on Linux)."""
+    """Peak resident memory of a process, in GiB (Linux)."""
     measured = [sys.executable, "-c", MEASURE, *command]
     return int(subprocess.run(measured, cwd=ROOT, capture_output=True, check=True, text=True).stdout) / 2**20

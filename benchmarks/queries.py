@@ -1,4 +1,4 @@
-"""Seconds that a question to 10,000 recorded runs takes, with and without an index that is up to date."""
+"""Seconds to query 10,000 recorded runs, with and without an up-to-date index."""
 
 import json
 import tempfile
@@ -34,7 +34,7 @@ def run() -> list[Row]:
 
 
 def write_runs(folder: Path, count: int) -> None:
-    """Records with as many settings and results as a run of DeNetDM has, without pictures and weights."""
+    """Write `count` records with as many settings and results as a run of DeNetDM, without pictures and weights."""
     hparams = {f"setting_{number}": 0.001 * number for number in range(18)}
     metrics = ("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "align_conflict_harmonic")
     branches = ("", "target/", "deep/", "target_and_deep/")

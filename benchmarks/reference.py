@@ -1,7 +1,7 @@
-"""The reference style: how the papers' code usually feeds, trains and judges small networks, written anew.
+"""The reference style: how code of papers usually loads data, trains and evaluates small networks, written anew.
 
-Images one by one through transforms in worker processes, Python loops over samples and classes, values read from the
-device in every step, a pass over the test images for every branch.
+Worker processes transform one image at a time; Python loops over samples and classes; every step reads values from the
+device; every branch takes its own pass over the test images.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ from debiaslab.datasets import Split
 
 WORKERS = 2
 TEST_BATCH = 256
-FORK = "fork"  # how Linux starts workers; said here because a spawned process would spawn its own
+FORK = "fork"  # Linux's default, named because the workers of a spawned process would be spawned too
 
 Item = tuple[int, Tensor, int, int]  # index, image [C, H, W], target, bias
 Items = tuple[Tensor, Tensor, Tensor, Tensor]  # of a batch
 
 
 class ImageByImage(Dataset[Item]):
-    """Each image is changed whenever it is asked for."""
+    """Transforms one image per access."""
 
     def __init__(self, split: Split, changes: Callable[[Image.Image], Tensor] | None = None) -> None:
         self.images = split.images.permute(0, 2, 3, 1).numpy()
@@ -59,7 +59,7 @@ def endless(loader: DataLoader[Any]) -> Iterator[Items]:
 
 
 class SampleMeter:
-    """Accuracy of every (target, bias) group, counted sample by sample."""
+    """Accuracy per (target, bias) group, counted sample by sample."""
 
     def __init__(self, num_classes: int, num_biases: int) -> None:
         self.correct = numpy.zeros((num_classes, num_biases))
@@ -76,7 +76,7 @@ class SampleMeter:
 
 @torch.no_grad()
 def accuracy(logits: Callable[[Tensor], Tensor], split: Split, changes: Callable[[Image.Image], Tensor]) -> float:
-    """The unbiased accuracy of one branch: a pass over all images of `split`, each through `changes`."""
+    """Unbiased accuracy of one branch: a pass over all images of `split`, each transformed by `changes`."""
     loader: DataLoader[Any] = DataLoader(
         ImageByImage(split, changes), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
     )
@@ -87,7 +87,7 @@ def accuracy(logits: Callable[[Tensor], Tensor], split: Split, changes: Callable
 
 
 class ClassLoopEMA:
-    """The running losses of LfF and DisEnt: the largest of each class by a search through all training samples."""
+    """Per-sample running losses of LfF and DisEnt; the maximum of a class is found by scanning all training samples."""
 
     def __init__(self, target: Tensor, num_classes: int, decay: float) -> None:
         self.target, self.num_classes, self.decay = target.numpy(), num_classes, decay

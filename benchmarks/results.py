@@ -1,7 +1,7 @@
-"""Measured rows as a printed table, as files, and as the table of docs/performance.md.
+"""Measurements as printed tables, as JSON files, and as the tables of docs/performance.md.
 
-`python -m benchmarks.results` keeps the latest results: it copies them to docs/measurements/ and writes the table anew
-from all that is there.
+`python -m benchmarks.results` publishes the latest results: it copies them to docs/measurements/ and rebuilds the
+tables from everything there.
 """
 
 import json

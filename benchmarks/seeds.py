@@ -1,6 +1,6 @@
-"""Five seeds of one configuration: a step of all as one, beside their steps in turn, on Colored MNIST.
+"""Five seeds of one configuration on Colored MNIST: one stacked step of all, beside their steps one after the other.
 
-In turn is what one process after the other would take; with two cores, two processes at a time take half of it.
+With two cores, two processes at a time would take half of the latter.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Two ways to do the same work, timed in turns; the memory of each in a process of its own."""
+"""Compare two ways to do the same work: alternating repeats, each with its own peak memory."""
 
 import multiprocessing
 import os
@@ -6,7 +6,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,25 +17,26 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.machine import Work, measured_rates
+from debiaslab.core.process import ENVIRONMENT, set_up_torch
 from debiaslab.training.device import wait_for_device
 
-REPEATS = 5  # after one to warm up
-# what libgomp and PyTorch do where nobody says otherwise, as core/__init__.py does: code of papers has that
+REPEATS = 5  # after a warm-up
+# the defaults of libgomp and PyTorch, which the papers' code has and core/process.py replaces
 USUAL = {"GOMP_SPINCOUNT": "300000", "THP_MEM_ALLOC_ENABLE": "0"}
-SETTLE = 0.5  # seconds in which workers of the baseline, if the clock can see them, finish what they read ahead
+SETTLE = 0.5  # seconds for the baseline's workers to finish reading ahead, where the clock counts them
 
-# makes ready what a repeat needs, and returns the repeat. Wall time and memory are measured in new processes, which
-# call it there: a function of a module, or a `functools.partial` of one
+# Prepares a repeat and returns it. For wall time and memory it is called in a new process, so it must be a module-level
+# function or a `functools.partial` of one
 Prepare = Callable[[], Callable[[], object]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A measured number and, where there is one, what it is compared with; a line of the printed table.
+    """One row of the table: a measurement and, if there is one, its baseline.
 
-    `ratio`: how many times better than `baseline`, the median over pairs of repeats, of which `least` and `most` are
-    the extremes; `goal` is the ratio to reach. Memory is the peak resident size, in GiB, without workers. `roofline`
-    is the part of the time that the work would take at this machine's measured rates (`machine.Work`).
+    `ratio` is how many times better ours is than `baseline`: the median over pairs of repeats, with the extremes
+    `least` and `most`; `goal` is the ratio to reach. Memory is peak resident memory in GiB, without workers. `roofline`
+    is the fraction of our time that the work needs at this machine's measured rates (`machine.Work`).
     """
 
     name: str
@@ -55,11 +56,11 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class SideBySide:
-    """What `compare` measures. A repeat takes `ours()()` and `baseline()()`; both do the same work.
+    """What `compare` measures: `ours()` and `baseline()` each return a repeat, and both repeats do the same work.
 
-    `unit` is a time, in seconds or, with ms or us in front, in parts of one; each repeat does `count` of what it is
-    told of, such as steps. `work` is that of one repeat. `clock`: `time.process_time` leaves other processes out, for
-    work within one process. By such a clock both have one thread: it would count how threads wait for each other.
+    `unit` starts with s, ms or us and is per one of the `count` items (such as steps) in a repeat. `work` is the work
+    of one repeat. With `clock=time.process_time`, which ignores other processes, both run on one thread, as it would
+    count threads that wait for each other.
     """
 
     name: str
@@ -76,9 +77,9 @@ class SideBySide:
 
 
 def compare(pair: SideBySide) -> Row:
-    """Measure ours and the baseline in turns, after one repeat each to warm up.
+    """Measure ours and the baseline in alternation, after one warm-up each.
 
-    In wall time, each is measured in a process of its own: ours as a run of ours has it, the baseline with `USUAL`.
+    Wall time is measured in a process for each: ours set up as for a run, the baseline with `USUAL`.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(threads if pair.clock is time.perf_counter else 1)
@@ -105,8 +106,8 @@ def compare(pair: SideBySide) -> Row:
         least=min(ratios),
         most=max(ratios),
         goal=pair.goal,
-        memory=peak_memory(pair.ours, {}) if pair.memory else None,
-        baseline_memory=peak_memory(pair.baseline, baseline_environment(pair)) if pair.memory else None,
+        memory=peak_memory(pair.ours) if pair.memory else None,
+        baseline_memory=peak_memory(pair.baseline, usual=has_usual(pair)) if pair.memory else None,
         roofline=None if work_seconds is None else work_seconds / seconds,
         repeats=pair.repeats,
     )
@@ -114,20 +115,20 @@ def compare(pair: SideBySide) -> Row:
 
 @contextmanager
 def _timers(pair: SideBySide) -> Iterator[tuple[Callable[[], float], Callable[[], float]]]:
-    """What does a repeat and returns its seconds: of ours, and of the baseline."""
+    """Functions that do one repeat of ours and of the baseline, and return its seconds."""
     if pair.clock is not time.perf_counter:
         yield partial(timed, pair.ours(), pair.clock), partial(timed, pair.baseline(), pair.clock)
         return
-    with _process(pair.ours, {}) as ours, _process(pair.baseline, baseline_environment(pair)) as baseline:
+    with _process(pair.ours) as ours, _process(pair.baseline, usual=True) as baseline:
         yield lambda: ours.submit(_repeat).result(), lambda: baseline.submit(_repeat).result()
 
 
 @contextmanager
-def _process(prepare: Prepare, environment: Mapping[str, str]) -> Iterator[ProcessPoolExecutor]:
-    """A new process, with so much added to its environment, that is prepared to do repeats."""
+def _process(prepare: Prepare, usual: bool = False) -> Iterator[ProcessPoolExecutor]:
+    """A new process, prepared for repeats; set up as for a run, or with `USUAL`."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(prepare,)) as pool:
-        with patch.dict(os.environ, environment):
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(prepare, usual)) as pool:
+        with patch.dict(os.environ, USUAL if usual else ENVIRONMENT):
             pool.submit(os.getpid).result()  # starts it
         yield pool
 
@@ -135,8 +136,10 @@ def _process(prepare: Prepare, environment: Mapping[str, str]) -> Iterator[Proce
 _prepared: Callable[[], object]  # in such a process
 
 
-def _prepare(prepare: Prepare) -> None:
+def _prepare(prepare: Prepare, usual: bool) -> None:
     global _prepared
+    if not usual:
+        set_up_torch()
     _prepared = prepare()
 
 
@@ -145,7 +148,7 @@ def _repeat() -> float:
 
 
 def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of one call, with what it leaves the device to do."""
+    """Seconds of one call, including the work it queues on the device."""
     wait_for_device()
     start = clock()
     work()
@@ -154,8 +157,7 @@ def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_cou
 
 
 def processor_seconds() -> float:
-    """Processor time so far of this process and of its worker processes that run (on Linux): a clock that leaves out
-    what else a busy machine does."""
+    """Processor time of this process and its live workers (Linux): a clock that ignores other load on the machine."""
     ticks = 0
     for worker in multiprocessing.active_children():
         times = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[11:13]  # user, system
@@ -164,26 +166,26 @@ def processor_seconds() -> float:
 
 
 def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """The median over so many calls, after one to warm up."""
+    """The median over `repeats` calls, after a warm-up."""
     return statistics.median([timed(work) for _ in range(repeats + 1)][1:])
 
 
-def baseline_environment(pair: SideBySide) -> Mapping[str, str]:
-    """What is added to the environment of the baseline's process; by other clocks than wall time, both are alike."""
-    return USUAL if pair.clock is time.perf_counter else {}
+def has_usual(pair: SideBySide) -> bool:
+    """Whether the baseline runs with `USUAL`: only wall time is measured in separate processes."""
+    return pair.clock is time.perf_counter
 
 
-def peak_memory(prepare: Prepare, environment: Mapping[str, str]) -> float:
-    """Largest resident size, in GiB, of a new process that does one repeat."""
-    with _process(prepare, environment) as process:
+def peak_memory(prepare: Prepare, usual: bool = False) -> float:
+    """Peak resident memory, in GiB, of a new process that does one repeat."""
+    with _process(prepare, usual) as process:
         process.submit(_repeat).result()
         return process.submit(resident_peak).result()
 
 
 def resident_peak() -> float:
-    """Largest resident size of this process so far, in GiB."""
+    """Peak resident memory of this process so far, in GiB."""
     status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells counts the parent as it was when it started this process
+    if status.exists():  # getrusage also counts the parent's memory at the time of the fork
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 2**20
     unit = 2**30 if sys.platform == "darwin" else 2**20

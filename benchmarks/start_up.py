@@ -1,6 +1,6 @@
 """Start-up: processor seconds of `print_config` and of a smoke run on the coloured digits, beside importing torch.
 
-Processor time, of whole processes of one thread each, leaves out what else the machine does.
+Processor time of whole single-threaded processes, which ignores other load on the machine.
 """
 
 import os
@@ -23,7 +23,7 @@ def run() -> list[Row]:
         compare(
             SideBySide(
                 name=name,
-                ours=partial(process, str(ROOT / "main.py"), *words),
+                ours=partial(process, "-m", "debiaslab", *words),
                 baseline=partial(process, "-c", "import torch"),
                 against="import torch",
                 unit="s of a processor",
@@ -36,7 +36,7 @@ def run() -> list[Row]:
 
 
 def process(*arguments: str) -> Callable[[], object]:
-    """Runs Python with these arguments, quietly, and waits for its end."""
+    """Run Python with these arguments, discard its output, and wait for it."""
     command, environment = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"}
     return lambda: subprocess.run(
         command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -44,6 +44,6 @@ def process(*arguments: str) -> Callable[[], object]:
 
 
 def children_seconds() -> float:
-    """Processor seconds of all processes that this one has waited for."""
+    """Processor seconds of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

@@ -1,7 +1,7 @@
-"""Videos per second: checked once, read as clips for training and for tests, by one and by two threads.
+"""Videos per second: checked once, then read as clips for training and for tests, by one and by two threads.
 
-The videos are H.264 of 340 x 256 pixels and 300 frames, as Kinetics usually comes, with a key frame every 250 frames;
-they show a blurred random picture that moves.
+The videos are H.264, 340 x 256 pixels, 300 frames, like most copies of Kinetics, with a key frame every 250 frames;
+they show a moving blurred random picture.
 """
 
 import tempfile

@@ -26,12 +26,13 @@ from debiaslab.analysis.result import title_of
 from debiaslab.commands.named_runs import find_named_runs, find_run
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.words import read_words, word
-from debiaslab.config import NAMED_CONFIGS, PACKAGES, ex
+from debiaslab.config import NAMED_CONFIGS, ex
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
+from debiaslab.core.program import CODE, source_files
 from debiaslab.core.settings import flattened
 from debiaslab.datasets import dataset_config
 from debiaslab.recording.command_line import read_updates
-from debiaslab.recording.version import CODE, code_version
+from debiaslab.recording.version import code_version
 from debiaslab.settings.declared import without_effect_on_results
 from debiaslab.settings.run import TRIAL_SETTINGS
 from debiaslab.settings.setup import load_once
@@ -130,11 +131,10 @@ def require_complete(record: Record) -> None:
 
 def say_code(record: Record) -> None:
     """Whether the code is the one that the run had."""
-    files = [file for package in PACKAGES for file in (CODE / package).rglob("*.py")]
-    here = code_version(CODE)
+    here = code_version()
     commits = f"commit {record.code}, now {(here['commit'] or 'unknown')[:7]}{'+' if here['changed'] else ''}"
     try:
-        changed = changed_files(record, CODE, {str(file.relative_to(CODE)) for file in files})
+        changed = changed_files(record, CODE, {str(file.relative_to(CODE)) for file in source_files()})
     except UserError as error:
         print(f"code: {commits}; its files cannot be compared: {error}")
         return

@@ -17,10 +17,11 @@ from debiaslab.commands.output import left_out
 from debiaslab.commands.run_query import RunWords, read_run_query
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL
-from debiaslab.core.tracking import tracked
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, copy_failure
 
 WORDS = RunWords
+from debiaslab.core.progress_bar import progress_bar
 
 
 def run(updates: Sequence[str]) -> None:
@@ -34,7 +35,7 @@ def run(updates: Sequence[str]) -> None:
     problems = list(store.problems)
     database = MongoCopy(url)
     counts: Counter[str] = Counter()
-    for record in tracked(records, len(records), "copying"):
+    for record in progress_bar(records, len(records), "copying"):
         try:
             counts[database.copy(store.folder / record.id)] += 1
         except UserError as error:

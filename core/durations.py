@@ -1,8 +1,8 @@
-"""Lengths of time in words."""
+"""Durations as text."""
 
 
 def duration(seconds: float) -> str:
-    """Such as "45 s", "12 min", "3 h 20 min"."""
+    """`seconds` as text, such as "45 s", "12 min" or "3 h 20 min"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

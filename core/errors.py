@@ -1,15 +1,15 @@
-"""Errors that a user can mend, and the "did you mean" that helps to."""
+"""Errors that a user can fix, and "did you mean" suggestions."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """A user's mistake or a fault of their machine: one line that names the value, what is allowed, and the fix."""
+    """A user's mistake or a problem of their machine, in one line: the value, what is allowed, and the fix."""
 
 
 class TrainingDiverged(Exception):
-    """A loss became infinite or not-a-number; training cannot go on."""
+    """A loss became infinite or NaN, so training was stopped."""
 
 
 def one_of(options: Iterable[str]) -> str:
@@ -20,10 +20,10 @@ NOWHERE: Mapping[str, str] = {}
 
 
 def suggestion(name: str, options: Iterable[str], elsewhere: Mapping[str, str] = NOWHERE) -> str:
-    """`"; did you mean 'denetdm'?"` for the option nearest to `name`, or ";" where none is near.
+    """`"; did you mean 'denetdm'?"` for the option closest to `name`, or ";" if none is close.
 
-    `elsewhere`: further names that may be meant, and what is to be typed for them. Papers write "LfF" for lff: capital
-    letters are small ones here.
+    `elsewhere` maps further names that the user may mean to what they should type. Case is ignored: papers write "LfF"
+    for lff.
     """
     typed = {key.lower(): value for key, value in {**elsewhere, **{option: option for option in options}}.items()}
     near = get_close_matches(name.lower(), typed, n=1, cutoff=0.6)
@@ -33,9 +33,10 @@ def suggestion(name: str, options: Iterable[str], elsewhere: Mapping[str, str] =
 def require_known(
     kind: str, name: str, options: Iterable[str], prefix: str = "", elsewhere: Mapping[str, str] = NOWHERE
 ) -> None:
-    """Raise `UserError` unless `name` is one of `options`; `kind` is what the name stands for ("method").
+    """Raise `UserError` unless `name` is one of `options`.
 
-    `prefix` is what the user types before the name ("method.hparams."); `elsewhere` as in `suggestion`.
+    `kind` says what is being named ("method"); `prefix` is what the user types before the name ("method.hparams.");
+    `elsewhere` as in `suggestion`.
     """
     options = list(options)
     if name not in options:

@@ -1,11 +1,9 @@
-"""Memory of tensors and arrays on the CPU that is used again.
+"""Reuse of the memory of large tensors on the CPU.
 
-The system hands out new memory cleared, page by page, and PyTorch gives that of a large tensor back as soon as the
-tensor is gone: for images of 224 x 224 pixels, that takes longer than to write them.
+PyTorch returns the memory of a large tensor to the system as soon as the tensor is freed, and the system clears new
+memory page by page: for images of 224 x 224 pixels, this takes longer than writing them.
 """
 
-import ctypes
-import sys
 import weakref
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,19 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-KEPT = range(2**20, 2**28)  # sizes in bytes of the memory that is kept: not what is cheap, nor what is rare
-
-# of glibc's mallopt, in bytes: so much of what is freed stays the process's; pieces up to so large are taken from it
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = (-1, 2**28), (-3, 2**25)
+KEPT = range(2**20, 2**28)  # sizes, in bytes, worth keeping: smaller ones are cheap, larger ones are rare
 
 _free: dict[torch.dtype, list[NDArray[Any]]] = defaultdict(list)
 
 
 def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A tensor of `shape` on the CPU, of any values.
+    """An uninitialised tensor of `shape` on the CPU.
 
-    What a large one has had is used for another when every tensor that shares it, and every graph that has saved one,
-    is gone.
+    The memory of a large one is reused once every tensor that shares it, and every autograd graph that saved one, has
+    been freed.
     """
     size = prod(shape)
     if size * dtype.itemsize not in KEPT:
@@ -45,27 +40,13 @@ def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(lent).view(*shape)
 
 
-def keep_freed_memory() -> None:
-    """From now on, memory that this process frees stays its own, where the C library is glibc.
-
-    Without it, the gradients of every step, and what else it makes anew, come from the system.
-    """
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        for option, size in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            library.mallopt(option, size)
-
-
 def placed(values: Tensor, device: torch.device) -> Tensor:
-    """`values` on `device`, without waiting for it; but for "mps", which reads later what it is given: the memory may
-    be used again by then."""
+    """`values` on `device`, copied asynchronously; except to "mps", which may read memory after it has been reused."""
     return values.to(device, non_blocking=device.type != "mps")
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:
-    """`values[index]`, index int64 [M], in memory that is used again where `values` are on the CPU."""
+    """`values[index]`, with index int64 [M], in reused memory if `values` are on the CPU."""
     if values.device.type != "cpu":
         return values.index_select(0, index)
     return torch.index_select(values, 0, index, out=reused_memory((len(index), *values.shape[1:]), values.dtype))

@@ -1,8 +1,8 @@
-"""Addresses of MongoDB servers, and what may be said of them: never a password."""
+"""Addresses of MongoDB servers, and how to print them without passwords."""
 
 from debiaslab.core.errors import UserError
 
-MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place where a password may stand
+MONGO_URL = "DEBIAS_MONGO_URL"  # environment variable; the only place for a password
 MONGO_TIMEOUT_MS = 4_000
 DEFAULT_DATABASE = "debiaslab"
 

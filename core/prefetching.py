@@ -1,4 +1,4 @@
-"""Reading ahead of what the networks need."""
+"""Read batches ahead of training, in threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,19 +10,19 @@ import torch
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-AHEAD = 2  # results that wait for each worker
+AHEAD = 2  # finished results kept per worker
 
 
 def prefetch(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Iterator[Result]:
-    """`read(job)` of each job, in order, read ahead by so many threads (0: as they are asked for).
+    """Yield `read(job)` for each job, in order, read ahead by `workers` threads (0: on demand, in this thread).
 
-    The results do not depend on the number of workers if `read` is a function of the job alone.
+    If `read` is a function of the job alone, results do not depend on the number of workers.
     """
     if workers == 0:
         yield from map(read, jobs)
         return
     waiting: deque[Future[Result]] = deque()
-    torch.get_num_threads()  # settles the number of this thread, which else would be that of the first worker
+    torch.get_num_threads()  # fixes the number for this thread, which otherwise takes that of the first worker
     with ThreadPoolExecutor(workers, initializer=_compute_alone) as pool:
         try:
             for job in jobs:
@@ -37,6 +37,5 @@ def prefetch(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
 
 
 def _compute_alone() -> None:
-    """In this thread, and in those that begin after it, PyTorch takes no further threads: as many again for each thread
-    would be more than cores."""
+    """Keep PyTorch from starting threads of its own in this worker: together they would exceed the cores."""
     torch.set_num_threads(1)

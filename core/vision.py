@@ -6,14 +6,14 @@ from types import ModuleType
 
 import torch
 
-_libraries: list[torch.library.Library] = []  # a library's operators live as long as the object
+_libraries: list[torch.library.Library] = []  # operators exist as long as their library object
 
 
 def torchvision(submodule: str) -> ModuleType:
-    """`torchvision.<submodule>`, imported when it is first needed.
+    """`torchvision.<submodule>`, imported on first use.
 
-    A torchvision built for CUDA cannot load its compiled operators beside a CPU-only torch, and its import then fails
-    because two operators were never declared. Nothing here calls them: declaring them is enough.
+    A torchvision built for CUDA cannot load its compiled operators next to a CPU-only torch, and then fails to import
+    because two of them are undeclared. Nothing here calls them, so declaring them is enough.
     """
     try:
         return importlib.import_module(f"torchvision.{submodule}")

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.core.errors import UserError, require_known
-from debiaslab.core.processes import in_processes
+from debiaslab.core.parallel import map_in_processes
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.randomness import derived_seed
 from debiaslab.core.settings import between, require, setting
-from debiaslab.core.tracking import tracked
 from debiaslab.datasets.arrays import array_sources, read_arrays
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Source
@@ -216,7 +216,7 @@ def build_corrupted_images(
     add("test", test, [f"test/{position}" for position in range(len(test[0]))], UNBIASED_RATIO)
     label = f"corrupting {len(images) + len(test[0]):,} images once"
     load_all(corruptions)
-    made = in_processes(Chunk.corrupted, [chunk for _, chunk in jobs], workers or os.cpu_count() or 1)
-    for (corrupted, chunk), images in zip(jobs, tracked(made, len(jobs), label), strict=True):
+    made = map_in_processes(Chunk.corrupted, [chunk for _, chunk in jobs], workers or os.cpu_count() or 1)
+    for (corrupted, chunk), images in zip(jobs, progress_bar(made, len(jobs), label), strict=True):
         corrupted[chunk.index] = images
     return tensors

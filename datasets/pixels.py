@@ -28,7 +28,7 @@ from torch import Tensor
 from debiaslab.core import memory
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write, require_writable
-from debiaslab.core.tracking import tracked
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets.cache import fingerprint, listing
 
 VERSION = 1  # of the file; raise it with every change of what is in it
@@ -165,7 +165,7 @@ def _decode(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside of Python's lock
         try:
-            for _ in tracked(pool.map(decode, range(len(files)), chunksize=1), len(files), label):
+            for _ in progress_bar(pool.map(decode, range(len(files)), chunksize=1), len(files), label):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.tracking import tracked
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets.base import IMAGENET_STATISTICS
 from debiaslab.datasets.cache import cached, fingerprint
 from debiaslab.datasets.pixels import MappedImages
@@ -63,7 +63,7 @@ def gram_matrices(images: MappedImages, weights: dict[str, Tensor]) -> Tensor:
     first, first_bias, second, second_bias = (weights[name] for name in SHAPES)
     chunks = torch.split(torch.arange(len(images.images)), CHUNK)
     grams = []
-    for rows in tracked(chunks, len(chunks), f"textures of {len(images.images):,} images"):
+    for rows in progress_bar(chunks, len(chunks), f"textures of {len(images.images):,} images"):
         inputs = (images(rows) / 255 - mean) / std
         features = conv2d(conv2d(inputs, first, first_bias, padding=1).relu(), second, second_bias, padding=1)
         flat = features.flatten(2)  # [B, 64, H * W]

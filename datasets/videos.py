@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.tracking import tracked
+from debiaslab.core.extras import how_to_install
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets.cache import cached, fingerprint, listing
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def pyav() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise UserError("reading videos needs the package av: pip install av") from None
+        raise UserError(f"reading videos needs the package av: {how_to_install('av')}") from None
     return av
 
 
@@ -122,7 +123,7 @@ class _Probe:
 def _probed(files: Sequence[Path], label: str) -> list[_Probe]:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg decodes outside of Python's lock
         try:
-            return list(tracked(pool.map(_probe, files), len(files), label))
+            return list(progress_bar(pool.map(_probe, files), len(files), label))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,12 +1,17 @@
-"""`python -m debiaslab ...`, and the command `debiaslab`: the same as `python main.py ...`."""
+"""`python main.py ...`, `python -m debiaslab ...` and the command `debiaslab` all start here."""
 
 import sys
+from collections.abc import Sequence
 
-from debiaslab.main import run
+from debiaslab.core import process
 
 
-def main() -> int:
-    return run(sys.argv[1:])
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Set up this process, then run the command line `arguments` (None: its own). Returns the exit code."""
+    with process.starting():
+        from debiaslab.main import run  # imported here: the process is to be set up first
+
+    return run(list(sys.argv[1:] if arguments is None else arguments))
 
 
 if __name__ == "__main__":

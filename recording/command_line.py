@@ -20,14 +20,16 @@ from sacred.run import Run
 from sacred.utils import recursive_update
 
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
+from debiaslab.core.extras import missing_extra
 from debiaslab.core.mongo import MONGO_URL, without_password
+from debiaslab.core.program import program_name
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
 from debiaslab.core.settings import flattened
 from debiaslab.recording.host import guard_host_facts
 from debiaslab.recording.interruption import raised_interruption
 from debiaslab.recording.observers import MAX_ID_BYTES, STATE, FileRecord
 
-PROGRAM = "main.py"
+PROGRAM = program_name().removeprefix("python ")
 
 # short for what is typed often; the settings on the right are the ones that are recorded
 SHORT_SETTINGS: dict[str, str] = {
@@ -122,10 +124,12 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
         options = parse(ex, arguments, known)
         command = options["COMMAND"] or str(ex.default_command)
         if command in ex.named_configs or "=" in command:
-            raise UserError(f"{command!r} is no command: settings come after with, as in python main.py with {command}")
+            raise UserError(
+                f"{command!r} is no command: settings come after with, as in {program_name()} with {command}"
+            )
         if command == "with":
             raise UserError(
-                "nothing comes after with: leave it out, or write settings, as in python main.py with digits"
+                f"nothing comes after with: leave it out, or write settings, as in {program_name()} with digits"
             )
         require_known("command", command, known)
         if options.get("help") or options.get("--help"):
@@ -143,6 +147,12 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
             prepare(command, settings, named_configs, options=options).start()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        advice = missing_extra(error)
+        if advice is None:
+            raise
+        print(f"error: {advice}", file=sys.stderr)
         return 2
     except TrainingDiverged as error:
         print(f"training stopped: {error}", file=sys.stderr)
@@ -206,11 +216,11 @@ def parse(ex: Experiment, arguments: list[str], commands: Collection[str]) -> di
         line = shlex.join(arguments)
         meant = with_inserted(arguments, commands, ex.named_configs)
         if meant:
-            way = f"python main.py {shlex.join(meant)}"
+            way = f"{program_name()} {shlex.join(meant)}"
             raise UserError(f"cannot read {line!r}: settings come after with, as in {way}") from None
         raise UserError(
             f"cannot read {line!r}: it must be [OPTIONS] [COMMAND] [with SETTINGS];"
-            " python main.py --help shows the options and commands"
+            f" {program_name()} --help shows the options and commands"
         ) from None
     return found
 

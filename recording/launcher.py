@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.program import program_command
 from debiaslab.core.sharing import make_shared_folder
 from debiaslab.recording.interruption import noted_interruption
-from debiaslab.recording.version import CODE
 
-MAIN = CODE / "main.py"
 POLL_SECONDS = 0.2
 TERMINATION_SECONDS = 60
 OUTPUTS = "_output"  # folder among the records for what the runs print
@@ -89,7 +87,7 @@ class Local:
             make_shared_folder(output.parent)
             with output.open("wb") as file:
                 process = subprocess.Popen(
-                    [sys.executable, str(MAIN), *arguments],
+                    [*program_command(), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=subprocess.STDOUT,

@@ -8,12 +8,23 @@ from typing import Any
 
 from sacred import Experiment
 
-CODE = Path(__file__).resolve().parents[1]  # with main.py, methods/, ...: the clone, or the installed package
+import debiaslab
+from debiaslab.core.program import CODE, IN_CLONE
+
 GIT_SECONDS = 10
 NOT_RESULTS = ("analysis/", "commands/", "recording/")  # code that starts and shows runs
 
 
-def code_version(folder: Path = CODE) -> dict[str, Any]:
+def code_version() -> dict[str, Any]:
+    """{"version": the package's, "commit": hash, "changed": whether files differ from it}.
+
+    The latter two are None outside of a clone: an environment's folder may be in a repository, but that is another's.
+    """
+    commit = {"commit": None, "changed": None} if not IN_CLONE else git_version(CODE)
+    return {"version": debiaslab.__version__, **commit}
+
+
+def git_version(folder: Path) -> dict[str, Any]:
     """{"commit": hash, "changed": whether files differ from it}; both None where `folder` is no git checkout."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:

@@ -32,7 +32,8 @@ def test_the_core_imports_no_sacred() -> None:
             if file != ROOT / "settings" / "ingredients.py":
                 assert not re.search(r"^\s*(from|import) (sacred|recording)\b", file.read_text(), re.M), file
     modules = "settings.setup, settings.recipes, models, datasets, analysis.plots"
-    code = f"import sys, {modules}; assert not {{'sacred', 'av'}} & set(sys.modules)"
+    imports = ", ".join(f"debiaslab.{name}" for name in modules.split(", "))
+    code = f"import sys, {imports}; assert not {{'sacred', 'av'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

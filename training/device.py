@@ -1,8 +1,6 @@
-"""Choice of device, of its threads, and settings that make it fast and its results repeatable."""
+"""Choice of the device and of its number of threads."""
 
 import gc
-import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,19 +8,22 @@ import torch
 from torch import nn
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.memory import keep_freed_memory
+from debiaslab.core.process import set_up_cuda
 
 LARGE_LAYER = 1_000_000  # weights of a layer from which on a second thread is worth waiting for
 
 
 def wait_for_device() -> None:
-    """Return when a GPU, if one is used, has done what it was asked to do."""
+    """Block until queued GPU work has finished, if a GPU is in use."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
 
 
 def choose_device(name: str) -> torch.device:
-    """The device `name`; "auto" is the GPU if there is one. Raises `UserError` for a device that is not there."""
+    """The device `name`; "auto" is the GPU if there is one. A GPU is made ready for repeatable results.
+
+    Raises `UserError` for a device that is not there.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -35,17 +36,7 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda":
         if device.index is not None:
             torch.cuda.set_device(device)  # what asks for no device, such as waiting, is about this one
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.set_deterministic_debug_mode("warn")  # not use_deterministic_algorithms, which imports the compiler
-        warnings.filterwarnings("ignore", message=".* does not have a deterministic implementation")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a kernel for every new tensor
-    if device.type == "cpu":
-        keep_freed_memory()
-        # What is below the least normal number, 1e-38, becomes 0: Intel's processors take many times as long for
-        # it, and decayed weights and averages of rare gradients end there. Threads that are there already do not hear
-        # of it, so a run chooses its device before it computes anything.
-        torch.set_flush_denormal(True)
+        set_up_cuda()
     return device
 
 

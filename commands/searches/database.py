@@ -19,9 +19,6 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import without_password
 from debiaslab.core.sharing import make_shared_folder, share
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
 CREATION_RETRIES = 5  # two workers that create one database at the same moment disturb each other
 JOURNALS = (".journal", ".log")
 DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
@@ -87,7 +84,9 @@ def _create_study(plan: Plan) -> optuna.Study:
 
 
 def open_storage(address: str) -> BaseStorage:
-    """The database at `address`: an URL as SQLAlchemy has them, a journal (.journal, .log), or an SQLite file."""
+    """The database at `address`: a URL as SQLAlchemy has them, a journal (.journal, .log), or an SQLite file."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if "://" in address:
         return RDBStorage(address)
     path = Path(address).absolute()

@@ -98,8 +98,8 @@ def small() -> Callable[[], object]:
 @pytest.mark.processes
 def test_memory_is_that_of_a_process_of_its_own() -> None:
     held = b"x" * 2**30  # more than PyTorch itself takes, with CUDA, too
-    without = peak_memory(small, {})
-    assert peak_memory(large, {}) - without == pytest.approx(0.25, abs=0.05)
+    without = peak_memory(small)
+    assert peak_memory(large) - without == pytest.approx(0.25, abs=0.05)
     assert without < len(held) / 2**30
 
 

@@ -1,10 +1,6 @@
 """Memory of large tensors that is used again: when nothing needs it any more, and not before."""
 
-import platform
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,23 +10,6 @@ from debiaslab.core import memory
 from debiaslab.core.memory import reused_memory, rows
 
 LARGE = (2, 2**18)  # float32 of 2 MiB
-
-# tells how much new memory, in pages, the same work takes again and again: at first, and with what it has freed kept
-PAGES = """
-import resource
-from debiaslab.core.memory import keep_freed_memory
-
-def new_pages():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        [bytes([number]) * 2**22 for number in range(8)]
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-at_first = new_pages()
-keep_freed_memory()
-new_pages()
-print(at_first, new_pages())
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -111,12 +90,3 @@ def test_threads_do_not_share_memory() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(filled, range(0, 1_000, 10)))
-
-
-@pytest.mark.processes
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="elsewhere, the system's own way stays")
-def test_freed_memory_stays_with_the_process() -> None:
-    root = Path(__file__).parents[2]
-    told = subprocess.run([sys.executable, "-c", PAGES], cwd=root, capture_output=True, text=True, check=True)
-    at_first, kept = map(int, told.stdout.split())
-    assert kept < at_first / 10

@@ -137,7 +137,7 @@ def test_missing_pictures_of_frost_are_noticed_first(root: Path, monkeypatch: py
 def test_processes_begin_with_what_the_corruptions_load(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[list[str]] = []
     monkeypatch.setattr(corrupted_cifar10, "load_all", lambda names: loaded.append(list(names)))
-    monkeypatch.setattr(corrupted_cifar10, "in_processes", lambda work, jobs, workers: map(work, jobs))
+    monkeypatch.setattr(corrupted_cifar10, "map_in_processes", lambda work, jobs, workers: map(work, jobs))
     train, test = ((pictures(20), numpy.arange(20) % 10) for _ in range(2))
     build_corrupted_images(train, test, num_valid=0, skew=0.3, severity=4, corruptions=NO_FROST, seed=1)
     assert loaded == [NO_FROST]

@@ -135,5 +135,5 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 def test_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "a.mp4", 5)
     monkeypatch.setitem(sys.modules, "av", None)  # importing it fails
-    with pytest.raises(UserError, match="reading videos needs the package av: pip install av"):
+    with pytest.raises(UserError, match=r"reading videos needs the package av: pip install \"\.\[video\]\""):
         index([path])

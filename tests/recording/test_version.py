@@ -1,7 +1,7 @@
 import subprocess
 from pathlib import Path
 
-from debiaslab.recording.version import code_version
+from debiaslab.recording.version import git_version
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -11,14 +11,14 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def test_commit_and_changes(tmp_path: Path) -> None:
-    assert code_version(tmp_path) == {"commit": None, "changed": None}
+    assert git_version(tmp_path) == {"commit": None, "changed": None}
     git(tmp_path, "init", "-q")
     (tmp_path / "main.py").write_text("1")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-q", "-m", "first")
-    assert code_version(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "changed": False}
+    assert git_version(tmp_path) == {"commit": git(tmp_path, "rev-parse", "HEAD"), "changed": False}
     (tmp_path / "data").mkdir()  # untracked files are no change of the code
     (tmp_path / "data" / "file").write_text("2")
-    assert code_version(tmp_path)["changed"] is False
+    assert git_version(tmp_path)["changed"] is False
     (tmp_path / "main.py").write_text("3")
-    assert code_version(tmp_path)["changed"] is True
+    assert git_version(tmp_path)["changed"] is True

@@ -1,4 +1,4 @@
-"""Progress of long work before training, on a terminal."""
+"""A progress bar on the terminal, for long work before training."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -7,8 +7,8 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def tracked(items: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """The `items`, `total` in number, with a bar named `label` on the terminal; silent where standard error is none."""
+def progress_bar(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """Yield the `total` items, with a bar labelled `label` on standard error; without one if that is no terminal."""
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         yield from items
         return

@@ -1,4 +1,4 @@
-"""Worker processes, for work on many small things: in threads of one process they would wait for each other."""
+"""A parallel map over worker processes, for CPU work that would hold Python's lock in threads."""
 
 import ctypes
 import multiprocessing
@@ -8,23 +8,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from debiaslab.core.memory import keep_freed_memory
+from debiaslab.core.process import keep_freed_memory
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# Forked, they begin at once; elsewhere that is not safe, and they import what they need, which takes seconds
+# Forked workers start at once. Outside of Linux forking is unsafe, and workers spend seconds on their imports
 START = "fork" if sys.platform == "linux" else "spawn"
-AT_ONCE = 4  # jobs that a worker is told of, and tells of
+CHUNK = 4  # jobs sent to a worker at a time
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
-def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
-    """`work(job)` of each job, in order, by so many processes; by this one, if it is one.
+def map_in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+    """Yield `work(job)` for each job, in order, computed by `workers` processes; with 1, by this process.
 
-    `work` is a function of a module. It must not use PyTorch, whose threads a forked process does not have. A worker
-    has all jobs from its beginning, and ends when no more results are asked for. On Linux, it does not outlive the
-    thread that asks for the first result.
+    `work` must be a module-level function, and must not use PyTorch, whose threads do not survive a fork. Workers
+    receive all jobs when they start, and end when the iterator is closed. On Linux they do not outlive the thread that
+    requests the first result.
     """
     workers = min(workers, len(jobs))
     if workers <= 1:
@@ -33,12 +33,12 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], workers: in
     context = multiprocessing.get_context(START)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(work, jobs)) as pool:
         try:
-            yield from pool.map(_result, range(len(jobs)), chunksize=AT_ONCE)
+            yield from pool.map(_result, range(len(jobs)), chunksize=CHUNK)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-# of a worker
+# in a worker
 _work: Callable[[Any], Any]
 _jobs: Sequence[Any]
 

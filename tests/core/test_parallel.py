@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.processes import in_processes
+from debiaslab.core.parallel import map_in_processes
 
 JOBS = list(range(23))
 ROOT = Path(__file__).parents[2]
@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[2]
 PARENT = """
 import os
 import time
-from debiaslab.core.processes import in_processes
+from debiaslab.core.parallel import map_in_processes
 
 def work(job):
     time.sleep(0 if job < 8 else 60)
     return os.getpid()
 
 if __name__ == "__main__":
-    made = in_processes(work, range(100), workers=2)
+    made = map_in_processes(work, range(100), workers=2)
     print(*{next(made) for _ in range(8)}, flush=True)
     next(made)
 """
@@ -44,28 +44,28 @@ def refused(job: int) -> int:
 
 
 def test_results_come_in_order_from_other_processes() -> None:
-    made = list(in_processes(described, JOBS, workers=3))
+    made = list(map_in_processes(described, JOBS, workers=3))
     assert [job for job, _ in made] == JOBS
     assert os.getpid() not in {process for _, process in made}
 
 
 def test_one_worker_is_this_process() -> None:
-    assert list(in_processes(described, JOBS, workers=1)) == [(job, os.getpid()) for job in JOBS]
+    assert list(map_in_processes(described, JOBS, workers=1)) == [(job, os.getpid()) for job in JOBS]
 
 
 def test_no_jobs() -> None:
-    assert not list(in_processes(described, [], workers=2))
+    assert not list(map_in_processes(described, [], workers=2))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_is_raised_here(workers: int) -> None:
     with pytest.raises(UserError, match="7 is not a number"):
-        list(in_processes(refused, JOBS, workers))
+        list(map_in_processes(refused, JOBS, workers))
     assert not multiprocessing.active_children()
 
 
 def test_workers_end_when_nobody_asks_for_more() -> None:
-    made = in_processes(described, JOBS, workers=2)
+    made = map_in_processes(described, JOBS, workers=2)
     assert next(made)[0] == 0
     made.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
