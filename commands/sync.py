@@ -21,7 +21,6 @@ from debiaslab.core.progress_bar import progress_bar
 from debiaslab.recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, copy_failure
 
 WORDS = RunWords
-from debiaslab.core.progress_bar import progress_bar
 
 
 def run(updates: Sequence[str]) -> None:

@@ -191,7 +191,7 @@ def typed_again(command: str | None, updates: Sequence[str], options: Mapping[st
         if name.startswith("--") and value and name != "--id":
             words.append(name if value is True else f"{name}={value}")
     words += [command] if command else []
-    line = shlex.join(["python", PROGRAM, *words, *(["with", *updates] if updates else [])])
+    line = shlex.join([*program_name().split(), *words, *(["with", *updates] if updates else [])])
     hidden = [name for name in SECRETS if os.environ.get(name, "") != without_password(os.environ.get(name, ""))]
     return line + (f" (with {' and '.join(hidden)} as in this environment)" if hidden else "")
 
