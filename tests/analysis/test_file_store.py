@@ -83,9 +83,9 @@ def test_the_index_follows_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     read: list[Path] = []
     original = file_store.read_json
 
-    def watched(path: Path) -> dict[str, Any]:
-        read.append(path)
-        return original(path)
+    def watched(folder: Path, name: str) -> dict[str, Any]:
+        read.append(folder)
+        return original(folder, name)
 
     monkeypatch.setattr(file_store, "read_json", watched)
     assert set(ids(tmp_path, EVERYTHING)) == {first, second}
@@ -98,7 +98,7 @@ def test_the_index_follows_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / second).rmdir()
     found = FileStore(tmp_path).find(EVERYTHING)
     assert {record.id: record.status for record in found} == {first: "COMPLETED", third: "COMPLETED"}
-    assert {path.parent.name for path in read} == {first, third}
+    assert {folder.name for folder in read} == {first, third}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "COMPLETED"}'])
