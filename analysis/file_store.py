@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class FileStore(Store):
 
     def __init__(self, folder: Path) -> None:
         """Raises `UserError` if there is no such folder."""
-        if not os.path.isdir(folder):  # noqa: PTH112 (of a name that is too long, too)
+        if not os.path.isdir(folder):
             raise UserError(f"no folder of records {folder}; name one with log_dir=DIR")
         self.folder = folder
         self.problems: list[str] = []

@@ -98,7 +98,9 @@ def search(index: sqlite3.Connection, query: Query) -> list[tuple[str, str, str]
     if query.ids is not None:
         terms.append("id IN (SELECT value FROM json_each(?))")
         values.append(json.dumps(list(query.ids)))
-    rows: list[Any] = index.execute(f"SELECT id, config, entry FROM runs WHERE {' AND '.join(terms)}", values).fetchall()
+    rows: list[Any] = index.execute(
+        f"SELECT id, config, entry FROM runs WHERE {' AND '.join(terms)}", values
+    ).fetchall()
     return rows
 
 

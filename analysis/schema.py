@@ -14,7 +14,7 @@ import numpy
 from msgspec import Meta
 
 from debiaslab.core.errors import UserError
-from debiaslab.training.history import History
+from debiaslab.evaluation.history import History
 
 MAX_DEPTH = 20  # of nested settings
 LARGEST = 2**63 - 1  # whole number; neither MongoDB nor SQLite has greater ones
@@ -148,9 +148,7 @@ def require_run(entry: Any, config: Any, info: Any, where: object) -> None:
     if entry["status"] == "COMPLETED" and result is not None:
         _require(dict[str, Chosen], result, where, "result")
         places = Chosen.__annotations__
-        metrics = [
-            {name: value for name, value in values.items() if name not in places} for values in result.values()
-        ]
+        metrics = [{name: value for name, value in values.items() if name not in places} for values in result.values()]
         _require(list[dict[str, Share | None]], metrics, where, "result")
     try:
         _require_plain([config, info, result])

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from debiaslab.analysis.pictures import recorded_pictures
 from debiaslab.analysis.tensorboard import write_events
-from debiaslab.commands.question import found_records, left_out, read_question, show, yes_or_no
+from debiaslab.commands.question import found_records, read_question, yes_or_no
+from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError
 from debiaslab.recording.recorder import scalars
 

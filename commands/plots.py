@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from debiaslab.analysis.records import Record
-from debiaslab.commands.question import Question, found_records, left_out, literal, read_question
+from debiaslab.commands.question import Question, found_records, literal, read_question
 from debiaslab.commands.results import DEFAULT_METRIC, require_metrics
+from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.evaluation.selection import parse_rule
@@ -49,7 +50,7 @@ def answer(updates: Sequence[str]) -> None:
             for picture in KINDS[kind](cells, wishes):
                 path = out / f"{picture.name}.{ending}"
                 save_figure(picture.figure, path, DPI)
-                print(path)
+                show(str(path))
                 count += 1
         except UserError as error:
             if len(kinds) == 1:

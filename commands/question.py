@@ -2,17 +2,15 @@
 
 import ast
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from debiaslab.analysis.query import EVERYTHING, Query, parse_date, parse_status
 from debiaslab.analysis.records import Record, Store
 from debiaslab.config import NAMED_CONFIGS
+from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.settings import flattened
@@ -120,17 +118,3 @@ def none_found(store: Store, log_dir: str) -> str:
         return "no run is recorded here yet: see log_dir=DIR, or -m for MongoDB"
     elsewhere = "" if log_dir == DEFAULT_LOG_DIR else f" log_dir={log_dir}"
     return f"no recorded run is like that; `python main.py results with list=True{elsewhere}` shows all"
-
-
-def left_out(what: object) -> None:
-    """Say on standard error what is left out, and why."""
-    print(f"left out: {what}", file=sys.stderr)
-
-
-def show(*things: Any) -> None:
-    """Print to standard output; plain text where that is no terminal, as wide as it needs to be."""
-    console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 240
-    for thing in things:
-        console.print(thing)

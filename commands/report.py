@@ -10,8 +10,9 @@ from pathlib import Path
 
 from debiaslab.analysis.report.page import build_page
 from debiaslab.analysis.report.pictures import LIMIT_BYTES, Pictures
-from debiaslab.commands.question import found_records, read_question, show, yes_or_no
+from debiaslab.commands.question import found_records, read_question, yes_or_no
 from debiaslab.commands.results import DEFAULT_METRIC, recorded_rules
+from debiaslab.core.console import show
 from debiaslab.core.errors import require_known
 from debiaslab.core.files import atomic_write
 from debiaslab.evaluation.selection import parse_rule

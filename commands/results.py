@@ -17,7 +17,8 @@ from debiaslab.analysis.result import percent
 from debiaslab.analysis.search import best_settings, found_by_search, search_report
 from debiaslab.analysis.table_formats import FORMATS
 from debiaslab.analysis.tables import comparisons, result_tables
-from debiaslab.commands.question import found_records, left_out, positive, read_question, show, yes_or_no
+from debiaslab.commands.question import found_records, positive, read_question, yes_or_no
+from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import parse_rule
@@ -79,7 +80,7 @@ def show_search(name: str, records: Sequence[Record], top: str) -> None:
     show(*search_report(found, best_trials))
     best = best_settings(found)
     if best:
-        print(f"the best settings: {' '.join(f'{setting}={value}' for setting, value in best.items())}")
+        show(f"the best settings: {' '.join(f'{setting}={value}' for setting, value in best.items())}")
 
 
 def recorded_rules(records: Sequence[Record]) -> list[str]:

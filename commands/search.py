@@ -13,12 +13,13 @@ from dataclasses import replace
 
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import best_settings, found_by_search, search_report
-from debiaslab.commands.question import Question, found_records, show
+from debiaslab.commands.question import Question, found_records
 from debiaslab.commands.searches.database import DATABASE_ERRORS, begun_before, database_problem, shown_address
 from debiaslab.commands.searches.plan import Plan, check, planned
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import read_search
 from debiaslab.commands.searches.worker import Worker
+from debiaslab.core.console import show
 from debiaslab.core.mongo import MONGO_URL, without_password
 
 

@@ -21,7 +21,6 @@ from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published import published_metrics
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.tables import row_names
-from debiaslab.commands.question import left_out, show
 from debiaslab.commands.results import DEFAULT_METRIC, check_words, show_tables
 from debiaslab.commands.studies.groups import grouped
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
@@ -30,6 +29,7 @@ from debiaslab.commands.studies.recorded import Recorded, State, is_locked
 from debiaslab.commands.studies.runner import Failure, Runner
 from debiaslab.commands.studies.words import StudyWords, read_study
 from debiaslab.config import ex
+from debiaslab.core.console import left_out, printable, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.evaluation.metrics import METRICS
@@ -154,7 +154,7 @@ def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: Mapping[st
         try:
             show_tables(records, {**words, "metric": metric})
         except UserError as error:
-            print(f"no table of {metric}: {error}", file=sys.stderr)
+            print(printable(f"no table of {metric}: {error}"), file=sys.stderr)
 
 
 def failure_lines(failure: Failure) -> list[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 from pymongo.errors import PyMongoError
 
 from debiaslab.analysis.file_store import FileStore
-from debiaslab.commands.question import left_out, read_question
+from debiaslab.commands.question import read_question
+from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.tracking import tracked

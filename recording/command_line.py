@@ -19,6 +19,7 @@ from sacred.arg_parser import get_config_updates
 from sacred.commandline_options import cli_option
 from sacred.utils import recursive_update
 
+from debiaslab.core.console import printable
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
@@ -136,7 +137,7 @@ def _carried_out(
         with plain_text() if command.startswith("print_") else nullcontext():
             prepare(command, settings, named_configs, options=options).start()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except TrainingDiverged as error:
         print(f"training stopped: {error}", file=sys.stderr)

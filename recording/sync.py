@@ -12,7 +12,7 @@ from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from debiaslab.analysis.file_store import path_inside, read_file, read_inside, read_json, source_path
-from debiaslab.analysis.schema import damaged, require_metrics, require_run
+from debiaslab.analysis.schema import damaged, require_entry, require_metrics, require_run
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import reason, without_password
 from debiaslab.evaluation.history import EVALUATIONS
@@ -58,6 +58,8 @@ class MongoCopy:
     def _copy(self, folder: Path, entry: dict[str, Any], series: Mapping[str, dict[str, Any]]) -> str:
         entry["_id"] = document_id(self.database, folder.name)
         found = self.database.runs.find_one({"_id": entry["_id"]})
+        if found is not None:
+            require_entry(found, f"{entry['_id']} in MongoDB")
         if found is not None and is_ahead(found, entry):
             return THERE
         if found is not None and may_be_live(found, entry):

@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from debiaslab.core.console import printable
 from debiaslab.core.files import atomic_write
 
 # Okabe and Ito's colours, distinct for the colour-blind
@@ -81,6 +82,8 @@ def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
     kind = path.suffix.removeprefix(".")
     with atomic_write(path) as temporary, warnings.catch_warnings(), print_style():
         warnings.filterwarnings("ignore", message="Glyph")  # a character of a name that the font does not have
+        for text in figure.findobj(lambda artist: hasattr(artist, "set_text")):
+            text.set_text(printable(text.get_text()))  # XML, as of SVG, cannot have control characters
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
 
 
