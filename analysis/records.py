@@ -21,7 +21,7 @@ from debiaslab.settings.declared import earlier_values, own_data_settings
 SILENT = timedelta(minutes=10)  # a run gives a sign of life every 10 seconds, unless it was told otherwise
 
 
-class Configured(Protocol):
+class HasConfig(Protocol):
     """A run, recorded or not yet, and its nested configuration."""
 
     @property

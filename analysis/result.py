@@ -61,7 +61,7 @@ def oracle_settings(config: Mapping[str, Any]) -> list[str]:
     return [f"{name} {value}" for name, value in sorted(hparams.items()) if str(value).startswith("oracle_test_")]
 
 
-def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
+def accuracy_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
     """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
 
     Below them, those of the prediction on each extra split. Metrics that are not known of any row are left out; why is

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from debiaslab.analysis.pictures import recorded_pictures
+from debiaslab.analysis.png_artifacts import read_png_artifacts
 from debiaslab.analysis.tensorboard import write_events
 from debiaslab.commands.question import found_records, read_question, yes_or_no
 from debiaslab.core.console import left_out, show
@@ -30,7 +30,7 @@ def answer(updates: Sequence[str]) -> None:
         except UserError as error:
             left_out(error)
             continue
-        pictures, problems = recorded_pictures(record) if images else ({}, [])
+        pictures, problems = read_png_artifacts(record) if images else ({}, [])
         for problem in problems:
             left_out(problem)
         last_phase = history.evaluations[-1].phase if history.evaluations else ""

@@ -21,7 +21,7 @@ from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import places
 
 if TYPE_CHECKING:
-    from debiaslab.analysis.plots.kinds import Wishes
+    from debiaslab.analysis.plots.kinds import PlotOptions
 
 PLACES = places()  # of this machine, for the kinds that need images and networks
 WORDS = ("kind", "out", "format", "columns", "rule", "metric", "phase", "band", "projection", *PLACES)
@@ -30,9 +30,9 @@ DPI = 300
 
 def answer(updates: Sequence[str]) -> None:
     """Write the pictures and say where they are. Raises `UserError`."""
-    from debiaslab.analysis.plots.cells import cells_of
     from debiaslab.analysis.plots.figure import FORMATS, save_figure
     from debiaslab.analysis.plots.kinds import KINDS
+    from debiaslab.analysis.plots.run_groups import group_runs
 
     question = read_question(updates, WORDS)
     words = question.words
@@ -41,13 +41,13 @@ def answer(updates: Sequence[str]) -> None:
         require_known("kind of plot", kind, KINDS)
     ending = words.get("format", "png")
     require_known("format", ending, FORMATS)
-    wishes, out = read_wishes(words), Path(words.get("out", "plots"))
+    options, out = read_options(words), Path(words.get("out", "plots"))
     require_writable(out, "out")
-    cells = cells_of(drawable(found_records(question), question))
+    cells = group_runs(select_drawable(found_records(question), question))
     count = 0
     for kind in kinds:
         try:
-            for picture in KINDS[kind](cells, wishes):
+            for picture in KINDS[kind](cells, options):
                 path = out / f"{picture.name}.{ending}"
                 save_figure(picture.figure, path, DPI)
                 show(str(path))
@@ -60,12 +60,12 @@ def answer(updates: Sequence[str]) -> None:
         raise UserError("nothing could be drawn of these runs")
 
 
-def read_wishes(words: Mapping[str, str]) -> "Wishes":
+def read_options(words: Mapping[str, str]) -> "PlotOptions":
     """How to draw, from the command's own words. Raises `UserError` for a value that is not allowed."""
     from debiaslab.analysis.plots.curves import BANDS
     from debiaslab.analysis.plots.embeddings import parse_projections
     from debiaslab.analysis.plots.figure import WIDTHS
-    from debiaslab.analysis.plots.kinds import Wishes
+    from debiaslab.analysis.plots.kinds import PlotOptions
 
     own = {name: words[name] for name in ("rule", "metric", "phase", "band") if name in words}
     columns = words.get("columns", "2")
@@ -78,7 +78,7 @@ def read_wishes(words: Mapping[str, str]) -> "Wishes":
     return Wishes(left_out, int(columns), projections=projections, places=here, **own)
 
 
-def drawable(records: Sequence[Record], question: Question) -> list[Record]:
+def select_drawable(records: Sequence[Record], question: Question) -> list[Record]:
     """The runs that trained and whose evaluations can be read; complete ones, unless status=NAME asks for others.
 
     Raises `UserError` if there is none.

@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from debiaslab.analysis.report.embedded_images import LIMIT_BYTES, EmbeddedImages
 from debiaslab.analysis.report.page import build_page
-from debiaslab.analysis.report.pictures import LIMIT_BYTES, Pictures
 from debiaslab.commands.question import found_records, read_question, yes_or_no
 from debiaslab.commands.results import DEFAULT_METRIC, recorded_rules
 from debiaslab.core.console import show
@@ -24,7 +24,7 @@ def answer(updates: Sequence[str]) -> None:
     """Write the page. Raises `UserError`."""
     question = read_question(updates, WORDS)
     words = question.words
-    pictures = Pictures() if yes_or_no("images", words.get("images", "True")) else None
+    pictures = EmbeddedImages() if yes_or_no("images", words.get("images", "True")) else None
     if "rule" in words:
         parse_rule(words["rule"], True, "rule")
     records = found_records(question)

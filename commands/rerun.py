@@ -16,7 +16,7 @@ from debiaslab.analysis.repetition import (
     TOLERANCE,
     Repetition,
     changed_files,
-    compared,
+    compare_runs,
     differences,
     environment,
     require_readable,
@@ -64,7 +64,7 @@ def answer(updates: Sequence[str]) -> int:
     say_data(original, settings)
     print()
     repeated, added = repeat(original, settings)
-    repetition = compared(original, repeated)
+    repetition = compare_runs(original, repeated)
     print()
     say_verdict(repetition, tolerance)
     if added:

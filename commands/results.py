@@ -76,7 +76,7 @@ def show_tables(records: Sequence[Record], words: Mapping[str, str]) -> None:
 def show_search(name: str, records: Sequence[Record], top: str) -> None:
     """The trials of a search, and EnD's summary of the best. Raises `UserError`."""
     best_trials = positive("top", top)
-    found = found_by_search(name, records)
+    found = find_trials(name, records)
     show(*search_report(found, best_trials))
     best = best_settings(found)
     if best:

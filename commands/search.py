@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from debiaslab.analysis.query import Query
-from debiaslab.analysis.search import best_settings, found_by_search, search_report
+from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.commands.question import Question, found_records
 from debiaslab.commands.searches.database import DATABASE_ERRORS, begun_before, database_problem, shown_address
 from debiaslab.commands.searches.plan import Plan, check, planned
@@ -56,7 +56,7 @@ def report(plan: Plan, trials: Trials) -> None:
         return
     records = found_records(Question(Query({"search": plan.name}), str(plan.log_dir)))
     settings = [range_.setting for range_ in plan.space]
-    found = found_by_search(plan.name, records, settings)
+    found = find_trials(plan.name, records, settings)
     show(*search_report(found, plan.words.top))
     parts = [f"{count} {what}" for what, count in counts.items() if count]
     print(f"{', '.join(parts)}, of {plan.num_trials} trials; again: python main.py results with search={plan.name}")

@@ -18,7 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from debiaslab.analysis.file_store import FileStore
-from debiaslab.analysis.published import published_metrics
+from debiaslab.analysis.published_numbers import published_metrics
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.tables import row_names
 from debiaslab.commands.results import DEFAULT_METRIC, check_words, show_tables

@@ -49,7 +49,7 @@ STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedFigure:
     """A picture and what its file is called, without the ending."""
 
     name: str
@@ -89,12 +89,12 @@ def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
 
 def set_title(figure: Any, lines: Sequence[str], width: float) -> None:
     """`lines` above the whole figure of so many inches, broken where they are too long for it."""
-    text = "\n".join(broken(line, width) for line in lines)
+    text = "\n".join(wrap_text(line, width) for line in lines)
     _grow(figure, text.count("\n") + 1 - TITLE_LINES)
     figure.suptitle(text)
 
 
-def broken(text: str, width: float) -> str:
+def wrap_text(text: str, width: float) -> str:
     """`text` in lines that fit into so many inches."""
     return "\n".join(textwrap.wrap(text, max(8, int(CHARACTERS_PER_INCH * width))))
 

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from debiaslab.analysis.plots.cells import Cell, file_name
 from debiaslab.analysis.plots.figure import (
     COLORS,
     HATCHES,
     WIDTHS,
-    Named,
-    broken,
+    NamedFigure,
     new_figure,
     print_style,
     set_legend,
     set_title,
+    wrap_text,
 )
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.diagnostics import SAMPLES
@@ -31,7 +31,7 @@ PANEL_HEIGHT = 1.7  # inches
 KINDS = {False: "bias-aligned", True: "bias-conflicting"}
 
 
-def weights(cells: Mapping[str, Sequence[Cell]], columns: int) -> list[Named]:
+def weights(cells: Mapping[str, Sequence[RunGroup]], columns: int) -> list[NamedFigure]:
     """A picture for each data set: of each method's run with the lowest seed that has recorded them.
 
     Raises `UserError` if there is none.
@@ -42,13 +42,13 @@ def weights(cells: Mapping[str, Sequence[Cell]], columns: int) -> list[Named]:
         if frames:
             title = [f"Training images at the end of training: {data}"]
             figure = weights_figure(frames, title, columns)
-            pictures.append(Named(file_name("weights", data), figure))
+            pictures.append(NamedFigure(file_name("weights", data), figure))
     if not pictures:
         raise UserError("no run has weights of its training images with known bias (lff, disent, lff_be, disent_be do)")
     return pictures
 
 
-def first_samples(cell: Cell) -> pandas.DataFrame | None:
+def first_samples(cell: RunGroup) -> pandas.DataFrame | None:
     """`samples_frame` of the first run of a cell that has one with known conflicting images; None if none has."""
     for record in cell.records:
         if SAMPLES in record.artifact_names():
@@ -85,7 +85,7 @@ def weights_figure(frames: Mapping[str, pandas.DataFrame], title: Sequence[str],
     for position, (axis, (row, name)) in enumerate(zip(axes.flat, panels, strict=False)):
         frame = frames[row]
         seed = f"seed {frame['seed'].iloc[0]}"
-        axis.set_title(broken(f"{row}, {seed}", width / wide - 0.3))
+        axis.set_title(wrap_text(f"{row}, {seed}", width / wide - 0.3))
         {"weight": _draw_weights, "votes": _draw_votes}[name](axis, frame)
         axis.grid(alpha=0.3, linewidth=0.5, axis="y")
         if position % wide == 0:

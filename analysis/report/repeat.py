@@ -24,7 +24,7 @@ def command_line(record: Record) -> str:
     return f"python main.py with {shlex.join(words)}"
 
 
-def _typed(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     """`value` as it is typed: text that would be read as something else, in quotes."""
     if not isinstance(value, str):
         return repr(value)

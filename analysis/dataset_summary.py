@@ -26,7 +26,7 @@ STYLES = {"there": "green", "missing": "bold red", "not there": "yellow"}
 NO_STAR = "\u00a0"  # a space that a table does not strip
 
 
-def inspected(name: str, config: DatasetConfig, folder: Path, memory_gb: float) -> Iterator[Any]:
+def summarize_dataset(name: str, config: DatasetConfig, folder: Path, memory_gb: float) -> Iterator[Any]:
     """What to print about the data set `name`, one thing after the other; a sample grid is written into `folder`.
 
     Raises `UserError` after the list of its files if some are missing, and for whatever is wrong with them.
