@@ -158,7 +158,7 @@ def require_run(entry: Any, config: Any, info: Any, where: object) -> None:
 
 def require_metrics(metrics: Any, where: object) -> None:
     """Raise `UserError`, naming the record `where`, if its scalars are not as Sacred writes them."""
-    _require(dict[str, Metric], metrics, where, "metrics")
+    _require(dict[str, Metric], metrics, where, "metrics.json")
 
 
 def damaged(where: object, why: str) -> UserError:

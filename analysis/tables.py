@@ -141,7 +141,11 @@ def fill_table(
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
     facts = {
-        place: [*notes_on_run(config, place in published, column=place[1]), *_notes_on_versions(cells[place])]
+        place: [
+            *notes_on_run(config, place in published, column=place[1]),
+            *notes_on_data(by_id[cells[place].ids[0]], metric),
+            *_notes_on_versions(cells[place]),
+        ]
         for place, config in configs.items()
     }
     remarks = notes_on_papers({found.source for found in published.values()})
@@ -153,6 +157,12 @@ def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) 
     ids = tuple(runs[seed][0] for seed in seeds)
     code = tuple(dict.fromkeys(records[run_id].code for run_id in ids))
     return Cell(tuple(runs[seed][1] for seed in seeds), ids, seeds, code)
+
+
+def notes_on_data(record: Record, metric: str) -> list[str]:
+    """What a run's data set says of the split that `metric` is of, such as images that are missing."""
+    split, _ = metric.rsplit("/", 1)
+    return [note for note in record.info.get("data", {}).get("notes", []) if note.startswith(f"{split}: ")]
 
 
 def _notes_on_versions(cell: Cell) -> list[str]:
