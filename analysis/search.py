@@ -6,7 +6,6 @@ from math import isnan
 from statistics import fmean, pstdev
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from debiaslab.analysis.frames import settings_that_differ
@@ -14,6 +13,7 @@ from debiaslab.analysis.query import setting_of
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent, title_of
 from debiaslab.analysis.tables import format_value
+from debiaslab.core.console import new_table
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule
 
@@ -84,15 +84,10 @@ def summary_table(found: SearchTrials, best: Sequence[Record]) -> Table:
     """Mean and spread over the trials `best`, of what they were judged by and of the test accuracies."""
     config = best[0].config
     complete, rule = len(found.complete()), parse_rule(str(config["selection"]), True, "selection")
-    table = Table(
-        title=f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {complete} complete trials by"
+    table = new_table(
+        f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {complete} complete trials by"
         f" {config['objective']}, seed {config['seed']}; accuracies under {rule.label}",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        caption=f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds",
-        caption_justify="left",
+        f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds",
     )
     for header in ("(%)", "mean", "+-"):
         table.add_column(header, justify="left" if header == "(%)" else "right", no_wrap=True)
@@ -109,7 +104,7 @@ def trials_table(found: SearchTrials) -> Table:
     complete = found.complete()
     columns = reported_metrics(complete)
     objective = str(found.trials[0].config["objective"])
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     for header in ("trial", *(name.removeprefix("method.hparams.") for name in found.settings)):
         table.add_column(header, justify="right")
     for header in (objective, *columns):

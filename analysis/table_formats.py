@@ -10,16 +10,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
+from rich.table import Table
 
 from debiaslab.analysis.tables import ResultTable
-from debiaslab.core.console import printable
+from debiaslab.core.console import new_table, printable
 
 
-def as_terminal(table: ResultTable) -> RichTable:
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    shown.caption, shown.caption_justify = "\n".join(table.notes) or None, "left"
+def as_terminal(table: ResultTable) -> Table:
+    shown = new_table(table.title, "\n".join(table.notes) or None)
     header, *lines = as_rows(table, str, " +- ", "\n")
     shown.add_column(header[0], no_wrap=True)
     for name in header[1:]:

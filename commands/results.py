@@ -9,7 +9,6 @@ list=True for a line for each run. search=NAME alone shows what that search has 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from debiaslab.analysis.records import Record
@@ -18,7 +17,7 @@ from debiaslab.analysis.search import best_settings, found_by_search, search_rep
 from debiaslab.analysis.table_formats import FORMATS
 from debiaslab.analysis.tables import comparisons, result_tables
 from debiaslab.commands.question import found_records, positive, read_question, yes_or_no
-from debiaslab.core.console import left_out, show
+from debiaslab.core.console import left_out, new_table, show
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import parse_rule
@@ -91,7 +90,7 @@ def recorded_rules(records: Sequence[Record]) -> list[str]:
 
 
 def run_list(records: Sequence[Record]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     for header in ("run", "method", "data", "variant", "seed", "status"):
         table.add_column(header, no_wrap=header == "run")
     table.add_column("last, test unbiased (%)", justify="right")

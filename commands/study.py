@@ -14,9 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published_numbers import published_metrics
 from debiaslab.analysis.query import Query
@@ -29,7 +26,7 @@ from debiaslab.commands.studies.recorded import Recorded, State, is_locked
 from debiaslab.commands.studies.runner import Failure, Runner
 from debiaslab.commands.studies.words import StudyWords, read_study
 from debiaslab.config import ex
-from debiaslab.core.console import left_out, printable, show
+from debiaslab.core.console import left_out, new_table, printable, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.evaluation.metrics import METRICS
@@ -114,7 +111,7 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
     states = recorded.states(jobs)
     for problem in recorded.problems:
         left_out(problem)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     for header in ("method", "variant", "seed", "", "run"):
         table.add_column(header, no_wrap=True)
     counts: dict[str, int] = {}

@@ -4,7 +4,9 @@ import re
 import sys
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 # but for line feed and tab; the last ones turn the direction of what follows
@@ -22,6 +24,12 @@ class PrintableConsole(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
         return super().render_str(printable(text), **options)
+
+
+def new_table(title: str | None = None, caption: str | None = None) -> Table:
+    """A table as all commands have it."""
+    left: Any = {"title_justify": "left", "caption_justify": "left"}
+    return Table(title=title, caption=caption, title_style="bold", box=SIMPLE_HEAD, pad_edge=False, **left)
 
 
 def show(*things: Any) -> None:
