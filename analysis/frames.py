@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import pandas
 
-from debiaslab.analysis.records import Configured, Record
+from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.analysis.result import summary
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened

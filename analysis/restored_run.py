@@ -30,7 +30,7 @@ def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> Restor
     `changes` are settings of this machine, dotted name -> value, such as data.root. The weights come from the record's
     files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
     """
-    setup = check(_changed(record.config, changes))
+    setup = check(_with_changes(record.config, changes))
     kept = {"last": LAST, setup.run.selection: SELECTED}
     if rule not in kept:
         raise UserError(f"the run {record.id} has kept no weights by rule={rule}; use {' or '.join(kept)}")

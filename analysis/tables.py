@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from debiaslab.analysis.frames import results_frame, settings_that_differ
-from debiaslab.analysis.published import Published, notes_on_papers, notes_on_run, published_result
-from debiaslab.analysis.records import Configured, Record
+from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers, notes_on_run, published_result
+from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flattened
 from debiaslab.evaluation.selection import parse_rule
@@ -198,7 +198,7 @@ def format_value(value: Any) -> str:
 def settings_that_differ_on_same_data(runs: Sequence[HasConfig]) -> list[str]:
     """The settings in which runs on the same data differ, wherever these are; a CSV may name others."""
     places = {name for name, known in declarations().items() if not known.changes_result and not known.label}
-    groups: dict[str, list[Configured]] = {}
+    groups: dict[str, list[HasConfig]] = {}
     for run in runs:
         data = [(name, value) for name, value in flattened(run.config["data"]) if f"data.{name}" not in places]
         groups.setdefault(repr(sorted(data)), []).append(run)

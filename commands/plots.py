@@ -73,9 +73,9 @@ def read_options(words: Mapping[str, str]) -> "PlotOptions":
     require_known("band", own.get("band", "minmax"), BANDS)
     parse_rule(own.get("rule", "last"), True, "rule")
     require_metrics(own.get("metric", DEFAULT_METRIC))
-    projections = parse_projections(words["projection"]) if "projection" in words else Wishes.projections
+    projections = parse_projections(words["projection"]) if "projection" in words else PlotOptions.projections
     here = {"device": "auto"} | {name: literal(words[name]) for name in PLACES if name in words}
-    return Wishes(left_out, int(columns), projections=projections, places=here, **own)
+    return PlotOptions(left_out, int(columns), projections=projections, places=here, **own)
 
 
 def select_drawable(records: Sequence[Record], question: Question) -> list[Record]:

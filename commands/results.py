@@ -13,7 +13,7 @@ from rich.table import Table
 
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent
-from debiaslab.analysis.search import best_settings, found_by_search, search_report
+from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.analysis.table_formats import FORMATS
 from debiaslab.analysis.tables import comparisons, result_tables
 from debiaslab.commands.question import found_records, positive, read_question, yes_or_no

@@ -8,7 +8,7 @@ import pandas
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS
-from debiaslab.analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
+from debiaslab.analysis.tables import Cell, ResultTable, column_names, fill_table, row_names
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import CHOSEN_ON_TEST, RULES, parse_rule
