@@ -38,7 +38,7 @@ class SearchTrials:
 
 def objective_of(record: Record) -> float | None:
     """What a trial is judged by, in [0, 1]; None if it has none."""
-    return _value(record, str(record.config["objective"]))
+    return _value(record, str(record.config.get("objective")))
 
 
 def find_trials(name: str, records: Sequence[Record], settings: Sequence[str] | None = None) -> SearchTrials:
@@ -127,5 +127,5 @@ def reported_metrics(records: Sequence[Record]) -> list[str]:
 
 
 def _value(record: Record, name: str) -> float | None:
-    value = (record.result or {}).get(str(record.config["selection"]), {}).get(name)
+    value = (record.result or {}).get(str(record.config.get("selection")), {}).get(name)
     return None if value is None or isnan(value) else float(value)

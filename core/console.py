@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 class PrintableConsole(Console):
     """rich's console; all text that is no `rich.text.Text` goes through `printable`."""
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
 
 

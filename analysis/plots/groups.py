@@ -33,7 +33,7 @@ def groups(cells: Mapping[str, Sequence[RunGroup]], rule: str, columns: int) -> 
         if frame.empty or shape[1] == 1:  # no bias labels
             continue
         frame = mean_groups(frame)
-        names = label_names(members[0].records[0])
+        names = label_names(members[0].records[0], shape)
         title = [f"Test accuracy of every group (%), mean over n seeds: {data}", f"rule: {label}"]
         figure = groups_figure(frame, shape, names, [*title, *oracle_notes(members)], columns)
         pictures.append(NamedFigure(file_name("groups", data, rule), figure))
@@ -52,10 +52,14 @@ def mean_groups(frame: pandas.DataFrame) -> pandas.DataFrame:
     return found.assign(accuracy=100 * found["accuracy"])
 
 
-def label_names(record: Record) -> tuple[list[str] | None, list[str] | None]:
-    """The names of classes and of biases that a run recorded; None for numbers."""
+def label_names(record: Record, shape: tuple[int, int]) -> tuple[list[str] | None, list[str] | None]:
+    """The names of classes and of biases that a run recorded, as many as `shape` says; None for numbers."""
     data = record.info.get("data", {})
-    return data.get("classes"), data.get("biases")
+    named = [data.get(kind) for kind in ("classes", "biases")]
+    classes, biases = (
+        found if found and len(found) == size else None for found, size in zip(named, shape, strict=True)
+    )
+    return classes, biases
 
 
 @print_style()

@@ -26,6 +26,9 @@ from debiaslab.core.errors import UserError
 from debiaslab.evaluation.diagnostics import SAMPLES
 
 NUM_BINS = 25
+# of numbers, whole numbers, True and False, as numpy calls them
+KINDS_OF_COLUMN = {"weight": "f", "target": "iu", "bias": "iu", "votes": "iu", "conflicting": "b", "kept": "b"}
+LARGEST = {"weight": 1e30, "votes": 1000}
 SHOWN_PER_ROW = {1: 2, 2: 3}
 PANEL_HEIGHT = 1.7  # inches
 KINDS = {False: "bias-aligned", True: "bias-conflicting"}
@@ -66,9 +69,16 @@ def samples_frame(record: Record) -> pandas.DataFrame:
     """
     content = record.artifact(SAMPLES)
     try:
-        return pandas.DataFrame(load(content))
-    except (SafetensorError, ValueError) as error:
+        frame = pandas.DataFrame(load(content))
+        wrong = [
+            name for name, kinds in KINDS_OF_COLUMN.items() if name in frame and frame[name].dtype.kind not in kinds
+        ]
+        wrong += [name for name in frame.columns if (frame[name].abs() > LARGEST.get(name, numpy.inf)).any()]
+        if frame.empty or wrong:
+            raise ValueError(f"it has values that cannot be of {', '.join(wrong) or 'any image'}")
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{SAMPLES} of the run {record.id} is damaged: {error}") from None
+    return frame
 
 
 @print_style()

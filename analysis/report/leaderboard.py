@@ -60,7 +60,7 @@ def _sort_metrics(names: Sequence[str]) -> list[str]:
 
     def rank(name: str) -> tuple[int, str, int]:
         split, metric = name.split("/")
-        return {"test": 0, "valid": 2}.get(split, 1), split, order.index(metric)
+        return {"test": 0, "valid": 2}.get(split, 1), split, order.index(metric) if metric in order else len(order)
 
     return sorted((name for name in names if "/" in name), key=rank)
 

@@ -1,7 +1,7 @@
 """One recorded run as plain values for the page: results under every rule, curves, groups, settings, environment."""
 
 from collections.abc import Mapping, Sequence
-from math import isnan
+from math import isfinite
 from typing import Any
 
 import numpy
@@ -146,7 +146,7 @@ def _series(points: Sequence[Mapping[str, float]], decimals: int) -> dict[str, l
 
 
 def _rounded(value: float | None, decimals: int) -> float | None:
-    return None if value is None or isnan(value) else round(value, decimals)
+    return None if value is None or not isfinite(value) else round(value, decimals)
 
 
 def _environment(info: Mapping[str, Any]) -> list[list[str]]:
