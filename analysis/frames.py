@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import pandas
 
-from debiaslab.analysis.records import Configured, Record
+from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.analysis.result import summary
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened
@@ -28,7 +28,7 @@ def results_frame(
     rows = []
     for record in records:
         try:
-            results = chosen_results(record, rules)
+            results = results_by_rule(record, rules)
         except UserError as error:
             if left_out is None:
                 raise
@@ -102,7 +102,7 @@ def record_facts(record: Record) -> dict[str, Any]:
     }
 
 
-def chosen_results(record: Record, rules: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
+def results_by_rule(record: Record, rules: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
     """rule -> summary (`analysis.result`): for `rules`, or None: for those that the run recorded at its end.
 
     The rule of evaluated weights was that of the run that trained them; they have no other.
@@ -131,7 +131,7 @@ def _rule_of(history: History, name: str) -> Rule | None:
         return None
 
 
-def settings_that_differ(runs: Sequence[Configured]) -> list[str]:
+def settings_that_differ(runs: Sequence[HasConfig]) -> list[str]:
     """The dotted settings in which the runs differ, but for the seed and what leaves the result as it is."""
     configs = [dict(flattened(run.config)) for run in runs]
     names = sorted({name for settings in configs for name in settings})  # MongoDB and files have them in another order

@@ -1,17 +1,27 @@
-"""Runs in MongoDB, read through incense."""
+"""Runs in MongoDB. Those who want incense's own objects, as in a notebook, get them here, too."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import gridfs
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
 from debiaslab.analysis.query import MISSING, Query, require_known_settings, same
 from debiaslab.analysis.records import Record, Store, record_of
+from debiaslab.analysis.schema import BAD_ID, damaged, is_run_id, require_entry, require_run
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
 from debiaslab.settings.declared import earlier_values
+
+# a document with text or a date that Python does not have is read, and refused alone
+TOLERANT: CodecOptions[dict[str, Any]] = CodecOptions(
+    unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+
+Answer = TypeVar("Answer")
 
 
 class MongoStore(Store):
@@ -24,35 +34,36 @@ class MongoStore(Store):
         self.address = without_password(url)
         # what jsonpickle might have put into a record is not brought to life: a record is data, never code
         self.loader = ExperimentLoader(address, database, unpickle=False, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS)
+        self.runs = self.loader._runs.with_options(codec_options=TOLERANT)
+        self.files: gridfs.GridFS = self.loader._grid_filesystem
         self.problems: list[str] = []
         self.document_ids: dict[str, Any] = {}  # id of a run that was found -> `_id` of its document
 
     def experiments(self, query: Query) -> Any:
         """incense's experiments for `query`. Raises `UserError` if the server does not answer."""
-        conditions = {f"config.{name}": condition(name, value) for name, value in query.settings.items()}
-        if query.status is not None:
-            conditions["status"] = query.status
-        if query.ids is not None:
-            conditions |= condition_of_ids(query.ids)
-        return self._ask(lambda: self.loader.find(conditions))
+        self.loader.cache_clear()  # incense keeps what it has read, and runs go on
+        return self._ask(lambda: self.loader.find(conditions(query)))
 
     def find(self, query: Query) -> list[Record]:
         found, self.problems = [], []
-        self.loader.cache_clear()  # incense keeps what it has read, and runs go on
-        experiments = self.experiments(query)
-        for experiment in experiments:
-            run = experiment.to_dict()
+        self.loader.cache_clear()
+        for document in self._ask(lambda: list(self.runs.find(conditions(query)))):
+            run_id = id_of(document)
+            config, info = document.get("config"), document.get("info", {})
             try:
-                record = record_of(run, run.get("config"), run.get("info"), id_of(run), self)
+                if not is_run_id(run_id):
+                    raise damaged(run_id, BAD_ID)
+                require_run(document, config, info, run_id)
             except UserError as error:
                 self.problems.append(str(error))
                 continue
-            self.document_ids[record.id] = run["_id"]
+            self.document_ids[run_id] = document["_id"]
+            record = record_of(document, config, info, run_id, self)
             if replace(query, ids=None).matches(record.id, record.config, record.status, record.start):
                 found.append(record)
         if not found and query.settings:
-            configs = self._ask(lambda: [run.get("config", {}) for run in self.loader._runs.find({}, {"config": 1})])
-            require_known_settings(query, configs)
+            documents = self._ask(lambda: list(self.runs.find({}, {"config": 1})))
+            require_known_settings(query, (run["config"] for run in documents if isinstance(run.get("config"), dict)))
         return sorted(found, key=lambda record: (str(record.start), record.id))
 
     def experiment(self, record: Record) -> Any:
@@ -60,30 +71,41 @@ class MongoStore(Store):
         return self._ask(lambda: self.loader.find_by_id(self.document_ids[record.id]))
 
     def artifact(self, record: Record, name: str) -> bytes:
-        artifacts = self._ask(lambda: self.experiment(record).artifacts)
-        if name not in artifacts:
+        links = self._artifacts(record)
+        if name not in links:
             raise UserError(f"the run {record.id} in MongoDB {self.address} has no file {name}")
-        file = artifacts[name].file
-        file.seek(0)  # incense hands out the same file to all who ask
-        content: bytes = self._ask(file.read)
-        file.seek(0)
-        return content
+        return self._content(links[name])
 
     def artifact_names(self, record: Record) -> list[str]:
-        return list(self._ask(lambda: self.experiment(record).artifacts))
+        return list(self._artifacts(record))
 
     def entry(self, record: Record) -> dict[str, Any]:
-        found: dict[str, Any] = self.experiment(record).to_dict()
+        found: dict[str, Any] | None = self._ask(lambda: self.runs.find_one({"_id": self.document_ids[record.id]}))
+        if found is None:
+            raise UserError(f"the run {record.id} is no longer in MongoDB {self.address}")
+        require_entry(found, record.id)
         return found
 
     def sources(self, record: Record) -> dict[str, bytes]:
-        links, files = self.entry(record).get("experiment", {}).get("sources", []), self.loader._grid_filesystem
-        return self._ask(lambda: {name: files.get(file_id).read() for name, file_id in links})  # type: ignore[no-any-return]
+        links = self.entry(record).get("experiment", {}).get("sources", [])
+        return {name: self._content(file_id) for name, file_id in links}
 
-    def _ask(self, question: Any) -> Any:
+    def _artifacts(self, record: Record) -> dict[str, Any]:
+        """Name -> GridFS id."""
+        return {
+            link["name"]: link["file_id"]
+            for link in self.entry(record).get("artifacts", [])
+            if not isinstance(link, str)
+        }
+
+    def _content(self, file_id: Any) -> bytes:
+        content: bytes = self._ask(lambda: self.files.get(file_id).read())
+        return content
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
         try:
             return question()
-        except (PyMongoError, gridfs.errors.GridFSError) as error:
+        except (PyMongoError, gridfs.errors.GridFSError, BSONError, OverflowError, UnicodeError) as error:
             raise UserError(f"MongoDB at {self.address} cannot be asked ({reason(error)})") from None
 
 
@@ -96,6 +118,16 @@ def condition_of_ids(ids: Sequence[str]) -> dict[str, Any]:
     """MongoDB's condition for runs of these ids: ours, or the numbers that Omniboard shows."""
     numbers = [int(text) for text in ids if text.isdecimal() and int(text) < 2**63]
     return {"$or": [{"run_id": {"$in": list(ids)}}, {"_id": {"$in": [*ids, *numbers]}}]}
+
+
+def conditions(query: Query) -> dict[str, Any]:
+    """MongoDB's conditions for `query`, but for dates, which `Query.matches` looks at."""
+    found = {f"config.{name}": condition(name, value) for name, value in query.settings.items()}
+    if query.status is not None:
+        found["status"] = query.status
+    if query.ids is not None:
+        found |= condition_of_ids(query.ids)
+    return found
 
 
 def condition(name: str, value: Any) -> Any:

@@ -8,19 +8,19 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
+import msgspec
+
 from debiaslab.analysis.query import Query
+from debiaslab.analysis.schema import require_history
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.evaluation.selection import Rule
 from debiaslab.settings.declared import earlier_hparams, earlier_values, own_data_settings
 
-# settings, by section and name, without which a run cannot be shown
-ESSENTIAL = (("data", "name"), ("data", "protocol"), ("method", "name"), ("method", "hparams"))
-
 SILENT = timedelta(minutes=10)  # a run gives a sign of life every 10 seconds, unless it was told otherwise
 
 
-class Configured(Protocol):
+class HasConfig(Protocol):
     """A run, recorded or not yet, and its nested configuration."""
 
     @property
@@ -124,32 +124,24 @@ class Store(ABC):
     problems: Sequence[str] = ()  # a line for each damaged record that the last `find` met
 
 
-def record_of(run: Mapping[str, Any], config: Any, info: Any, run_id: str, store: Store) -> Record:
-    """The record of Sacred's run entry `run`. Raises `UserError` if something essential is missing."""
-    try:
-        missing = [f"{section}.{name}" for section, name in ESSENTIAL if name not in config[section]]
-        if missing:
-            raise KeyError(", ".join(missing))
-        result = run.get("result") if str(run["status"]) == "COMPLETED" else None
-        return Record(
-            id=run_id,
-            command=str(run["command"]),
-            config={
-                **earlier_values(),
-                **{name: config[name] for name in config},
-                "data": own_data_settings(config["data"]),
-                "method": with_earlier_hparams(config["method"]),
-            },
-            status=str(run["status"]),
-            start=_time(run.get("start_time")),
-            last_sign=_time(run.get("stop_time") or run.get("heartbeat")),
-            result=result if isinstance(result, Mapping) else None,
-            # "metrics": where Sacred keeps the scalars in MongoDB
-            info={name: info[name] for name in info if name != "metrics"} if isinstance(info, Mapping) else {},
-            store=store,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"the record {run_id} is damaged: {type(error).__name__} {error}") from None
+def record_of(entry: Mapping[str, Any], config: Any, info: Any, run_id: str, store: Store) -> Record:
+    """The record of a run, given Sacred's entry of it; all three have passed `schema.require_run`."""
+    return Record(
+        id=run_id,
+        command=entry["command"],
+        config={
+            **earlier_values(),
+            **config,
+            "data": own_data_settings(config["data"]),
+            "method": with_earlier_hparams(config["method"]),
+        },
+        status=entry["status"],
+        start=_time(entry.get("start_time")),
+        last_sign=_time(entry.get("stop_time") or entry.get("heartbeat")),
+        result=entry.get("result") if entry["status"] == "COMPLETED" else None,
+        info={name: info[name] for name in info if name != "metrics"},  # where Sacred keeps the scalars in MongoDB
+        store=store,
+    )
 
 
 def with_earlier_hparams(method: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,11 +149,10 @@ def with_earlier_hparams(method: Mapping[str, Any]) -> dict[str, Any]:
     return {**method, "hparams": {**earlier_hparams(method["name"]), **method["hparams"]}}
 
 
-def _time(value: Any) -> datetime | None:
+def _time(value: str | datetime | None) -> datetime | None:
     """Sacred's times, which are UTC: ISO text in files, datetimes in MongoDB."""
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None)
-    return datetime.fromisoformat(value).replace(tzinfo=None) if value else None
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return None if time is None else time.replace(tzinfo=None)
 
 
 class RecordedHistory(History):
@@ -185,19 +176,19 @@ class RecordedHistory(History):
 
 @lru_cache(maxsize=1)  # several questions to one run follow each other
 def parse_history(content: bytes, run_id: str) -> History:
-    """The history that the lines of evaluations.jsonl hold; a half-written last line is left out.
-
-    Raises `UserError` if they are damaged.
-    """
-    lines = content.decode(errors="replace").splitlines()
+    """The history in evaluations.jsonl; a half-written last line is left out. Raises `UserError` if it is damaged."""
+    first, *lines = content.decode(errors="replace").splitlines() or [""]
     try:
-        history = RecordedHistory([], **json.loads(lines[0]))
-        for number, line in enumerate(lines[1:], start=2):
+        history = msgspec.convert({**json.loads(first), "evaluations": []}, RecordedHistory)
+        for number, line in enumerate(lines, start=1):
             try:
-                history.evaluations.append(Evaluation(**json.loads(line)))
+                values = json.loads(line)
             except ValueError:
                 if number < len(lines):
                     raise
-    except (ValueError, TypeError, IndexError) as error:
+            else:
+                history.evaluations.append(msgspec.convert(values, Evaluation))
+        require_history(history)
+    except (msgspec.ValidationError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"the evaluations of the run {run_id} are damaged: {error}") from None
     return history

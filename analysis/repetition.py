@@ -43,7 +43,7 @@ class Repetition:
         return self.counts <= tolerance
 
 
-def compared(original: Record, repeated: Record) -> Repetition:
+def compare_runs(original: Record, repeated: Record) -> Repetition:
     """Raises `UserError` for damaged evaluations or weights."""
     first, second = original.history(), repeated.history()
     counts, where = _largest_difference(first, second)

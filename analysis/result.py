@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from debiaslab.core.console import new_table
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import CHOSEN_ON_TEST, Rule
@@ -61,7 +61,7 @@ def oracle_settings(config: Mapping[str, Any]) -> list[str]:
     return [f"{name} {value}" for name, value in sorted(hparams.items()) if str(value).startswith("oracle_test_")]
 
 
-def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
+def accuracy_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
     """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
 
     Below them, those of the prediction on each extra split. Metrics that are not known of any row are left out; why is
@@ -70,8 +70,7 @@ def result_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, 
     tables = []
     for name, values in result.items():
         title = f"{labels.get(name, name)}, {values['phase']} epoch {values['epoch']}"
-        table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-        table.caption_justify = "left"
+        table = new_table(title)
         table.add_column("test (%)", no_wrap=True)
         rows = {branch: f"test/{branch}" for branch in branches_of(values, "test")}
         extra = extra_splits(values)

@@ -43,7 +43,7 @@ def save_sample_grid(path: Path, data: BiasedDataset) -> None:
         axis.set_title(title, fontsize=8, loc="left", fontweight="bold")
         for position, (label, chosen) in enumerate(zip(shown, classes, strict=True)):
             _text(axis, position * step + wide / 2, -0.05, data.class_labels()[label], "bottom", 7.5, wide)
-            _show(axis, position * step, chosen, data, wide, row_height)
+            _draw_images(axis, position * step, chosen, data, wide, row_height)
     figure.suptitle(_title(data, len(shown)), fontsize=9)
     save_figure(figure, path)
 
@@ -70,7 +70,7 @@ def _some_of(data: BiasedDataset, label: int, chosen: Tensor, count: int) -> Ten
     return index[_spread(len(index), count)]
 
 
-def _show(axis: Any, left: float, index: Tensor, data: BiasedDataset, wide: int, row_height: float) -> None:
+def _draw_images(axis: Any, left: float, index: Tensor, data: BiasedDataset, wide: int, row_height: float) -> None:
     """The training images `index`, so many in a row, from the position `left` on."""
     if len(index) == 0:
         _text(axis, left + wide / 2, row_height / 2, "none", "center", 7, wide)

@@ -6,14 +6,14 @@ from math import isnan
 from statistics import fmean, pstdev
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from debiaslab.analysis.frames import settings_that_differ
 from debiaslab.analysis.query import setting_of
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent, title_of
-from debiaslab.analysis.tables import shown
+from debiaslab.analysis.tables import format_value
+from debiaslab.core.console import new_table
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule
 
@@ -22,7 +22,7 @@ REPORTED = (("test_biased/accuracy", "test/aligned"), ("test/unbiased",), ("test
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchTrials:
     """The trials of one search, by number, and the searched settings."""
 
     name: str
@@ -38,10 +38,10 @@ class Found:
 
 def objective_of(record: Record) -> float | None:
     """What a trial is judged by, in [0, 1]; None if it has none."""
-    return _value(record, str(record.config["objective"]))
+    return _value(record, str(record.config.get("objective")))
 
 
-def found_by_search(name: str, records: Sequence[Record], settings: Sequence[str] | None = None) -> Found:
+def find_trials(name: str, records: Sequence[Record], settings: Sequence[str] | None = None) -> SearchTrials:
     """The trials of the search `name` among `records`. Raises `UserError` if they are of several searches, or none.
 
     Of several runs of one trial the first complete one counts. `settings` None: those in which the trials differ.
@@ -65,38 +65,33 @@ def found_by_search(name: str, records: Sequence[Record], settings: Sequence[str
             f"the trials of {name} differ in {foreign[0]}: they are of several searches of that name;"
             f" say which, with {foreign[0]}=VALUE"
         )
-    return Found(name, trials, tuple(differing if settings is None else settings))
+    return SearchTrials(name, trials, tuple(differing if settings is None else settings))
 
 
-def search_report(found: Found, top: int) -> list[Any]:
+def search_report(found: SearchTrials, top: int) -> list[Any]:
     """A table of all trials and EnD's summary of the `top` best, to be shown one below the other."""
     best = found.complete()[:top]
     return [trials_table(found), summary_table(found, best) if best else f"no trial of {found.name} is complete yet"]
 
 
-def best_settings(found: Found) -> dict[str, Any]:
+def best_settings(found: SearchTrials) -> dict[str, Any]:
     """The searched settings of the best trial; empty if none is complete."""
     best = found.complete()[:1]
     return {name: setting_of(record.config, name) for record in best for name in found.settings}
 
 
-def summary_table(found: Found, best: Sequence[Record]) -> Table:
+def summary_table(found: SearchTrials, best: Sequence[Record]) -> Table:
     """Mean and spread over the trials `best`, of what they were judged by and of the test accuracies."""
     config = best[0].config
     complete, rule = len(found.complete()), parse_rule(str(config["selection"]), True, "selection")
-    table = Table(
-        title=f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {complete} complete trials by"
+    table = new_table(
+        f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {complete} complete trials by"
         f" {config['objective']}, seed {config['seed']}; accuracies under {rule.label}",
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        caption=f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds",
-        caption_justify="left",
+        f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds",
     )
     for header in ("(%)", "mean", "+-"):
         table.add_column(header, justify="left" if header == "(%)" else "right", no_wrap=True)
-    for name in (str(config["objective"]), *reported(best)):
+    for name in (str(config["objective"]), *reported_metrics(best)):
         values = [_value(record, name) for record in best]
         known = [100 * value for value in values if value is not None]
         if len(known) == len(best):
@@ -104,12 +99,12 @@ def summary_table(found: Found, best: Sequence[Record]) -> Table:
     return table
 
 
-def trials_table(found: Found) -> Table:
+def trials_table(found: SearchTrials) -> Table:
     """A row for each trial, the best in bold."""
     complete = found.complete()
-    columns = reported(complete)
+    columns = reported_metrics(complete)
     objective = str(found.trials[0].config["objective"])
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     for header in ("trial", *(name.removeprefix("method.hparams.") for name in found.settings)):
         table.add_column(header, justify="right")
     for header in (objective, *columns):
@@ -118,19 +113,19 @@ def trials_table(found: Found) -> Table:
         table.add_column(header, no_wrap=True)
     for record in found.trials:
         accuracies = [percent(_value(record, name)) for name in (objective, *columns)]
-        settings = [shown(setting_of(record.config, name)) for name in found.settings]
+        settings = [format_value(setting_of(record.config, name)) for name in found.settings]
         style = "bold" if complete and record is complete[0] else None
         facts = [record.state, record.id]
         table.add_row(str(record.config["trial"]), *settings, *accuracies, *facts, style=style)
     return table
 
 
-def reported(records: Sequence[Record]) -> list[str]:
+def reported_metrics(records: Sequence[Record]) -> list[str]:
     """The accuracies of `REPORTED` that all of these trials have."""
     known = ((name for name in names if all(_value(r, name) is not None for r in records)) for names in REPORTED)
     return [name for name in (next(names, None) for names in known) if name is not None] if records else []
 
 
 def _value(record: Record, name: str) -> float | None:
-    value = (record.result or {}).get(str(record.config["selection"]), {}).get(name)
+    value = (record.result or {}).get(str(record.config.get("selection")), {}).get(name)
     return None if value is None or isnan(value) else float(value)

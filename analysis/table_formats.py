@@ -1,20 +1,24 @@
-"""Tables of results as text: for the terminal, Markdown, LaTeX, CSV."""
+"""Tables of results as text: for the terminal, Markdown, LaTeX, CSV.
+
+Names and notes come from records, which may come from anyone: in every format they are text, and nothing else.
+"""
 
 import csv
+import html
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table as RichTable
+from rich.table import Table
 
 from debiaslab.analysis.tables import ResultTable
+from debiaslab.core.console import new_table, printable
 
 
-def as_terminal(table: ResultTable) -> RichTable:
-    shown = RichTable(title=table.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-    shown.caption, shown.caption_justify = "\n".join(table.notes) or None, "left"
-    header, *lines = as_rows(table, " +- ", "\n")
+def as_terminal(table: ResultTable) -> Table:
+    shown = new_table(table.title, "\n".join(table.notes) or None)
+    header, *lines = as_rows(table, str, " +- ", "\n")
     shown.add_column(header[0], no_wrap=True)
     for name in header[1:]:
         shown.add_column(name.replace(", ", "\n"), justify="right")
@@ -23,12 +27,12 @@ def as_terminal(table: ResultTable) -> RichTable:
     return shown
 
 
-def as_rows(table: ResultTable, plus_minus: str, line_break: str) -> list[list[str]]:
+def as_rows(table: ResultTable, escape: Callable[[str], str], plus_minus: str, line_break: str) -> list[list[str]]:
     """Header and a row for each method: our mean with its spread and n, then the published number and how far ours is
-    from it."""
-    rows = [["method", *table.columns]]
+    from it. `escape` is applied to all names."""
+    rows = [["method", *map(escape, table.columns)]]
     for row in table.rows:
-        texts = [row]
+        texts = [escape(row)]
         for column in table.columns:
             cell, published = table.cells.get((row, column)), table.published.get((row, column))
             parts = [] if cell is None else [f"{cell.text(plus_minus)} (n={len(cell.values)})"]
@@ -39,34 +43,53 @@ def as_rows(table: ResultTable, plus_minus: str, line_break: str) -> list[list[s
     return rows
 
 
+def one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
+
+
+def escape_markdown(text: str) -> str:
+    """`text` as Markdown shows it: no markup, no HTML, no end of a cell. Underscores within a word are none."""
+    text = re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|^[-+#>])", r"\\\1", html.escape(one_line(text), quote=False))
+    return re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
+
+
 def as_markdown(table: ResultTable) -> str:
-    header, *lines = as_rows(table, " ± ", "<br>")
+    header, *lines = as_rows(table, escape_markdown, " ± ", "<br>")
     rule = ["---"] + ["---:"] * (len(header) - 1)
     rows = ["| " + " | ".join(line) + " |" for line in [header, rule, *lines]]
-    return "\n".join([f"**{table.title}**\n", *rows, *(f"\n{note}" for note in table.notes)]) + "\n"
+    notes = [f"\n{escape_markdown(note)}" for note in table.notes]
+    return "\n".join([f"**{escape_markdown(table.title)}**\n", *rows, *notes]) + "\n"
+
+
+LATEX: dict[str, str | int | None] = {character: f"\\{character}" for character in "&%$#_{}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+
+
+def escape_latex(text: str) -> str:
+    return one_line(text).translate(str.maketrans(LATEX))
 
 
 def as_latex(table: ResultTable) -> str:
     """A booktabs table; its caption is the title."""
-
-    def escaped(text: str) -> str:
-        for character in "&%_#":
-            text = text.replace(character, f"\\{character}")
-        return text
-
-    header, *lines = ([escaped(cell) for cell in line] for line in as_rows(table, r" $\pm$ ", "; "))
+    header, *lines = as_rows(table, escape_latex, r" $\pm$ ", "; ")
     body = [" & ".join(line) + r" \\" for line in lines]
     columns = "l" + "r" * (len(header) - 1)
     top = [
-        *(f"% {note}" for note in table.notes),
+        *(f"% {one_line(note)}" for note in table.notes),
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escaped(table.title)}}}",
+        rf"\caption{{{escape_latex(table.title)}}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(header) + r" \\",
     ]
     return "\n".join([*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def escape_csv(text: str) -> str:
+    """`text` that no spreadsheet takes for a formula."""
+    line = one_line(text)
+    return f"'{line}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) or line.startswith(tuple("=+-@")) else line
 
 
 def as_csv(table: ResultTable) -> str:
@@ -81,7 +104,8 @@ def as_csv(table: ResultTable) -> str:
         std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
         ours = [f"{cell.mean:.4f}", std, len(cell.values)]
         runs = ["; ".join(table.facts.get((row, column), [])), " ".join(cell.code), " ".join(cell.ids)]
-        writer.writerow([table.metric, table.rule, row, column, *ours, *paper, *runs])
+        names = map(escape_csv, [table.metric, table.rule, row, column])
+        writer.writerow([*names, *ours, *paper, *map(escape_csv, runs)])
     return text.getvalue()
 
 

@@ -7,8 +7,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from debiaslab.analysis.frames import results_frame, settings_that_differ
-from debiaslab.analysis.published import Published, notes_on_papers, notes_on_run, published_result
-from debiaslab.analysis.records import Configured, Record
+from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers, notes_on_run, published_result
+from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flattened
 from debiaslab.evaluation.selection import parse_rule
@@ -55,7 +55,7 @@ class ResultTable:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: Mapping[tuple[str, str], Cell]
-    published: Mapping[tuple[str, str], Published]
+    published: Mapping[tuple[str, str], PublishedNumber]
     facts: Mapping[tuple[str, str], Sequence[str]]
     remarks: Sequence[str]
 
@@ -107,11 +107,11 @@ def result_tables(
             raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
         kept = [by_id[run_id] for run_id in chosen["id"]]
         values = dict(zip(chosen["id"], chosen[metric], strict=True))
-        tables.append(filled_table(kept, row_names(kept), column_names(kept), values, rule, metric))
+        tables.append(fill_table(kept, row_names(kept), column_names(kept), values, rule, metric))
     return tables
 
 
-def filled_table(
+def fill_table(
     records: Sequence[Record],
     rows: Mapping[str, str],
     columns: Mapping[str, str],
@@ -141,7 +141,11 @@ def filled_table(
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
     facts = {
-        place: [*notes_on_run(config, place in published, column=place[1]), *_notes_on_versions(cells[place])]
+        place: [
+            *notes_on_run(config, place in published, column=place[1]),
+            *notes_on_data(by_id[cells[place].ids[0]], metric),
+            *_notes_on_versions(cells[place]),
+        ]
         for place, config in configs.items()
     }
     remarks = notes_on_papers({found.source for found in published.values()})
@@ -155,6 +159,12 @@ def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) 
     return Cell(tuple(runs[seed][1] for seed in seeds), ids, seeds, code)
 
 
+def notes_on_data(record: Record, metric: str) -> list[str]:
+    """What a run's data set says of the split that `metric` is of, such as images that are missing."""
+    split, _ = metric.rsplit("/", 1)
+    return [note for note in record.info.get("data", {}).get("notes", []) if note.startswith(f"{split}: ")]
+
+
 def _notes_on_versions(cell: Cell) -> list[str]:
     several = len(cell.code) > 1
     return [f"runs of {len(cell.code)} versions of the code ({', '.join(cell.code)})"] if several else []
@@ -164,7 +174,7 @@ def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def row_names(runs: Sequence[Configured]) -> dict[str, str]:
+def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
     """The method of each run; with the recipe, and further settings, where runs on the same data differ in them."""
     names = {}
     for method in dict.fromkeys(run.config["method"]["name"] for run in runs):
@@ -172,23 +182,23 @@ def row_names(runs: Sequence[Configured]) -> dict[str, str]:
         recipes = {run.config["method"].get("recipe") for run in same_method}
         for recipe in recipes:
             same_recipe = [run for run in same_method if run.config["method"].get("recipe") == recipe]
-            differing = differing_on_same_data(same_recipe)
+            differing = settings_that_differ_on_same_data(same_recipe)
             for run in same_recipe:
                 settings = dict(flattened(run.config))
                 facts = [str(recipe)] if len(recipes) > 1 else []
-                facts += [f"{name.split('.')[-1]} {shown(settings.get(name))}" for name in differing]
+                facts += [f"{name.split('.')[-1]} {format_value(settings.get(name))}" for name in differing]
                 names[run.id] = f"{method} ({', '.join(facts)})" if facts else method
     return names
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def differing_on_same_data(runs: Sequence[Configured]) -> list[str]:
+def settings_that_differ_on_same_data(runs: Sequence[HasConfig]) -> list[str]:
     """The settings in which runs on the same data differ, wherever these are; a CSV may name others."""
     places = {name for name, known in declarations().items() if not known.changes_result and not known.label}
-    groups: dict[str, list[Configured]] = {}
+    groups: dict[str, list[HasConfig]] = {}
     for run in runs:
         data = [(name, value) for name, value in flattened(run.config["data"]) if f"data.{name}" not in places]
         groups.setdefault(repr(sorted(data)), []).append(run)
@@ -208,7 +218,7 @@ def column_names(records: Sequence[Record]) -> dict[str, str]:
         differing = [name for name in settings_that_differ(runs) if name.startswith(COLUMN_SETTINGS)]
         for record in runs:
             settings = dict(flattened(record.config))
-            facts = [f"{name.removeprefix('data.')} {shown(settings.get(name))}" for name in differing]
+            facts = [f"{name.removeprefix('data.')} {format_value(settings.get(name))}" for name in differing]
             names[record.id] = ", ".join([variant, *facts])
     by_name: dict[str, list[Record]] = {}
     for record in records:

@@ -5,7 +5,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-from debiaslab.analysis.pictures import picture_size
+from debiaslab.analysis.png_artifacts import png_size
 from debiaslab.analysis.records import Record
 from debiaslab.core.files import atomic_write
 from debiaslab.core.settings import flattened
@@ -70,6 +70,6 @@ def _pictures(pictures: Mapping[str, bytes]) -> Iterator[tuple[int, Any]]:
     from tensorboardX.proto.summary_pb2 import Summary
 
     for name, content in pictures.items():
-        width, height = picture_size(content)
+        width, height = png_size(content)
         image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=content)
         yield 0, Summary(value=[Summary.Value(tag=name, image=image)])

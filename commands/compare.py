@@ -3,7 +3,6 @@
 RUN is the id of a run, its folder, or a folder of runs. In place of them, `with WORDS` chooses runs as for `results`.
 """
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,8 +13,8 @@ from rich.table import Table
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
 from debiaslab.commands.named_runs import find_named_runs
-from debiaslab.commands.output import show
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
+from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import RULES, parse_rule
 
@@ -35,7 +34,7 @@ def run(updates: Sequence[str]) -> None:
     complete = [record for record in records if record.result]
     for record in records:
         if not record.result:
-            print(f"left out: the run {record.id} is not complete: {record.state}", file=sys.stderr)
+            left_out(f"the run {record.id} is not complete: {record.state}")
     if not complete:
         raise UserError("none of these runs is complete; `python main.py results with list=True` shows which are")
     show(Columns([run_table(record) for record in complete]))

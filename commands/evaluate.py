@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from debiaslab.analysis.result import result_of, result_tables, title_of
+from debiaslab.analysis.result import accuracy_tables, result_of, title_of
 from debiaslab.commands.runs import Prepared, record_folder, weights_file
-from debiaslab.commands.telling import facts_of, say_notes, say_where, show
+from debiaslab.commands.telling import facts_of, say_notes, say_where
 from debiaslab.config import Run, ex
+from debiaslab.core.console import show
 from debiaslab.evaluation.counting import correct_counts
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, empty_history
 from debiaslab.evaluation.selection import parse_rule
@@ -44,6 +45,6 @@ def evaluate_weights(prepared: Prepared, run: Run) -> dict[str, Any]:
         run.add_artifact(folder / EVALUATIONS, content_type=content_type(EVALUATIONS))
     rule = parse_rule(facts["rule"], True, "rule")
     result = {rule.name: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
-    show(f"{path}\non {title_of(setup.config)}", *result_tables(result, {rule.name: rule.label}))
+    show(f"{path}\non {title_of(setup.config)}", *accuracy_tables(result, {rule.name: rule.label}))
     say_where(setup, run)
     return result

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debiaslab.analysis.pictures import recorded_pictures
+from debiaslab.analysis.png_artifacts import read_png_artifacts
 from debiaslab.analysis.tensorboard import write_events
-from debiaslab.commands.output import left_out, show
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import word
+from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError
 from debiaslab.recording.recorder import scalars
 
@@ -37,7 +37,7 @@ def run(updates: Sequence[str]) -> None:
         except UserError as error:
             left_out(error)
             continue
-        pictures, problems = recorded_pictures(record) if asked.words.images else ({}, [])
+        pictures, problems = read_png_artifacts(record) if asked.words.images else ({}, [])
         for problem in problems:
             left_out(problem)
         last_phase = history.evaluations[-1].phase if history.evaluations else ""

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from debiaslab.analysis.inspection import inspected
-from debiaslab.commands.telling import show
+from debiaslab.analysis.dataset_summary import summarize_dataset
 from debiaslab.config import ex
+from debiaslab.core.console import show
 from debiaslab.settings.setup import check_data
 
 
@@ -13,5 +13,5 @@ from debiaslab.settings.setup import check_data
 def inspect(config: dict[str, Any]) -> None:
     """Show what a data set is: the files it needs and which are missing, sizes, groups, sample images."""
     run, data = check_data(config)
-    for thing in inspected(config["data"]["name"], data, Path(run.log_dir), run.memory_gb):
+    for thing in summarize_dataset(config["data"]["name"], data, Path(run.log_dir), run.memory_gb):
         show(thing)

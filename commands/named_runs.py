@@ -7,8 +7,8 @@ from pathlib import Path
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import EVERYTHING, Query
 from debiaslab.analysis.records import Record, Store
-from debiaslab.commands.output import left_out
 from debiaslab.commands.run_query import open_store
+from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError
 
 

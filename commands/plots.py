@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debiaslab.analysis.plots.cells import cells_of
 from debiaslab.analysis.plots.curves import BANDS
 from debiaslab.analysis.plots.embeddings import PROJECTIONS
 from debiaslab.analysis.plots.figure import FORMATS, WIDTHS, save_figure
-from debiaslab.analysis.plots.kinds import KINDS, Wishes
+from debiaslab.analysis.plots.kinds import KINDS, PlotOptions
+from debiaslab.analysis.plots.run_groups import group_runs
 from debiaslab.analysis.records import Record
-from debiaslab.commands.output import left_out
 from debiaslab.commands.results import DEFAULT_METRIC, read_metrics, read_rule
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import one_of_these, some_of_these, word
+from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
 from debiaslab.settings.declared import places
@@ -55,10 +55,10 @@ def run(updates: Sequence[str]) -> None:
     asked = read_run_query(updates, PlotWords, places())
     words, out = asked.words, Path(asked.words.out)
     require_writable(out, "out")
-    cells = cells_of(
+    cells = group_runs(
         select_drawable(find_records(asked.query, asked.log_dir), any_status=asked.query.status is not None)
     )
-    wishes = Wishes(
+    options = PlotOptions(
         left_out,
         columns=int(words.columns),
         rule=words.rule,
@@ -71,10 +71,10 @@ def run(updates: Sequence[str]) -> None:
     count = 0
     for kind in words.kinds:
         try:
-            for picture in KINDS[kind](cells, wishes):
+            for picture in KINDS[kind](cells, options):
                 path = out / f"{picture.name}.{words.format}"
                 save_figure(picture.figure, path, DPI)
-                print(path)
+                show(str(path))
                 count += 1
         except UserError as error:
             if len(words.kinds) == 1:

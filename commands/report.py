@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from debiaslab.analysis.report.embedded_images import LIMIT_BYTES, EmbeddedImages
 from debiaslab.analysis.report.page import build_page
-from debiaslab.analysis.report.pictures import LIMIT_BYTES, Pictures
-from debiaslab.commands.output import show
 from debiaslab.commands.results import DEFAULT_METRIC, read_rule, recorded_rules
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import word, word_names
+from debiaslab.core.console import show
 from debiaslab.core.errors import require_known
 from debiaslab.core.files import atomic_write
 
@@ -37,7 +37,7 @@ def run(updates: Sequence[str]) -> None:
     rule = words.rule or recorded_rules(records)[0]
     of_the_page = {*word_names(ReportWords), "log_dir"} - {*word_names(RunWords)}
     about = shlex.join(update for update in updates if update.partition("=")[0] not in of_the_page) or "all runs"
-    pictures = Pictures() if words.images else None
+    pictures = EmbeddedImages() if words.images else None
     page = build_page(records, about, rule, words.metric or DEFAULT_METRIC, pictures, records[0].store.problems)
     if page.metrics and words.metric is not None:
         require_known("metric", words.metric, page.metrics)

@@ -17,7 +17,7 @@ from debiaslab.analysis.repetition import (
     TOLERANCE,
     Repetition,
     changed_files,
-    compared,
+    compare_runs,
     differences,
     environment,
     require_readable,
@@ -27,6 +27,7 @@ from debiaslab.commands.named_runs import find_named_runs, find_run
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.words import read_words, word
 from debiaslab.config import NAMED_CONFIGS, ex
+from debiaslab.core.console import show
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.core.program import CODE, source_files
 from debiaslab.core.settings import flattened
@@ -83,13 +84,13 @@ def run(updates: Sequence[str]) -> int:
     say_data(original, settings)
     print()
     repeated, added = repeat(original, settings)
-    repetition = compared(original, repeated)
+    repetition = compare_runs(original, repeated)
     print()
     say_verdict(repetition, tolerance)
     if added:
-        print(f"settings that the record does not have, at their defaults: {', '.join(added)}")
+        show(f"settings that the record does not have, at their defaults: {', '.join(added)}")
     differing = differences(environment(original), environment(repeated))
-    print(f"environment: {'; '.join(differing) if differing else 'the same as recorded'}")
+    show(f"environment: {'; '.join(differing) if differing else 'the same as recorded'}")
     return 0 if repetition.is_within(tolerance) else 1
 
 
@@ -136,13 +137,13 @@ def say_code(record: Record) -> None:
     try:
         changed = changed_files(record, CODE, {str(file.relative_to(CODE)) for file in source_files()})
     except UserError as error:
-        print(f"code: {commits}; its files cannot be compared: {error}")
+        show(f"code: {commits}; its files cannot be compared: {error}")
         return
     if not changed:
-        print("code: the same as recorded")
+        show("code: the same as recorded")
         return
     more = f" and {len(changed) - SHOWN_FILES} more" if len(changed) > SHOWN_FILES else ""
-    print(f"code: not as recorded ({commits}): {', '.join(changed[:SHOWN_FILES])}{more}")
+    show(f"code: not as recorded ({commits}): {', '.join(changed[:SHOWN_FILES])}{more}")
 
 
 def say_data(record: Record, settings: Mapping[str, Any]) -> None:
@@ -152,11 +153,11 @@ def say_data(record: Record, settings: Mapping[str, Any]) -> None:
     except UserError as error:
         raise cannot_repeat(record, error) from None
     if record.fingerprint is None:
-        print(f"data: {data.fingerprint}; those of the record are not known")
+        show(f"data: {data.fingerprint}; those of the record are not known")
     elif record.fingerprint == data.fingerprint:
-        print("data: the same as recorded")
+        show("data: the same as recorded")
     else:
-        print(f"data: not as recorded (fingerprint {record.fingerprint}, now {data.fingerprint})")
+        show(f"data: not as recorded (fingerprint {record.fingerprint}, now {data.fingerprint})")
 
 
 def repeat(original: Record, settings: Mapping[str, Any]) -> tuple[Record, list[str]]:
@@ -179,19 +180,19 @@ def say_verdict(repetition: Repetition, tolerance: float) -> None:
     evaluations = f"{repetition.evaluations} evaluation{'s' if repetition.evaluations != 1 else ''}"
     if repetition.is_identical:
         weights = f", all bits of {' and '.join(repetition.weights)}" if repetition.weights else ", no weights"
-        print(f"bit-identical: all counts of {evaluations}{weights}")
+        show(f"bit-identical: all counts of {evaluations}{weights}")
         return
     within = repetition.is_within(tolerance)
-    print(
+    show(
         f"equal within the tolerance of {tolerance:g} % of the images of a split"
         if within
         else f"different: beyond the tolerance of {tolerance:g} % of the images of a split"
     )
     if repetition.counts:
         size = f": {repetition.counts:.3g} % of the images" if repetition.counts < inf else ""
-        print(f"largest difference of the counts of {evaluations}: {repetition.where}{size}")
+        show(f"largest difference of the counts of {evaluations}: {repetition.where}{size}")
     else:
-        print(f"the counts of {evaluations} are the same")
+        show(f"the counts of {evaluations} are the same")
     for name, difference in repetition.weights.items():
         far = f"differs by up to {difference:.2g} of a tensor" if difference < inf else "missing, or of another shape"
-        print(f"{name}: {'the same' if difference == 0 else far}")
+        show(f"{name}: {'the same' if difference == 0 else far}")

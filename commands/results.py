@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent
-from debiaslab.analysis.search import best_settings, found_by_search, search_report
+from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.analysis.table_formats import FORMATS
 from debiaslab.analysis.tables import comparisons, result_tables
-from debiaslab.commands.output import left_out, show
 from debiaslab.commands.resuming import resume_hints
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import one_of_these, read_list, word
+from debiaslab.core.console import left_out, new_table, show
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import parse_rule
@@ -97,11 +96,11 @@ def show_tables(records: Sequence[Record], words: TableWords) -> None:
 
 def show_search(name: str, records: Sequence[Record], top: int) -> None:
     """The trials of a search, and EnD's summary of the `top` best. Raises `UserError`."""
-    found = found_by_search(name, records)
+    found = find_trials(name, records)
     show(*search_report(found, top))
     best = best_settings(found)
     if best:
-        print(f"the best settings: {' '.join(f'{setting}={value}' for setting, value in best.items())}")
+        show(f"the best settings: {' '.join(f'{setting}={value}' for setting, value in best.items())}")
 
 
 def recorded_rules(records: Sequence[Record]) -> list[str]:
@@ -112,7 +111,7 @@ def recorded_rules(records: Sequence[Record]) -> list[str]:
 
 
 def run_list(records: Sequence[Record]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     for header in ("run", "method", "data", "variant", "seed", "status"):
         table.add_column(header, no_wrap=header == "run")
     table.add_column("last, test unbiased (%)", justify="right")

@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 
 from debiaslab.analysis.query import EVERYTHING, Query, parse_date, parse_status
 from debiaslab.analysis.records import Record, Store
-from debiaslab.commands.output import left_out
 from debiaslab.commands.words import read_words, word, word_names
 from debiaslab.config import NAMED_CONFIGS
+from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.settings import flattened

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from debiaslab.analysis.query import Query
-from debiaslab.analysis.search import best_settings, found_by_search, search_report
-from debiaslab.commands.output import show
+from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.commands.run_query import find_records
 from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_begun, hide_password
 from debiaslab.commands.searches.plan import Plan, check, make_plan
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import SearchWords, read_search
 from debiaslab.commands.searches.worker import Worker
+from debiaslab.core.console import show
 from debiaslab.recording.command_line import typed_again
 from debiaslab.recording.launcher import Local
 
@@ -56,7 +56,7 @@ def report(plan: Plan, trials: Trials) -> None:
         return
     records = find_records(Query({"search": plan.name}), str(plan.log_dir))
     settings = [range_.setting for range_ in plan.space]
-    found = found_by_search(plan.name, records, settings)
+    found = find_trials(plan.name, records, settings)
     show(*search_report(found, plan.words.top))
     parts = [f"{count} {what}" for what, count in counts.items() if count]
     print(f"{', '.join(parts)}, of {plan.num_trials} trials; again: python main.py results with search={plan.name}")

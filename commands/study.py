@@ -12,14 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from debiaslab.analysis.file_store import FileStore
-from debiaslab.analysis.published import published_metrics
+from debiaslab.analysis.published_numbers import published_metrics
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.tables import row_names
-from debiaslab.commands.output import left_out, show
 from debiaslab.commands.results import DEFAULT_METRIC, TableWords, show_tables
 from debiaslab.commands.studies.groups import group_jobs
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
@@ -28,6 +24,7 @@ from debiaslab.commands.studies.recorded import Recorded, State, is_locked
 from debiaslab.commands.studies.runner import Failure, Runner
 from debiaslab.commands.studies.words import StudyWords, read_study
 from debiaslab.config import ex
+from debiaslab.core.console import left_out, new_table, printable, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.evaluation.metrics import METRICS
@@ -111,7 +108,7 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
     states = recorded.states(jobs)
     for problem in recorded.problems:
         left_out(problem)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = new_table()
     for header in ("method", "variant", "seed", "", "run"):
         table.add_column(header, no_wrap=True)
     counts: dict[str, int] = {}
@@ -151,7 +148,7 @@ def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords
         try:
             show_tables(records, replace(words, metrics=(metric,)))
         except UserError as error:
-            print(f"no table of {metric}: {error}", file=sys.stderr)
+            print(printable(f"no table of {metric}: {error}"), file=sys.stderr)
 
 
 def failure_lines(failure: Failure) -> list[str]:

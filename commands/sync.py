@@ -13,8 +13,8 @@ from pathlib import Path
 from pymongo.errors import PyMongoError
 
 from debiaslab.analysis.file_store import FileStore
-from debiaslab.commands.output import left_out
 from debiaslab.commands.run_query import RunWords, read_run_query
+from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.progress_bar import progress_bar

@@ -1,16 +1,14 @@
 """What a run says: to its record, and to whoever started it."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.text import Text
 
 from debiaslab.commands.runs import record_folder
 from debiaslab.config import Run
+from debiaslab.core.console import printable
 from debiaslab.datasets import BiasedDataset
 from debiaslab.recording.observers import FileRecord
 from debiaslab.recording.version import code_version
@@ -37,17 +35,9 @@ def say_notes(setup: Setup, data: BiasedDataset) -> None:
     if setup.recipe.source.startswith(UNPUBLISHED):
         print(f"recipe: {setup.recipe.source}")
     for note in data.notes:
-        print(note)
+        print(printable(note))
     if data.tells_conflicting() and data.aligned_samples(data.train).all():
         print(f"none of the {len(data.train):,} training images conflicts with the bias")
-
-
-def show(*things: Any) -> None:
-    """Print to standard output, one below the other, at least as wide as the tables are; lines of text unbroken."""
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
-    console.width = max(console.width, 80)
-    for thing in things:
-        console.print(thing, soft_wrap=isinstance(thing, (str, Text)))
 
 
 def say_where(setup: Setup, run: Run) -> None:

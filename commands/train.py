@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from debiaslab.analysis.plots import has_diagnostics, save_curves, save_diagnostics
-from debiaslab.analysis.result import result_of, result_tables, title_of
+from debiaslab.analysis.result import accuracy_tables, result_of, title_of
 from debiaslab.analysis.samples import save_sample_grid
 from debiaslab.commands.evaluate import evaluate_weights
 from debiaslab.commands.runs import Prepared, record_folder
-from debiaslab.commands.telling import facts_of, say_notes, say_where, show
+from debiaslab.commands.telling import facts_of, say_notes, say_where
 from debiaslab.config import Run, ex
+from debiaslab.core.console import show
 from debiaslab.core.files import atomic_write
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.diagnostics import SAMPLES, selection_report, tabulate_samples
@@ -68,7 +69,7 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
     result = result_of(trained.history, phase, rule)
     if folder is not None:
         save_outcome(_run, folder, setup, data, method, trained, result)
-    show(title_of(setup.config), *result_tables(result, {rule.name: rule.label}))
+    show(title_of(setup.config), *accuracy_tables(result, {rule.name: rule.label}))
     say_where(setup, _run)
     return result
 

@@ -75,7 +75,7 @@ def checksum(tensors: Mapping[str, Tensor], facts: Any) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"/{name}/{tensor.dtype}/{list(tensor.shape)}/".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -87,10 +87,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, str | None, dict[str, Any]]]:
         with safe_open(path, framework="pt") as file:
             entry = json.loads((file.metadata() or {}).get(ENTRY, "null"))
             match entry:
-                case {"format": 1, **facts}:
-                    yield file, None, facts
-                case {"format": 2, "checksum": str(expected), "facts": dict(facts)}:
-                    yield file, expected, facts
+                case {"format": 1}:
+                    yield file, None, {name: value for name, value in entry.items() if name != "format"}
+                case {"format": 2, "checksum": str(), "facts": dict()}:
+                    yield file, entry["checksum"], entry["facts"]
                 case _:
                     raise Foreign
     except (SafetensorError, ValueError, RuntimeError) as error:

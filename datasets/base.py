@@ -128,7 +128,8 @@ class BiasedDataset:
     fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out. `means` are
     results that are the mean over several extra splits, by name.
 
-    `notes` are lines for the user on what was read, such as files that had to be left out.
+    `notes` are lines for the user on what was read, such as files that had to be left out; one that begins with the
+    name of a split and a colon stands below the tables of that split's metrics.
     `class_names` and `bias_names` are what the labels stand for, by class index; None: numbers.
     """
 

@@ -12,7 +12,7 @@ training images of every synset for validation.
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,6 +160,7 @@ class ImageNet9(DatasetConfig):
             min_group=MIN_CELL,
             class_names=CLASSES,
             means={f"{CORRUPTED}mean": averaged} if averaged else {},
+            notes=tuple(missing_severities(listings, averaged)),
         )
 
     def _listings(self) -> dict[str, "Listing"]:
@@ -245,17 +246,30 @@ def list_images(folder: Path, synsets: Iterable[str]) -> Listing:
 def list_corrupted(folder: Path) -> dict[str, Listing]:
     """The images of ImageNet-C in `folder`: "imagenet_c_<corruption>" -> those of all severities.
 
-    The folders of corruptions may be in folders of categories. Raises `UserError` for missing synsets.
+    The folders of corruptions may be in folders of categories. A severity that has no folder is left out, as
+    `missing_severities` tells. Raises `UserError` for missing synsets.
     """
-    corruptions = {path.parent.name: path.parent for pattern in ("*/1", "*/*/1") for path in folder.glob(pattern)}
-    if not corruptions:
+    found: dict[str, list[Path]] = {}
+    for severity in SEVERITIES:
+        for path in sorted([*folder.glob(f"*/{severity}"), *folder.glob(f"*/*/{severity}")]):
+            found.setdefault(f"{CORRUPTED}{path.parent.name}", []).extend(list_images(path, CLASS_OF).files)
+    if not found:
         raise UserError(f"{folder} has no folders <corruption>/<severity>/<synset>; {HELP}")
-    return {
-        f"{CORRUPTED}{name}": Listing(
-            folder, [file for severity in SEVERITIES for file in list_images(path / str(severity), CLASS_OF).files]
+    return {name: Listing(folder, files) for name, files in sorted(found.items())}
+
+
+def missing_severities(listings: Mapping[str, "Listing"], averaged: Sequence[str]) -> list[str]:
+    """A line for each corruption that lacks a severity, and for the mean over `averaged` if it is one of these."""
+    notes = {}
+    for name, listing in listings.items():
+        there = (
+            {int(file.parent.parent.name) for file in listing.files} if name.startswith(CORRUPTED) else {*SEVERITIES}
         )
-        for name, path in sorted(corruptions.items())
-    }
+        if missing := sorted({*SEVERITIES} - there):
+            notes[name] = f"{name}: without severity {', '.join(map(str, missing))}, of which there is no folder"
+    incomplete = [name for name in averaged if name in notes]
+    mean = [f"{CORRUPTED}mean: {', '.join(incomplete)} without some severities"] if incomplete else []
+    return [*notes.values(), *mean]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from sacred.commandline_options import cli_option
 from sacred.run import Run
 from sacred.utils import recursive_update
 
+from debiaslab.core.console import printable
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
 from debiaslab.core.extras import missing_extra
 from debiaslab.core.mongo import MONGO_URL, without_password
@@ -146,7 +147,7 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
         with plain_text() if command.startswith("print_") else nullcontext():
             prepare(command, settings, named_configs, options=options).start()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         advice = missing_extra(error)

@@ -1,6 +1,7 @@
 """Copies of file records in MongoDB: the documents, metrics and files that a live observer would have left there."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,8 @@ import gridfs
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
-from debiaslab.analysis.file_store import read_json
+from debiaslab.analysis.file_store import path_inside, read_file, read_inside, read_json, source_path
+from debiaslab.analysis.schema import damaged, require_entry, require_metrics, require_run
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import reason, without_password
 from debiaslab.evaluation.history import EVALUATIONS
@@ -50,12 +52,14 @@ class MongoCopy:
         entry, series = run_entry(folder), metric_series(folder)
         try:
             return self._copy(folder, entry, series)
-        except (BSONError, OverflowError) as error:
+        except (BSONError, OverflowError, UnicodeError) as error:
             raise UserError(f"the record {folder} does not fit into MongoDB: {error}") from None
 
     def _copy(self, folder: Path, entry: dict[str, Any], series: Mapping[str, dict[str, Any]]) -> str:
         entry["_id"] = document_id(self.database, folder.name)
         found = self.database.runs.find_one({"_id": entry["_id"]})
+        if found is not None:
+            require_entry(found, f"{entry['_id']} in MongoDB")
         if found is not None and is_ahead(found, entry):
             return THERE
         if found is not None and may_be_live(found, entry):
@@ -94,9 +98,9 @@ class MongoCopy:
             return [list(link) for link in there]
         base, links = Path(entry["experiment"]["base_dir"]), []
         for name, place in recorded:
-            key = (base / name, folder.parent / place)
+            key = (base / name, source_path(folder.parent, place))
             if key not in self.sources:
-                self.sources[key] = store_once(self.files, key[0], read_file(folder, key[1]))
+                self.sources[key] = store_once(self.files, key[0], read_file(key[1]))
             links.append([name, self.sources[key]])
         return links
 
@@ -118,10 +122,11 @@ class MongoCopy:
             stored[file["filename"].removeprefix(prefix)].append(file)
         links, outdated = [], []
         for name, files in stored.items():
-            size = (folder / name).stat().st_size
+            path = path_inside(folder, name)
+            size = path.stat().st_size
             kept = next((file["_id"] for file in files if file["_id"] in linked and file["length"] == size), None)
             if kept is None:
-                kept = self._put_once(prefix + name, read_file(folder, folder / name), files)
+                kept = self._put_once(prefix + name, read_file(path), files)
             outdated += [file["_id"] for file in files if file["_id"] != kept]
             links.append({"name": name, "file_id": kept})
         return links, outdated
@@ -137,18 +142,22 @@ class MongoCopy:
 def run_entry(folder: Path) -> dict[str, Any]:
     """The run's document as a live observer would have written it, but for what is stored elsewhere: sources, artifacts
     and metrics are still those of the files. Raises `UserError` for a damaged record."""
-    run, config = read_json(folder / "run.json"), read_json(folder / "config.json")
-    info = read_json(folder / "info.json") if (folder / "info.json").exists() else {}
-    output = folder / "cout.txt"
+    run, config = read_json(folder, "run.json"), read_json(folder, "config.json")
+    info = read_json(folder, "info.json") if os.path.lexists(folder / "info.json") else {}
+    require_run(run, config, info, folder)
     try:
-        _ = run["status"], run["command"], run["start_time"], run["experiment"]["base_dir"]
-        files = [*run["artifacts"], *(Path("..", place) for _, place in run["experiment"]["sources"])]
-        lost = next((str(file) for file in files if not (folder / file).is_file()), None)
+        _ = run["start_time"], run["artifacts"], run["experiment"]["base_dir"], run["experiment"]["sources"]
         times = {name: time_of(run[name]) if run[name] else None for name in TIMES if name in run}
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"the record {folder} is damaged: run.json: {type(error).__name__} {error}") from None
-    if lost is not None:
-        raise UserError(f"the record {folder} is damaged: {lost} is missing")
+    except KeyError as error:
+        raise damaged(folder, f"run.json lacks {error}") from None
+    try:
+        for name in run["artifacts"]:
+            path_inside(folder, name)
+        for _, place in run["experiment"]["sources"]:
+            source_path(folder.parent, place)
+        output = read_inside(folder, "cout.txt") if os.path.lexists(folder / "cout.txt") else b""
+    except UserError as error:
+        raise damaged(folder, str(error)) from None
     return {
         **run,
         **times,
@@ -156,25 +165,22 @@ def run_entry(folder: Path) -> dict[str, Any]:
         "format": MongoRecord.VERSION,
         "config": config,
         "info": {name: value for name, value in info.items() if name != "metrics"},
-        "captured_out": output.read_bytes().decode(errors="replace") if output.exists() else "",
+        "captured_out": output.decode(errors="replace"),
     }
 
 
 def metric_series(folder: Path) -> dict[str, dict[str, Any]]:
     """Metric -> its steps, values and times, in the order in which they were first logged. Raises `UserError`."""
-    path = folder / "metrics.json"
-    recorded = read_json(path) if path.exists() else {}
-    try:
-        return {
-            name: {
-                "steps": list(metric["steps"]),
-                "values": list(metric["values"]),
-                "timestamps": [time_of(text) for text in metric["timestamps"]],
-            }
-            for name, metric in sorted(recorded.items(), key=lambda item: str(item[1]["timestamps"][0]))
+    recorded = read_json(folder, "metrics.json") if os.path.lexists(folder / "metrics.json") else {}
+    require_metrics(recorded, folder)
+    return {
+        name: {
+            "steps": list(metric["steps"]),
+            "values": list(metric["values"]),
+            "timestamps": [time_of(text) for text in metric["timestamps"]],
         }
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"the record {folder} is damaged: {path.name}: {type(error).__name__} {error}") from None
+        for name, metric in sorted(recorded.items(), key=lambda item: str(item[1]["timestamps"][:1]))
+    }
 
 
 def may_be_live(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
@@ -209,14 +215,6 @@ def time_of(text: str) -> datetime:
 def same(found: Any, wanted: Any) -> bool:
     """Whether two values of a document are equal, whatever the order of their entries; not-a-number equals itself."""
     return json.dumps(found, sort_keys=True, default=str) == json.dumps(wanted, sort_keys=True, default=str)
-
-
-def read_file(folder: Path, path: Path) -> bytes:
-    """The content of a file of the record in `folder`. Raises `UserError`."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"the record {folder} is damaged: {path.name}: {error.strerror}") from None
 
 
 def copy_failure(address: str, error: PyMongoError) -> UserError:

@@ -6,20 +6,20 @@ from typing import Any
 import pandas
 
 from debiaslab.analysis.frames import curves_frame
-from debiaslab.analysis.plots.cells import Cell, file_name, framed, oracle_notes
 from debiaslab.analysis.plots.figure import (
     BLACK,
     COLORS,
     LINES,
     WIDTHS,
-    Named,
+    NamedFigure,
     accuracy_axis,
-    broken,
     new_figure,
     print_style,
     set_legend,
     set_title,
+    wrap_text,
 )
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, oracle_notes
 from debiaslab.core.errors import UserError, one_of
 
 METRICS = ("unbiased", "aligned", "conflicting")
@@ -30,27 +30,27 @@ PANEL_HEIGHT = 1.15  # inches
 MAX_MARKED = 3  # points of a line that are marked, lest a short line is not seen
 
 
-def curves(cells: Mapping[str, Sequence[Cell]], phase: str | None, band: str, columns: int) -> list[Named]:
+def curves(cells: Mapping[str, Sequence[RunGroup]], phase: str | None, band: str, columns: int) -> list[NamedFigure]:
     """A picture for each data set: test accuracy against epochs. `phase` None: the last one of each method.
 
     Raises `UserError` if no run has that phase.
     """
     pictures = []
     for data, members in cells.items():
-        frame = of_phase(framed(members, curves_frame), phase)
+        frame = of_phase(frame_of_groups(members, curves_frame), phase)
         frame = frame[frame["split"] == "test"]
         if frame.empty:
             continue
         known = [metric for metric in METRICS if frame[metric].notna().any()] or list(KNOWN_WITHOUT_BIAS)
-        lines = melted(frame, {metric: f"{metric} (%)" for metric in known})
+        lines = melt_metrics(frame, {metric: f"{metric} (%)" for metric in known})
         title = [f"Test accuracy in {phase_name(phase)}: {data}", *oracle_notes(members)]
-        pictures.append(Named(file_name("curves", data, phase or ""), lines_figure(lines, title, band, columns)))
+        pictures.append(NamedFigure(file_name("curves", data, phase or ""), lines_figure(lines, title, band, columns)))
     if not pictures:
         raise UserError(f"no run has a phase {phase!r}; one of {one_of(phases_of(cells))}")
     return pictures
 
 
-def phases_of(cells: Mapping[str, Sequence[Cell]]) -> set[str]:
+def phases_of(cells: Mapping[str, Sequence[RunGroup]]) -> set[str]:
     runs = [record for members in cells.values() for cell in members for record in cell.records]
     return {evaluation.phase for record in runs for evaluation in record.history().evaluations}
 
@@ -67,7 +67,7 @@ def of_phase(frame: pandas.DataFrame, phase: str | None) -> pandas.DataFrame:
     return frame[frame["phase"] == wanted]
 
 
-def melted(frame: pandas.DataFrame, values: Mapping[str, str]) -> pandas.DataFrame:
+def melt_metrics(frame: pandas.DataFrame, values: Mapping[str, str]) -> pandas.DataFrame:
     """A row for each value: `row`, `seed`, `epoch`, `branch`, `is_prediction`, `panel` and `value` in percent.
 
     `values` is the column of a value in [0, 1] -> its panel.
@@ -81,7 +81,7 @@ def melted(frame: pandas.DataFrame, values: Mapping[str, str]) -> pandas.DataFra
 def lines_figure(
     frame: pandas.DataFrame, title: Sequence[str], band: str, columns: int, chance: Mapping[str, float] | None = None
 ) -> Any:
-    """A column of panels for each `row` of `frame` (as of `melted`), a line for each branch, a band over its seeds.
+    """A column of panels for each `row` of `frame` (as of `melt_metrics`), a line for each branch, a band over seeds.
 
     `chance`, panel -> percent, draws a dotted line. Of several evaluations in one epoch the last counts.
     """
@@ -110,7 +110,7 @@ def lines_figure(
             axis.tick_params(labelbottom=place == len(panels) - 1)
             axis.xaxis.get_major_locator().set_params(integer=True)
             if place == 0:
-                name = broken(f"{row} (n={runs['seed'].nunique()})", width / wide - 0.2)
+                name = wrap_text(f"{row} (n={runs['seed'].nunique()})", width / wide - 0.2)
                 axis.set_title(name)
             if place == len(panels) - 1:
                 axis.set_xlabel("epoch")

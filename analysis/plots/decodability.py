@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas
 
-from debiaslab.analysis.plots.cells import Cell, file_name, framed, oracle_notes
-from debiaslab.analysis.plots.curves import lines_figure, melted, of_phase, phase_name
-from debiaslab.analysis.plots.figure import Named
+from debiaslab.analysis.plots.curves import lines_figure, melt_metrics, of_phase, phase_name
+from debiaslab.analysis.plots.figure import NamedFigure
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, oracle_notes
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.decodability import PREFIX
@@ -14,14 +14,16 @@ from debiaslab.evaluation.decodability import PREFIX
 LABELS = ("target", "bias")
 
 
-def decodability(cells: Mapping[str, Sequence[Cell]], phase: str | None, band: str, columns: int) -> list[Named]:
+def decodability(
+    cells: Mapping[str, Sequence[RunGroup]], phase: str | None, band: str, columns: int
+) -> list[NamedFigure]:
     """A picture for each data set on which it was measured. `phase` None: the last one of each method.
 
     Raises `UserError` if it was measured in no run.
     """
     pictures = []
     for data, members in cells.items():
-        frame = of_phase(framed(members, decodability_frame), phase)
+        frame = of_phase(frame_of_groups(members, decodability_frame), phase)
         known = {label: f"{label} (%)" for label in LABELS if label in frame and frame[label].notna().any()}
         if frame.empty or not known:
             continue
@@ -30,8 +32,8 @@ def decodability(cells: Mapping[str, Sequence[Cell]], phase: str | None, band: s
         title = [f"Accuracy of linear probes on the features in {phase_name(phase)}: {data}"]
         note = "judged on test images, all groups weighing the same"
         titles = [*title, note, *oracle_notes(measured)]
-        figure = lines_figure(melted(frame, known), titles, band, columns, chance)
-        pictures.append(Named(file_name("decodability", data, phase or ""), figure))
+        figure = lines_figure(melt_metrics(frame, known), titles, band, columns, chance)
+        pictures.append(NamedFigure(file_name("decodability", data, phase or ""), figure))
     if not pictures:
         where = f" in a phase {phase!r}" if phase else ""
         raise UserError(f"no run has measured it{where}: start runs with decodability=1 (every epoch) or more")

@@ -17,7 +17,7 @@ from debiaslab.analysis.plots.figure import (
     set_legend,
     set_title,
 )
-from debiaslab.analysis.rebuilt import Rebuilt
+from debiaslab.analysis.restored_run import RestoredRun
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.randomness import torch_generator
 from debiaslab.evaluation.outputs import outputs_at, stratified
@@ -29,7 +29,7 @@ PANEL_HEIGHT = {1: 1.5, 2: 1.7}  # inches
 MAX_LEGEND = 20  # classes that a legend names
 
 
-def features_of_test_images(run: Rebuilt) -> tuple[dict[str, NDArray[numpy.float64]], pandas.DataFrame]:
+def features_of_test_images(run: RestoredRun) -> tuple[dict[str, NDArray[numpy.float64]], pandas.DataFrame]:
     """(branch -> features [M, F], `target` and, where it is known, `bias` of these images).
 
     Of the same test images in every run on the same data: chosen at random, as evenly from all groups as they allow.

@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from debiaslab.core.console import printable
 from debiaslab.core.files import atomic_write
 
 # Okabe and Ito's colours, distinct for the colour-blind
@@ -48,7 +49,7 @@ STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedFigure:
     """A picture and what its file is called, without the ending."""
 
     name: str
@@ -81,17 +82,19 @@ def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
     kind = path.suffix.removeprefix(".")
     with atomic_write(path) as temporary, warnings.catch_warnings(), print_style():
         warnings.filterwarnings("ignore", message="Glyph")  # a character of a name that the font does not have
+        for text in figure.findobj(lambda artist: hasattr(artist, "set_text")):
+            text.set_text(printable(text.get_text()))  # XML, as of SVG, cannot have control characters
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
 
 
 def set_title(figure: Any, lines: Sequence[str], width: float) -> None:
     """`lines` above the whole figure of so many inches, broken where they are too long for it."""
-    text = "\n".join(broken(line, width) for line in lines)
+    text = "\n".join(wrap_text(line, width) for line in lines)
     _grow(figure, text.count("\n") + 1 - TITLE_LINES)
     figure.suptitle(text)
 
 
-def broken(text: str, width: float) -> str:
+def wrap_text(text: str, width: float) -> str:
     """`text` in lines that fit into so many inches."""
     return "\n".join(textwrap.wrap(text, max(8, int(CHARACTERS_PER_INCH * width))))
 

@@ -8,8 +8,8 @@ import pandas
 from numpy.typing import NDArray
 
 from debiaslab.analysis.frames import groups_frame
-from debiaslab.analysis.plots.cells import Cell, file_name, framed, oracle_notes
-from debiaslab.analysis.plots.figure import WIDTHS, Named, broken, new_figure, print_style, set_title
+from debiaslab.analysis.plots.figure import WIDTHS, NamedFigure, new_figure, print_style, set_title, wrap_text
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, oracle_notes
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule
@@ -22,21 +22,21 @@ MAX_NAMED = 25  # classes, up to which each has its name at the axis
 EMPTY = "0.85"  # grey of a group without images
 
 
-def groups(cells: Mapping[str, Sequence[Cell]], rule: str, columns: int) -> list[Named]:
+def groups(cells: Mapping[str, Sequence[RunGroup]], rule: str, columns: int) -> list[NamedFigure]:
     """A picture for each data set whose test images have bias labels. Raises `UserError` if there is none."""
     pictures = []
     label = parse_rule(rule, True, "rule").label
     for data, members in cells.items():
         total = members[0].records[0].history().total["test"]
         shape = len(total), len(total[0])
-        frame = framed(members, lambda records: groups_frame(records, rule))
+        frame = frame_of_groups(members, lambda records: groups_frame(records, rule))
         if frame.empty or shape[1] == 1:  # no bias labels
             continue
         frame = mean_groups(frame)
-        names = label_names(members[0].records[0])
+        names = label_names(members[0].records[0], shape)
         title = [f"Test accuracy of every group (%), mean over n seeds: {data}", f"rule: {label}"]
         figure = groups_figure(frame, shape, names, [*title, *oracle_notes(members)], columns)
-        pictures.append(Named(file_name("groups", data, rule), figure))
+        pictures.append(NamedFigure(file_name("groups", data, rule), figure))
     if not pictures:
         raise UserError(f"no run has test images with bias labels, judged under the rule {rule}")
     return pictures
@@ -52,10 +52,14 @@ def mean_groups(frame: pandas.DataFrame) -> pandas.DataFrame:
     return found.assign(accuracy=100 * found["accuracy"])
 
 
-def label_names(record: Record) -> tuple[list[str] | None, list[str] | None]:
-    """The names of classes and of biases that a run recorded; None for numbers."""
+def label_names(record: Record, shape: tuple[int, int]) -> tuple[list[str] | None, list[str] | None]:
+    """The names of classes and of biases that a run recorded, as many as `shape` says; None for numbers."""
     data = record.info.get("data", {})
-    return data.get("classes"), data.get("biases")
+    named = [data.get(kind) for kind in ("classes", "biases")]
+    classes, biases = (
+        found if found and len(found) == size else None for found, size in zip(named, shape, strict=True)
+    )
+    return classes, biases
 
 
 @print_style()
@@ -84,7 +88,7 @@ def groups_figure(
         runs = frame[frame["row"] == row]
         accuracy, total = _table(runs, "accuracy", shape), _table(runs, "total", shape)
         image = _draw(axis, accuracy, total, names, side)
-        axis.set_title(broken(f"{row} (n={runs['n'].max()})", side))
+        axis.set_title(wrap_text(f"{row} (n={runs['n'].max()})", side))
     for position, axis in enumerate(axes.flat[: len(rows)]):
         if position % wide == 0:
             axis.set_ylabel("target")

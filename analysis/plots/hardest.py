@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.analysis.plots.figure import WIDTHS, new_figure, print_style, set_title
-from debiaslab.analysis.rebuilt import Rebuilt
+from debiaslab.analysis.restored_run import RestoredRun
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.outputs import outputs_at
@@ -41,7 +41,7 @@ class Hardest:
     kind: str  # "bias-conflicting test images", or "test images" where that is not known
 
 
-def hardest_images(run: Rebuilt, count: int) -> Hardest:
+def hardest_images(run: RestoredRun, count: int) -> Hardest:
     """The `count` images with the highest loss among the conflicting test images; among all where no pair is usual.
 
     Raises `UserError` if there is no such image.
@@ -109,10 +109,10 @@ def hardest_figure(hardest: Hardest, title: Sequence[str], columns: int) -> Any:
     for position, axis in enumerate(axes.flat[: len(hardest.images)]):
         image = hardest.images[position]
         axis.imshow(image[:, :, 0] if channels == 1 else image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        lines = [_fitted("target", hardest.target[position])]
-        lines += [] if hardest.bias is None else [_fitted("bias", hardest.bias[position])]
+        lines = [_fit_name("target", hardest.target[position])]
+        lines += [] if hardest.bias is None else [_fit_name("bias", hardest.bias[position])]
         lines.append(
-            _fitted("predicted", hardest.predicted[position], f" ({100 * hardest.confidence[position]:.0f} %)")
+            _fit_name("predicted", hardest.predicted[position], f" ({100 * hardest.confidence[position]:.0f} %)")
         )
         axis.text(0.5, -0.04, "\n".join(lines), transform=axis.transAxes, ha="center", va="top", fontsize=5.5)
     shown, total = len(hardest.images), hardest.total
@@ -121,7 +121,7 @@ def hardest_figure(hardest: Hardest, title: Sequence[str], columns: int) -> Any:
     return figure
 
 
-def _fitted(what: str, name: str, after: str = "") -> str:
+def _fit_name(what: str, name: str, after: str = "") -> str:
     """A line below an image, with as much of the name as there is room for."""
     room = CHARACTERS - len(what) - len(after)
     return f"{what} {name if len(name) <= room else name[: room - 1] + '…'}{after}"

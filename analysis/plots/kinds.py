@@ -4,26 +4,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from debiaslab.analysis.plots.cells import Cell, file_name
 from debiaslab.analysis.plots.curves import curves
 from debiaslab.analysis.plots.decodability import decodability
 from debiaslab.analysis.plots.embeddings import embeddings_figure, features_of_test_images
-from debiaslab.analysis.plots.figure import Named
+from debiaslab.analysis.plots.figure import NamedFigure
 from debiaslab.analysis.plots.groups import groups
 from debiaslab.analysis.plots.hardest import NUM_ROWS, SHOWN_PER_ROW, hardest_figure, hardest_images
 from debiaslab.analysis.plots.ratios import ratios
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name
 from debiaslab.analysis.plots.weights import weights
-from debiaslab.analysis.rebuilt import Rebuilt, rebuilt
 from debiaslab.analysis.records import Record
+from debiaslab.analysis.restored_run import RestoredRun, restore_run
 from debiaslab.analysis.result import chosen_on_test
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule
 
-Cells = Mapping[str, Sequence[Cell]]  # data set -> its cells
+Cells = Mapping[str, Sequence[RunGroup]]  # data set -> its cells
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PlotOptions:
     """How to draw. `places` are settings of this machine, such as data.root, for what needs images and networks.
 
     `left_out` is told of each run that cannot be drawn, and why, where others can.
@@ -39,10 +39,12 @@ class Wishes:
     places: Mapping[str, Any] | None = None
 
 
-Kind = Callable[[Cells, Wishes], Iterator[Named]]
+Kind = Callable[[Cells, PlotOptions], Iterator[NamedFigure]]
 
 
-def each_run(cells: Cells, wishes: Wishes, kind: str, draw: Callable[[Rebuilt, list[str]], Any]) -> Iterator[Named]:
+def each_run(
+    cells: Cells, options: PlotOptions, kind: str, draw: Callable[[RestoredRun, list[str]], Any]
+) -> Iterator[NamedFigure]:
     """A picture of the run with the lowest seed of each cell, rebuilt with the weights that the rule chose.
 
     Raises `UserError` if no run can be rebuilt.
@@ -53,53 +55,53 @@ def each_run(cells: Cells, wishes: Wishes, kind: str, draw: Callable[[Rebuilt, l
         for cell in members:
             record = cell.records[0]
             try:
-                run = rebuilt(record, wishes.rule, wishes.places or {})
+                run = restore_run(record, options.rule, options.places or {})
                 figure = draw(run, [f"{cell.row}, seed {record.config['seed']}: {data}", *weights_notes(run, record)])
             except UserError as error:
                 failed.setdefault(str(error), []).append(record.id)
                 continue
             count += 1
-            yield Named(file_name(kind, data, cell.row, f"seed {record.config['seed']}", wishes.rule), figure)
+            yield NamedFigure(file_name(kind, data, cell.row, f"seed {record.config['seed']}", options.rule), figure)
     if not count and len(failed) == 1:
         raise UserError(next(iter(failed)))
     for reason, runs in failed.items():
-        wishes.left_out(f"{kind} of {', '.join(runs[:2])}{f' and {len(runs) - 2} more' * (len(runs) > 2)}: {reason}")
+        options.left_out(f"{kind} of {', '.join(runs[:2])}{f' and {len(runs) - 2} more' * (len(runs) > 2)}: {reason}")
     if not count:
         raise UserError("no run can be rebuilt from its record")
 
 
-def weights_notes(run: Rebuilt, record: Record) -> list[str]:
+def weights_notes(run: RestoredRun, record: Record) -> list[str]:
     """The rule and the evaluation that the weights are of, and rules between phases that go by test images."""
     label = parse_rule(run.facts["rule"], True, "rule").label
     place = f"{run.facts['phase']} epoch {run.facts['epoch']}"
     return [f"weights: {label}, {place}", *chosen_on_test(record.config)]
 
 
-def embeddings(cells: Cells, wishes: Wishes) -> Iterator[Named]:
-    def draw(run: Rebuilt, title: list[str]) -> Any:
+def embeddings(cells: Cells, options: PlotOptions) -> Iterator[NamedFigure]:
+    def draw(run: RestoredRun, title: list[str]) -> Any:
         features, labels = features_of_test_images(run)
         names = {"target": run.data.class_labels(), "bias": run.data.bias_labels()}
         above = f"Features of {len(labels):,} test images: {title[0]}"
-        return embeddings_figure(features, labels, names, wishes.projections, [above, *title[1:]], wishes.columns)
+        return embeddings_figure(features, labels, names, options.projections, [above, *title[1:]], options.columns)
 
-    return each_run(cells, wishes, "embeddings", draw)
+    return each_run(cells, options, "embeddings", draw)
 
 
-def hardest(cells: Cells, wishes: Wishes) -> Iterator[Named]:
-    count = SHOWN_PER_ROW[wishes.columns] * NUM_ROWS[wishes.columns]
+def hardest(cells: Cells, options: PlotOptions) -> Iterator[NamedFigure]:
+    count = SHOWN_PER_ROW[options.columns] * NUM_ROWS[options.columns]
 
-    def draw(run: Rebuilt, title: list[str]) -> Any:
-        return hardest_figure(hardest_images(run, count), title, wishes.columns)
+    def draw(run: RestoredRun, title: list[str]) -> Any:
+        return hardest_figure(hardest_images(run, count), title, options.columns)
 
-    return each_run(cells, wishes, "hardest", draw)
+    return each_run(cells, options, "hardest", draw)
 
 
 KINDS: dict[str, Kind] = {
-    "curves": lambda cells, wishes: iter(curves(cells, wishes.phase, wishes.band, wishes.columns)),
-    "groups": lambda cells, wishes: iter(groups(cells, wishes.rule, wishes.columns)),
-    "weights": lambda cells, wishes: iter(weights(cells, wishes.columns)),
-    "ratios": lambda cells, wishes: iter(ratios(cells, wishes.rule, wishes.metric, wishes.columns)),
-    "decodability": lambda cells, wishes: iter(decodability(cells, wishes.phase, wishes.band, wishes.columns)),
+    "curves": lambda cells, options: iter(curves(cells, options.phase, options.band, options.columns)),
+    "groups": lambda cells, options: iter(groups(cells, options.rule, options.columns)),
+    "weights": lambda cells, options: iter(weights(cells, options.columns)),
+    "ratios": lambda cells, options: iter(ratios(cells, options.rule, options.metric, options.columns)),
+    "decodability": lambda cells, options: iter(decodability(cells, options.phase, options.band, options.columns)),
     "embeddings": embeddings,
     "hardest": hardest,
 }

@@ -7,20 +7,20 @@ from typing import Any
 import pandas
 
 from debiaslab.analysis.frames import results_frame, settings_that_differ
-from debiaslab.analysis.plots.cells import Cell, file_name, oracle_notes, with_protocol
 from debiaslab.analysis.plots.figure import (
     BLACK,
     COLORS,
     LINES,
     MARKERS,
     WIDTHS,
-    Named,
+    NamedFigure,
     new_figure,
     print_style,
     set_legend,
     set_title,
 )
-from debiaslab.analysis.published import notes_on_papers, published_result
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, oracle_notes, with_protocol
+from debiaslab.analysis.published_numbers import notes_on_papers, published_result
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.tables import NOT_ROW, column_names
 from debiaslab.core.errors import UserError, one_of, suggestion
@@ -28,7 +28,7 @@ from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import conflicting_percent, ratio_settings
 
 
-def ratios(cells: Mapping[str, Sequence[Cell]], rule: str, metric: str, columns: int) -> list[Named]:
+def ratios(cells: Mapping[str, Sequence[RunGroup]], rule: str, metric: str, columns: int) -> list[NamedFigure]:
     """A picture for each data set that runs have in two ratios or more; `metric` such as "test/unbiased".
 
     Raises `UserError` for an unknown metric, or if there is no such data set.
@@ -44,25 +44,25 @@ def ratios(cells: Mapping[str, Sequence[Cell]], rule: str, metric: str, columns:
         paper = [f"published: {'; '.join(sources)}", *notes_on_papers(sources)] if sources else []
         notes = [*paper, *differing_notes(members), *oracle_notes(members)]
         figure = ratios_figure(frame, metric, [*title, *notes], columns)
-        pictures.append(Named(file_name("ratios", family, metric, rule), figure))
+        pictures.append(NamedFigure(file_name("ratios", family, metric, rule), figure))
     if not pictures:
         raise UserError("needs complete runs on one data set with two bias ratios or more")
     return pictures
 
 
-def families(cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Cell]]:
+def families(cells: Mapping[str, Sequence[RunGroup]]) -> dict[str, list[RunGroup]]:
     """Data set without its bias ratio -> cells. Runs whose data differs in anything else never share a family."""
     every = [cell for members in cells.values() for cell in members if ratio_of(cell) is not None]
     without = {cell.records[0].id: _without_ratio(cell.records[0]) for cell in every}
     names = column_names(list(without.values()))
-    found: dict[str, list[Cell]] = {}
+    found: dict[str, list[RunGroup]] = {}
     for cell in every:
         first = cell.records[0]
         found.setdefault(with_protocol(names[first.id], first.config), []).append(cell)
     return found
 
 
-def differing_notes(cells: Sequence[Cell]) -> list[str]:
+def differing_notes(cells: Sequence[RunGroup]) -> list[str]:
     """A line for each method whose settings are not the same at all ratios, as some recipes have it."""
     notes = []
     for row in dict.fromkeys(cell.row for cell in cells):
@@ -72,7 +72,7 @@ def differing_notes(cells: Sequence[Cell]) -> list[str]:
     return notes
 
 
-def ratio_of(cell: Cell) -> float | None:
+def ratio_of(cell: RunGroup) -> float | None:
     """The percentage of bias-conflicting training images; None if the settings of the data do not tell."""
     return conflicting_percent(cell.records[0].config["data"])
 
@@ -84,7 +84,7 @@ def _without_ratio(record: Record) -> Record:
     return replace(record, config={**record.config, "data": data}, info={})
 
 
-def ratios_frame(cells: Sequence[Cell], rule: str, metric: str) -> pandas.DataFrame:
+def ratios_frame(cells: Sequence[RunGroup], rule: str, metric: str) -> pandas.DataFrame:
     """`row`, `percent` of conflicting images, `mean`, `std` and `n` of the runs in percent; `published`,
     `published_std` and `source`. Raises `UserError` for an unknown metric."""
     rows = []

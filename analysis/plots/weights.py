@@ -9,29 +9,32 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from debiaslab.analysis.plots.cells import Cell, file_name
 from debiaslab.analysis.plots.figure import (
     COLORS,
     HATCHES,
     WIDTHS,
-    Named,
-    broken,
+    NamedFigure,
     new_figure,
     print_style,
     set_legend,
     set_title,
+    wrap_text,
 )
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.diagnostics import SAMPLES
 
 NUM_BINS = 25
+# of numbers, whole numbers, True and False, as numpy calls them
+KINDS_OF_COLUMN = {"weight": "f", "target": "iu", "bias": "iu", "votes": "iu", "conflicting": "b", "kept": "b"}
+LARGEST = {"weight": 1e30, "votes": 1000}
 SHOWN_PER_ROW = {1: 2, 2: 3}
 PANEL_HEIGHT = 1.7  # inches
 KINDS = {False: "bias-aligned", True: "bias-conflicting"}
 
 
-def weights(cells: Mapping[str, Sequence[Cell]], columns: int) -> list[Named]:
+def weights(cells: Mapping[str, Sequence[RunGroup]], columns: int) -> list[NamedFigure]:
     """A picture for each data set: of each method's run with the lowest seed that has recorded them.
 
     Raises `UserError` if there is none.
@@ -42,13 +45,13 @@ def weights(cells: Mapping[str, Sequence[Cell]], columns: int) -> list[Named]:
         if frames:
             title = [f"Training images at the end of training: {data}"]
             figure = weights_figure(frames, title, columns)
-            pictures.append(Named(file_name("weights", data), figure))
+            pictures.append(NamedFigure(file_name("weights", data), figure))
     if not pictures:
         raise UserError("no run has weights of its training images with known bias (lff, disent, lff_be, disent_be do)")
     return pictures
 
 
-def first_samples(cell: Cell) -> pandas.DataFrame | None:
+def first_samples(cell: RunGroup) -> pandas.DataFrame | None:
     """`samples_frame` of the first run of a cell that has one with known conflicting images; None if none has."""
     for record in cell.records:
         if SAMPLES in record.artifact_names():
@@ -66,9 +69,16 @@ def samples_frame(record: Record) -> pandas.DataFrame:
     """
     content = record.artifact(SAMPLES)
     try:
-        return pandas.DataFrame(load(content))
-    except (SafetensorError, ValueError) as error:
+        frame = pandas.DataFrame(load(content))
+        wrong = [
+            name for name, kinds in KINDS_OF_COLUMN.items() if name in frame and frame[name].dtype.kind not in kinds
+        ]
+        wrong += [name for name in frame.columns if (frame[name].abs() > LARGEST.get(name, numpy.inf)).any()]
+        if frame.empty or wrong:
+            raise ValueError(f"it has values that cannot be of {', '.join(wrong) or 'any image'}")
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{SAMPLES} of the run {record.id} is damaged: {error}") from None
+    return frame
 
 
 @print_style()
@@ -85,7 +95,7 @@ def weights_figure(frames: Mapping[str, pandas.DataFrame], title: Sequence[str],
     for position, (axis, (row, name)) in enumerate(zip(axes.flat, panels, strict=False)):
         frame = frames[row]
         seed = f"seed {frame['seed'].iloc[0]}"
-        axis.set_title(broken(f"{row}, {seed}", width / wide - 0.3))
+        axis.set_title(wrap_text(f"{row}, {seed}", width / wide - 0.3))
         {"weight": _draw_weights, "votes": _draw_votes}[name](axis, frame)
         axis.grid(alpha=0.3, linewidth=0.5, axis="y")
         if position % wide == 0:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas
 
-from debiaslab.analysis.published import Published, notes_on_papers
+from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS
-from debiaslab.analysis.tables import Cell, ResultTable, column_names, filled_table, row_names
+from debiaslab.analysis.tables import Cell, ResultTable, column_names, fill_table, row_names
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import CHOSEN_ON_TEST, RULES, parse_rule
@@ -32,7 +32,7 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str,
     row_of, column_of = row_names(with_result), column_names(with_result)
     rows = list(dict.fromkeys(row_of[record.id] for record in with_result))
     columns = sorted(set(column_of.values()))
-    metrics = [name for name in _in_order(frame.columns) if frame[name].notna().any()]
+    metrics = [name for name in _sort_metrics(frame.columns) if frame[name].notna().any()]
     rules = [rule for rule in RULES if (frame["rule"] == rule).any()]
     tables: dict[str, dict[str, Any]] = {}
     for rule in rules:
@@ -41,26 +41,26 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str,
         for metric in metrics:
             values = dict(zip(chosen["id"], chosen[metric], strict=True))
             try:
-                table = filled_table(kept, row_of, column_of, values, rule, metric)
+                table = fill_table(kept, row_of, column_of, values, rule, metric)
             except UserError:  # no run has this metric under this rule
                 continue
             tables.setdefault(rule, {})[metric] = _cells(table, rows, columns, place)
     return {
-        "rows": _described(rows, with_result, row_of, lambda config: {"method": config["method"]["name"]}),
-        "columns": _described(columns, with_result, column_of, _data_facts),
+        "rows": _describe(rows, with_result, row_of, lambda config: {"method": config["method"]["name"]}),
+        "columns": _describe(columns, with_result, column_of, _data_facts),
         "rules": [_rule_facts(rule) for rule in tables],
         "metrics": [{"name": name, "label": metric_label(name)} for name in metrics],
         "tables": tables,
     }
 
 
-def _in_order(names: Sequence[str]) -> list[str]:
+def _sort_metrics(names: Sequence[str]) -> list[str]:
     """The metrics among the names of columns, those of the test images first, as they are shown elsewhere."""
     order = [*COLUMNS, *(metric for metric in METRICS if metric not in COLUMNS)]
 
     def rank(name: str) -> tuple[int, str, int]:
         split, metric = name.split("/")
-        return {"test": 0, "valid": 2}.get(split, 1), split, order.index(metric)
+        return {"test": 0, "valid": 2}.get(split, 1), split, order.index(metric) if metric in order else len(order)
 
     return sorted((name for name in names if "/" in name), key=rank)
 
@@ -76,7 +76,7 @@ def _rule_facts(name: str) -> dict[str, Any]:
     return {"name": name, "label": rule.label, "oracle": rule.split == "test"}
 
 
-def _described(
+def _describe(
     names: Sequence[str], records: Sequence[Record], name_of: Mapping[str, str], facts: Callable[[Any], dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Each name with the facts of its runs, which all share them."""
@@ -105,14 +105,14 @@ def _cells(
             "text": cell.text(PLUS_MINUS),
             "runs": [place[run_id] for run_id in cell.ids],
             "values": [f"{value:.2f}" for value in cell.values],
-            **_beside(cell, table.published.get((row, column))),
-            **_noted(table.facts[row, column]),
+            **_paper_beside(cell, table.published.get((row, column))),
+            **_notes_of_cell(table.facts[row, column]),
         }
         for (row, column), cell in table.cells.items()
     ]
 
 
-def _beside(cell: Cell, published: Published | None) -> dict[str, Any]:
+def _paper_beside(cell: Cell, published: PublishedNumber | None) -> dict[str, Any]:
     if published is None:
         return {}
     difference = f"{cell.mean - published.mean:+.2f}"
@@ -121,7 +121,7 @@ def _beside(cell: Cell, published: Published | None) -> dict[str, Any]:
     return {"paper": {"text": published.text(PLUS_MINUS), "difference": difference, **source}}
 
 
-def _noted(facts: Sequence[str]) -> dict[str, Any]:
+def _notes_of_cell(facts: Sequence[str]) -> dict[str, Any]:
     """What has to be known of a cell, beside rules that choose on test images: the page tells those of each run."""
     notes = [fact for fact in facts if not fact.endswith(CHOSEN_ON_TEST)]
     return {"notes": notes} if notes else {}

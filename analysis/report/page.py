@@ -9,10 +9,10 @@ from typing import Any
 import pandas
 
 from debiaslab.analysis.frames import results_frame
-from debiaslab.analysis.pictures import recorded_pictures
+from debiaslab.analysis.png_artifacts import read_png_artifacts
 from debiaslab.analysis.records import Record
+from debiaslab.analysis.report.embedded_images import EmbeddedImages
 from debiaslab.analysis.report.leaderboard import leaderboard
-from debiaslab.analysis.report.pictures import Pictures
 from debiaslab.analysis.report.run_page import run_facts, run_page
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import RULES
@@ -37,7 +37,12 @@ class Page:
 
 
 def build_page(
-    records: Sequence[Record], about: str, rule: str, metric: str, pictures: Pictures | None, problems: Sequence[str]
+    records: Sequence[Record],
+    about: str,
+    rule: str,
+    metric: str,
+    pictures: EmbeddedImages | None,
+    problems: Sequence[str],
 ) -> Page:
     """The page of `records`; `about` says which runs these are, `rule` and `metric` what is shown first.
 
@@ -50,7 +55,7 @@ def build_page(
         frames.append(_results(record))
         page["pictures"] = []
         if pictures is not None:
-            recorded, found = recorded_pictures(record, without=DRAWN)
+            recorded, found = read_png_artifacts(record, without=DRAWN)
             page["pictures"] = pictures.add(recorded)
             problems += found
         details.append(page)

@@ -15,7 +15,7 @@ def command_line(record: Record) -> str:
     Folders, device and the like are left to the machine.
     """
     ignored = without_effect_on_results()
-    words = [f"{name}={_typed(value)}" for name, value in sorted(flattened(record.config)) if name not in ignored]
+    words = [f"{name}={_as_typed(value)}" for name, value in sorted(flattened(record.config)) if name not in ignored]
     first = ("data.name=", "method.name=", "model.name=")  # what the settings that follow belong to
     words.sort(key=lambda word: not word.startswith(first))
     if not record.trained:
@@ -24,7 +24,7 @@ def command_line(record: Record) -> str:
     return f"python main.py with {shlex.join(words)}"
 
 
-def _typed(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     """`value` as it is typed: text that would be read as something else, in quotes."""
     if not isinstance(value, str):
         return repr(value)

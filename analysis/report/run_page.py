@@ -1,12 +1,12 @@
 """One recorded run as plain values for the page: results under every rule, curves, groups, settings, environment."""
 
 from collections.abc import Mapping, Sequence
-from math import isnan
+from math import isfinite
 from typing import Any
 
 import numpy
 
-from debiaslab.analysis.frames import chosen_results, record_facts
+from debiaslab.analysis.frames import record_facts, results_by_rule
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.report.repeat import command_line
 from debiaslab.analysis.result import branches_of, oracle_settings, percent, title_of
@@ -42,7 +42,7 @@ def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
     except UserError as error:
         if record.result is not None:
             problems.append(str(error))
-    results = chosen_results(record, RULES if history.evaluations else None)
+    results = results_by_rule(record, RULES if history.evaluations else None)
     chosen = {rule: _evaluation_at(history, values) for rule, values in results.items()}
     data = record.info.get("data", {})
     page = {
@@ -105,7 +105,7 @@ def _phases(history: History, chosen_steps: set[int]) -> list[dict[str, Any]]:
     phases = []
     for name in dict.fromkeys(evaluation.phase for evaluation in history.evaluations):
         every = history.of_phase(name)
-        evaluations = _thinned(every, chosen_steps)
+        evaluations = _thin_out(every, chosen_steps)
         metrics = [history.metrics(evaluation) for evaluation in evaluations]
         accuracies = {
             split: {
@@ -128,7 +128,7 @@ def _phases(history: History, chosen_steps: set[int]) -> list[dict[str, Any]]:
     return phases
 
 
-def _thinned(evaluations: Sequence[Evaluation], chosen_steps: set[int]) -> list[Evaluation]:
+def _thin_out(evaluations: Sequence[Evaluation], chosen_steps: set[int]) -> list[Evaluation]:
     size = len(evaluations)
     kept = set(numpy.linspace(0, size - 1, min(size, MAX_POINTS)).round().astype(int).tolist())
     return [
@@ -146,7 +146,7 @@ def _series(points: Sequence[Mapping[str, float]], decimals: int) -> dict[str, l
 
 
 def _rounded(value: float | None, decimals: int) -> float | None:
-    return None if value is None or isnan(value) else round(value, decimals)
+    return None if value is None or not isfinite(value) else round(value, decimals)
 
 
 def _environment(info: Mapping[str, Any]) -> list[list[str]]:

@@ -9,7 +9,7 @@ import psutil
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import objective_of
-from debiaslab.analysis.tables import shown
+from debiaslab.analysis.tables import format_value
 from debiaslab.commands.run_query import parse_literal
 from debiaslab.commands.searches.plan import Plan
 from debiaslab.commands.searches.trials import Trial, Trials
@@ -138,7 +138,7 @@ class Worker:
         return self.plan.log_dir / run_id
 
     def _say(self, trial: Trial, *what: str) -> None:
-        settings = " ".join(f"{name}={shown(value)}" for name, value in trial.values.items())
+        settings = " ".join(f"{name}={format_value(value)}" for name, value in trial.values.items())
         best = self.trials.best()
         so_far = [] if best is None else [f"best {100 * best[1]:.2f} of trial {best[0]}"]
         print(f"trial {trial.number} ({settings}): {'; '.join([*what, *so_far])}", flush=True)

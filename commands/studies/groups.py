@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from debiaslab.commands.output import show
 from debiaslab.commands.studies.jobs import Job
 from debiaslab.commands.studies.pace import Pace, measured
 from debiaslab.commands.studies.recorded import State, is_locked
 from debiaslab.commands.studies.words import StudyWords
+from debiaslab.core.console import show
 from debiaslab.settings.setup import load_once
 from debiaslab.training.device import give_back_memory
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from debiaslab.commands.studies.jobs import Job
+from debiaslab.core.console import PrintableConsole
 from debiaslab.core.durations import duration
 from debiaslab.evaluation.history import EVALUATIONS
 
@@ -33,7 +33,7 @@ class Overview:
     """A context manager that is told what happens to `total` jobs, of which it shows the state."""
 
     def __init__(self, total: int) -> None:
-        console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        console = PrintableConsole(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self.live = console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[note]}"))
         self.progress = Progress(*columns, console=console, transient=True, disable=not self.live)

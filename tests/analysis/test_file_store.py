@@ -1,12 +1,14 @@
 import json
 import os
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from debiaslab.analysis import file_store
+from debiaslab.analysis import file_store, record_index
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import EVERYTHING, Query
 from debiaslab.core.errors import UserError
@@ -49,7 +51,7 @@ def test_a_run_that_gives_no_sign_of_life_is_said_to_be_silent(tmp_path: Path) -
         assert record.seconds == pytest.approx(60 * minutes)
 
 
-def write_entry(folder: Path, **values: str) -> None:
+def write_entry(folder: Path, **values: Any) -> None:
     """Change what Sacred has written of the run."""
     entry = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(entry | values))
@@ -83,9 +85,9 @@ def test_the_index_follows_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     read: list[Path] = []
     original = file_store.read_json
 
-    def watched(path: Path) -> dict[str, Any]:
-        read.append(path)
-        return original(path)
+    def watched(folder: Path, name: str) -> dict[str, Any]:
+        read.append(folder)
+        return original(folder, name)
 
     monkeypatch.setattr(file_store, "read_json", watched)
     assert set(ids(tmp_path, EVERYTHING)) == {first, second}
@@ -98,7 +100,7 @@ def test_the_index_follows_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / second).rmdir()
     found = FileStore(tmp_path).find(EVERYTHING)
     assert {record.id: record.status for record in found} == {first: "COMPLETED", third: "COMPLETED"}
-    assert {path.parent.name for path in read} == {first, third}
+    assert {folder.name for folder in read} == {first, third}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "COMPLETED"}'])
@@ -151,6 +153,130 @@ def test_a_damaged_index_is_no_obstacle(tmp_path: Path) -> None:
     run_id = write_record(tmp_path)
     (tmp_path / file_store.INDEX).write_bytes(b"this is no database" * 100)
     assert ids(tmp_path, EVERYTHING) == [run_id]
+
+
+def test_a_damaged_index_is_made_anew(tmp_path: Path) -> None:
+    """Also where SQLite sees nothing wrong: a setting that has another value than was written."""
+    run_id = write_record(tmp_path, method="erm")
+    write_record(tmp_path, method="lff")
+    path = tmp_path / file_store.INDEX
+    for damage in (
+        lambda content: content.replace(b'"erm"', b'"lff"'),
+        lambda content: content[:5000],
+        lambda _: b"x" * 99,
+    ):
+        assert len(ids(tmp_path, EVERYTHING)) == 2
+        whole = path.read_bytes()
+        path.write_bytes(damage(whole))
+        assert path.read_bytes() != whole
+        assert ids(tmp_path, Query({"method.name": "erm"})) == [run_id]
+        assert path.stat().st_size == len(whole)
+
+
+def test_a_locked_index_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_index, "LOCK_SECONDS", 0.01)
+    run_id = write_record(tmp_path)
+    with closing(sqlite3.connect(tmp_path / file_store.INDEX, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert ids(tmp_path, EVERYTHING) == [run_id]
+
+
+def test_an_index_that_leads_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    other = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(other)) as database:
+        database.execute("CREATE TABLE runs (mine)")
+    before = other.read_bytes()
+    run_id = write_record(tmp_path / "runs")
+    (tmp_path / "runs" / file_store.INDEX).symlink_to(other)
+    assert ids(tmp_path / "runs", EVERYTHING) == [run_id]
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "place", ["../secret", "{folder}/secret", "link", "folder", "fifo", "circle", "a\0b", "x" * 300]
+)
+def test_paths_that_lead_out_of_a_record_are_refused(tmp_path: Path, place: str) -> None:
+    run_id = write_record(tmp_path)
+    (tmp_path / "secret").write_text("secret")
+    folder = tmp_path / run_id
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "circle").symlink_to(folder / "circle")
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "fifo")
+    (record,) = FileStore(tmp_path).find(EVERYTHING)
+    with pytest.raises(UserError, match="cannot read "):
+        record.artifact(place.format(folder=tmp_path))
+    write_entry(folder, experiment={"sources": [["main.py", f"_sources/../{run_id}/{place}"]]})
+    with pytest.raises(UserError, match="cannot read "):
+        record.store.sources(record)
+
+
+SHAPES = (
+    ("config.json", ("data", "name"), 3),
+    ("config.json", ("seed",), "1"),
+    ("config.json", ("method", "hparams"), [1]),
+    ("config.json", ("data", "rho"), {"a": None}),
+    ("config.json", ("method", "hparams", "q"), 10**400),
+    ("config.json", ("comment",), "\ud800"),
+    ("run.json", ("result", "last", "test/unbiased"), 1e300),
+    ("run.json", ("result", "last", "epoch"), None),
+    ("run.json", ("result",), [1]),
+    ("run.json", ("start_time",), "yesterday"),
+    ("run.json", ("artifacts",), {"a": 1}),
+    ("info.json", ("data",), [None]),
+    ("info.json", ("data",), {"classes": "0123456789"}),
+    ("info.json", ("code", "commit"), 5),
+)
+
+
+@pytest.mark.parametrize(("name", "path", "value"), SHAPES)
+def test_wrong_shapes_are_told_and_left_out(tmp_path: Path, name: str, path: tuple[str, ...], value: Any) -> None:
+    good, bad = write_record(tmp_path), write_record(tmp_path)
+    content = json.loads((tmp_path / bad / name).read_text())
+    holder = content
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    (tmp_path / bad / name).write_text(json.dumps(content))
+    store = FileStore(tmp_path)
+    assert [record.id for record in store.find(EVERYTHING)] == [good]
+    (problem,) = store.problems
+    assert problem.startswith(f"the record {tmp_path / bad} is damaged: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "value"),
+    [
+        (0, ("total", "test"), [[4, 2], [2]]),
+        (0, ("total",), {"valid": [[4, 2], [2, 4]]}),
+        (0, ("aligned",), [[True, False]]),
+        (0, ("means",), {"all": ["nothing"]}),
+        (1, ("correct", "test", "classifier"), [[9, 0], [1, 2]]),
+        (1, ("correct", "test"), {"other": [[3, 0], [1, 2]]}),
+        (1, ("correct", "test", "classifier"), [[3.5, 0], [1, 2]]),
+        (2, ("epoch",), "2"),
+        (2, ("losses",), None),
+    ],
+)
+def test_evaluations_that_cannot_be(tmp_path: Path, line: int, path: tuple[str, ...], value: Any) -> None:
+    path_of_file = tmp_path / write_record(tmp_path) / "evaluations.jsonl"
+    lines = [json.loads(text) for text in path_of_file.read_text().splitlines()]
+    holder = lines[line]
+    for key in path[:-1]:
+        holder = holder[key]
+    holder[path[-1]] = value
+    path_of_file.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    (record,) = FileStore(tmp_path).find(EVERYTHING)
+    with pytest.raises(UserError, match=f"the evaluations of the run {record.id} are damaged"):
+        record.history()
+
+
+@pytest.mark.parametrize("value", [10**30, 'a"b', "\ud800", float("nan"), [None], {"a": 1}])
+def test_settings_that_no_database_can_compare(tmp_path: Path, value: Any) -> None:
+    write_record(tmp_path)
+    assert ids(tmp_path, Query({"seed": value})) == []
+    with pytest.raises(UserError, match="no run has a setting"):
+        ids(tmp_path, Query({'da"ta': value}))
 
 
 def test_half_a_last_line_of_evaluations(tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def test_a_record_without_what_every_run_has_is_damaged(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('"protocol"', '"protocoll"'))
     store = FileStore(tmp_path)
     assert store.find(EVERYTHING) == []
-    assert store.problems == [f"the record {run_id} is damaged: KeyError 'data.protocol'"]
+    lacks = "config: Object missing required field `protocol` - at `$.data`"
+    assert store.problems == [f"the record {tmp_path / run_id} is damaged: {lacks}"]
 
 
 def test_damaged_evaluations(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from math import isnan
 import pytest
 from rich.console import Console
 
-from debiaslab.analysis.result import extra_splits, result_of, result_tables, summary
+from debiaslab.analysis.result import accuracy_tables, extra_splits, result_of, summary
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.recording.recorder import scalars
@@ -54,7 +54,7 @@ def test_means_over_splits_are_of_every_branch() -> None:
 
 def test_extra_splits_are_below_the_branches() -> None:
     result = result_of(history(aligned=True), "train", parse_rule("last", True, "rule"))
-    (table,) = result_tables(result, {})
+    (table,) = accuracy_tables(result, {})
     title, header, _, *rows = printed(table)
     assert title == ["last,", "train", "epoch", "3"]
     assert header == ["test", "(%)", "unbiased", "aligned", "conflicting", "worst", "group", "all", "images"]
@@ -70,7 +70,7 @@ def test_extra_splits_are_below_the_branches() -> None:
 
 
 def test_metrics_that_no_row_has_are_left_out() -> None:
-    (table,) = result_tables(result_of(history(), "train", parse_rule("last", True, "rule")), {})
+    (table,) = accuracy_tables(result_of(history(), "train", parse_rule("last", True, "rule")), {})
     _, header, _, *rows = printed(table)
     assert header == ["test", "(%)", "unbiased", "worst", "group", "all", "images"]
     assert rows[0] == ["debiased", "75.00", "60.00", "75.00"]
@@ -81,5 +81,5 @@ def test_one_split_needs_one_block() -> None:
     only = {name: CORRECT[name] for name in ("test",)}
     evaluation = Evaluation("train", 1, 1, 1, {}, only)
     one = History([evaluation], {"test": TOTAL["test"]}, [[True, False], [False, True]])
-    (table,) = result_tables(result_of(one, "train", parse_rule("last", True, "rule")), {})
+    (table,) = accuracy_tables(result_of(one, "train", parse_rule("last", True, "rule")), {})
     assert [row[0] for row in printed(table)[3:]] == ["debiased", "biased"]

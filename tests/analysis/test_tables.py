@@ -175,6 +175,27 @@ def test_formats(tmp_path: Path) -> None:
     assert (row["mean"], row["n"], row["published"], row["runs"]) == ("35.0000", "2", "35.34", " ".join(ids))
 
 
+def test_names_from_records_are_text_and_nothing_else(tmp_path: Path) -> None:
+    write_record(tmp_path, method="=1+1|<b>\x1b[2J")
+    write_record(tmp_path, method="\\input{/etc/passwd} $x$ ~^\n\\end", data={"skew": 0.1})
+    formats = {name: FORMATS[name](table(tmp_path)) for name in ("markdown", "latex", "csv")}
+    assert "| =1+1\\|&lt;b&gt;\\\\x1b\\[2J |" in formats["markdown"]
+    assert r"=1+1|<b>\textbackslash{}x1b[2J & " in formats["latex"]
+    assert (
+        r"\textbackslash{}input\{/etc/passwd\} \$x\$ \textasciitilde{}\textasciicircum{} \textbackslash{}end & -"
+        in formats["latex"]
+    )
+    methods = {row["method"] for row in csv.DictReader(io.StringIO(formats["csv"]))}
+    assert methods == {r"'=1+1|<b>\x1b[2J", r"\input{/etc/passwd} $x$ ~^ \end"}
+
+
+def test_what_is_missing_of_a_split_is_told_with_its_metrics(tmp_path: Path) -> None:
+    note = "test: without severity 3"
+    write_record(tmp_path, info={"data": {"notes": [note, "valid: of no concern", "test images: 5"]}})
+    assert table(tmp_path).notes[0] == f"erm on {COLUMN}: {note}"
+    assert not any("valid" in line or "5" in line.split(":")[-1] for line in table(tmp_path).notes)
+
+
 def test_paired_test() -> None:
     first = Cell((50.0, 60.0, 70.0), ("a", "b", "c"), (1, 2, 3))
     second = Cell((69.0, 48.0, 58.0), ("d", "e", "f"), (3, 1, 2))

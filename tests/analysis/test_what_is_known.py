@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from debiaslab.analysis.result import result_of, result_tables, why_unknown
+from debiaslab.analysis.result import accuracy_tables, result_of, why_unknown
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.evaluation.selection import parse_rule
 
@@ -27,5 +27,5 @@ def test_what_is_not_known_is_said(total: list[list[int]], aligned: list[list[bo
     found = result(total, aligned)
     told = why_unknown(found["last"], "test")
     assert (told is None) if reason is None else (told or "").startswith(reason)
-    captions = [table.caption for table in result_tables(found, {})]
+    captions = [table.caption for table in accuracy_tables(found, {})]
     assert captions == [None, told]

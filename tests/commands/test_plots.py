@@ -9,17 +9,17 @@ import pytest
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.frames import groups_frame
-from debiaslab.analysis.plots.cells import cells_of
 from debiaslab.analysis.plots.curves import curves
 from debiaslab.analysis.plots.decodability import decodability_frame
 from debiaslab.analysis.plots.embeddings import features_of_test_images
 from debiaslab.analysis.plots.groups import mean_groups
 from debiaslab.analysis.plots.hardest import hardest_images
-from debiaslab.analysis.plots.kinds import KINDS, Wishes
+from debiaslab.analysis.plots.kinds import KINDS, PlotOptions
 from debiaslab.analysis.plots.ratios import ratios_frame
+from debiaslab.analysis.plots.run_groups import group_runs
 from debiaslab.analysis.plots.weights import samples_frame
 from debiaslab.analysis.query import EVERYTHING
-from debiaslab.analysis.rebuilt import Rebuilt, rebuilt
+from debiaslab.analysis.restored_run import RestoredRun, restore_run
 from debiaslab.core.errors import UserError
 from debiaslab.settings.setup import load_once
 from tests.analysis.recorded import write_record
@@ -55,7 +55,7 @@ def test_every_kind_from_files_and_from_mongodb(command: Command, port: int, dat
 def check_contents(folder: Path, data_root: Path) -> None:
     """Frames and figures of the runs against what is in their records."""
     records = FileStore(folder).find(EVERYTHING)
-    cells = cells_of(records)
+    cells = group_runs(records)
     runs = [{cell.row: len(cell.records) for cell in members} for members in cells.values()]
     assert runs == [{"denetdm": 2, "lff_be": 1}, {"lff_be": 1}]
     denetdm, lff_be = next(iter(cells.values()))
@@ -84,7 +84,7 @@ def check_contents(folder: Path, data_root: Path) -> None:
         ["lff_be", 5.0, 1],
     ]
 
-    run = rebuilt(denetdm.records[0], "last", {"data.root": str(data_root), "device": "cpu"})
+    run = restore_run(denetdm.records[0], "last", {"data.root": str(data_root), "device": "cpu"})
     hardest = hardest_images(run, 500)
     counts = denetdm.records[0].history().counts(last[0], "test")
     conflicting = ~counts.aligned
@@ -94,8 +94,8 @@ def check_contents(folder: Path, data_root: Path) -> None:
     wrongly = sum(said != meant for said, meant in zip(hardest.predicted, hardest.target, strict=True))
     assert wrongly == hardest.wrong
     with pytest.raises(UserError, match="has kept no weights by rule=oracle_test_unbiased; use last or best_valid_unb"):
-        rebuilt(denetdm.records[0], "oracle_test_unbiased", {})
-    selected = rebuilt(denetdm.records[0], "best_valid_unbiased", {"data.root": str(data_root)})
+        restore_run(denetdm.records[0], "oracle_test_unbiased", {})
+    selected = restore_run(denetdm.records[0], "best_valid_unbiased", {"data.root": str(data_root)})
     assert selected.facts["rule"] == "best_valid_unbiased"
 
 
@@ -122,7 +122,7 @@ def test_protocols_and_settings_never_share_a_line(tmp_path: Path) -> None:
         write_record(tmp_path, seed=seed, data={"protocol": protocol})
     write_record(tmp_path, seed=1, hparams={"q": 0.5})
     write_record(tmp_path, seed=1, unbiased=0.9, start="2026-11-22T11:00:00")  # the first one again
-    cells = cells_of(FileStore(tmp_path).find(EVERYTHING))
+    cells = group_runs(FileStore(tmp_path).find(EVERYTHING))
     assert {data: [(cell.row, len(cell.records)) for cell in members] for data, members in cells.items()} == {
         "colored_mnist, skew 0.005, severity 4, protocol holdout": [("erm (q 0.7)", 1)],
         "colored_mnist, skew 0.005, severity 4, protocol published": [("erm (q 0.5)", 1), ("erm (q 0.7)", 1)],
@@ -136,7 +136,7 @@ def test_published_points_and_rules_chosen_on_test_images(command: Command, tmp_
     for skew in (0.005, 0.05):
         hparams = {"hand_over": "oracle_test_conflicting"}
         write_record(tmp_path / "runs", method="denetdm", data={"skew": skew}, hparams=hparams)
-    cells = cells_of(FileStore(tmp_path / "runs").find(EVERYTHING))
+    cells = group_runs(FileStore(tmp_path / "runs").find(EVERYTHING))
     frame = ratios_frame([cell for members in cells.values() for cell in members], "last", "test/unbiased")
     assert frame["published"].tolist() == [74.72, 93.54]
     kinds = "kind=groups,ratios,curves"
@@ -199,7 +199,7 @@ def test_a_method_without_features_has_no_embeddings(data_root: Path) -> None:
     phase = replace(method.phases()[-1], features=lambda image: {})
     method.phases = lambda: [phase]  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"erm gives no features \(`Phase\.features`\)"):
-        features_of_test_images(Rebuilt(setup, data, method, {}))
+        features_of_test_images(RestoredRun(setup, data, method, {}))
 
 
 def test_what_is_left_out_is_told(command: Command, tmp_path: Path) -> None:
@@ -227,6 +227,6 @@ def test_what_is_left_out_is_told(command: Command, tmp_path: Path) -> None:
 def test_settings_that_depend_on_the_ratio_are_told(tmp_path: Path) -> None:
     for skew, q in ((0.005, 0.7), (0.05, 0.8)):
         write_record(tmp_path, data={"skew": skew}, hparams={"q": q})
-    picture = next(KINDS["ratios"](cells_of(FileStore(tmp_path).find(EVERYTHING)), Wishes(print)))
+    picture = next(KINDS["ratios"](group_runs(FileStore(tmp_path).find(EVERYTHING)), PlotOptions(print)))
     assert "erm: q depend on the ratio" in picture.figure.get_suptitle()
     assert picture.name == "ratios-colored-mnist-severity-4-published-test-unbiased-last"

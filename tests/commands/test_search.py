@@ -15,7 +15,7 @@ from debiaslab import main
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.mongo_store import MongoStore
 from debiaslab.analysis.query import Query, setting_of
-from debiaslab.analysis.search import Found, found_by_search, objective_of, summary_table
+from debiaslab.analysis.search import SearchTrials, find_trials, objective_of, summary_table
 from debiaslab.commands.searches.plan import make_plan
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import read_search
@@ -74,7 +74,7 @@ def test_killed_and_interrupted_workers_lose_nothing(
     # the points are those of a search that nothing happened to
     fresh = Trials(make_plan(read_search([*words, f"storage={tmp_path}/fresh.db"])))
     undisturbed = [trial.values for _ in range(2) if (trial := fresh.next("run")) is not None]
-    complete = found_by_search(plan.name, records).complete()
+    complete = find_trials(plan.name, records).complete()
     found = [{name: setting_of(record.config, name) for name in undisturbed[0]} for record in complete]
     assert sorted(map(str, found)) == sorted(map(str, undisturbed))
 
@@ -103,7 +103,7 @@ def test_failed_trials_and_the_same_summary_from_everywhere(command: Command, tm
         in answers[0].out
     )
     stores = FileStore(tmp_path / "runs"), MongoStore(mongo[1])
-    files, database = (found_by_search("rates", store.find(Query({"search": "rates"}))) for store in stores)
+    files, database = (find_trials("rates", store.find(Query({"search": "rates"}))) for store in stores)
     assert [record.id for record in files.trials] == [record.id for record in database.trials]
     assert list(map(objective_of, files.complete())) == list(map(objective_of, database.complete()))
     again = command("search", "with", *words, space)
@@ -122,8 +122,8 @@ def trial(folder: Path, number: int, value: float | None, *, search: str = "mine
     run.write_text(json.dumps(entry))
 
 
-def found_in(folder: Path) -> Found:
-    return found_by_search("mine", FileStore(folder).find(Query({})))
+def found_in(folder: Path) -> SearchTrials:
+    return find_trials("mine", FileStore(folder).find(Query({})))
 
 
 def test_the_summary_is_of_the_best_by_validation(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_searches_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the trials of mine differ in seed: .* say which, with seed=VALUE"):
         found_in(tmp_path)
     with pytest.raises(UserError, match="no recorded run is a trial of a search none"):
-        found_by_search("none", FileStore(tmp_path).find(Query({})))
+        find_trials("none", FileStore(tmp_path).find(Query({})))
 
 
 def test_marks_of_a_trial_go_together(command: Command) -> None:

@@ -156,7 +156,7 @@ def test_two_users_share_a_folder(open_folder: Path) -> None:
 
     def record() -> None:
         files.require_writable(runs, "log_dir")
-        sources = {"sources": [("source.py", "")], "base_dir": str(open_folder)}
+        sources: dict[str, object] = {"sources": [("source.py", "")], "base_dir": str(open_folder)}
         start_record(runs, sources)
         FileStore(runs).find(EVERYTHING)
         lock = try_lock(runs, "job")
@@ -176,7 +176,7 @@ def test_a_folder_of_records_that_cannot_be_written_is_one_line(tmp_path: Path) 
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "_sources").touch()  # not a folder
     (tmp_path / "source.py").touch()
-    sources = {"sources": [("source.py", "")], "base_dir": str(tmp_path)}
+    sources: dict[str, object] = {"sources": [("source.py", "")], "base_dir": str(tmp_path)}
     with pytest.raises(UserError, match=r"^cannot write .*/_sources.*: .*; choose another folder with log_dir=DIR$"):
         start_record(tmp_path / "runs", sources)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["_sources"]

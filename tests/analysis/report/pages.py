@@ -8,11 +8,11 @@ from typing import Any
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import EVERYTHING
 from debiaslab.analysis.records import Store
+from debiaslab.analysis.report.embedded_images import EmbeddedImages
 from debiaslab.analysis.report.page import Page, build_page
-from debiaslab.analysis.report.pictures import Pictures
 
 
-def page_of(store: Store, pictures: Pictures | None = None, metric: str = "test/unbiased") -> Page:
+def page_of(store: Store, pictures: EmbeddedImages | None = None, metric: str = "test/unbiased") -> Page:
     """The page of all runs in `store`."""
     records = store.find(EVERYTHING)
     return build_page(records, "all runs", "last", metric, pictures, store.problems)

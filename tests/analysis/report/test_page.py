@@ -11,7 +11,7 @@ from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.frames import groups_frame
 from debiaslab.analysis.mongo_store import MongoStore
 from debiaslab.analysis.query import EVERYTHING
-from debiaslab.analysis.report.pictures import Pictures
+from debiaslab.analysis.report.embedded_images import EmbeddedImages
 from debiaslab.analysis.tables import result_table
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import RULES
@@ -56,7 +56,7 @@ def test_numbers_are_those_of_the_tables(command: Command, tmp_path: Path) -> No
 def test_run_page(command: Command, tmp_path: Path) -> None:
     (folder,) = command("with", "digits", "smoke", "method=denetdm").runs
     store = FileStore(tmp_path / "runs")
-    page = blocks(page_of(store, Pictures()).html)["run-0"]
+    page = blocks(page_of(store, EmbeddedImages()).html)["run-0"]
     result = json.loads((folder / "run.json").read_text())["result"]
     for rule in ("last", "best_valid_unbiased"):
         shown = page["rules"][rule]
@@ -109,12 +109,12 @@ def test_each_picture_is_there_once(tmp_path: Path) -> None:
         run["artifacts"] += ["samples.png", "broken.png", "gone.png"]
         (tmp_path / run_id / "run.json").write_text(json.dumps(run))
     store = FileStore(tmp_path)
-    page = page_of(store, Pictures())
+    page = page_of(store, EmbeddedImages())
     assert (page.pictures, page.pictures_left_out, page.html.count("data:image/png")) == (2, 0, 2)
     assert [len(blocks(page.html)[f"run-{index}"]["pictures"]) for index in range(3)] == [1, 1, 1]
     assert sum("gone.png" in problem for problem in page.problems) == 3
     assert sum("broken.png" in problem and "is no picture" in problem for problem in page.problems) == 3
-    small = page_of(store, Pictures(limit=100))
+    small = page_of(store, EmbeddedImages(limit=100))
     assert (small.pictures, small.pictures_left_out) == (1, 1)
     assert blocks(small.html)["overview"]["pictures_left_out"] == 1
     assert "data:image/png" not in page_of(store, None).html
@@ -171,7 +171,7 @@ def test_files_and_mongodb_give_the_same_page(command: Command, tmp_path: Path) 
         for words in (["method=erm"], ["method=erm", "seed=2"], ["method=denetdm"]):
             command("-m", f"localhost:{port}:page", "with", "digits", "smoke", *words)
         stores = FileStore(tmp_path / "runs"), MongoStore(f"localhost:{port}:page")
-        files, mongo = (without_seconds(page_of(store, Pictures()).html) for store in stores)
+        files, mongo = (without_seconds(page_of(store, EmbeddedImages()).html) for store in stores)
         outcome = command("-m", f"localhost:{port}:page", "report", "--out", "from_mongo", data=False)
     assert files.keys() == mongo.keys()
     for name in files:

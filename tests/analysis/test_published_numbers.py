@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from debiaslab.analysis.published import PUBLISHED_FILE, other_training, published_result
+from debiaslab.analysis.published_numbers import PUBLISHED_FILE, other_training, published_result
 from debiaslab.config import ex
 from debiaslab.core.settings import default_settings, setting_names
 from debiaslab.datasets import DATASETS

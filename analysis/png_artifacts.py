@@ -9,7 +9,7 @@ from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 
 
-def recorded_pictures(record: Record, without: Collection[str] = ()) -> tuple[dict[str, bytes], list[str]]:
+def read_png_artifacts(record: Record, without: Collection[str] = ()) -> tuple[dict[str, bytes], list[str]]:
     """(name -> content of a run's PNG files but for those `without`, a line for each that cannot be read)."""
     contents, problems = {}, []
     try:
@@ -19,7 +19,7 @@ def recorded_pictures(record: Record, without: Collection[str] = ()) -> tuple[di
     for name in names:
         try:
             content = record.artifact(name)
-            picture_size(content)
+            png_size(content)
             contents[name] = content
         except UserError as error:
             problems.append(str(error))
@@ -28,7 +28,7 @@ def recorded_pictures(record: Record, without: Collection[str] = ()) -> tuple[di
     return contents, problems
 
 
-def picture_size(content: bytes) -> tuple[int, int]:
+def png_size(content: bytes) -> tuple[int, int]:
     """(width, height) in pixels. Raises `UnidentifiedImageError`."""
     with Image.open(io.BytesIO(content)) as picture:
         return picture.size

@@ -15,7 +15,7 @@ from debiaslab.training.checkpoint import LAST, SELECTED, read_facts
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class RestoredRun:
     """Method, in eval mode, and data of a run, on the same device; `facts` of the weights: rule, phase, epoch."""
 
     setup: Setup
@@ -24,13 +24,13 @@ class Rebuilt:
     facts: Mapping[str, Any]
 
 
-def rebuilt(record: Record, rule: str, changes: Mapping[str, Any]) -> Rebuilt:
+def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> RestoredRun:
     """The run as it was when `rule` chose its weights: `last`, or the rule of its setting `selection`.
 
     `changes` are settings of this machine, dotted name -> value, such as data.root. The weights come from the record's
     files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
     """
-    setup = check(_changed(record.config, changes))
+    setup = check(_with_changes(record.config, changes))
     kept = {"last": LAST, setup.run.selection: SELECTED}
     if rule not in kept:
         raise UserError(f"the run {record.id} has kept no weights by rule={rule}; use {' or '.join(kept)}")
@@ -47,10 +47,10 @@ def rebuilt(record: Record, rule: str, changes: Mapping[str, Any]) -> Rebuilt:
             raise UserError(f"{kept[rule]} of the run {record.id} was not chosen by {rule}")
         facts = setup.load_weights(path, method, data)
     method.eval()
-    return Rebuilt(setup, data, method, facts)
+    return RestoredRun(setup, data, method, facts)
 
 
-def _changed(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the nested `config` with `changes`."""
     changed = {name: dict(value) if isinstance(value, Mapping) else value for name, value in config.items()}
     for name, value in changes.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 LIMIT_BYTES = 20 * 2**20  # of all pictures of a page
 
 
-class Pictures:
+class EmbeddedImages:
     """Collects pictures up to `limit` bytes; `contents` is a short name of the content -> its data URI."""
 
     def __init__(self, limit: int = LIMIT_BYTES) -> None:

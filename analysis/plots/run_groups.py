@@ -16,7 +16,7 @@ MAX_NAME = 180  # characters of a file's name
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunGroup:
     """Runs of one method (`row`: with what tells it from others) on one data set, one for each seed, in order."""
 
     row: str
@@ -24,7 +24,7 @@ class Cell:
     records: tuple[Record, ...]
 
 
-def cells_of(records: Sequence[Record]) -> dict[str, list[Cell]]:
+def group_runs(records: Sequence[Record]) -> dict[str, list[RunGroup]]:
     """Data set -> its cells. Of runs that were repeated with the same seed the last one counts.
 
     Runs whose protocol or any other setting differs never share a cell.
@@ -34,10 +34,10 @@ def cells_of(records: Sequence[Record]) -> dict[str, list[Cell]]:
     for record in records:
         place = with_protocol(columns[record.id], record.config), rows[record.id]
         members.setdefault(place, {})[record.config["seed"]] = record
-    found: dict[str, list[Cell]] = {}
+    found: dict[str, list[RunGroup]] = {}
     for (data, row), by_seed in sorted(members.items(), key=lambda item: item[0]):
         runs = tuple(by_seed[seed] for seed in sorted(by_seed))
-        found.setdefault(data, []).append(Cell(row, data, runs))
+        found.setdefault(data, []).append(RunGroup(row, data, runs))
     return found
 
 
@@ -49,13 +49,15 @@ def with_protocol(data: str, config: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (data, "" if named else protocol, judged) if part)
 
 
-def oracle_notes(cells: Sequence[Cell]) -> list[str]:
+def oracle_notes(cells: Sequence[RunGroup]) -> list[str]:
     """A line for each method whose phases were handed over by the test images."""
     notes = {cell.row: chosen_on_test(cell.records[0].config) for cell in cells}
     return [f"{row}: {', '.join(rules)}" for row, rules in notes.items() if rules]
 
 
-def framed(cells: Sequence[Cell], frame: Callable[[Sequence[Record]], pandas.DataFrame]) -> pandas.DataFrame:
+def frame_of_groups(
+    cells: Sequence[RunGroup], frame: Callable[[Sequence[Record]], pandas.DataFrame]
+) -> pandas.DataFrame:
     """`frame` of the runs of each cell, with the cell's `row`."""
     frames = [frame(cell.records).assign(row=cell.row) for cell in cells]
     return pandas.concat([found for found in frames if len(found)] or [pandas.DataFrame()], ignore_index=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
 from debiaslab.analysis.samples import save_sample_grid
+from debiaslab.core.console import new_table, printable
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
 from debiaslab.datasets import BiasedDataset, DatasetConfig, Source, Split
@@ -26,7 +26,7 @@ STYLES = {"there": "green", "missing": "bold red", "not there": "yellow"}
 NO_STAR = "\u00a0"  # a space that a table does not strip
 
 
-def inspected(name: str, config: DatasetConfig, folder: Path, memory_gb: float) -> Iterator[Any]:
+def summarize_dataset(name: str, config: DatasetConfig, folder: Path, memory_gb: float) -> Iterator[Any]:
     """What to print about the data set `name`, one thing after the other; a sample grid is written into `folder`.
 
     Raises `UserError` after the list of its files if some are missing, and for whatever is wrong with them.
@@ -55,7 +55,7 @@ def source_list(name: str, sources: Sequence[Source]) -> Text:
     for source in sources:
         status = "there" if source.is_there else "missing" if source.required else "not there"
         text.append(f"\n{status:{len(indent) - 1}}  ", STYLES[status])
-        text.append(str(source.path))
+        text.append(printable(str(source.path)))
         lines = [source.content] if source.is_there else [source.content, source.origin]
         text.append("".join(f"{indent}  {line}" for line in lines), "not bold")
     return text
@@ -63,7 +63,7 @@ def source_list(name: str, sources: Sequence[Source]) -> Text:
 
 def split_table(data: BiasedDataset) -> Table:
     """Number of images of each split, and of bias-aligned and bias-conflicting ones."""
-    table = _table("images")
+    table = new_table("images")
     for header in ("split", "images", "aligned", "conflicting"):
         table.add_column(header, justify="left" if header == "split" else "right")
     for name, split in data.splits().items():
@@ -84,7 +84,7 @@ def group_table(data: BiasedDataset) -> Table:
     if sum(3 + max(map(len, column)) for column in zip(*lines, strict=True)) > MAX_WIDTH:
         return _abridged_table(data, counts)
     starred = ", * bias-aligned" if data.tells_conflicting() else ""
-    table = _table(f"training images by target and bias{starred}")
+    table = new_table(f"training images by target and bias{starred}")
     for position, header in enumerate(lines[0]):
         table.add_column(header, justify="right" if position else "left")
     for row in _rows(table, data):
@@ -115,10 +115,6 @@ def facts_table(data: BiasedDataset, config: DatasetConfig, memory_gb: float) ->
 # ---- parts of the tables
 
 
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
-
-
 def _aligned_and_conflicting(data: BiasedDataset, split: Split) -> tuple[str, str]:
     if not data.tells_conflicting(split):
         return "-", "-"
@@ -134,7 +130,7 @@ def _rows(table: Table, data: BiasedDataset) -> Iterator[int]:
 
 
 def _class_table(data: BiasedDataset, counts: Tensor) -> Table:
-    table = _table("training images of each class")
+    table = new_table("training images of each class")
     table.add_column("target")
     table.add_column("images", justify="right")
     for row in _rows(table, data):
@@ -143,7 +139,7 @@ def _class_table(data: BiasedDataset, counts: Tensor) -> Table:
 
 
 def _abridged_table(data: BiasedDataset, counts: Tensor) -> Table:
-    table = _table(f"training images of each target, and their most frequent of {data.num_biases} biases")
+    table = new_table(f"training images of each target, and their most frequent of {data.num_biases} biases")
     tells = data.tells_conflicting()
     for header in ("target", "images", *(["aligned", "conflicting"] if tells else []), "biases"):
         table.add_column(header, justify="left" if header in ("target", "biases") else "right")

@@ -31,7 +31,7 @@ SEARCHED = ("alpha", "beta")  # EnD's settings, which its authors searched for
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedNumber:
     """A published accuracy in percent, with its source."""
 
     mean: float
@@ -43,18 +43,18 @@ class Published:
 
 
 @cache
-def published_results() -> dict[tuple[str, str, str, str], Published]:
+def published_results() -> dict[tuple[str, str, str, str], PublishedNumber]:
     """(data set, variant, metric, method) -> the published number, as in published.csv."""
     with PUBLISHED_FILE.open(newline="") as file:
         return {
-            (row["dataset"], row["variant"], row["metric"], row["method"]): Published(
+            (row["dataset"], row["variant"], row["metric"], row["method"]): PublishedNumber(
                 float(row["mean"]), float(row["std"]) if row["std"] else None, row["source"]
             )
             for row in csv.DictReader(file)
         }
 
 
-def published_result(config: Mapping[str, Any], metric: str) -> Published | None:
+def published_result(config: Mapping[str, Any], metric: str) -> PublishedNumber | None:
     """What a paper reports for this method on this data, if one does."""
     data, method = config["data"], config["method"]
     name, hparams = REPORTED_AS.get(method["name"], method["name"]), method["hparams"]
@@ -91,8 +91,8 @@ def notes_on_papers(sources: Collection[str]) -> list[str]:
 def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list[str]:
     """What the numbers of a run in a table's `column` are of, where that is not what is expected of them.
 
-    Images that were left out, and weights between the phases that were chosen on test images; if the run is `compared`
-    with a published number, another protocol or training than the paper's, too.
+    Images that were left out, and weights between the phases that were chosen on test images; if the run is
+    `compared` with a published number, another protocol or training than the paper's, too.
     """
     limit, protocol = config.get("evaluate_images"), config["data"].get("protocol")
     notes = [f"judged on {limit} images of each split"] if limit and "evaluate_images" not in column else []

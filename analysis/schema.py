@@ -1,0 +1,237 @@
+"""The shape of a recorded run. It is checked once, where a record is read; all code behind relies on it.
+
+A record may come from another version, another machine, or a stranger: nothing in it is taken for granted.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from math import isfinite
+from typing import Annotated, Any, Required, TypedDict
+
+import msgspec
+import numpy
+from msgspec import Meta
+
+from debiaslab.core.errors import UserError
+from debiaslab.evaluation.history import History
+
+MAX_DEPTH = 20  # of nested settings
+LARGEST = 2**63 - 1  # whole number; neither MongoDB nor SQLite has greater ones
+NOT_IN_ID = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # an id is also the name of a folder
+BAD_ID = "its id is no name of a folder"
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+
+
+class DataSettings(TypedDict, total=False):
+    name: Required[str]
+    protocol: Required[str]
+    skew: float | None
+    percent: float | None
+    rho: float | None
+
+
+class MethodSettings(TypedDict, total=False):
+    name: Required[str]
+    recipe: str | None
+    hparams: Required[dict[str, Any]]
+
+
+class ModelSettings(TypedDict):
+    name: str
+    hparams: dict[str, Any]
+
+
+class Config(TypedDict, total=False):
+    data: Required[DataSettings]
+    method: Required[MethodSettings]
+    model: ModelSettings
+    seed: Required[int]
+    train: bool
+    checkpoint: str | None
+    evaluate_images: int | None
+    log_dir: str
+    selection: str
+    search: str | None
+    trial: int | None
+    objective: str | None
+
+
+class DataFacts(TypedDict, total=False):
+    fingerprint: str | None
+    classes: list[str] | None
+    biases: list[str] | None
+    notes: list[str]
+
+
+class MachineFacts(TypedDict, total=False):
+    device: str | None
+    torch: str | None
+
+
+class CodeFacts(TypedDict, total=False):
+    commit: str | None
+    changed: bool | None
+
+
+class Info(TypedDict, total=False):
+    data: DataFacts
+    machine: MachineFacts
+    code: CodeFacts
+
+
+class Chosen(TypedDict):
+    """Where in its training a result was measured; its metrics are beside it."""
+
+    phase: str
+    epoch: Count
+    step: Count
+
+
+class Link(TypedDict):
+    name: str
+    file_id: Any
+
+
+class ExperimentFacts(TypedDict, total=False):
+    base_dir: str
+    dependencies: list[str]
+    sources: list[tuple[str, Any]]  # path of a source file, and where its copy is
+
+
+class Host(TypedDict, total=False):
+    os: list[str]
+    python_version: str | None
+    cpu: str | None
+
+
+class Entry(TypedDict, total=False):
+    """Sacred's own entry of a run: run.json, or the document in MongoDB."""
+
+    command: Required[str]
+    status: Required[str]
+    start_time: datetime | None
+    stop_time: datetime | None
+    heartbeat: datetime | None
+    result: Any
+    artifacts: list[str | Link]
+    experiment: ExperimentFacts
+    host: Host
+
+
+class Metric(TypedDict):
+    """What Sacred keeps of the scalars of one name, in the order in which they were logged."""
+
+    steps: list[float]
+    values: list[float]
+    timestamps: list[datetime]
+
+
+def is_run_id(text: str) -> bool:
+    """Whether `text` may be the id of a run: it leads to no other folder, and can be printed."""
+    return text not in ("", ".", "..") and NOT_IN_ID.search(text) is None
+
+
+def require_entry(entry: Any, where: object) -> None:
+    """Raise `UserError`, naming the record `where`, if what Sacred keeps of a run is not as it writes it."""
+    _require(Entry, entry, where, "run")
+
+
+def require_run(entry: Any, config: Any, info: Any, where: object) -> None:
+    """Raise `UserError`, naming the record `where`, if a run's entry, settings or facts cannot be those of a run."""
+    require_entry(entry, where)
+    _require(Config, config, where, "config")
+    _require(Info, info, where, "info")
+    result = entry.get("result")
+    if entry["status"] == "COMPLETED" and result is not None:
+        _require(dict[str, Chosen], result, where, "result")
+        places = Chosen.__annotations__
+        metrics = [{name: value for name, value in values.items() if name not in places} for values in result.values()]
+        _require(list[dict[str, Share | None]], metrics, where, "result")
+    try:
+        _require_plain([config, info, result])
+    except ValueError as error:
+        raise damaged(where, str(error)) from None
+
+
+def require_metrics(metrics: Any, where: object) -> None:
+    """Raise `UserError`, naming the record `where`, if its scalars are not as Sacred writes them."""
+    _require(dict[str, Metric], metrics, where, "metrics.json")
+
+
+def damaged(where: object, why: str) -> UserError:
+    return UserError(f"the record {where} is damaged: {why}")
+
+
+def _require(kind: Any, value: Any, where: object, part: str) -> None:
+    try:
+        msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise damaged(where, f"{part}: {error}") from None
+
+
+def _require_plain(value: Any, depth: int = 0) -> None:
+    """Raise `ValueError` unless `value` is what JSON, SQLite and MongoDB can all hold, and a terminal can print."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _require_plain(name, depth + 1)
+            _require_plain(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _require_plain(item, depth + 1)
+    elif isinstance(value, str):
+        value.encode()  # half of a surrogate pair is no text
+    elif isinstance(value, float) and not isfinite(value):
+        raise ValueError("a number in it is not finite")
+    elif isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise ValueError("a number in it is out of range")
+    elif not isinstance(value, (int, float, type(None))):
+        raise ValueError(f"it holds a {type(value).__name__}")
+
+
+# ---- evaluations
+
+
+def require_history(history: History) -> None:
+    """Raise `ValueError` unless all counts are of the splits and groups that the history names.
+
+    And unless the evaluations of a phase have the same branches.
+    """
+    totals = {split: _counts(table) for split, table in history.total.items()}
+    aligned = numpy.array(history.aligned)
+    if "test" not in totals or aligned.ndim != 2 or not aligned.size:
+        raise ValueError("no counts of test images")
+    shapes = {split: total.shape for split, total in totals.items()}
+    if any(shape not in (aligned.shape, (len(aligned), 1)) for shape in shapes.values()):
+        raise ValueError("the groups of its splits are not the same")
+    sizes = history.attribute_sizes
+    if history.min_group < 1 or (sizes and (min(sizes) < 1 or numpy.prod(sizes) != aligned.shape[1])):
+        raise ValueError("sizes of the groups that cannot be")
+    if any(not splits or not totals.keys() >= {*splits} or name in totals for name, splits in history.means.items()):
+        raise ValueError("means over splits that it does not have")
+    branches: dict[str, list[str]] = {}  # of each phase
+    for evaluation in history.evaluations:
+        if min(evaluation.epoch, evaluation.phase_step, evaluation.step) < 0:
+            raise ValueError("an evaluation before the start")
+        names = branches.setdefault(evaluation.phase, list(evaluation.correct.get("test", ())))
+        if not names or evaluation.correct.keys() != totals.keys():
+            raise ValueError("an evaluation lacks a split")
+        for split, tables in evaluation.correct.items():
+            if list(tables) != names:
+                raise ValueError("its evaluations have different branches")
+            for table in tables.values():
+                correct = _counts(table)
+                if correct.shape != shapes[split] or (correct > totals[split]).any():
+                    raise ValueError("correct counts that are not of the groups")
+
+
+def _counts(table: list[list[int]]) -> Any:
+    """int64 [num_classes, num_biases]. Raises `ValueError`."""
+    counts = numpy.array(table)
+    if counts.ndim != 2 or not counts.size or counts.dtype.kind != "i" or (counts < 0).any():
+        raise ValueError("counts that are no table of whole numbers")
+    return counts
