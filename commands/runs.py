@@ -18,6 +18,7 @@ from debiaslab.methods import Method
 from debiaslab.recording.observers import STATE, FileRecord, mongo_from_environment
 from debiaslab.settings.setup import Setup, check, check_data
 from debiaslab.training.checkpoint import LAST
+from debiaslab.training.single_images import require_no_single_image
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def prepare_training(run: Run) -> tuple[Prepared]:
     setup, data = setup.with_data()
     method = setup.build_method(data, device)
     setup.check_graphs(method)
+    require_no_single_image(method, data)
     if setup.run.resume is not None:
         setup.check_resume(Path(setup.run.resume) / STATE, data)
     record(run, setup)

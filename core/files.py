@@ -4,8 +4,10 @@ import os
 import shutil
 import stat
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 
 from debiaslab.core.errors import UserError
@@ -133,6 +135,27 @@ def require_regular(path: Path) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise UserError(f"{path} is a pipe, a socket or a device; give a file")
     return status
+
+
+def as_on_disk(path: Path) -> Path:
+    """`path`, or the file that is there and whose name has the same letters, put together in another way.
+
+    Unicode has two ways to write an "ê", and file names of macOS may have the one that is not typed elsewhere.
+    """
+    if path == path.parent or os.path.lexists(path):
+        return path
+    folder = as_on_disk(path.parent)
+    try:
+        names = _names_in(folder, folder.stat().st_mtime_ns)
+    except OSError:
+        return path
+    return folder / names.get(unicodedata.normalize("NFC", path.name), path.name)
+
+
+@lru_cache(maxsize=8)
+def _names_in(folder: Path, changed: int) -> dict[str, str]:
+    """The names in a folder, as it is since `changed`, by their composed forms."""
+    return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_regular
 from debiaslab.datasets.base import BiasedDataset, Source, Split
 from debiaslab.datasets.cache import fingerprint
 from debiaslab.datasets.groups import share_of_every_class
@@ -83,13 +84,17 @@ def _read_split(folder: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64
 
 def _read(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = numpy.load(path, allow_pickle=False)
+        require_regular(path)
+        with path.open("rb") as file:
+            array: NDArray[Any] = numpy.lib.format.read_array(file, allow_pickle=False)
     except FileNotFoundError:
         expected = "{train,valid}/{images,attrs}.npy"
         raise UserError(f"{path} is not there; data.arrays names a folder with {expected}") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, EOFError):  # numpy's words advise to load a pickle
+    except UserError:
+        raise
+    except Exception:  # numpy's words advise to load a pickle, and it raises much for a damaged header
         raise UserError(f"{path} is no array of numbers; write it with numpy.save, and not of objects") from None
     return array
 

@@ -119,7 +119,7 @@ class BAR(DatasetConfig):
 
     def _decoded(self, name: str, part: LabelledFiles) -> Split:
         folder, prepare = cache_folder(self.root, self.cache), Stretched(self.image_size)
-        return part.split(mapped_images(folder, name, self.folder, part.files, prepare))
+        return part.split(mapped_images(folder, name, part.files, prepare))
 
     # ---- the original layout
 

@@ -2,15 +2,31 @@
 
 import hashlib
 import json
+import os
+import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import xxhash
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import nothing_left_behind, remove_leftovers, require_writable
+from debiaslab.core.files import (
+    atomic_write,
+    nothing_left_behind,
+    remove_leftovers,
+    require_regular,
+    require_writable,
+)
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.tensor_files import Damaged, Foreign, read_tensors, write_tensors
+
+BLOCK = 2**20  # bytes of a file that are in memory at a time
+SETTLED = 2 * 10**9  # nanoseconds, more than the steps in which file systems keep times
 
 
 def fingerprint(**content: object) -> str:
@@ -18,17 +34,46 @@ def fingerprint(**content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def listing(root: Path, files: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """(name relative to `root`, size, time of the last change) of each file: what tells that none has changed."""
+def content_of(files: Sequence[Path], folder: Path) -> str:
+    """16 hexadecimal digits for the bytes of `files`, in their order.
 
-    def entry(path: Path) -> tuple[str, int, int]:
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from None
-        return path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns
+    They are read once. The digits are kept in the cache `folder` for as long as path, size, inode and the times of the
+    last change of content and of status stay the same: the system sets the latter, whatever a program asks for. Files
+    that have changed in the last seconds are read again, as another change might leave the same times. Raises
+    `UserError` for a file that cannot be read, or that is a pipe or a device.
+    """
+    now = time.time_ns()
+    entries = [_entry(path) for path in files]
+    known = folder / "contents" / f"{fingerprint(files=entries)}.json"
+    with suppress(OSError, ValueError):
+        if re.fullmatch("[0-9a-f]{16}", found := str(json.loads(known.read_text()))):
+            return found
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        label = f"reading {len(files):,} files once"
+        content = fingerprint(files=list(progress_bar(pool.map(_digest, files), len(files), label)))
+    if max((time for *_, times in entries for time in times), default=0) < now - SETTLED:
+        with suppress(UserError), atomic_write(known) as temporary:
+            temporary.write_text(json.dumps(content))
+    return content
 
-    return [entry(path) for path in files]
+
+def _entry(path: Path) -> tuple[str, int, int, tuple[int, int]]:
+    try:
+        status = require_regular(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    return str(path), status.st_size, status.st_ino, (status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _digest(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions, and the disk") from None
+    return digest.hexdigest()
 
 
 def cache_folder(root: str, cache: str | None) -> Path:

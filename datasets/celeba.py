@@ -78,7 +78,7 @@ class CelebA(DatasetConfig):
                 f"{folder} lacks {len(absent)} images, such as {min(absent)}; unpack img_align_celeba.zip anew"
             )
         files = [folder / name for name in names]
-        images = mapped_images(cache_folder(self.root, self.cache), "celeba", folder, files, Stretched(self.image_size))
+        images = mapped_images(cache_folder(self.root, self.cache), "celeba", files, Stretched(self.image_size))
         rows = [(split == number).nonzero()[:, 0] for number in range(len(SPLITS))]
         train, valid, test = (Split(chosen, labels[chosen, 0], labels[chosen, 1], images) for chosen in rows)
         return BiasedDataset(
@@ -88,7 +88,7 @@ class CelebA(DatasetConfig):
             test=test,
             num_classes=2,
             num_biases=2,
-            fingerprint=fingerprint(pixels=images.checksum, split=split.tolist(), labels=labels.tolist()),
+            fingerprint=fingerprint(pixels=images.identity, split=split.tolist(), labels=labels.tolist()),
             normalize=IMAGENET_STATISTICS,
             augment=CropAndFlip(padding=0),
             aligned=usual_pairs(train.target, train.bias, 2, 2),

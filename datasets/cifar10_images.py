@@ -5,6 +5,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy
+import torch
 from numpy.typing import NDArray
 
 from debiaslab.core.errors import UserError, suggestion
@@ -21,11 +22,11 @@ Pictures = tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]  # images [N, 3, 32
 def read_images(folder: Path, cache: Path, split: str) -> tuple[Pictures, list[str]]:
     """The images of `split`, train or test, in the order of `list_files`; and checksums of pixels and labels.
 
-    Images are decoded into the folder `cache`, once as long as names, sizes and times of the files stay. Raises
+    Images are decoded into the folder `cache`, once as long as the files stay what they are. Raises
     `UserError` for a folder or file that is missing, does not belong, or is not an image of 32x32 pixels.
     """
     files = list_files(folder / split)
-    images = mapped_images(cache, f"cifar10-{split}", folder, [path for path, _ in files], Stretched(SIZE))
+    images = mapped_images(cache, f"cifar10-{split}", [path for path, _ in files], Stretched(SIZE))
     odd = (images.sizes != SIZE).any(dim=1).nonzero()[:, 0].tolist()
     if odd:
         height, width = images.sizes[odd[0]].tolist()
@@ -33,7 +34,8 @@ def read_images(folder: Path, cache: Path, split: str) -> tuple[Pictures, list[s
             f"{files[odd[0]][0]} is {width}x{height}, images of CIFAR-10 are {SIZE}x{SIZE}; replace or remove the file"
         )
     target = numpy.array([label for _, label in files], dtype=numpy.int64)
-    return (images.images.numpy(), target), [images.checksum, hashlib.sha256(target.tobytes()).hexdigest()]
+    pixels = images(torch.arange(len(files))).numpy()
+    return (pixels, target), [images.identity, hashlib.sha256(target.tobytes()).hexdigest()]
 
 
 def list_files(folder: Path) -> list[tuple[Path, int]]:

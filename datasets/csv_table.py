@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.core.files import as_on_disk, require_regular
 from debiaslab.datasets.base import UNKNOWN_BIAS
 
 REQUIRED = ("path", "target")
 COLUMNS = (*REQUIRED, "bias", "split", "aligned")
 SPLITS = ("train", "valid", "test")
 
-INTEGER = re.compile(r"0|[1-9][0-9]*")
+INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
 NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?|nan|NaN")  # what a program may make of an integer, or of nothing
 YES_OR_NO = {"1": True, "0": False, "true": True, "false": False}
 
@@ -42,7 +43,7 @@ class CSVTable:
         Raises `UserError` for a missing file, or one that appears twice.
         """
         folder = self.file.absolute().parent
-        paths = [Path(os.path.normpath(folder / path)) for path in self.columns["path"]]
+        paths = [as_on_disk(Path(os.path.normpath(folder / path))) for path in self.columns["path"]]
         first: dict[Path, int] = {}
         for row, path in enumerate(paths):
             if not self.columns["path"][row]:
@@ -52,7 +53,7 @@ class CSVTable:
                     f"{self.columns['path'][row]} is in line {self.lines[first[path]]} already; remove one of the two"
                 )
                 raise self.mistake(row, text)
-        missing = [row for row, path in enumerate(paths) if not path.is_file()]
+        missing = [row for row, path in enumerate(paths) if not os.path.isfile(path)]
         if missing:
             others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             advice = "correct the path, which is relative to the folder of the CSV, or remove the line"
@@ -134,6 +135,7 @@ class CSVTable:
 def read_csv(file: Path) -> CSVTable:
     """The table in `file`: UTF-8, commas, the first line names the columns. Raises `UserError` for anything else."""
     try:
+        require_regular(file)
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read data.csv={file}: {error.strerror}; name your CSV with data.csv=PATH") from None

@@ -4,7 +4,6 @@ Protocols: `published` takes the splits as the CSV has them. `holdout` keeps one
 for validation if the CSV has none; without a column `split` it first takes one in five images of every group as test.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,8 @@ from debiaslab.datasets.base import (
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.csv_table import SPLITS, CSVTable, read_csv
 from debiaslab.datasets.groups import share_of_every_group, usual_pairs
-from debiaslab.datasets.pixels import BrokenImage, MappedImages, Stretched, mapped_images
+from debiaslab.datasets.image_decoding import BrokenImage
+from debiaslab.datasets.pixels import MappedImages, Stretched, mapped_images
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
 PADDING = 4  # pixels, of the random crop
@@ -78,7 +78,7 @@ class Custom(DatasetConfig):
         images = self._images(table)
         parts = {name: Split(rows, target[rows], bias[rows], images) for name, rows in splits.items()}
         key = fingerprint(
-            pixels=images.checksum,
+            pixels=images.identity,
             splits={name: rows.tolist() for name, rows in splits.items()},
             labels=[target.tolist(), class_names, bias.tolist(), bias_names],
             aligned=aligned.tolist(),
@@ -127,9 +127,8 @@ class Custom(DatasetConfig):
 
     def _images(self, table: CSVTable) -> MappedImages:
         files = table.files()
-        root = Path(os.path.commonpath([file.parent for file in files]))
         try:
-            return mapped_images(cache_folder(self.root, self.cache), "custom", root, files, Stretched(self.image_size))
+            return mapped_images(cache_folder(self.root, self.cache), "custom", files, Stretched(self.image_size))
         except BrokenImage as error:
             raise table.mistake(files.index(error.path), str(error)) from None
 

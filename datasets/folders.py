@@ -132,7 +132,7 @@ class AlignConflictFolders(DatasetConfig):
         of_percent = part.folder.is_relative_to(self.train_folder)
         file_name = f"{self.NAME}-{self.train_folder.name}-{name}" if of_percent else f"{self.NAME}-{name}"
         folder, prepare = cache_folder(self.root, self.cache), Stretched(self.image_size)
-        return part.split(mapped_images(folder, file_name, self.folder, part.files, prepare))
+        return part.split(mapped_images(folder, file_name, part.files, prepare))
 
     def _train_files(self) -> LabelledFiles:
         """Aligned images, then conflicting ones; an image that is in the wrong one of the two folders is refused."""

@@ -111,5 +111,5 @@ def content_fingerprint(version: int, splits: Mapping[str, Split]) -> str:
     for name, split in splits.items():
         assert isinstance(split.reader, MappedImages)
         values = torch.stack([split.images, split.target, split.bias]).numpy()
-        content[name] = [split.reader.checksum, hashlib.sha256(values.tobytes()).hexdigest()]
+        content[name] = [split.reader.identity, hashlib.sha256(values.tobytes()).hexdigest()]
     return fingerprint(version=version, splits=content)

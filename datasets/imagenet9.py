@@ -126,7 +126,7 @@ class ImageNet9(DatasetConfig):
         weights = first_layers(self.vgg16, cache) if self.clusters == "vgg16" else None
         clusters = self._published_clusters(listings["test"])
         images = {
-            name: mapped_images(cache, f"imagenet9_{name}", listing.root, listing.files, self._preparation(name))
+            name: mapped_images(cache, f"imagenet9_{name}", listing.files, self._preparation(name))
             for name, listing in listings.items()
         }
         if weights is not None:
@@ -149,7 +149,7 @@ class ImageNet9(DatasetConfig):
             num_biases=num_biases,
             fingerprint=fingerprint(
                 version=VERSION,
-                images={name: reader.checksum for name, reader in images.items()},
+                images={name: reader.identity for name, reader in images.items()},
                 clusters={name: labels.tolist() for name, labels in clusters.items()},
             ),
             extra=extra,

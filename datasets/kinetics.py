@@ -182,7 +182,7 @@ def _read(found: FoundVideos, cache: Path) -> Part:
     broken: list[Broken] = []
     targets: list[int] = []
     for label, (class_name, files) in enumerate(found.files.items()):
-        whole, others = indexed_videos(cache, f"kinetics-{class_name}", found.folder, files)
+        whole, others = indexed_videos(cache, f"kinetics-{class_name}", files)
         if not whole:
             raise UserError(
                 f"no video of the class {class_name} in {found.folder} is whole ({others[0].path.name}:"

@@ -1,25 +1,28 @@
 """Image files, decoded and resized once into a file that is mapped into memory from then on.
 
-The file is in the safetensors format: "images" uint8 [N, channels, height, width] and "sizes" int32 [N, 2], the
-original (height, width) of each. Its metadata holds the format's version and a checksum of each block of the pixels,
-which are compared when the file is first read and whenever it has changed.
+The file is in the safetensors format: "images" uint8 [N, channels, height, width], "sizes" int32 [N, 2], the (height,
+width) of each original, and "sums" int64 [N], a checksum of the pixels of each image (XXH3, 64 bits). An image is
+compared with its sum whenever it is read, so that none is used that is damaged, and opening the file takes no time. Its
+metadata holds a checksum of sizes and sums, and digests of blocks of the pixels, which identify them.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy
+import torch
+import xxhash
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
@@ -27,12 +30,14 @@ from torch import Tensor
 
 from debiaslab.core import memory
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import atomic_write, require_writable
+from debiaslab.core.files import atomic_write, locked, remove_leftovers, require_writable
 from debiaslab.core.progress_bar import progress_bar
-from debiaslab.datasets.cache import fingerprint, listing
+from debiaslab.core.tensor_files import Damaged
+from debiaslab.datasets.cache import content_of, fingerprint, say_rebuilt
+from debiaslab.datasets.image_decoding import read_image
 
-VERSION = 1  # of the file; raise it with every change of what is in it
-BLOCK = 64 * 2**20  # bytes of pixels under one checksum
+VERSION = 2  # of the file; raise it with every change of what is in it
+BLOCK = 64 * 2**20  # bytes of pixels under one digest
 ANNOUNCED = 256 * 2**20  # bytes from which on the work is announced where there is no progress bar, too
 MARGIN = 64 * 2**20  # bytes of the disk that the file leaves free
 
@@ -91,152 +96,154 @@ class MappedImages:
     """A `Reader` of the images in a file: a row is an image's number in the file."""
 
     path: Path
-    images: Tensor  # uint8 [N, channels, height, width], mapped
+    images: Tensor  # uint8 [N, channels, height, width], mapped; not compared with their sums
     sizes: Tensor  # int32 [N, 2], original (height, width)
-    checksum: str  # of the pixels
+    sums: NDArray[numpy.int64]  # [N], of each image
+    identity: str  # digest of the pixels
+    files: Sequence[Path]  # the original of each image
+    prepare: Preparation
     num_draws: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
         return tuple(self.images.shape[1:])
 
     def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
-        return memory.rows(self.images, rows)
+        """As `Reader` says. Raises `UserError` for an image that is damaged and whose original has changed."""
+        pixels = memory.rows(self.images, rows)
+        for place in numpy.flatnonzero(_sums(pixels.numpy()) != self.sums[rows.numpy()]):
+            pixels[place] = torch.from_numpy(self._decoded_anew(int(rows[place])))
+        return pixels
+
+    def _decoded_anew(self, row: int) -> NDArray[numpy.uint8]:
+        """The pixels of an image that is damaged in the file, where they are mended if that can be written."""
+        pixels = _decoded(self.files[row], self.prepare)[0]
+        if _sums(pixels[None]) != self.sums[row]:
+            raise UserError(f"{self.path} is damaged, and {self.files[row]} has changed; delete the former")
+        offset = _header_size(len(self), self.image_shape) + row * pixels.nbytes
+        with suppress(OSError), self.path.open("r+b") as file:
+            file.seek(offset)
+            file.write(pixels.tobytes())
+        print(f"{self.path} is damaged: {self.files[row]} is decoded anew", file=sys.stderr)
+        return pixels
 
 
-def mapped_images(folder: Path, name: str, root: Path, files: Sequence[Path], prepare: Preparation) -> MappedImages:
+def mapped_images(folder: Path, name: str, files: Sequence[Path], prepare: Preparation) -> MappedImages:
     """The images `files`, in that order, from `<folder>/<name>-<key>.safetensors`, which is built if it is not there.
 
-    The key changes with the files' names relative to `root`, their sizes and times, and with `prepare`. Raises
-    `UserError` for an image that cannot be read, a folder that cannot be written or has too little space, and a
-    damaged file.
+    The key changes with the bytes of the files and with `prepare`. Raises `UserError` for an image that cannot be read,
+    and a folder that cannot be written or has too little space.
     """
     settings = {"kind": type(prepare).__name__, **asdict(prepare)}  # type: ignore[call-overload]
-    key = fingerprint(version=VERSION, prepare=settings, files=listing(root, files))
+    key = fingerprint(version=VERSION, prepare=settings, content=content_of(files, folder))
     path = folder / f"{name}-{key}.safetensors"
-    if not path.exists():
-        _build(path, files, prepare)
-    return _read(path, len(files), prepare.image_shape)
-
-
-class BrokenImage(UserError):
-    """The file `path` is not a complete image, or not one of 8 bits."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"{path} {problem}")
-        self.path = path
+    if path.exists():
+        try:
+            return _opened(path, files, prepare)
+        except Damaged as error:
+            say_rebuilt(path, error)
+            path.unlink(missing_ok=True)
+    _build(path, files, prepare)
+    return _opened(path, files, prepare)
 
 
 def _build(path: Path, files: Sequence[Path], prepare: Preparation) -> None:
-    image_bytes = int(numpy.prod(prepare.image_shape))
-    needed = len(files) * image_bytes
+    needed = len(files) * int(numpy.prod(prepare.image_shape))
     require_writable(path.parent, "data.cache", needed + MARGIN)
-    with _only_builder(path):
+    with locked(path.parent / f".{path.name}.lock"):
         if path.exists():  # another process has built it meanwhile
             return
+        remove_leftovers(path.parent, "*.safetensors")
         with atomic_write(path) as temporary:
-            header_size = _header_size(len(files), prepare.image_shape)
-            with temporary.open("wb") as file:
-                file.truncate(header_size + needed + 8 * len(files))
-            images = numpy.memmap(temporary, numpy.uint8, "r+", header_size, (len(files), *prepare.image_shape))
-            sizes = numpy.empty((len(files), 2), dtype="<i4")
-            label = f"decoding {len(files):,} images once ({needed / 2**20:,.0f} MiB, {path.parent})"
-            if needed >= ANNOUNCED:
-                print(label, file=sys.stderr)
-            _decode(files, prepare, images, sizes, label)
+            start = _header_size(len(files), prepare.image_shape)
+            _reserve(temporary, start + needed + 16 * len(files))
+            images = numpy.memmap(temporary, numpy.uint8, "r+", start, (len(files), *prepare.image_shape))
+            table = _decode(files, prepare, images, f"{needed / 2**20:,.0f} MiB, {path.parent}")
             images.flush()
-            checksums = _checksums(images.reshape(-1))
             with temporary.open("r+b") as file:
-                file.write(_header(len(files), prepare.image_shape, checksums))
-                file.seek(header_size + needed)
-                file.write(sizes.tobytes())
+                file.write(_header(len(files), prepare.image_shape, _digests(images.reshape(-1)), table))
+                file.seek(start + needed)
+                file.write(table)
 
 
-def _decode(
-    files: Sequence[Path],
-    prepare: Preparation,
-    images: NDArray[numpy.uint8],
-    sizes: NDArray[numpy.int32],
-    label: str,
-) -> None:
+def _decode(files: Sequence[Path], prepare: Preparation, images: NDArray[numpy.uint8], where: str) -> bytes:
+    """Fill `images`, and return their sizes and sums as the file has them."""
+    sizes, sums = numpy.empty((len(files), 2), dtype="<i4"), numpy.empty(len(files), dtype="<i8")
+
     def decode(position: int) -> None:
-        pixels, sizes[position] = read_image(files[position], prepare)
-        images[position] = pixels.transpose(2, 0, 1)
+        images[position], sizes[position] = pixels, _ = _decoded(files[position], prepare)
+        sums[position] = _sums(pixels[None])[0]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside of Python's lock
+    label = f"decoding {len(files):,} images once ({where})"
+    if images.nbytes >= ANNOUNCED:
+        print(label, file=sys.stderr)
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow leaves Python's lock to others
+        warnings.simplefilter("ignore")  # of details that are damaged, such as EXIF
         try:
             for _ in progress_bar(pool.map(decode, range(len(files)), chunksize=1), len(files), label):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    return sizes.tobytes() + sums.tobytes()
 
 
-def read_image(path: Path, prepare: Callable[[Image.Image], Image.Image]) -> tuple[NDArray[numpy.uint8], list[int]]:
-    """The prepared image uint8 [H, W, 3] and its original [height, width]. Raises `BrokenImage`."""
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # Pillow would cut off what is above 255
-                raise BrokenImage(path, f"has pixels of more than 8 bits (mode {image.mode}); save it with 8 bits")
-            size = [image.height, image.width]
-            return numpy.asarray(prepare(image.convert("RGB"))), size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BrokenImage(path, f"is not a complete image ({reason}); replace or remove the file") from None
+def _decoded(path: Path, prepare: Preparation) -> tuple[NDArray[numpy.uint8], list[int]]:
+    """The pixels [channels, height, width], and the size of the original."""
+    pixels, size = read_image(path, prepare)
+    return numpy.ascontiguousarray(pixels.transpose(2, 0, 1)), size
 
 
-# ---- the file
+def _sums(images: NDArray[numpy.uint8]) -> NDArray[numpy.int64]:
+    """The checksum of each of `images` [B, channels, height, width]."""
+    return numpy.array([xxhash.xxh3_64_intdigest(image) for image in images], dtype=numpy.uint64).view(numpy.int64)
 
 
-def _read(path: Path, num_images: int, image_shape: tuple[int, ...]) -> MappedImages:
-    damaged = UserError(f"the decoded images in {path} are damaged; delete the file to build it anew")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            images, sizes = file.get_tensor("images"), file.get_tensor("sizes")
-    except (SafetensorError, OSError):
-        raise damaged from None
-    if tuple(images.shape) != (num_images, *image_shape):
-        raise damaged
-    if not _is_checked(path):
-        if metadata.get("checksums") != json.dumps(_checksums(images.view(-1).numpy())):
-            raise damaged
-        _set_checked(path)
-    return MappedImages(path, images, sizes, fingerprint(checksums=json.loads(metadata["checksums"])))
-
-
-def _is_checked(path: Path) -> bool:
-    """Whether the checksums of this very file have been compared already: of a large file that takes a minute."""
-    try:
-        return path.with_suffix(".checked").read_text() == _stamp(path)
-    except OSError:
-        return False
-
-
-def _set_checked(path: Path) -> None:
-    with suppress(UserError), atomic_write(path.with_suffix(".checked")) as temporary:
-        temporary.write_text(_stamp(path))
-
-
-def _stamp(path: Path) -> str:
-    stat = path.stat()
-    return f"{stat.st_mtime_ns}/{stat.st_size}"
-
-
-def _checksums(pixels: NDArray[numpy.uint8]) -> list[str]:
-    """A digest of each block, computed in parallel."""
+def _digests(pixels: NDArray[numpy.uint8]) -> list[str]:
+    """One of each block, computed in parallel."""
     blocks = [pixels[start : start + BLOCK] for start in range(0, len(pixels), BLOCK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda block: hashlib.sha256(block).hexdigest()[:16], blocks))
 
 
-def _header(num_images: int, image_shape: tuple[int, ...], checksums: Sequence[str]) -> bytes:
+# ---- the file
+
+
+def _opened(path: Path, files: Sequence[Path], prepare: Preparation) -> MappedImages:
+    """Raises `Damaged` for a file that is not what `_build` makes of `files`, whatever the pixels are."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            images, sizes, sums = (file.get_tensor(name) for name in ("images", "sizes", "sums"))
+        digests = json.loads(metadata["digests"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise Damaged(str(error)) from None
+    except OSError as error:
+        raise UserError(f"cannot read the decoded images in {path}: {error.strerror or error}") from None
+    if tuple(images.shape) != (len(files), *prepare.image_shape):
+        raise Damaged(f"images {list(images.shape)}")
+    sizes, sums = sizes.clone(), sums.numpy().copy()  # of the memory that is compared, not of the file
+    if metadata.get("table") != _table_checksum(digests, sizes.numpy().tobytes() + sums.tobytes()):
+        raise Damaged("the checksum of its checksums is another")
+    return MappedImages(path, images, sizes, sums, fingerprint(checksums=digests), files, prepare)
+
+
+def _table_checksum(digests: Sequence[str], table: bytes) -> str:
+    return xxhash.xxh3_128(json.dumps(digests).encode() + table).hexdigest()
+
+
+def _header(num_images: int, image_shape: tuple[int, ...], digests: Sequence[str], table: bytes) -> bytes:
     """What a safetensors file begins with, padded to a length that depends on the shapes alone."""
-    end = num_images * int(numpy.prod(image_shape))
+    ends = [num_images * size for size in (int(numpy.prod(image_shape)), 8, 8)]
+    ends = [sum(ends[: number + 1]) for number in range(len(ends))]
     tensors: dict[str, Any] = {
-        "__metadata__": {"version": str(VERSION), "checksums": json.dumps(checksums)},
-        "images": {"dtype": "U8", "shape": [num_images, *image_shape], "data_offsets": [0, end]},
-        "sizes": {"dtype": "I32", "shape": [num_images, 2], "data_offsets": [end, end + 8 * num_images]},
+        "__metadata__": {"digests": json.dumps(digests), "table": _table_checksum(digests, table)},
+        "images": {"dtype": "U8", "shape": [num_images, *image_shape], "data_offsets": [0, ends[0]]},
+        "sizes": {"dtype": "I32", "shape": [num_images, 2], "data_offsets": [ends[0], ends[1]]},
+        "sums": {"dtype": "I64", "shape": [num_images], "data_offsets": [ends[1], ends[2]]},
     }
     text = json.dumps(tensors).encode()
     padded = text + b" " * (-len(text) % 4096)
@@ -245,14 +252,13 @@ def _header(num_images: int, image_shape: tuple[int, ...], checksums: Sequence[s
 
 def _header_size(num_images: int, image_shape: tuple[int, ...]) -> int:
     num_blocks = -(-num_images * int(numpy.prod(image_shape)) // BLOCK)
-    return len(_header(num_images, image_shape, ["0" * 16] * num_blocks))
+    return len(_header(num_images, image_shape, ["0" * 16] * num_blocks, b""))
 
 
-@contextmanager
-def _only_builder(path: Path) -> Iterator[None]:
-    """Within the block, no other process builds `path`; what one that was killed has left behind is removed."""
-    with (path.parent / f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in path.parent.glob(f".{path.name}.*.part"):
-            left.unlink(missing_ok=True)
-        yield
+def _reserve(path: Path, size: int) -> None:
+    """Make the file so large. Raises `OSError` if the disk has not the space, where the system can reserve it."""
+    with path.open("r+b") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)

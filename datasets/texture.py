@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_regular
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets.base import IMAGENET_STATISTICS
-from debiaslab.datasets.cache import cached, fingerprint
+from debiaslab.datasets.cache import cached, content_of, fingerprint
 from debiaslab.datasets.pixels import MappedImages
 
 VERSION = 1  # of the clusters; raise it with every change of the result
@@ -47,9 +48,9 @@ def texture_clusters(images: MappedImages, weights: dict[str, Tensor], folder: P
 
     `weights` are those of `first_layers`. Raises `UserError` for fewer images than clusters.
     """
-    if len(images.images) < NUM_CLUSTERS:
-        raise UserError(f"{len(images.images)} images are too few for {NUM_CLUSTERS} clusters; use data.clusters=none")
-    key = fingerprint(version=VERSION, images=images.checksum, weights=_checksum(weights))
+    if len(images) < NUM_CLUSTERS:
+        raise UserError(f"{len(images)} images are too few for {NUM_CLUSTERS} clusters; use data.clusters=none")
+    key = fingerprint(version=VERSION, images=images.identity, weights=_checksum(weights))
 
     def build() -> dict[str, Tensor]:
         return {"clusters": clusterings(gram_matrices(images, weights))}
@@ -61,9 +62,9 @@ def gram_matrices(images: MappedImages, weights: dict[str, Tensor]) -> Tensor:
     """Of the conv1_2 features of each image, with norm 1: float32 [N, 64 * 64]."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET_STATISTICS)
     first, first_bias, second, second_bias = (weights[name] for name in SHAPES)
-    chunks = torch.split(torch.arange(len(images.images)), CHUNK)
+    chunks = torch.split(torch.arange(len(images)), CHUNK)
     grams = []
-    for rows in progress_bar(chunks, len(chunks), f"textures of {len(images.images):,} images"):
+    for rows in progress_bar(chunks, len(chunks), f"textures of {len(images):,} images"):
         inputs = (images(rows) / 255 - mean) / std
         features = conv2d(conv2d(inputs, first, first_bias, padding=1).relu(), second, second_bias, padding=1)
         flat = features.flatten(2)  # [B, 64, H * W]
@@ -99,11 +100,9 @@ def first_layers(file: str | None, folder: Path) -> dict[str, Tensor]:
     if file is None:
         return cached(folder, "vgg16_first_layers", fingerprint(url=VGG16), _downloaded)
     path = Path(file)
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise UserError(f"cannot read data.vgg16={file}: {error.strerror}") from None
-    key = fingerprint(path=str(path.absolute()), size=stat.st_size, time=stat.st_mtime_ns)
+    if not path.exists():
+        raise UserError(f"cannot read data.vgg16={file}: No such file or directory")
+    key = fingerprint(content=content_of([path], folder))
     return cached(folder, "vgg16_first_layers", key, lambda: _read(path))
 
 
@@ -149,6 +148,7 @@ def read_clusters(file: str, images: Sequence[tuple[str, str]]) -> Tensor:
     """
     path = Path(file)
     try:
+        require_regular(path)
         with path.open(newline="", encoding="utf-8") as lines:
             rows = list(csv.DictReader(lines))
     except (OSError, ValueError, csv.Error) as error:

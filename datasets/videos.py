@@ -23,7 +23,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.extras import how_to_install
 from debiaslab.core.progress_bar import progress_bar
-from debiaslab.datasets.cache import cached, fingerprint, listing
+from debiaslab.datasets.cache import cached, content_of, fingerprint
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -63,15 +63,15 @@ class Broken:
     problem: str
 
 
-def indexed_videos(folder: Path, name: str, root: Path, files: Sequence[Path]) -> tuple[list[Video], list[Broken]]:
+def indexed_videos(folder: Path, name: str, files: Sequence[Path]) -> tuple[list[Video], list[Broken]]:
     """The whole ones of the videos `files`, and the broken ones, each in the order of `files`, of which there are some.
 
     What they are is read from `<folder>/<name>-<key>.safetensors`; if that is not there, all `files` are decoded to
-    build it. The key changes with the files' names relative to `root`, their sizes and times. Raises `UserError` for a
+    build it. The key changes with the bytes of the files. Raises `UserError` for a
     file that cannot be opened, and for a folder that cannot be written.
     """
-    key = fingerprint(version=VERSION, files=listing(root, files))
-    label = f"checking {len(files):,} videos once ({name}, {root})"
+    key = fingerprint(version=VERSION, content=content_of(files, folder))
+    label = f"checking {len(files):,} videos once ({name}, {files[0].parent})"
     found = cached(folder, name, key, lambda: _as_tensors(_probed(files, label)))
     ends = found["frames"].cumsum(0).tolist()
     videos, broken = [], []

@@ -2,23 +2,23 @@
 
 import hashlib
 import sys
-from collections.abc import Mapping
 from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.state_dicts import read_state
 from debiaslab.core.vision import torchvision
 from debiaslab.models.base import Architecture
 from debiaslab.models.resnet import ResNet18Body
 
 NONE, IMAGENET = "none", "imagenet"  # the values of `model.pretrained` that are no files
 CHOICES = "model.pretrained is imagenet, none, or a file with the weights of torchvision's ResNet-18"
+COUNTER = "num_batches_tracked"
 WITHOUT = "go on without them with model.pretrained=none"
 
 
@@ -35,16 +35,16 @@ def read_weights(source: str) -> dict[str, Tensor] | None:
     """The state of a `ResNet18Body`, on the CPU; None for the source "none".
 
     "imagenet" is torchvision's ResNet18_Weights.IMAGENET1K_V1, which torch.hub downloads into its folder, if it is not
-    there yet; any other source is a file with a state dict of torchvision's ResNet-18 (.pth or .safetensors). The last
-    layer, `fc`, is left out. Raises `UserError` if the weights cannot be had or do not fit.
+    there yet; any other source is a file with a state dict of torchvision's ResNet-18, as `core/state_dicts.py` reads
+    them. The last layer, `fc`, is left out. Raises `UserError` if the weights cannot be had or do not fit.
     """
     if source == NONE:
         return None
     path = downloaded() if source == IMAGENET else Path(source)
-    state = read_state(path)
-    own = {name: value for name, value in state.items() if not name.startswith("fc.")}
     body = ResNet18Body().state_dict()
-    counters = {name: value for name, value in body.items() if name.endswith("num_batches_tracked")}  # often left out
+    state = read_state(path, [name for name in body if not name.endswith(COUNTER)], CHOICES)
+    own = {name: value for name, value in state.items() if not name.startswith("fc.")}
+    counters = {name: value for name, value in body.items() if name.endswith(COUNTER)}  # often left out
     weights = counters | own
     problems = {
         "misses": [name for name in body if name not in weights],
@@ -93,20 +93,3 @@ def downloaded() -> Path:
             f" remove it, to download {url} again, or {WITHOUT}"
         )
     return path
-
-
-def read_state(path: Path) -> Mapping[str, Tensor]:
-    """The tensors in a file, by name; nothing in it is run. Raises `UserError` if it has none."""
-    state: Any
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"no file {path}; {CHOICES}") from None
-    except Exception:  # there is no end to what the readers raise for a file of another kind
-        state = None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"{path} has no tensors by name, as torch.save(network.state_dict(), PATH) writes; {CHOICES}")
-    return state

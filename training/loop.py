@@ -30,6 +30,7 @@ from debiaslab.training.checkpoint import (
 )
 from debiaslab.training.losses import LossSums
 
+SAVING = 0.02  # share of the time that saving the state may take
 CHECK_STEPS = 500  # a loss that is not finite is noticed within so many steps
 
 
@@ -99,7 +100,7 @@ class Trainer:
         self.batches = self._batches(self.phase)
         self.evaluation_steps = self._evaluation_steps()
         self.losses = LossSums()  # since the last evaluation
-        self.last_saved = time.monotonic()
+        self.last_saved, self.save_seconds = time.monotonic(), 0.0
 
     @property
     def phase(self) -> Phase:
@@ -140,7 +141,7 @@ class Trainer:
         if self.phase_step in self.evaluation_steps:
             self._evaluate(self.losses.means(phase.name, self.phase_step))
             self.losses = LossSums()
-            self.save(least_seconds=self.options.checkpoint_seconds)
+            self.save(least_seconds=self._save_interval())
         elif self.losses.count % CHECK_STEPS == 0 or self.phase_step == num_steps:
             self.losses.means(phase.name, self.phase_step)  # raises if one is not finite
 
@@ -206,11 +207,17 @@ class Trainer:
 
     # ---- state
 
+    def _save_interval(self) -> float:
+        """The seconds between two states: so many that saving takes no more than `SAVING` of the time."""
+        asked = self.options.checkpoint_seconds
+        return max(asked, self.save_seconds / SAVING) if asked else 0.0
+
     def save(self, least_seconds: float = 0.0) -> None:
         """Save the state, unless it was saved less than `least_seconds` ago."""
         path = self.options.checkpoint
         if path is None or time.monotonic() - self.last_saved < least_seconds:
             return
+        started = time.monotonic()
         tensors = prefixed("method", self.method.state_dict()) | prefixed("best", self.best.state)
         for name, optimizer in self.phase.optimizers.items():
             tensors |= prefixed(f"optimizer/{name}", optimizer_tensors(optimizer))
@@ -223,6 +230,7 @@ class Trainer:
         }
         write_checkpoint(path, tensors, facts)
         self.last_saved = time.monotonic()
+        self.save_seconds = self.last_saved - started
 
     def restore(self, path: Path) -> None:
         """Load the state in `path`: training from it gives what the interrupted run would have given, bit by bit.

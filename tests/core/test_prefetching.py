@@ -37,7 +37,7 @@ def on_file(digits: BiasedDataset, tmp_path: Path) -> BiasedDataset:
         files = [tmp_path / name / f"{number:04}.png" for number in range(size)]
         for image, path in zip(chosen.images.permute(0, 2, 3, 1).numpy(), files, strict=True):
             Image.fromarray(image).save(path)
-        reader = mapped_images(tmp_path / "cache", name, tmp_path, files, Stretched(28))
+        reader = mapped_images(tmp_path / "cache", name, files, Stretched(28))
         assert reader.images.equal(chosen.images)
         return replace(chosen, images=torch.arange(size), reader=reader)
 

@@ -1,3 +1,5 @@
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy
@@ -80,4 +82,37 @@ def test_missing_and_pickled_files(folder: Path) -> None:
         read_arrays(folder, "colored_mnist", 0, 0, False)
     (folder / "train" / "images.npy").unlink()
     with pytest.raises(UserError, match=r"images.npy is not there; data.arrays names a folder"):
+        read_arrays(folder, "colored_mnist", 0, 0, False)
+
+
+def archive(path: Path) -> None:
+    numpy.savez(path.with_suffix(""), images=numpy.zeros(3))
+    path.with_suffix(".npz").replace(path)
+
+
+def huge(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"(1000, 28, 28, 3)", b"(99999999999999, 28, 28, 3)", 1).ljust(len(content)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        archive,
+        huge,
+        lambda path: path.write_bytes(b"PK\x03\x04" + bytes(50)),
+        lambda path: path.write_bytes(path.read_bytes()[:5]),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"descr", b"decsr")),
+    ],
+)
+def test_files_of_another_kind(folder: Path, damage: Callable[[Path], object]) -> None:
+    damage(folder / "train" / "images.npy")
+    with pytest.raises(UserError, match=r"images\.npy is no array of numbers; write it with numpy\.save"):
+        read_arrays(folder, "colored_mnist", 0, 0, False)
+
+
+def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+    (folder / "train" / "images.npy").unlink()
+    os.mkfifo(folder / "train" / "images.npy")
+    with pytest.raises(UserError, match=r"images\.npy is a pipe, a socket or a device; give a file"):
         read_arrays(folder, "colored_mnist", 0, 0, False)

@@ -35,7 +35,7 @@ KINDS: list[tuple[str, Mapping[str, Any]]] = [
 
 
 def indexed(path: Path) -> Video:
-    (video,), _ = indexed_videos(path.parent / "cache", "videos", path.parent, [path])
+    (video,), _ = indexed_videos(path.parent / "cache", "videos", [path])
     return video
 
 

@@ -1,5 +1,8 @@
 """Mistakes in the CSV of a user's own images: each is one line that names the file, the line and the fix."""
 
+import os
+import shutil
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,8 @@ def edit(line: int, old: str, new: str) -> Callable[[str], str]:
         (edit(7, "images/5.png", "images"), r"line 7: there is no image file .*/images; correct the path"),
         (edit(7, "images/5.png", "./images/../images/2.png"), r"line 7: .*2\.png is in line 4 already; remove one"),
         (edit(7, "images/5.png", ""), r"line 7: no path"),
+        (edit(7, "images/5.png", 300 * "x"), r"line 7: there is no image file .*xxx; correct the path"),
+        (edit(7, "images/5.png", "a\0b"), r"line 7: there is no image file .*; correct the path"),
         (edit(7, "three", ""), r"line 7: no target; every image needs one"),
         (edit(7, "three", "7"), r"line 2: target 'eight', but line 7 has 7; write integers 0, 1, 2, \.\.\. everywhere"),
         (edit(7, "train", "val"), r"line 7: unknown split 'val'; did you mean 'valid'\? one of train, valid, test"),
@@ -80,6 +85,8 @@ def test_mistakes_in_the_csv(write: Write, change: Callable[[str], str], message
         ),
         ("1.0", r"line 7: target '1\.0' is no class number; write integers 0, 1, 2, \.\.\. everywhere, or names"),
         ("-1", r"line 7: target '-1' is no class number"),
+        ("1" + 23 * "0", r"line 7: target '10+' is no class number"),
+        (5000 * "9", r"line 7: target '9+' is no class number"),
         ("01", r"line 7: target '01' is no class number"),
         ("nan", r"line 7: target 'nan' is no class number"),
         ("cat", r"line 7: target 'cat', but line 2 has 0; write integers"),
@@ -135,3 +142,20 @@ def test_too_few_images_to_split(write: Write) -> None:
         load(write("path,target", target), protocol="published")
     with pytest.raises(UserError, match=r"too few training images to keep some for validation; add a column split"):
         load(write("path,target,split", lambda n: f"{target(n)},{'train' if n < 6 else 'test'}"))
+
+
+def test_names_match_however_their_letters_are_put_together(write: Write, images: Path) -> None:
+    csv = write("path,target,bias,split", lambda n: f"{target(n)},{bias(n)},{split(n)}")
+    csv.write_text(csv.read_text().replace("images/", "fête/tête"))
+    assert unicodedata.is_normalized("NFC", csv.read_text())
+    folder = csv.parent / unicodedata.normalize("NFD", "fête")
+    folder.mkdir()
+    for number in range(120):
+        shutil.copy(images / f"{number}.png", folder / unicodedata.normalize("NFD", f"tête{number}.png"))
+    load(csv)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mine.csv")
+    with pytest.raises(UserError, match=r"mine\.csv is a pipe, a socket or a device; give a file"):
+        load(tmp_path / "mine.csv")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -35,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def images(folder: Path) -> MappedImages:
     files = sorted((folder / "images").iterdir())
-    return mapped_images(folder / "cache", "photos", folder / "images", files, ResizedCenterCrop(37, 32))
+    return mapped_images(folder / "cache", "photos", files, ResizedCenterCrop(37, 32))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_clusters_are_computed_once(
 
 
 def test_too_few_images(images: MappedImages, weights: dict[str, Tensor], tmp_path: Path) -> None:
-    few = MappedImages(images.path, images.images[:8], images.sizes[:8], "few")
+    few = replace(images, images=images.images[:8])
     with pytest.raises(UserError, match=r"8 images are too few for 9 clusters; use data\.clusters=none"):
         texture_clusters(few, weights, tmp_path)
 

@@ -14,7 +14,7 @@ from tests.datasets.encoding import HEIGHT, WIDTH, encode, encode_sound
 
 def index(files: list[Path]) -> tuple[list[Video], list[Broken]]:
     root = files[0].parent
-    return indexed_videos(root / "cache", "videos", root, files)
+    return indexed_videos(root / "cache", "videos", files)
 
 
 def problem(path: Path) -> str:

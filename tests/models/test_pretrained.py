@@ -1,6 +1,8 @@
 """Weights to start from: read, checked, and put into the ResNet-18s that are meant to have them."""
 
 import hashlib
+import os
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,8 +93,59 @@ def test_counters_of_batches_may_be_missing(torchvisions: nn.Module, tmp_path: P
     ResNet18Body().load_state_dict(weights)
 
 
-def renamed(state: State) -> State:
-    return {f"module.{name}": value for name, value in state.items()}
+def renamed(prefix: str, state: State) -> State:
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: renamed("module.", state),
+        lambda state: renamed("backbone.", {name: value for name, value in state.items() if name[:3] != "fc."}),
+        lambda state: {"state_dict": renamed("module.", state), "epoch": 3, "best": torch.tensor(1.0), "arch": "x"},
+        lambda state: {"model": state, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}}},
+        lambda state: {"model": state, "ema": {name: value + 1 for name, value in state.items()}},
+        lambda state: {
+            "pytorch-lightning_version": "2.0",
+            "state_dict": renamed("model.backbone.", state) | {"model.head.weight": torch.zeros(2, 512)},
+        },
+        lambda state: {name: value.double() for name, value in state.items()},
+    ],
+    ids=["module", "backbone", "nested", "optimizer", "ema", "lightning", "double"],
+)
+def test_weights_as_people_save_them(torchvisions: nn.Module, tmp_path: Path, change: Callable[[State], Any]) -> None:
+    torch.save(change(torchvisions.state_dict()), tmp_path / "weights.pth")
+    weights = read_weights(str(tmp_path / "weights.pth"))
+    assert weights is not None
+    for name, value in torchvisions.state_dict().items():
+        assert name.startswith("fc.") or weights[name].equal(value.float() if "num" not in name else value), name
+
+
+def test_half_precision_becomes_single(torchvisions: nn.Module, tmp_path: Path) -> None:
+    half = {name: value.half() for name, value in torchvisions.state_dict().items()}
+    save_file(half, tmp_path / "weights.pth")  # what it is counts, not its name
+    weights = read_weights(str(tmp_path / "weights.pth"))
+    assert weights is not None
+    assert weights["conv1.weight"].equal(half["conv1.weight"].float())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\n", "is a pointer of Git LFS, not the weights"),
+        (b"\n<!DOCTYPE html><html>login</html>", "is a web page, not the weights; the download needs another"),
+    ],
+)
+def test_what_is_often_taken_for_weights(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_weights(str(tmp_path / "weights.pth"))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "weights.pth")
+    with pytest.raises(UserError, match="is a pipe, a socket or a device"):
+        read_weights(str(tmp_path / "weights.pth"))
 
 
 @pytest.mark.parametrize(
@@ -101,12 +154,20 @@ def renamed(state: State) -> State:
         (lambda state: state | {"conv9.weight": torch.zeros(1)}, "it has unexpected conv9.weight; model.pretrained is"),
         (lambda state: dict(list(state.items())[1:]), "it misses conv1.weight; model.pretrained is"),
         (lambda state: state | {"bn1.weight": torch.zeros(3)}, "it has of another shape bn1.weight;"),
-        (renamed, "it misses conv1.weight and 99 more, has unexpected module.conv1.weight and 121 more;"),
-        (lambda state: {"state_dict": state}, "has no tensors by name, as torch.save(network.state_dict(), PATH)"),
+        (
+            lambda state: renamed("a.", state) | renamed("b.", state),
+            "has several networks: a., b.; save the one",
+        ),
+        (lambda state: {"ema": state, "net": state}, "has several networks: ema/, net/; save the one to use as a file"),
+        (
+            lambda state: state | {"bn1.bias": torch.full((64,), torch.nan)},
+            "is of no use: bn1.bias has values that",
+        ),
+        (lambda state: {"state_dict": state, "args": Namespace()}, "could run code and are not read; save the weights"),
         (lambda state: [1], "has no tensors by name"),
         (lambda state: torchvision("models").resnet18(), "has no tensors by name"),
     ],
-    ids=["unexpected", "missing", "shape", "renamed", "nested", "list", "module"],
+    ids=["unexpected", "missing", "shape", "twice", "nested twice", "nan", "objects", "list", "module"],
 )
 def test_another_file_is_refused_by_name(
     torchvisions: nn.Module, tmp_path: Path, change: Callable[[State], Any], message: str

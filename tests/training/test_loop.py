@@ -1,4 +1,6 @@
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.phase import Descent
 from debiaslab.settings.setup import check
+from debiaslab.training import loop
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
 
@@ -200,3 +203,33 @@ def test_learning_rates_follow_the_schedule(digits: BiasedDataset) -> None:
     training.phases = [phase]
     training.fit()
     assert rates == [1e-3, 5e-4, 2.5e-4]
+
+
+def test_saving_the_state_takes_a_fiftieth_of_the_time(
+    digits: BiasedDataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where a state takes 1 s to write and a step 0.1 s, at the first evaluation after each 50 s."""
+    clock = 0.0
+    saved: list[float] = []
+
+    def write(path: Path, tensors: Any, facts: Any) -> None:
+        nonlocal clock
+        clock += 1
+        saved.append(clock)
+
+    class Slow(Silent):
+        def progress(self, phase: str, step: int, num_steps: int) -> None:
+            nonlocal clock
+            clock += 0.1
+
+    monkeypatch.setattr(loop, "write_checkpoint", write)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock))
+    training = trainer(
+        "erm", digits, {"batch_size": 300, "epochs": 300}, checkpoint=tmp_path / "x", checkpoint_seconds=10.0
+    )
+    training.observer = Slow()
+    training.fit()
+    assert saved == pytest.approx([1, 52.2, 103.4])  # of 122 s
+    saved.clear()
+    trainer("erm", digits, {"epochs": 3}, checkpoint=tmp_path / "x", checkpoint_seconds=0.0).fit()
+    assert len(saved) == 4

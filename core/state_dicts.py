@@ -1,0 +1,94 @@
+"""State dicts in files of others, as people save them: bare or in a training's checkpoint, with or without prefixes."""
+
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_regular
+
+State = Mapping[str, Tensor]
+USUAL = ("state_dict", "model", "model_state_dict")  # where a checkpoint has the weights, if it has several
+NO_TENSORS = "has no tensors by name, as torch.save(network.state_dict(), PATH) writes"
+MISTAKEN = {  # how a file begins that is often taken for weights -> what it is
+    b"version https://git-lfs": "is a pointer of Git LFS, not the weights; get them with `git lfs pull`",
+    b"<": "is a web page, not the weights; the download needs another address, or a login",
+}
+
+
+def read_state(path: Path, names: Collection[str], fix: str) -> dict[str, Tensor]:
+    """The tensors of the state dict in `path` that has most of `names`, without the prefix that it has before them.
+
+    What stands beside that prefix is left out. Numbers of any precision become float32; nothing in the file is run.
+    Raises `UserError`, ending in `fix`, for a file without tensors, with several such state dicts, or with a value
+    that is not finite.
+    """
+    found: dict[str, State] = {}
+    for place, state in _state_dicts(_content(path, fix), ""):
+        for prefix in _prefixes(state, names):
+            found[f"{place}{prefix}"] = {
+                name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+            }
+    if not found:
+        raise UserError(f"{path} {NO_TENSORS}; {fix}")
+    count = {place: len(state.keys() & set(names)) for place, state in found.items()}
+    most = max(count.values())
+    best = [place for place in found if count[place] == most][: None if most else 1]
+    if len(best) > 1:
+        best = [place for place in best if place.split("/")[0] in USUAL] or best
+    if len(best) > 1:
+        raise UserError(f"{path} has several networks: {', '.join(best)}; save the one to use as a file of its own")
+    state = {name: value.float() if value.is_floating_point() else value for name, value in found[best[0]].items()}
+    odd = [name for name in names if name in state and not bool(state[name].isfinite().all())]
+    if odd:
+        raise UserError(f"{path} is of no use: {odd[0]} has values that are infinite or not a number; {fix}")
+    return state
+
+
+def _content(path: Path, fix: str) -> Any:
+    """What is in the file; None for a file of another kind."""
+    try:
+        if stat.S_ISDIR(require_regular(path).st_mode):
+            return None
+        with path.open("rb") as file:
+            start = file.read(64)
+    except FileNotFoundError:
+        raise UserError(f"no file {path}; {fix}") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; {fix}") from None
+    for beginning, what in MISTAKEN.items():
+        if start.lstrip().startswith(beginning):
+            raise UserError(f"{path} {what}")
+    try:
+        if start[8:9] == b"{":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # there is no end to what the readers raise for a file of another kind
+        if "Unsupported global" in str(error):
+            raise UserError(
+                f"{path} {NO_TENSORS}, but other objects too, which could run code and are not read;"
+                f" save the weights alone; {fix}"
+            ) from None
+        return None
+
+
+def _state_dicts(content: Any, place: str) -> Iterator[tuple[str, State]]:
+    """The mappings of names to tensors in `content`, with where they are: "" or such as "state_dict/"."""
+    if not isinstance(content, Mapping):
+        return
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    if tensors:
+        yield place, tensors
+    for name, value in content.items():
+        yield from _state_dicts(value, f"{place}{name}/")
+
+
+def _prefixes(state: State, names: Collection[str]) -> set[str]:
+    """What may stand before `names`: nothing, or what stands before the first one, wherever it is."""
+    first = next(iter(names))
+    return {"", *(name.removesuffix(first) for name in state if name.endswith(f".{first}"))}
