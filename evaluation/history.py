@@ -9,7 +9,7 @@ import numpy
 import torch
 
 from debiaslab.core.errors import UserError
-from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.metrics import METRICS, GroupCounts
 from debiaslab.evaluation.selection import Rule, chosen_index, without_bias
 
@@ -41,6 +41,9 @@ class Evaluation:
 class History:
     """All evaluations of a run. `total` is split -> counts [num_classes][num_biases], `aligned` the usual pairs.
 
+    `train` are the counts of the training images; None where their bias is not known, and in records made before they
+    were counted.
+
     A split without bias labels has counts [num_classes][1]. `attribute_sizes` and `min_group` as in `GroupCounts`;
     `means` is the name of a mean -> the splits that it is over.
     """
@@ -51,6 +54,7 @@ class History:
     attribute_sizes: list[int] | None = None
     min_group: int = 1
     means: dict[str, list[str]] = field(default_factory=dict)
+    train: list[list[int]] | None = None
 
     def of_phase(self, phase: str) -> list[Evaluation]:
         return [evaluation for evaluation in self.evaluations if evaluation.phase == phase]
@@ -63,7 +67,9 @@ class History:
         if total.shape != aligned.shape:  # no bias labels
             aligned = numpy.zeros(total.shape, dtype=bool)
         sizes = None if self.attribute_sizes is None else tuple(self.attribute_sizes)
-        return GroupCounts(numpy.array(correct), total, aligned, sizes, self.min_group)
+        known = self.train is not None and total.shape == aligned.shape
+        train = numpy.array(self.train) if known else None
+        return GroupCounts(numpy.array(correct), total, aligned, sizes, self.min_group, train)
 
     def metrics(self, evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
         """Split -> branch -> metric -> value in [0, 1] or not-a-number; after the splits come the `means`."""
@@ -93,13 +99,19 @@ class History:
 
 def empty_history(data: BiasedDataset) -> History:
     """The history of a run on `data` before its first evaluation."""
-    total = {}
-    for name, split in data.evaluation_splits().items():
-        shape = data.group_shape(split)
-        total[name] = torch.bincount(data.groups(split), minlength=shape.numel()).view(shape).tolist()
+    total = {name: group_sizes(data, split) for name, split in data.evaluation_splits().items()}
+    train = group_sizes(data, data.train) if data.train.has_bias else None
     sizes = None if data.attribute_sizes is None else list(data.attribute_sizes)
     means = {name: list(splits) for name, splits in data.means.items()}
-    return History([], total, data.aligned_groups().tolist(), sizes, data.min_group, means)
+    return History([], total, data.aligned_groups().tolist(), sizes, data.min_group, means, train)
+
+
+def group_sizes(data: BiasedDataset, split: Split) -> list[list[int]]:
+    """The number of images of each (target, bias) group: [num_classes][num_biases], or [num_classes][1] without bias
+    labels."""
+    shape = data.group_shape(split)
+    sizes: list[list[int]] = torch.bincount(data.groups(split), minlength=shape.numel()).view(shape).tolist()
+    return sizes
 
 
 def require_defined(rule: Rule, data: BiasedDataset, setting: str) -> None:

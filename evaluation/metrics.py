@@ -5,7 +5,11 @@ from dataclasses import dataclass
 import numpy
 from numpy.typing import NDArray
 
-METRICS = ("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "align_conflict_harmonic")
+METRICS = (
+    *("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "align_conflict_harmonic"),
+    *("worst_class", "train_weighted", "worst_intersection"),
+)
+WITHOUT_BIAS = ("accuracy", "worst_class")  # those that need no bias labels
 
 
 @dataclass(frozen=True)
@@ -13,7 +17,8 @@ class GroupCounts:
     """correct and total int64 [num_classes, num_biases]; aligned bool, True for the usual (target, bias) pairs.
 
     One column stands for images without bias labels. A bias may combine several attributes, of `attribute_sizes` values
-    each (the last one changes fastest); groups of fewer than `min_group` images are left out of every mean.
+    each (the last one changes fastest); groups of fewer than `min_group` images are left out of every mean. `train`
+    int64 [num_classes, num_biases] are the sizes of the groups in training; None where they are not known.
     """
 
     correct: NDArray[numpy.int64]
@@ -21,6 +26,7 @@ class GroupCounts:
     aligned: NDArray[numpy.bool_]
     attribute_sizes: tuple[int, ...] | None = None
     min_group: int = 1
+    train: NDArray[numpy.int64] | None = None
 
     def accuracies(self) -> NDArray[numpy.float64]:
         """Accuracy of each group in [0, 1], not-a-number for a group without samples."""
@@ -32,19 +38,30 @@ class GroupCounts:
 
         `accuracy` over samples; `unbiased`, `aligned` and `conflicting`: means over all, the aligned and the other
         groups; `worst_group`: the least; `align_conflict_harmonic`: harmonic mean of aligned and conflicting. With
-        several attributes, `unbiased` is the mean of theirs, `worst_group` the least of theirs.
+        several attributes, `unbiased` is the mean of theirs, `worst_group` the least of theirs, and
+        `worst_intersection` that of the groups in which all of them are fixed. `worst_class`: the least accuracy of a
+        class, over its images. `train_weighted`: the groups weighted by their share of the training images, which
+        papers on Waterbirds call average accuracy (Sagawa et al., ICLR 2020); not known where a group of the training
+        images has no image here.
         """
         values = dict.fromkeys(METRICS, float("nan"))
         if self.total.any():
             values["accuracy"] = float(self.correct.sum() / self.total.sum())
+            classes = self.total.sum(axis=1)
+            values["worst_class"] = float((self.correct.sum(axis=1)[classes > 0] / classes[classes > 0]).min())
         if self.total.shape[1] == 1:
             return values
         tables = [groups[total >= self.min_group] for groups, total in self._of_attributes()]
         if all(len(table) for table in tables):
             values["unbiased"] = float(numpy.mean([table.mean() for table in tables]))
             values["worst_group"] = float(min(table.min() for table in tables))
+        groups, filled = self.accuracies(), self.total >= max(1, self.min_group)
+        if filled.any():
+            values["worst_intersection"] = float(groups[filled].min())
+        if self.train is not None and self.train.any():
+            present = self.train > 0
+            values["train_weighted"] = float(numpy.average(groups[present], weights=self.train[present]))
         if self.aligned.any():
-            groups, filled = self.accuracies(), self.total >= self.min_group
             aligned, conflicting = _mean(groups[filled & self.aligned]), _mean(groups[filled & ~self.aligned])
             both = aligned + conflicting
             harmonic = 2 * aligned * conflicting / both if both != 0 else 0.0

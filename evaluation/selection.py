@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from debiaslab.core.errors import UserError, one_of, suggestion
-from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.metrics import METRICS, WITHOUT_BIAS
 
 CHOSEN_ON_TEST = "(chosen on test images)"  # behind the name of a rule
 PREFIXES = {"best_valid_": "valid", "oracle_test_": "test"}
@@ -39,7 +39,7 @@ def default_rule(protocol: str, knows_bias: bool) -> str:
 def without_bias(rule: str) -> str:
     """`rule`, by the accuracy over all images in place of a metric that needs bias labels."""
     prefix = next((prefix for prefix in PREFIXES if rule.startswith(prefix)), None)
-    return rule if prefix is None else f"{prefix}accuracy"
+    return rule if prefix is None or rule.removeprefix(prefix) in WITHOUT_BIAS else f"{prefix}accuracy"
 
 
 def parse_rule(name: str, has_valid: bool, setting: str) -> Rule:

@@ -23,7 +23,6 @@ from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_gr
 from debiaslab.core.errors import UserError, one_of
 
 METRICS = ("unbiased", "aligned", "conflicting")
-KNOWN_WITHOUT_BIAS = ("accuracy",)
 BANDS = {"minmax": "least to greatest", "std": "standard deviation"}
 SHOWN_PER_ROW = {1: 2, 2: 4}  # methods side by side, in one and in two columns of a page
 PANEL_HEIGHT = 1.15  # inches
@@ -41,7 +40,7 @@ def curves(cells: Mapping[str, Sequence[RunGroup]], phase: str | None, band: str
         frame = frame[frame["split"] == "test"]
         if frame.empty:
             continue
-        known = [metric for metric in METRICS if frame[metric].notna().any()] or list(KNOWN_WITHOUT_BIAS)
+        known = [metric for metric in METRICS if frame[metric].notna().any()] or ["accuracy"]
         lines = melt_metrics(frame, {metric: f"{metric} (%)" for metric in known})
         title = [f"Test accuracy in {phase_name(phase)}: {data}", *oracle_notes(members)]
         pictures.append(NamedFigure(file_name("curves", data, phase or ""), lines_figure(lines, title, band, columns)))

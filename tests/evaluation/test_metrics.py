@@ -39,10 +39,10 @@ def test_nothing_right() -> None:
     assert counts([[0, 0], [0, 0]], [[1, 1], [1, 1]]).metrics()["align_conflict_harmonic"] == 0
 
 
-def test_without_bias_labels_only_the_accuracy_is_known() -> None:
+def test_without_bias_labels_only_accuracies_of_classes_are_known() -> None:
     counts = GroupCounts(numpy.array([[3], [1]]), numpy.array([[4], [4]]), numpy.zeros((2, 1), dtype=bool))
     metrics = counts.metrics()
-    assert metrics.pop("accuracy") == 0.5
+    assert (metrics.pop("accuracy"), metrics.pop("worst_class")) == (0.5, 0.25)
     assert all(isnan(value) for value in metrics.values())
 
 
@@ -52,6 +52,40 @@ def test_without_usual_pairs_nothing_is_aligned_or_conflicting() -> None:
     assert metrics["unbiased"] == (0.5 + 3 * 0.75) / 4
     assert metrics["worst_group"] == 0.5
     assert all(isnan(metrics[name]) for name in ("aligned", "conflicting", "align_conflict_harmonic"))
+
+
+def test_worst_class() -> None:
+    metrics = counts([[90, 1], [2, 40]], [[100, 10], [10, 50]]).metrics()
+    assert metrics["worst_class"] == pytest.approx(42 / 60)
+    assert counts([[5, 0], [0, 0]], [[10, 0], [0, 0]]).metrics()["worst_class"] == 0.5  # of the classes there are
+
+
+def weighted(train: list[list[int]] | None, total: list[list[int]]) -> float:
+    table = numpy.array(total)
+    correct = numpy.minimum([[9, 1], [2, 8]], table)
+    sizes = None if train is None else numpy.array(train)
+    return GroupCounts(correct, table, ALIGNED, train=sizes).metrics()["train_weighted"]
+
+
+def test_groups_weighted_as_in_training() -> None:
+    """Waterbirds' average: here of groups of 10, by the sizes of its training groups."""
+    tens = [[10, 10], [10, 10]]
+    expected = (3_498 * 0.9 + 184 * 0.1 + 56 * 0.2 + 1_057 * 0.8) / 4_795
+    assert weighted([[3_498, 184], [56, 1_057]], tens) == pytest.approx(expected)
+    assert weighted([[1, 0], [0, 1]], [[10, 0], [0, 10]]) == pytest.approx(0.85)
+    assert isnan(weighted([[1, 1], [0, 1]], [[10, 0], [0, 10]]))  # a group of the training images is not judged
+    assert isnan(weighted(None, tens))
+    assert isnan(weighted([[0, 0], [0, 0]], tens))
+
+
+def test_the_worst_intersection_of_several_attributes() -> None:
+    # one class, two attributes of two values: 00 01 10 11
+    total, correct = numpy.array([[10, 10, 10, 10]]), numpy.array([[10, 5, 5, 0]])
+    groups = GroupCounts(correct, total, numpy.ones((1, 4), dtype=bool), attribute_sizes=(2, 2))
+    metrics = groups.metrics()
+    assert (metrics["worst_group"], metrics["worst_intersection"]) == (0.25, 0)
+    few = GroupCounts(correct, numpy.array([[10, 10, 10, 3]]), groups.aligned, (2, 2), min_group=5)
+    assert few.metrics()["worst_intersection"] == 0.5
 
 
 def test_several_attributes_are_averaged_and_small_groups_left_out() -> None:

@@ -40,6 +40,7 @@ def test_default_rules() -> None:
 
 def test_rules_without_bias_labels() -> None:
     assert without_bias("best_valid_conflicting") == "best_valid_accuracy"
+    assert without_bias("best_valid_worst_class") == "best_valid_worst_class"
     assert [without_bias(name) for name in ("last", "adam")] == ["last", "adam"]
 
 
