@@ -16,6 +16,7 @@ from debiaslab.commands.named_runs import find_named_runs
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError
+from debiaslab.core.program import program_name
 from debiaslab.evaluation.selection import RULES, parse_rule
 
 WORDS = RunWords
@@ -36,7 +37,7 @@ def run(updates: Sequence[str]) -> None:
         if not record.result:
             left_out(f"the run {record.id} is not complete: {record.state}")
     if not complete:
-        raise UserError("none of these runs is complete; `python main.py results with list=True` shows which are")
+        raise UserError(f"none of these runs is complete; `{program_name()} results with list=True` shows which are")
     show(Columns([run_table(record) for record in complete]))
 
 

@@ -10,6 +10,7 @@ from debiaslab.analysis.records import Record, Store
 from debiaslab.commands.run_query import open_store
 from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError
+from debiaslab.core.program import program_name
 
 
 def find_named_runs(names: Sequence[str], log_dir: str) -> list[Record]:
@@ -37,7 +38,7 @@ def find_run(store: Store, run_id: str) -> Record:
             raise UserError(problem)
     near = get_close_matches(run_id, [record.id for record in store.find(EVERYTHING)], n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
-    raise UserError(f"no recorded run {run_id!r}{hint} `python main.py results with list=True` shows all")
+    raise UserError(f"no recorded run {run_id!r}{hint} `{program_name()} results with list=True` shows all")
 
 
 def _all_in(folder: str) -> list[Record]:

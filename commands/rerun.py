@@ -29,7 +29,7 @@ from debiaslab.commands.words import read_words, word
 from debiaslab.config import NAMED_CONFIGS, ex
 from debiaslab.core.console import show
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
-from debiaslab.core.program import CODE, source_files
+from debiaslab.core.program import CODE, program_name, source_files
 from debiaslab.core.settings import flattened
 from debiaslab.datasets import dataset_config
 from debiaslab.recording.command_line import read_updates
@@ -68,7 +68,7 @@ def run(updates: Sequence[str]) -> int:
     ids, tolerance = words.ids, words.tolerance
     places = read_places(others)
     if len(ids) != 1:
-        raise UserError("which run? Write `python main.py rerun RUN`, with the id or the folder of one run")
+        raise UserError(f"which run? Write `{program_name()} rerun RUN`, with the id or the folder of one run")
     log_dir = str(dict(flattened(places)).get("log_dir", "runs"))
     records = find_named_runs(ids, log_dir)
     if len(records) != 1:

@@ -15,6 +15,7 @@ from debiaslab.config import NAMED_CONFIGS
 from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.program import program_name
 from debiaslab.core.settings import flattened
 from debiaslab.datasets import DATASETS
 from debiaslab.methods import METHODS
@@ -115,4 +116,4 @@ def explain_empty(store: Store, log_dir: str) -> str:
     if not store.find(EVERYTHING):
         return "no run is recorded here yet: see log_dir=DIR, or -m for MongoDB"
     elsewhere = "" if log_dir == DEFAULT_LOG_DIR else f" log_dir={log_dir}"
-    return f"no recorded run is like that; `python main.py results with list=True{elsewhere}` shows all"
+    return f"no recorded run is like that; `{program_name()} results with list=True{elsewhere}` shows all"

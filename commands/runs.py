@@ -13,6 +13,7 @@ import torch
 from debiaslab.config import Run, ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
+from debiaslab.core.program import program_name
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
 from debiaslab.recording.observers import STATE, FileRecord, mongo_from_environment
@@ -67,7 +68,7 @@ def prepare_training(run: Run) -> tuple[Prepared]:
         return prepare_evaluation(run)
     if setup.run.checkpoint is not None:
         raise UserError(
-            f"checkpoint={setup.run.checkpoint} is not used in training: to evaluate it, python main.py evaluate"
+            f"checkpoint={setup.run.checkpoint} is not used in training: to evaluate it, {program_name()} evaluate"
             " with ..., or train=False; to resume a run, resume=RUN"
         )
     device = setup.device()

@@ -17,6 +17,7 @@ from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import SearchWords, read_search
 from debiaslab.commands.searches.worker import Worker
 from debiaslab.core.console import show
+from debiaslab.core.program import program_name
 from debiaslab.recording.command_line import typed_again
 from debiaslab.recording.launcher import Local
 
@@ -59,7 +60,7 @@ def report(plan: Plan, trials: Trials) -> None:
     found = find_trials(plan.name, records, settings)
     show(*search_report(found, plan.words.top))
     parts = [f"{count} {what}" for what, count in counts.items() if count]
-    print(f"{', '.join(parts)}, of {plan.num_trials} trials; again: python main.py results with search={plan.name}")
+    print(f"{', '.join(parts)}, of {plan.num_trials} trials; again: {program_name()} results with search={plan.name}")
     best = best_settings(found)
     if best:
-        print(f"the best settings: python main.py with {shlex.join(plan.run_words(best))}")
+        print(f"the best settings: {program_name()} with {shlex.join(plan.run_words(best))}")

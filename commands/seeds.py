@@ -13,6 +13,7 @@ from debiaslab.commands.study import carry_out
 from debiaslab.commands.words import read_words
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
+from debiaslab.core.program import program_name
 from debiaslab.recording.configuration import configuration
 from debiaslab.training.device import choose_device
 
@@ -27,7 +28,7 @@ def run(updates: Sequence[str]) -> int:
         raise UserError(NO_SEEDS)
     for name in SEVERAL:
         if name in names:
-            raise UserError(f"{name}= is a word of a study: python main.py study with ...")
+            raise UserError(f"{name}= is a word of a study: {program_name()} study with ...")
     config = configuration(ex, read_words(StudyWords, updates)[1])
     own = [f"methods={config['method']['name']}"]
     if "together" not in names:

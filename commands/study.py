@@ -27,6 +27,7 @@ from debiaslab.config import ex
 from debiaslab.core.console import left_out, new_table, printable, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
+from debiaslab.core.program import program_name
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.recording.configuration import as_recorded
 from debiaslab.recording.launcher import Local
@@ -153,5 +154,5 @@ def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords
 
 def failure_lines(failure: Failure) -> list[str]:
     """What failed, why, where the whole output is, and how to repeat it alone."""
-    repeat = f"python main.py with {shlex.join(failure.job.words)}"
+    repeat = f"{program_name()} with {shlex.join(failure.job.words)}"
     return [f"FAILED {failure.job.label}: {failure.reason}", f"  output: {failure.output}", f"  to repeat: {repeat}"]

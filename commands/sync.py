@@ -17,6 +17,7 @@ from debiaslab.commands.run_query import RunWords, read_run_query
 from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.program import program_name
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.recording.sync import COMPLETED, COPIED, LIVE, THERE, MongoCopy, copy_failure
 
@@ -44,7 +45,7 @@ def run(updates: Sequence[str]) -> None:
     for problem in problems:
         left_out(problem)
     print(f"MongoDB {database.address}: {describe_counts(counts, len(problems))}")
-    print(f"to see them: python main.py -m {database.address} results")
+    print(f"to see them: {program_name()} -m {database.address} results")
 
 
 def describe_counts(counts: Counter[str], damaged: int) -> str:

@@ -9,6 +9,7 @@ import torch
 from debiaslab.commands.runs import record_folder
 from debiaslab.config import Run
 from debiaslab.core.console import printable
+from debiaslab.core.program import program_name
 from debiaslab.datasets import BiasedDataset
 from debiaslab.recording.observers import FileRecord
 from debiaslab.recording.version import code_version
@@ -56,4 +57,4 @@ def say_where(setup: Setup, run: Run) -> None:
         else:
             print(f"recorded in MongoDB {record.address} as run {run._id}")
     if setup.run.checkpoint is None:
-        print(f"curves: {shown}/curves.png; to compare: python main.py compare {quoted} OTHER_RUN")
+        print(f"curves: {shown}/curves.png; to compare: {program_name()} compare {quoted} OTHER_RUN")

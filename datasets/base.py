@@ -11,6 +11,7 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.memory import rows
+from debiaslab.core.program import program_name
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS, torch_generator
 from debiaslab.core.settings import Settings, choice, must_be, setting
 from debiaslab.datasets.augmentation import Augmentation
@@ -111,7 +112,7 @@ class Split:
 
 def inspect_command(dataset: str, root: str) -> str:
     """What says which files a data set needs in the folder `root`, and where to get them."""
-    return f"python main.py inspect with {dataset} data.root={root}"
+    return f"{program_name()} inspect with {dataset} data.root={root}"
 
 
 @dataclass(frozen=True)

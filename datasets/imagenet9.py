@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.program import program_name
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import positive, setting
 from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
@@ -54,7 +55,7 @@ BENCHMARK = (  # the corruptions whose mean counts; ImageNet-C comes with four m
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-HELP = "type `python main.py inspect with imagenet9`, with your data.root=, for what to get and where to put it"
+HELP = f"type `{program_name()} inspect with imagenet9`, with your data.root=, for what to get and where to put it"
 
 _listing = json.loads(Path(__file__).with_suffix(".json").read_text())
 SYNSETS: dict[str, list[str]] = _listing["synsets"]  # of each class, in the order of the class indices

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.program import program_name
 
 START_SECONDS = 30
 
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{port!r} is no port: write PORT, from 1 to 65535, and FOLDER")
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server ends with this program
         with running_server(int(port), folder) as server:
-            print(f"MongoDB is running; record into it with: python main.py -m localhost:{port}:debiaslab with ...")
+            print(f"MongoDB is running; record into it with: {program_name()} -m localhost:{port}:debiaslab with ...")
             print("stop it with Ctrl-C")
             return server.wait()
     except UserError as error:

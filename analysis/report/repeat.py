@@ -5,6 +5,7 @@ import shlex
 from typing import Any
 
 from debiaslab.analysis.records import Record
+from debiaslab.core.program import program_name
 from debiaslab.core.settings import flattened
 from debiaslab.settings.declared import without_effect_on_results
 
@@ -20,8 +21,8 @@ def command_line(record: Record) -> str:
     words.sort(key=lambda word: not word.startswith(first))
     if not record.trained:
         words = [*words, f"checkpoint={record.config.get('checkpoint')}"]
-        return f"python main.py evaluate with {shlex.join(words)}"
-    return f"python main.py with {shlex.join(words)}"
+        return f"{program_name()} evaluate with {shlex.join(words)}"
+    return f"{program_name()} with {shlex.join(words)}"
 
 
 def _as_typed(value: Any) -> str:
