@@ -1,5 +1,6 @@
 """How the program is called, in a clone and where it is installed, and what its extras are."""
 
+import ast
 import re
 import sys
 import tomllib
@@ -15,7 +16,8 @@ from debiaslab.core.extras import EXTRAS, missing_extra
 from debiaslab.core.program import CODE, program_command, program_name, source_files
 
 ROOT = Path(__file__).parents[2]
-PARTS = {"bson": "pymongo", "gridfs": "pymongo"}  # packages of a distribution of another name
+# packages whose distribution, or the one that brings it along, has another name
+PARTS = {"bson": "pymongo", "docopt": "sacred", "gridfs": "pymongo", "PIL": "pillow", "sklearn": "scikit-learn"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -46,6 +48,16 @@ def test_the_extras_are_those_of_the_project() -> None:
     assert everything.extras == set(optional)
     for package, extra in EXTRAS.items():
         assert PARTS.get(package, package.lower()) in {requirement.name for requirement in optional[extra]}
+
+
+def test_whatever_is_imported_is_required_or_an_extra() -> None:
+    required = {requirement.name for requirement in map(Requirement, PROJECT["dependencies"])}
+    for file in source_files():
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for package in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"debiaslab"}:
+                assert package in EXTRAS or PARTS.get(package, package) in required, (file, package)
 
 
 def test_requirements_txt_pins_versions_that_the_project_allows() -> None:
