@@ -76,7 +76,7 @@ def encoded(folder: Path, timed: Timer) -> list[Video]:
         copy.write_bytes(path.read_bytes())
     print(f"{path.stat().st_size / 2**20:.2f} MiB a video")
     with timed("videos checked, all processors", NUM_VIDEOS):
-        videos, _ = indexed_videos(folder, "videos", folder, files)
+        videos, _ = indexed_videos(folder, "videos", files)
     return videos
 
 

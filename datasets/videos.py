@@ -67,8 +67,8 @@ def indexed_videos(folder: Path, name: str, files: Sequence[Path]) -> tuple[list
     """The whole ones of the videos `files`, and the broken ones, each in the order of `files`, of which there are some.
 
     What they are is read from `<folder>/<name>-<key>.safetensors`; if that is not there, all `files` are decoded to
-    build it. The key changes with the bytes of the files. Raises `UserError` for a
-    file that cannot be opened, and for a folder that cannot be written.
+    build it. The key changes with the bytes of the files. Raises `UserError` for a file that cannot be opened, and for
+    a folder that cannot be written.
     """
     key = fingerprint(version=VERSION, content=content_of(files, folder))
     label = f"checking {len(files):,} videos once ({name}, {files[0].parent})"

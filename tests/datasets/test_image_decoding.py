@@ -5,6 +5,7 @@ import struct
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -100,7 +101,7 @@ def test_a_transparent_color_is_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["gif", "png", "webp", "tif"])
 def test_the_first_of_several_pictures_counts(tmp_path: Path, kind: str) -> None:
     first, second = (Image.new("RGB", (4, 4), color) for color in ("red", "blue"))
-    lossless = {"lossless": True} if kind == "webp" else {}
+    lossless: dict[str, Any] = {"lossless": True} if kind == "webp" else {}
     first.save(tmp_path / f"x.{kind}", save_all=True, append_images=[second], **lossless)
     assert decoded(tmp_path / f"x.{kind}")[0, 0].tolist() == RED
 
@@ -156,7 +157,8 @@ def test_damage_is_told_or_does_not_matter(tmp_path: Path, picture: NDArray[nump
         path = tmp_path / f"x.{kind}"
         exif = Image.Exif()
         exif[0x0112] = 6
-        Image.fromarray(picture).save(path, **({} if kind in ("gif", "bmp") else {"exif": exif}))
+        options: dict[str, Any] = {} if kind in ("gif", "bmp") else {"exif": exif}
+        Image.fromarray(picture).save(path, **options)
         whole = path.read_bytes()
         for _ in range(60):
             content = bytearray(whole[: generator.integers(1, len(whole) + 1)])
