@@ -39,11 +39,12 @@ class Query:
             return False
         if self.until is not None and (start is None or start >= self.until):
             return False
-        return all(same(setting_of(config, name), value) for name, value in self.settings.items())
+        return all(_has(config, name, value) for name, value in self.settings.items())
 
 
 EVERYTHING = Query({})
 MISSING = object()
+OF_NETWORKS = ("method.", "model.")  # settings that depend on which method or model it is
 
 
 def setting_of(config: Mapping[str, Any], name: str) -> Any:
@@ -54,6 +55,14 @@ def setting_of(config: Mapping[str, Any], name: str) -> Any:
             return MISSING
         value = value[part]
     return value
+
+
+def _has(config: Mapping[str, Any], name: str, value: Any) -> bool:
+    """Whether a run has this value. One that does not have a setting which others may have answers to None."""
+    found = setting_of(config, name)
+    if found is MISSING and (value is not None or not (name in declarations() or name.startswith(OF_NETWORKS))):
+        return False
+    return same(found, value)
 
 
 def same(found: Any, wanted: Any) -> bool:

@@ -33,11 +33,11 @@ def new_table(title: str | None = None, caption: str | None = None) -> Table:
 
 
 def show(*things: Any) -> None:
-    """Print to standard output, one below the other: lines of text unbroken, tables as wide as the terminal."""
+    """Print to standard output, one below the other: on a terminal, tables as wide as it is; all else is unbroken."""
     console = PrintableConsole(file=sys.stdout, highlight=False, markup=False, emoji=False)
     console.width = max(console.width, 80) if console.is_terminal else WIDTH
     for thing in things:
-        console.print(thing, soft_wrap=isinstance(thing, (str, Text)))
+        console.print(thing, soft_wrap=isinstance(thing, (str, Text)) or not console.is_terminal)
 
 
 def left_out(what: object) -> None:

@@ -94,7 +94,7 @@ def run_command_line(
     project and leaves its traceback. `prepare` checks a run of the experiment and returns it ready to start.
     """
     guard_host_facts()
-    with raised_interruption():
+    with raised_interruption(), restored_environment(MONGO_URL):
         try:
             code = _run(ex, arguments, prepare, commands)
             sys.stdout.flush()
@@ -103,6 +103,18 @@ def run_command_line(
                 raise
             return 141
     return code
+
+
+@contextmanager
+def restored_environment(name: str) -> Iterator[None]:
+    """At the end of the block, the variable `name` is what it was before: -m is of one call."""
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
 
 
 def _reader_has_left() -> bool:

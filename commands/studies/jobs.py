@@ -18,7 +18,7 @@ from debiaslab.methods import METHODS
 from debiaslab.recording.configuration import as_recorded, configuration, unchecked_configuration
 from debiaslab.settings.declared import result_settings
 from debiaslab.settings.run import AUTO
-from debiaslab.settings.setup import Setup, check, load_once
+from debiaslab.settings.setup import Setup, check, check_data, load_once
 from debiaslab.training.batches import Batches
 
 SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there
@@ -94,7 +94,9 @@ def jobs_of(study: StudyWords) -> list[Job]:
     jobs = []
     for variant in study.variants:
         words = [*study.common, *(variant.split("+") if variant else [])]
-        dataset = unchecked_configuration(ex, words)["data"]["name"]
+        config = unchecked_configuration(ex, words)
+        check_data(config)  # what is wrong for all methods is told without one
+        dataset = config["data"]["name"]
         methods = study.methods or [name for name, method in METHODS.items() if dataset in method.RECIPES]
         for seed in study.seeds:
             for method in methods:

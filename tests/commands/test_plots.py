@@ -178,7 +178,7 @@ def test_means_over_seeds_are_those_of_the_predictions(tmp_path: Path) -> None:
         (["kind=ratios"], "ratios: needs complete runs on one data set with two bias ratios or more"),
         (["kind=weights"], "weights: no run has weights of its training images"),
         (["kind=decodability"], "decodability: no run has measured it: start runs with decodability=1"),
-        (["kind=hardest"], "hardest: no value for "),
+        (["kind=hardest"], "hardest: unknown setting 'method.hparams.q'; one of batch_size"),
         (["seed=7"], "no recorded run is like that"),
         (["status=interrupted"], "none of these runs"),
     ],

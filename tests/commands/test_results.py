@@ -128,7 +128,7 @@ def test_incense_objects(command: Command, port: int) -> None:
     assert {experiment.config.seed for experiment in store.experiments(Query({"method.name": "lff"}))} == {1, 2}
     for record in store.find(EVERYTHING):
         experiment = store.experiment(record)
-        assert experiment.id == record.id
+        assert experiment.run_id == record.id
         assert experiment.config.method.hparams.q == 0.7
         series = experiment.metrics["test/unbiased"]
         assert isinstance(series, pandas.Series)

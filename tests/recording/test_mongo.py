@@ -10,7 +10,6 @@ import gridfs
 import pymongo
 import pytest
 
-from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL, parse_address, without_password
 from debiaslab.recording import mongo_record
@@ -146,14 +145,13 @@ def test_a_value_that_mongodb_has_no_type_for(command: Command, port: int, monke
 
 def stop_after_start(server: "subprocess.Popen[bytes]", how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server gets the signal when the run is about to train."""
-    build = Setup.build_method
+    place = Setup.placed
 
-    def build_and_stop(*arguments: Any, **settings: Any) -> Any:
-        if ex.current_run is not None and ex.current_run.status == "RUNNING":
-            server.send_signal(how)
-        return build(*arguments, **settings)
+    def stop_and_place(*arguments: Any) -> Any:
+        server.send_signal(how)
+        return place(*arguments)
 
-    monkeypatch.setattr(Setup, "build_method", build_and_stop)
+    monkeypatch.setattr(Setup, "placed", stop_and_place)
 
 
 @pytest.mark.parametrize(
