@@ -81,6 +81,7 @@ def test_seeds(text: str, seeds: tuple[int, ...]) -> None:
         (["data.skw=0.1"], "unknown setting 'data.skw'; did you mean 'skew'?"),
         (["method.hparams.q=0.5", "methods=lff,erm"], "erm: unknown setting 'method.hparams.q'"),
         (["evry=1"], "unknown setting 'evry'"),
+        (["methods=denetdm", "data=kinetics10"], "denetdm: denetdm cannot be trained on kinetics10"),
         (["variants=method=lff"], "variants=method=lff: method is no matter of variants; leave it out there"),
         (["variants=skewed1,skewed2+seed=3"], "variants=seed=3: seed is no matter of variants; leave it out there"),
         (["variants=data.skew=2.5"], "data.skew=2.5: must be between 0 and 1, both excluded"),
