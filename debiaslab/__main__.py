@@ -2,12 +2,18 @@
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from debiaslab.core import process
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Set up this process, then run the command line `arguments` (None: its own). Returns the exit code."""
+    if find_spec("fcntl") is None:
+        print(
+            "error: this system has no POSIX file locks; use Linux or macOS, on Windows inside WSL 2", file=sys.stderr
+        )
+        return 2
     with process.starting():
         from debiaslab.main import run  # imported here: the process is to be set up first
 

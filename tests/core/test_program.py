@@ -1,7 +1,9 @@
 """How the program is called, in a clone and where it is installed, and what its extras are."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -25,6 +27,25 @@ def test_in_a_clone_it_is_main(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (program_name(), program_command()) == ("python main.py", [sys.executable, str(ROOT / "main.py")])
     monkeypatch.setattr(program, "IN_CLONE", False)
     assert (program_name(), program_command()) == ("debiaslab", [sys.executable, "-P", "-m", "debiaslab"])
+
+
+@pytest.mark.processes
+def test_a_system_without_file_locks_is_not_served(tmp_path: Path) -> None:
+    """As Windows: no module fcntl. One line, before anything is imported or written."""
+    script = (
+        "import runpy, sys; sys.modules['fcntl'] = None; sys.argv = ['main.py', 'with', 'digits', 'smoke'];"
+        f" runpy.run_path({str(ROOT / 'main.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: this system has no POSIX file locks; use Linux or macOS, on Windows inside WSL 2\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_recorded_sources_are_those_of_all_packages() -> None:
