@@ -202,6 +202,8 @@ def require_history(history: History) -> None:
     And unless the evaluations of a phase have the same branches.
     """
     totals = {split: _counts(table) for split, table in history.total.items()}
+    if len({len(row) for row in history.aligned}) > 1:
+        raise ValueError("rows of a table that are not of one length")
     aligned = numpy.array(history.aligned)
     if "test" not in totals or aligned.ndim != 2 or not aligned.size:
         raise ValueError("no counts of test images")
@@ -231,6 +233,8 @@ def require_history(history: History) -> None:
 
 def _counts(table: list[list[int]]) -> Any:
     """int64 [num_classes, num_biases]. Raises `ValueError`."""
+    if len({len(row) for row in table}) > 1:
+        raise ValueError("rows of a table that are not of one length")
     counts = numpy.array(table)
     if counts.ndim != 2 or not counts.size or counts.dtype.kind != "i" or (counts < 0).any():
         raise ValueError("counts that are no table of whole numbers")

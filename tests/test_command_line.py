@@ -504,7 +504,7 @@ def test_record_is_valid_json(command: Command) -> None:
     for file in folder.glob("*.json"):
         json.loads(file.read_text(), parse_constant=refuse)
     lines = (folder / "evaluations.jsonl").read_text().splitlines()
-    assert set(json.loads(lines[0])) == {"total", "aligned", "attribute_sizes", "min_group", "means"}
+    assert set(json.loads(lines[0])) == {"total", "aligned", "attribute_sizes", "min_group", "means", "train"}
     info = json.loads((folder / "info.json").read_text())
     assert set(info) == {"data", "machine", "code"}
     assert set(info["code"]) == {"version", "commit", "changed"}

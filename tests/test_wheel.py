@@ -131,7 +131,6 @@ def test_it_is_imported_under_one_name_only(python: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "missing"),
     [
-        (["search", "with", "digits", "method=lff", "method.hparams.q=0.5:0.9"], 'pip install "debiaslab[search]"'),
         (["report"], 'pip install "debiaslab[report]"'),
         (["-m", "localhost:27017:x", "with", "digits", "smoke"], 'pip install "debiaslab[mongo]"'),
     ],

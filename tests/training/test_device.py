@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from debiaslab.commands import evaluate
-from debiaslab.methods import base
+from debiaslab.methods import phase
 from debiaslab.training import loop
 from debiaslab.training.device import LARGE_LAYER, cpu_threads, threads_for
 from tests.conftest import Command
@@ -62,15 +62,15 @@ def test_all_threads_of_a_run_take_numbers_below_the_least_normal_one_as_zero(tm
     """In a process of its own: threads that are there already do not hear of it."""
     program = """if True:
         import torch; from debiaslab import main
-        from debiaslab.methods import base
-        found, descend = [], base.descend
+        from debiaslab.methods import phase
+        found, descend = [], phase.descend
 
         def watched(*values):
             found.append(int((torch.full((2**20,), 1e-30) * 1e-10).count_nonzero()))
             descend(*values)
 
         torch.set_num_threads(2)
-        base.descend = watched
+        phase.descend = watched
         words = "method=lff model=resnet20 num_steps=2 evaluate_images=10"
         print("exit code", main.run(["with", *words.split()]), "found", *found)
         """
@@ -93,7 +93,7 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
 
         monkeypatch.setattr(place, name, watch)
 
-    watched(base, "descend")
+    watched(phase, "descend")
     watched(loop, "correct_counts")
     watched(evaluate, "correct_counts")
     with cpu_threads(2):
@@ -101,7 +101,7 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
         assert command("evaluate", "with", "method=erm", f"checkpoint={trained.runs[0]}").code == 0
         assert torch.get_num_threads() == 2
     assert set(found) == {
-        ("debiaslab.methods.base.descend", 1),
+        ("debiaslab.methods.phase.descend", 1),
         ("debiaslab.training.loop.correct_counts", 1),
         ("debiaslab.commands.evaluate.correct_counts", 1),
     }

@@ -229,7 +229,7 @@ def test_saving_the_state_takes_a_fiftieth_of_the_time(
     )
     training.observer = Slow()
     training.fit()
-    assert saved == pytest.approx([1, 52.2, 103.4])  # of 122 s
+    assert saved == pytest.approx([1, 52, 103], abs=0.5)  # of 122 s, evaluated every 0.2 s
     saved.clear()
     trainer("erm", digits, {"epochs": 3}, checkpoint=tmp_path / "x", checkpoint_seconds=0.0).fit()
     assert len(saved) == 4

@@ -28,7 +28,7 @@ def images(digits: BiasedDataset) -> BiasedDataset:
     return replace(digits, train=replace(chosen, images=chosen.images[:, :, 14:15, 14:15]))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "denetdm"])  # which leaves such a batch out
 def test_every_method_is_told_before_it_is_trained(images: BiasedDataset, name: str) -> None:
     method = built(name, images, batch_size=64, epochs=1)
     before = {key: value.clone() for key, value in method.state_dict().items()}
