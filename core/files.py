@@ -18,6 +18,7 @@ try:
 except ImportError:  # Windows, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
+LONGEST_NAME = 255  # bytes, in the file systems in use
 PART = ".part"  # ends the name of a file that is being written
 
 
@@ -135,6 +136,22 @@ def require_regular(path: Path) -> os.stat_result:
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise UserError(f"{path} is a pipe, a socket or a device; give a file")
     return status
+
+
+def expand(text: str, name: str) -> str:
+    """The value `text` of the setting `name` with `~` and `$VARIABLE` replaced, as a shell does in the names of files.
+
+    What is there as it is written stays. Raises `UserError` for an unknown user or variable, and for what cannot be the
+    name of a file.
+    """
+    if "\0" in text or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in text.split("/")):
+        raise UserError(f"{name}={text[:20]!r}...: no part of it may have over {LONGEST_NAME} bytes, or a zero byte")
+    if (text.startswith("~") or "$" in text) and not os.path.lexists(text):
+        full = os.path.expandvars(os.path.expanduser(text))
+        if full.startswith("~") or "$" in full:
+            raise UserError(f"{name}={text}: there is no such user or environment variable; write the whole path")
+        text = full
+    return text if text.isascii() or not text else str(as_on_disk(Path(text)))
 
 
 def as_on_disk(path: Path) -> Path:

@@ -8,6 +8,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.files import expand
 
 T = TypeVar("T")
 Check = Callable[[str, Any], None]  # of a setting's name and value; raises `ValueError` or `UserError`
@@ -199,7 +200,9 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
             return int(value)
         if origin is tuple and isinstance(value, (list, tuple)):
             return tuple(_checked(item, get_args(option)[0], name) for item in value)
-        if origin in (bool, str) and isinstance(value, origin):
+        if origin is str and isinstance(value, str):
+            return expand(value, name)
+        if origin is bool and isinstance(value, bool):
             return value
     names = [TYPE_NAMES.get(get_origin(option) or option) or option.__name__ for option in options]
     advice = f"; with a point, as in {number}" if float in options and (number := _with_point(value)) else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import positive, setting
+from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.bar_split import num_moved, saved_split
 from debiaslab.datasets.base import (
@@ -59,7 +59,7 @@ class BAR(DatasetConfig):
 
     cache: str | None = setting(None, "folder of the decoded images and of the split; None: <root>/cache", place=True)
     percent: float = percent_setting(1.0, PERCENTS, "; 0: none, as published")
-    image_size: int = setting(224, "pixels, height and width that images are stretched to", positive)
+    image_size: int = setting(224, "pixels, height and width that images are stretched to", between(1, 4096))
 
     @property
     def folder(self) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import positive, setting
+from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import (
     CIFAR10_STATISTICS,
@@ -59,7 +59,7 @@ class AlignConflictFolders(DatasetConfig):
 
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
     percent: float = percent_setting(1.0, PERCENTS)
-    image_size: int = setting(224, "pixels, height and width that images are stretched to", positive)
+    image_size: int = setting(224, "pixels, height and width that images are stretched to", between(1, 4096))
 
     @property
     def folder(self) -> Path:

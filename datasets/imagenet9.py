@@ -22,7 +22,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.program import program_name
 from debiaslab.core.randomness import torch_generator
-from debiaslab.core.settings import positive, setting
+from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
 from debiaslab.datasets.base import (
     IMAGENET_STATISTICS,
@@ -70,7 +70,7 @@ class ImageNet9(DatasetConfig):
     imagenet: str = setting("imagenet", "folder of ImageNet's train/ and val/, in root or absolute", place=True)
     imagenet_a: str | None = setting(None, "folder of ImageNet-A, alike; None: not tested on", place=True)
     imagenet_c: str | None = setting(None, "folder of ImageNet-C, alike; None: not tested on", place=True)
-    image_size: int = setting(224, "pixels, height and width", positive)
+    image_size: int = setting(224, "pixels, height and width", between(1, 4096))
     clusters: str = setting(
         "vgg16",
         "texture clusters, the bias labels: vgg16 (made here), none, or the CSV file of the ReBias code",

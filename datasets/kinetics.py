@@ -21,7 +21,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write
 from debiaslab.core.randomness import torch_generator
-from debiaslab.core.settings import must_be, positive, setting
+from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import JitteredCropAndFlip
 from debiaslab.datasets.base import UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Judged, Source, Split
 from debiaslab.datasets.cache import cache_folder, fingerprint
@@ -64,10 +64,12 @@ class Kinetics50(DatasetConfig):
     image_size: int = setting(
         256,
         "pixels, height and width of an evaluation's clips; training crops have 7/8 of it",
-        must_be("8 or more", lambda size: size >= 8),
+        between(8, 4096),
     )
-    frames: int = setting(8, "frames of a clip", positive)
-    stride: int = setting(8, "from one frame of a clip to the next, of videos with 30 frames per second", positive)
+    frames: int = setting(8, "frames of a clip", between(1, 1000))
+    stride: int = setting(
+        8, "from one frame of a clip to the next, of videos with 30 frames per second", between(1, 1000)
+    )
 
     @property
     def folders(self) -> dict[str, Path]:

@@ -22,6 +22,7 @@ from sacred.utils import recursive_update
 from debiaslab.core.console import printable
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
 from debiaslab.core.extras import missing_extra
+from debiaslab.core.files import expand
 from debiaslab.core.mongo import MONGO_URL, without_password
 from debiaslab.core.program import program_name
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
@@ -151,7 +152,7 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
             else:
                 ex.run_commandline([PROGRAM, *arguments])
             return 0
-        updates = [*options["UPDATE"], *take_options(options)]
+        updates = [expand_path(update) for update in (*options["UPDATE"], *take_options(options))]
         if commands is not None and command in own:
             require_no_option(options, command)
             return commands.run_command(command, updates)
@@ -248,6 +249,12 @@ def with_inserted(arguments: list[str], commands: Collection[str], named_configs
         if not word.startswith("-") and (word in named_configs or "=" in word):
             return [*arguments[:place], "with", *arguments[place:]]
     return None
+
+
+def expand_path(update: str) -> str:
+    """`update`, with `~` and `$VARIABLE` in its value replaced: no shell does that behind a "="."""
+    name, _, value = update.partition("=")
+    return f"{name}={expand(value, name)}" if value.startswith("~") or "$" in value else update
 
 
 def require_no_option(options: Mapping[str, Any], command: str) -> None:

@@ -54,7 +54,10 @@ class RunSettings(TrialSettings):
         identity=False,
     )
     checkpoint_seconds: float = setting(
-        10.0, "save the state for resume at an evaluation, at most so often", not_negative, identity=False
+        10.0,
+        "save the state for resume at an evaluation, at most so often, and in 2 % of the time; 0: at each",
+        not_negative,
+        identity=False,
     )
     precision: str = setting(
         "float32",

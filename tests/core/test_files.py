@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,15 @@ import pytest
 import torch
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import atomic_write, locked, remove_leftovers, require_regular, require_writable
+from debiaslab.core.files import (
+    as_on_disk,
+    atomic_write,
+    expand,
+    locked,
+    remove_leftovers,
+    require_regular,
+    require_writable,
+)
 from debiaslab.core.tensor_files import write_tensors
 
 
@@ -119,3 +128,28 @@ def test_what_has_no_end_is_not_read(tmp_path: Path) -> None:
             require_regular(path)
     (tmp_path / "file").touch()
     assert require_regular(tmp_path / "file").st_size == 0
+
+
+def test_paths_are_expanded_as_by_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", "here")
+    monkeypatch.chdir(tmp_path)
+    assert expand("~/data", "data.root") == f"{tmp_path}/data"
+    assert expand("/a/$PLACE/${PLACE}b", "data.root") == "/a/here/hereb"
+    (tmp_path / "~").mkdir()
+    (tmp_path / "$nothing").touch()
+    assert [expand(name, "data.root") for name in ("~", "$nothing", "", "a")] == ["~", "$nothing", "", "a"]
+    for text in ("~nobody-of-this-name/x", "/a/$nothing/b"):
+        with pytest.raises(UserError, match="there is no such user or environment variable; write the whole path"):
+            expand(text, "data.root")
+    for text in ("a/" + 256 * "x", "a\0b"):
+        with pytest.raises(UserError, match=r"^log_dir=.*: no part of it may have over 255 bytes, or a zero byte$"):
+            expand(text, "log_dir")
+
+
+def test_names_are_those_on_the_disk(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "tête") for form in ("NFC", "NFD"))
+    (tmp_path / decomposed / "a").mkdir(parents=True)
+    assert expand(f"{tmp_path}/{composed}/a/new", "data.root") == f"{tmp_path}/{decomposed}/a/new"
+    (tmp_path / composed).mkdir()
+    assert as_on_disk(tmp_path / composed / "b") == tmp_path / composed / "b"
