@@ -10,7 +10,6 @@ EXTRAS = {  # as imported -> the extra that installs it
     "gridfs": "mongo",
     "incense": "mongo",
     "optuna": "search",
-    "pandas": "report",
     "psutil": "search",
     "pymongo": "mongo",
     "sqlalchemy": "search",

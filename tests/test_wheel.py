@@ -18,7 +18,7 @@ import debiaslab
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 ROOT = Path(__file__).parents[1]
-NOT_CORE = ("cv2", "IPython", "incense", "optuna", "pandas", "pymongo", "tensorboardX", "av")
+NOT_CORE = ("cv2", "IPython", "incense", "optuna", "pymongo", "tensorboardX", "av")
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -131,7 +131,7 @@ def test_it_is_imported_under_one_name_only(python: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "missing"),
     [
-        (["report"], 'pip install "debiaslab[report]"'),
+        (["search", "with", "digits", "method=lff", "method.hparams.q=0.5:0.9"], 'pip install "debiaslab[search]"'),
         (["-m", "localhost:27017:x", "with", "digits", "smoke"], 'pip install "debiaslab[mongo]"'),
     ],
 )
