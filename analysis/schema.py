@@ -210,6 +210,8 @@ def require_history(history: History) -> None:
     shapes = {split: total.shape for split, total in totals.items()}
     if any(shape not in (aligned.shape, (len(aligned), 1)) for shape in shapes.values()):
         raise ValueError("the groups of its splits are not the same")
+    if history.train is not None and _counts(history.train).shape != aligned.shape:
+        raise ValueError("counts of training images that are not of the groups")
     sizes = history.attribute_sizes
     if history.min_group < 1 or (sizes and (min(sizes) < 1 or numpy.prod(sizes) != aligned.shape[1])):
         raise ValueError("sizes of the groups that cannot be")
