@@ -304,7 +304,7 @@ def test_lower_case_folder_and_nothing_at_all(original: Path) -> None:
     ("settings", "message"),
     [
         ({"percent": 3}, "data.percent=3.0: must be one of 0, 0.5, 1, 2, 5"),
-        ({"image_size": -1}, "data.image_size=-1: must be positive"),
+        ({"image_size": -1}, "data.image_size=-1: must be 1 to 4096"),
         ({"protocol": "own"}, "data.protocol='own': must be holdout or published"),
     ],
 )

@@ -279,7 +279,7 @@ def test_hidden_files_and_junk_are_passed_over(bffhq: Path) -> None:
     [
         ({"percent": 3}, "data.percent=3.0: must be one of 0.5, 1, 2, 5"),
         ({"percent": 0}, "data.percent=0.0: must be one of 0.5, 1, 2, 5"),
-        ({"image_size": 0}, "data.image_size=0: must be positive"),
+        ({"image_size": 0}, "data.image_size=0: must be 1 to 4096"),
         ({"protocol": "own"}, "data.protocol='own': must be holdout or published"),
         ({"skew": 0.1}, "data.skew is not a setting of bffhq"),
     ],
