@@ -16,6 +16,7 @@ PACKAGES = (
     "lockstep",
     "methods",
     "models",
+    "released",
     "settings",
     "training",
     "benchmarks",
