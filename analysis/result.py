@@ -69,8 +69,8 @@ def accuracy_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str
     """
     tables = []
     for name, values in result.items():
-        title = f"{labels.get(name, name)}, {values['phase']} epoch {values['epoch']}"
-        table = new_table(title)
+        place = "" if values["epoch"] is None else f", {values['phase']} epoch {values['epoch']}"
+        table = new_table(labels.get(name, name) + place)
         table.add_column("test (%)", no_wrap=True)
         rows = {branch: f"test/{branch}" for branch in branches_of(values, "test")}
         extra = extra_splits(values)

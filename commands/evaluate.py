@@ -1,9 +1,12 @@
-"""`python main.py evaluate with WORDS checkpoint=PATH`: the accuracies of weights that a run has kept."""
+"""`python main.py evaluate with WORDS checkpoint=PATH`: the accuracies of weights of a run, or released by authors."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from debiaslab.analysis.result import accuracy_tables, result_of, title_of
-from debiaslab.commands.runs import Prepared, record_folder, weights_file
+from debiaslab.commands.runs import Prepared, record_folder
 from debiaslab.commands.telling import facts_of, say_notes, say_where
 from debiaslab.config import Run, ex
 from debiaslab.core.console import show
@@ -18,22 +21,22 @@ from debiaslab.training.device import threads_for
 
 @ex.command
 def evaluate(prepared: Prepared, _run: Run) -> dict[str, Any]:
-    """Evaluate the weights of `checkpoint=PATH` (a file, or a run's folder: its last weights)."""
+    """Evaluate the weights of `checkpoint=PATH` (a run's folder: its last weights; a file; released files)."""
     return evaluate_weights(prepared, _run)
 
 
 def evaluate_weights(prepared: Prepared, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `checkpoint` on all evaluation splits: recorded and printed."""
-    setup, device, method = prepared.setup, prepared.device, prepared.method
+    setup, device, method, weights = prepared.setup, prepared.device, prepared.method, prepared.weights
+    assert weights is not None
     data = setup.placed(prepared.data, device)
     say_notes(setup, data)
-    path = weights_file(setup)
-    facts = setup.load_weights(path, method, data)
     method.eval()
     phase = method.phases()[-1]
     with threads_for(method):
-        correct = correct_counts(phase.logits, data, setup.run.workers)
-    evaluation = Evaluation(phase.name, facts["epoch"], facts["step"], facts["step"], {}, correct)
+        correct = correct_counts(held_branches(phase.logits, weights.branches), data, setup.run.workers)
+    step = weights.step or 0
+    evaluation = Evaluation(phase.name, weights.epoch or 0, step, step, {}, correct)
     history = empty_history(data)
     history.evaluations.append(evaluation)
 
@@ -43,8 +46,22 @@ def evaluate_weights(prepared: Prepared, run: Run) -> dict[str, Any]:
         RunRecorder(run.log_scalar, folder, phase.name, line).evaluated(history, evaluation)
     if folder is not None:
         run.add_artifact(folder / EVALUATIONS, content_type=content_type(EVALUATIONS))
-    rule = parse_rule(facts["rule"], True, "rule")
-    result = {rule.name: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
-    show(f"{path}\non {title_of(setup.config)}", *accuracy_tables(result, {rule.name: rule.label}))
+    result = {weights.rule: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
+    shown = {weights.rule: {**result[weights.rule], "epoch": weights.epoch}}
+    show(f"{weights.path}\non {title_of(setup.config)}", *accuracy_tables(shown, {weights.rule: weights.label}))
     say_where(setup, run)
     return result
+
+
+def held_branches(
+    logits: Callable[[Tensor], dict[str, Tensor]], branches: Sequence[str] | None
+) -> Callable[[Tensor], dict[str, Tensor]]:
+    """`logits` of these branches alone, in this order; None: of all."""
+    if branches is None:
+        return logits
+
+    def held(image: Tensor) -> dict[str, Tensor]:
+        every = logits(image)
+        return {branch: every[branch] for branch in branches}
+
+    return held

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from debiaslab.commands.weights import Weights, load_weights, with_released
 from debiaslab.config import Run, ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
@@ -18,7 +19,6 @@ from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
 from debiaslab.recording.observers import STATE, FileRecord, mongo_from_environment
 from debiaslab.settings.setup import Setup, check, check_data
-from debiaslab.training.checkpoint import LAST
 from debiaslab.training.single_images import require_no_single_image
 
 
@@ -30,6 +30,7 @@ class Prepared:
     device: torch.device
     data: BiasedDataset
     method: Method
+    weights: Weights | None = None  # that `method` has, in an evaluation
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ def prepare(
     options: Mapping[str, Any] | None = None,
 ) -> ReadyRun:
     """The run of `command` with these settings, ready to start. Raises `UserError` for whatever is wrong."""
+    if command == "evaluate" or settings.get("train") is False:
+        settings = with_released(settings)
     run = ex._create_run(command, settings, named_configs, info, None, options)
     preparation = PREPARATIONS.get(command)
     return ReadyRun(run, preparation(run) if preparation else ())
@@ -89,9 +92,9 @@ def prepare_evaluation(run: Run) -> tuple[Prepared]:
     device = setup.device()
     setup, data = setup.with_data()
     method = setup.build_method(data, device, pretrained=False)
-    setup.check_weights(weights_file(setup), data)
+    weights = load_weights(setup, method, data)
     record(run, setup)
-    return (Prepared(setup, device, data, method),)
+    return (Prepared(setup, device, data, method, weights),)
 
 
 def prepare_inspection(run: Run) -> tuple[dict[str, Any]]:
@@ -120,14 +123,6 @@ def record(run: Run, setup: Setup) -> None:
     mongo = mongo_from_environment()
     run.config = dict(setup.config)
     run.observers = [FileRecord(setup.run.log_dir), *([mongo] if mongo else [])]
-
-
-def weights_file(setup: Setup) -> Path:
-    """The file that `checkpoint` names. Raises `UserError` if it names none."""
-    if setup.run.checkpoint is None:
-        raise UserError("nothing to evaluate: name the weights with checkpoint=PATH, a file or a run's folder")
-    path = Path(setup.run.checkpoint)
-    return path / LAST if path.is_dir() else path
 
 
 def record_folder(run: Run) -> Path | None:

@@ -205,12 +205,18 @@ def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
     return {**config, "selection": selection, "method": {**method, "hparams": hparams}}
 
 
+# settings of the authors' code that have no like here -> what is to be typed
+THEIR_SETTINGS = dict.fromkeys(("pretrained_model_path", "pretrained_path"), "evaluate with ... checkpoint={}")
+
+
 def meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
     """Which settings of the ingredients may be meant by the unknown setting `name`: what is typed -> dotted name.
 
     They are known by their last parts, where no two end in the same. If `value` is nested, a dotted name was typed,
     which must end as theirs does.
     """
+    if name in THEIR_SETTINGS:
+        return {name: THEIR_SETTINGS[name].format(value)}
     ingredients = {ingredient: config[ingredient] for ingredient in INGREDIENTS}
     names = [inner for inner, set_to in flattened(ingredients) if set_to is not None]
     ends = [inner.rpartition(".")[2] for inner in names]

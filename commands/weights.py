@@ -1,0 +1,78 @@
+"""The weights that `evaluate` is given: those that a run has kept, or those that authors have released."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sacred.utils import recursive_update
+
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import expand
+from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.selection import parse_rule
+from debiaslab.methods import Method
+from debiaslab.released import RULE, is_released, load_released, read_released
+from debiaslab.settings.setup import Setup
+from debiaslab.training.checkpoint import LAST
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where weights come from: their file or folder, the rule that chose them, and the place in their training.
+
+    `branches` are those that can be evaluated, None for all; `label` is the rule for a reader.
+    """
+
+    path: Path
+    rule: str
+    label: str
+    epoch: int | None
+    step: int | None
+    branches: tuple[str, ...] | None = None
+
+
+def load_weights(setup: Setup, method: Method, data: BiasedDataset) -> Weights:
+    """Load the weights that `checkpoint` names into `method`. Raises `UserError` if there are none, or do not fit."""
+    if setup.run.checkpoint is None:
+        raise UserError("nothing to evaluate: name the weights with checkpoint=PATH, a file or a run's folder")
+    path = Path(setup.run.checkpoint)
+    if names_released(path):
+        released = read_released(path, setup.config["method"]["name"])
+        load_released(released, method, data.num_classes)
+        return Weights(path, RULE, RULE, None, None, released.branches)
+    path = path / LAST if path.is_dir() else path
+    facts = setup.load_weights(path, method, data)
+    rule = parse_rule(facts["rule"], True, "rule")
+    return Weights(path, rule.name, rule.label, facts["epoch"], facts["step"])
+
+
+def with_released(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The `settings` of an evaluation with those that released weights need, as far as the user has not set them.
+
+    Prints what the weights leave open.
+    """
+    checkpoint = settings.get("checkpoint")
+    if not isinstance(checkpoint, str) or not names_released(path := Path(expand(checkpoint, "checkpoint"))):
+        return settings
+    method = settings.get("method", {})
+    released = read_released(path, method.get("name") if isinstance(method, Mapping) else None)
+    for note in released.notes:
+        print(note)
+    needed: dict[str, Any] = {}
+    for name, value in released.settings.items():
+        *groups, last = name.split(".")
+        place = needed
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    completed: dict[str, Any] = recursive_update(needed, settings)
+    return completed
+
+
+def names_released(path: Path) -> bool:
+    """Whether `path` has weights of other people's, and not those of a run. Raises `UserError` if it is unreadable."""
+    try:
+        return not (path / LAST).exists() and is_released(path)
+    except OSError as error:
+        raise UserError(f"cannot read checkpoint={path}: {error.strerror}") from None
