@@ -30,7 +30,7 @@ from debiaslab.config import NAMED_CONFIGS, ex
 from debiaslab.core.console import show
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.core.program import CODE, program_name, source_files
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flattened, merge
 from debiaslab.datasets import dataset_config
 from debiaslab.recording.command_line import read_updates
 from debiaslab.recording.version import code_version
@@ -108,15 +108,6 @@ def read_places(updates: Sequence[str]) -> dict[str, Any]:
             hint = suggestion(name, PLACES)
             raise UserError(f"a repetition cannot change {name}{hint} what may differ is {one_of(PLACES)}")
     return settings
-
-
-def merge(config: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
-    """The nested `config` with the nested `updates`."""
-    result = dict(config)
-    for name, value in updates.items():
-        known = result.get(name)
-        result[name] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
-    return result
 
 
 def folder_for(name: str, log_dir: str) -> str:

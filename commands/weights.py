@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacred.utils import recursive_update
-
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import expand
+from debiaslab.core.settings import merge, nested
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.methods import Method
@@ -59,15 +58,7 @@ def with_released(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     released = read_released(path, method.get("name") if isinstance(method, Mapping) else None)
     for note in released.notes:
         print(note)
-    needed: dict[str, Any] = {}
-    for name, value in released.settings.items():
-        *groups, last = name.split(".")
-        place = needed
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[last] = value
-    completed: dict[str, Any] = recursive_update(needed, settings)
-    return completed
+    return merge(nested(released.settings), settings)
 
 
 def names_released(path: Path) -> bool:

@@ -185,6 +185,27 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{name}", value
 
 
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite of `flattened`: a configuration of the settings, whose names are dotted."""
+    config: dict[str, Any] = {}
+    for name, value in settings.items():
+        *groups, last = name.split(".")
+        place = config
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[last] = value
+    return config
+
+
+def merge(config: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested `config` with the nested `updates`."""
+    result = dict(config)
+    for name, value in updates.items():
+        known = result.get(name)
+        result[name] = merge(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 def _checked(value: Any, hint: Any, name: str) -> Any:
     """`value` as the type `hint` (int to float, list to tuple), or `UserError`."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

@@ -27,8 +27,12 @@ class Unread:
 # what ReBias and EnD save beside the weights, and what is made of it: ReBias's settings (Munch) are a dictionary
 STAND_INS: list[Any] = [
     (OrderedDict, "munch.Munch"),
-    *((Unread, name) for name in ("argparse.Namespace", "numpy.dtype")),
-    *((Unread, f"{numpy}.multiarray.scalar") for numpy in ("numpy.core", "numpy._core")),
+    *((Unread, name) for name in ("argparse.Namespace", "numpy.dtype", "numpy.ndarray")),
+    *(
+        (Unread, f"{numpy}.multiarray.{maker}")
+        for numpy in ("numpy.core", "numpy._core")
+        for maker in ("scalar", "_reconstruct")
+    ),
 ]
 
 

@@ -127,7 +127,7 @@ def read_rebias(path: Path, content: Any) -> list[Piece]:
     biased = content.get("g_nets", [])
     if not isinstance(biased, list) or len(biased) > 1:
         raise UserError(f"{path} has more than one biased network (n_g_nets), and ours of ReBias have one")
-    formats = (REBIAS, VANILLA, RUBI, LEARNED_MIXIN)
+    formats: tuple[Format, ...] = (REBIAS, VANILLA, RUBI, LEARNED_MIXIN)
     if isinstance(options := content.get("options"), Mapping):
         trained_apart = (options.get("f_lambda_outer"), options.get("g_lambda_inner")) == (0, 0)
         usual = VANILLA if trained_apart else REBIAS
@@ -154,6 +154,7 @@ def read_lff(path: Path, content: Any) -> list[Piece]:
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("proj.")}
     inputs = next((tensors[name].shape[-1] for head in HEADS if (name := f"{head}.weight") in tensors), 0)
     outputs = {tensor.shape[:1] for tensor in tensors.values()}
+    formats: tuple[Format, ...]
     if inputs and (inputs,) not in outputs:  # the features of two networks
         formats = {"l": (DISENT,), "d": (DISENT_BE,)}.get(end, (DISENT, DISENT_BE))
     elif kind is MLP:

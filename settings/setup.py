@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.program import program_name
 from debiaslab.core.settings import flattened, setting_names, settings
 from debiaslab.datasets import BiasedDataset, DatasetConfig, dataset_config
 from debiaslab.evaluation.history import require_defined
@@ -176,8 +177,16 @@ def load_once(config: DatasetConfig) -> BiasedDataset:
     return config.load()
 
 
+DENETDM_WEIGHTS = "pretrained_model_path"  # what the authors' code of DeNetDM calls `checkpoint`
+
+
 def check_data(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
     """The part of the configuration that needs no method. Raises `UserError` for whatever is wrong in it."""
+    if (path := config.get(DENETDM_WEIGHTS)) is not None:
+        raise UserError(
+            f"unknown setting '{DENETDM_WEIGHTS}': weights are named by checkpoint; type {program_name()} evaluate with"
+            f" ... checkpoint={path}"
+        )
     known = [*setting_names(RunSettings), *INGREDIENTS]
     for name, value in config.items():
         if name not in known:
@@ -205,18 +214,12 @@ def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
     return {**config, "selection": selection, "method": {**method, "hparams": hparams}}
 
 
-# settings of the authors' code that have no like here -> what is to be typed
-THEIR_SETTINGS = dict.fromkeys(("pretrained_model_path", "pretrained_path"), "evaluate with ... checkpoint={}")
-
-
 def meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
     """Which settings of the ingredients may be meant by the unknown setting `name`: what is typed -> dotted name.
 
     They are known by their last parts, where no two end in the same. If `value` is nested, a dotted name was typed,
     which must end as theirs does.
     """
-    if name in THEIR_SETTINGS:
-        return {name: THEIR_SETTINGS[name].format(value)}
     ingredients = {ingredient: config[ingredient] for ingredient in INGREDIENTS}
     names = [inner for inner, set_to in flattened(ingredients) if set_to is not None]
     ends = [inner.rpartition(".")[2] for inner in names]

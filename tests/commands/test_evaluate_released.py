@@ -65,7 +65,10 @@ def test_denetdm_after_its_first_stage(command: Command, tmp_path: Path) -> None
         (["method=denetdm", "checkpoint=FILE"], "is of LfF, not of method=denetdm; type method=lff or method=erm"),
         (["checkpoint=FILE", "model.hparams.widths=[9,9]"], "has debiased.encoder.layers.2.weight and 1 more, which"),
         (["checkpoint=CUT"], "is cut off or damaged; get it again"),
-        (["pretrained_model_path=FILE"], "did you mean 'evaluate with ... checkpoint=FILE'?"),
+        (
+            ["pretrained_model_path=FILE"],
+            "weights are named by checkpoint; type python main.py evaluate with ... checkpoint=FILE",
+        ),
     ],
 )
 def test_mistakes_leave_no_record(words: list[str], found: str, command: Command, lff: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-import munch
+import munch  # type: ignore[import-untyped]
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -104,8 +104,8 @@ def of_rebias(f: Mapping[str, Tensor], g: Mapping[str, Tensor], criterion: str =
         "f_net": prefixed("module.", f),
         "g_nets": [prefixed("module.", g)],
         "f_optimizer": {"state": {}, "param_groups": []},
-        "options": dict(munch.munchify(settings)),
-        "metadata": {"best_acc": np.float64(0.4), "scores": {"unbiased": {"f_acc": np.float64(0.5)}}},
+        "options": munch.munchify(settings),
+        "metadata": {"best_acc": np.float64(0.4), "scores": {"unbiased": {"f_acc": np.ones(2)}}},
     }
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from debiaslab.core.settings import nested
 from debiaslab.methods import Method
 from debiaslab.released import load_released, read_released
 from tests.released.authors import CLASSES, built, network, of_end, of_rebias, prefixed, with_company
@@ -55,7 +56,8 @@ def disent(kind: str, first: str, place: str = "") -> Callable[[Method], dict[st
 def denetdm(*kinds: str) -> Callable[[Method], dict[str, Any]]:
     """The first stage's shallow and deep kind, or the second's target and deep kind, under names of no meaning."""
 
-    def content(method: Method, debias: str, bias: str, target: bool) -> dict[str, Tensor]:
+    def content(method: Method, debias: str, bias: str) -> dict[str, Tensor]:
+        target = debias in ("target mlp", "projected", "resnet18")
         encoders = ("target", "target_deep", "target_head") if target else ("shallow", "deep", "head")
         branch = network(method, debias, encoders[0], None)
         backbone = prefixed("debias_backbone.", branch) if debias == "projected" else {}
@@ -64,9 +66,8 @@ def denetdm(*kinds: str) -> Callable[[Method], dict[str, Any]]:
         return prefixed("bias_branch.", deep) | backbone | prefixed("debias_branch.", branch) | head
 
     stages = [kinds[:2]] if len(kinds) == 2 else [kinds[:2], kinds[2:]]
-    second = {"target mlp", "projected", "resnet18"}
     return lambda m: {
-        f"{len(stages) - number}.pt": content(m, *stage, stage[0] in second) for number, stage in enumerate(stages)
+        f"{len(stages) - number}.pt": content(m, debias, bias) for number, (debias, bias) in enumerate(stages)
     }
 
 
@@ -140,15 +141,12 @@ def require_same_predictions(path: Path, case: Case, source: Method) -> None:
     """Read without being told the method, into networks that are built by the settings of the files alone."""
     released = read_released(path)
     assert (released.method, released.branches) == (case.method, case.branches)
-    settings = {"method.hparams": {}, "model.hparams": {}}
-    for name, value in released.settings.items():
-        group, _, last = name.rpartition(".")
-        settings.setdefault(group, {})[last] = value
-    sizes = settings["model.hparams"]
+    settings = nested({"method.hparams": {}, "model.hparams": {}, **released.settings})
+    sizes = settings["model"]["hparams"]
     if "shallow" not in sizes and sizes.get("deep") == "resnet20":
         sizes["shallow"] = "conv3"  # of the recipe: the second stage does not show it
     assert settings["model"]["name"] == case.model
-    target = built(released.method, case.model, case.shape, 2, settings["method.hparams"], sizes)
+    target = built(released.method, case.model, case.shape, 2, settings["method"]["hparams"], sizes)
     load_released(released, target, CLASSES)
     image = torch.rand(2, *case.shape, generator=torch.Generator().manual_seed(5))
     expected, found = (method.phases()[-1].logits(image) for method in (source, target))

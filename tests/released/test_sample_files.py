@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from debiaslab.core.settings import nested
 from debiaslab.methods import METHODS, Method, Task
 from debiaslab.models import Networks, architecture
 from debiaslab.released import Released, load_released, read_released
@@ -64,13 +65,11 @@ def sample(folder: Path, name: str) -> Released:
 
 
 def loaded(released: Released, shape: tuple[int, ...]) -> Method:
-    groups: dict[str, dict[str, Any]] = {"method.hparams": {}, "model.hparams": {}}
-    for name, value in released.settings.items():
-        groups.setdefault(name.rpartition(".")[0], {})[name.rpartition(".")[2]] = value
-    networks = Networks(architecture(groups["model"]["name"], groups["model.hparams"]), shape, 10, 0)
+    settings = nested({"method.hparams": {}, "model.hparams": {}, **released.settings})
+    networks = Networks(architecture(settings["model"]["name"], settings["model"]["hparams"]), shape, 10, 0)
     cls = METHODS[released.method]
     task = Task(10, torch.zeros(4, dtype=torch.int64), 0)
-    method = cls(cls.Config(**groups["method.hparams"]), networks, task).eval()
+    method = cls(cls.Config(**settings["method"]["hparams"]), networks, task).eval()
     load_released(released, method, 10)
     return method
 
