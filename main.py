@@ -5,6 +5,7 @@ python main.py with colored_mnist severity4 method=denetdm seeds=5            (f
 python main.py inspect with colored_mnist               what the data are, and what of them is missing
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
 python main.py results with colored_mnist severity4      (what has been recorded, as a table)
+python main.py predict RUN with images=FOLDER            classes and probabilities of any images, as a CSV
 python main.py compare RUN RUN                           all accuracies of recorded runs, given by id or folder
 python main.py rerun RUN                                 repeat a recorded run, and say whether the result is the same
 python main.py -m HOST:PORT:DB sync                      copy file records into MongoDB

@@ -1,16 +1,20 @@
-"""A recorded run brought back to life: its data, and its method with the weights that it left."""
+"""A recorded run brought back to life: its method with the weights that it left, alone or with its data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from debiaslab.analysis.earlier_inputs import earlier_input
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.preprocessing import Preprocessing
 from debiaslab.methods import Method
 from debiaslab.settings.setup import Setup, check
+from debiaslab.settings.weights import INPUT, load_weights
 from debiaslab.training.checkpoint import LAST, SELECTED, read_facts
 
 
@@ -24,6 +28,16 @@ class RestoredRun:
     facts: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class RestoredMethod:
+    """The method of a run alone, in eval mode on the CPU, and what its weights are to be given: no data is needed."""
+
+    method: Method
+    facts: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing
+
+
 def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> RestoredRun:
     """The run as it was when `rule` chose its weights: `last`, or the rule of its setting `selection`.
 
@@ -31,23 +45,55 @@ def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> Restor
     files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
     """
     setup = check(_with_changes(record.config, changes))
+    with weights_by(rule, record, setup) as path:
+        device, data = setup.device(), setup.load_data()
+        fingerprint = record.info.get("data", {}).get("fingerprint")
+        if fingerprint not in (None, data.fingerprint):
+            raise UserError(f"the data are not those of the run {record.id}: {data.fingerprint}, there {fingerprint}")
+        data = setup.placed(data, device)
+        method = setup.build_method(data, device, pretrained=False)
+        facts = setup.load_weights(path, method, data)
+    method.eval()
+    return RestoredRun(setup, data, method, facts)
+
+
+def restore_method(record: Record, rule: str | None) -> RestoredMethod:
+    """The method of a run from its record alone, with the weights that `rule` chose (None: its setting `selection`).
+
+    Raises `UserError` as `restore_run`, and for a run whose record does not say what the networks are to be given.
+    """
+    setup = check(record.config)
+    with weights_by(rule or setup.run.selection, record, setup) as path:
+        given = read_facts(path).get(INPUT) or earlier_input(record)
+        if given["preprocessing"] is None:
+            raise UserError(
+                f"the run {record.id} is of clips or arrays, which no image file becomes; use one of images"
+            )
+        try:
+            preprocessing = Preprocessing.from_facts(given["preprocessing"])
+            shape, classes = tuple(given["shape"]), tuple(map(str, given["classes"]))
+        except (ValueError, KeyError, TypeError, UserError) as error:
+            raise UserError(f"the weights of the run {record.id} do not say how images are made: {error}") from None
+        method = setup.build_untrained(shape, len(classes))
+        facts = load_weights(path, method)
+    method.eval()
+    return RestoredMethod(method, facts, classes, preprocessing)
+
+
+@contextmanager
+def weights_by(rule: str, record: Record, setup: Setup) -> Iterator[Path]:
+    """Within the block, a file of the weights that `rule` chose. Raises `UserError` if the record has none."""
+    if record.status != "COMPLETED":
+        raise UserError(f"the run {record.id} is {record.state}: only a complete one has left weights")
     kept = {"last": LAST, setup.run.selection: SELECTED}
     if rule not in kept:
         raise UserError(f"the run {record.id} has kept no weights by rule={rule}; use {' or '.join(kept)}")
-    device, data = setup.device(), setup.load_data()
-    fingerprint = record.info.get("data", {}).get("fingerprint")
-    if fingerprint not in (None, data.fingerprint):
-        raise UserError(f"the data are not those of the run {record.id}: {data.fingerprint}, there {fingerprint}")
-    data = setup.placed(data, device)
-    method = setup.build_method(data, device, pretrained=False)
     with TemporaryDirectory() as folder:
         path = Path(folder) / kept[rule]
         path.write_bytes(record.artifact(kept[rule]))
         if read_facts(path).get("rule") != rule:
             raise UserError(f"{kept[rule]} of the run {record.id} was not chosen by {rule}")
-        facts = setup.load_weights(path, method, data)
-    method.eval()
-    return RestoredRun(setup, data, method, facts)
+        yield path
 
 
 def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ COMMANDS = {
     "compare": "debiaslab.commands.compare",
     "export": "debiaslab.commands.export",
     "plots": "debiaslab.commands.plots",
+    "predict": "debiaslab.commands.predict",
     "report": "debiaslab.commands.report",
     "rerun": "debiaslab.commands.rerun",
     "results": "debiaslab.commands.results",
@@ -24,7 +25,7 @@ COMMANDS = {
     "together": "debiaslab.commands.together",
 }
 
-OF_RUNS = ("compare", "rerun")  # commands that are followed by runs
+OF_RUNS = ("compare", "predict", "rerun")  # commands that are followed by runs
 # options that are followed by a value
 TAKE_VALUE = (
     *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),

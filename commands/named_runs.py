@@ -28,6 +28,14 @@ def _named(name: str, log_dir: str) -> list[Record]:
     return [find_run(open_store(log_dir), name)]
 
 
+def find_one_run(name: str, log_dir: str) -> Record:
+    """The run of this name. Raises `UserError` if it is not there, damaged, or the name of a folder of several."""
+    found = find_named_runs([name], log_dir)
+    if len(found) != 1:
+        raise UserError(f"{name} holds {len(found)} runs; name one of them")
+    return found[0]
+
+
 def find_run(store: Store, run_id: str) -> Record:
     """The run of this id. Raises `UserError` if it is not there, naming the nearest ids, or damaged."""
     found = store.find(Query({}, ids=[run_id]))

@@ -23,7 +23,7 @@ from debiaslab.analysis.repetition import (
     require_readable,
 )
 from debiaslab.analysis.result import title_of
-from debiaslab.commands.named_runs import find_named_runs, find_run
+from debiaslab.commands.named_runs import find_one_run, find_run
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.words import read_words, word
 from debiaslab.config import NAMED_CONFIGS, ex
@@ -70,10 +70,7 @@ def run(updates: Sequence[str]) -> int:
     if len(ids) != 1:
         raise UserError(f"which run? Write `{program_name()} rerun RUN`, with the id or the folder of one run")
     log_dir = str(dict(flattened(places)).get("log_dir", "runs"))
-    records = find_named_runs(ids, log_dir)
-    if len(records) != 1:
-        raise UserError(f"{ids[0]} holds {len(records)} runs; name one of them")
-    original = records[0]
+    original = find_one_run(ids[0], log_dir)
     require_complete(original)
     require_readable(original)
     # it is a run of its own: nothing to resume, and no trial of a search

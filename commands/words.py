@@ -44,6 +44,12 @@ def read_words(cls: type[W], updates: Sequence[str]) -> tuple[W, list[str]]:
     return cls(**values), others
 
 
+def require_no_others(cls: type, others: Sequence[str]) -> None:
+    """Raise `UserError` for what is left when the words of `cls` have been read, and no settings are taken."""
+    for update in others:
+        require_known("word", update.partition("=")[0], word_names(cls))
+
+
 def declared_words(cls: type) -> Iterator[tuple[str, "Field[Any]"]]:
     """(name as it is typed, field) of each word of `cls`."""
     for each in fields(cls):

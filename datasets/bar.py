@@ -41,7 +41,8 @@ from debiaslab.datasets.image_files import (
     require_every_class,
     require_label,
 )
-from debiaslab.datasets.pixels import Stretched, mapped_images
+from debiaslab.datasets.pixels import mapped_images
+from debiaslab.datasets.preprocessing import Stretched
 
 VERSION = 1  # of how splits are made; raise it with every change of the result
 ACTIONS = ("climbing", "diving", "fishing", "racing", "throwing", "pole vaulting")  # in the order of the class indices

@@ -15,6 +15,7 @@ from debiaslab.core.program import program_name
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS, torch_generator
 from debiaslab.core.settings import Settings, choice, must_be, setting
 from debiaslab.datasets.augmentation import Augmentation
+from debiaslab.datasets.preprocessing import Normalization, Preparation, Preprocessing, Stretched
 
 # `holdout` validates on images kept out of training; `published` splits the data as the papers do
 PROTOCOLS = ("holdout", "published")
@@ -23,8 +24,6 @@ KINDS = ("digits", "small images", "photographs", "clips")  # digits: 28 pixels 
 READ_AT_ONCE = 256  # images on file, on their way into memory
 UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
 
-# mean and standard deviation of each channel, of images in [0, 1]
-Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 CIFAR10_STATISTICS: Normalization = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -122,8 +121,8 @@ class BiasedDataset:
     `valid` is None where the protocol has no validation images. `fingerprint` identifies the content: equal
     fingerprints mean equal images and labels. `extra` are further test splits, by name. Networks get images in [0, 1],
     less the mean and divided by the standard deviation of `normalize` where there is one; training images go through
-    `augment` first. `aligned` bool [num_classes, num_biases] says which (target, bias) pairs are the usual ones; None:
-    bias class c goes with class c.
+    `augment` first. `prepare` is how test images were made to have one size; None: they are stretched. `aligned` bool
+    [num_classes, num_biases] says which (target, bias) pairs are the usual ones; None: bias class c goes with class c.
 
     A bias label may stand for several attributes at once, of `attribute_sizes` values each (the last one changes
     fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out. `means` are
@@ -143,6 +142,7 @@ class BiasedDataset:
     fingerprint: str
     extra: Mapping[str, Split] = field(default_factory=dict)
     normalize: Normalization | None = None
+    prepare: Preparation | None = None
     augment: Augmentation | None = None
     aligned: Tensor | None = None
     attribute_sizes: tuple[int, ...] | None = None
@@ -197,6 +197,13 @@ class BiasedDataset:
         """Whether the images of `split` (None: those of training) are known to be bias-aligned or bias-conflicting."""
         has_bias = self.train.has_bias if split is None else split.has_bias
         return has_bias and bool(self.aligned_groups().any())
+
+    def preprocessing(self) -> Preprocessing | None:
+        """What makes another image what the networks take; None for clips and arrays that no image file becomes."""
+        channels, *size = self.test.image_shape
+        if channels != 3 or len(size) != 2 or len(set(size)) != 1:
+            return None
+        return Preprocessing(self.prepare or Stretched(size[0]), self.normalize)
 
     def class_labels(self) -> list[str]:
         """The classes for a reader: their names, or their numbers."""

@@ -21,7 +21,9 @@ from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.coloring import Digits
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
+from debiaslab.datasets.preprocessing import Normalization
 
+STATISTICS: Normalization = ((0.5,) * 3, (0.5,) * 3)
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000  # kept out of training under `holdout`
 LEAKED_SHARE = 0.3  # of the training images that `published` validates on
@@ -160,5 +162,5 @@ def dataset_from_tensors(tensors: dict[str, Tensor], key: str) -> BiasedDataset:
         num_biases=NUM_COLORS,
         fingerprint=key,
         extra={"test_biased": biased, "test_rho0": rho0},
-        normalize=((0.5,) * 3, (0.5,) * 3),
+        normalize=STATISTICS,
     )

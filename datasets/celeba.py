@@ -17,7 +17,8 @@ from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source, Split
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.groups import usual_pairs
-from debiaslab.datasets.pixels import Stretched, mapped_images
+from debiaslab.datasets.pixels import mapped_images
+from debiaslab.datasets.preprocessing import Stretched
 
 ATTRIBUTES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from debiaslab.core.errors import UserError, suggestion
 from debiaslab.datasets.image_files import JUNK, image_files
-from debiaslab.datasets.pixels import Stretched, mapped_images
+from debiaslab.datasets.pixels import mapped_images
+from debiaslab.datasets.preprocessing import Stretched
 
 # in the order of their labels
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

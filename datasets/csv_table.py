@@ -37,17 +37,18 @@ class CSVTable:
         """Whether the column is there, with a value in it."""
         return any(self.columns.get(column, ()))
 
-    def files(self) -> list[Path]:
-        """The image of each row; relative paths are relative to the folder of the CSV.
-
-        Raises `UserError` for a missing file, or one that appears twice.
-        """
+    def paths(self) -> list[Path]:
+        """The path of each row; relative ones are relative to the folder of the CSV. Raises `UserError` without one."""
         folder = self.file.absolute().parent
-        paths = [as_on_disk(Path(os.path.normpath(folder / path))) for path in self.columns["path"]]
+        if "" in self.columns["path"]:
+            raise self.mistake(self.columns["path"].index(""), "no path")
+        return [as_on_disk(Path(os.path.normpath(folder / path))) for path in self.columns["path"]]
+
+    def files(self) -> list[Path]:
+        """The image of each row, as `paths`. Raises `UserError` for a missing file, or one that appears twice."""
+        paths = self.paths()
         first: dict[Path, int] = {}
         for row, path in enumerate(paths):
-            if not self.columns["path"][row]:
-                raise self.mistake(row, "no path")
             if first.setdefault(path, row) != row:
                 text = (
                     f"{self.columns['path'][row]} is in line {self.lines[first[path]]} already; remove one of the two"
@@ -132,13 +133,16 @@ class CSVTable:
         return [YES_OR_NO[value] if pair[1] else None for value, pair in zip(values, pairs, strict=True)]
 
 
-def read_csv(file: Path) -> CSVTable:
-    """The table in `file`: UTF-8, commas, the first line names the columns. Raises `UserError` for anything else."""
+def read_csv(file: Path, required: Sequence[str] = REQUIRED, setting: str = "data.csv") -> CSVTable:
+    """The table in `file`: UTF-8, commas, the first line names the columns, of which it has those `required`.
+
+    `setting` names the file. Raises `UserError` for anything else.
+    """
     try:
         require_regular(file)
         content = file.read_bytes()
     except OSError as error:
-        raise UserError(f"cannot read data.csv={file}: {error.strerror}; name your CSV with data.csv=PATH") from None
+        raise UserError(f"cannot read {setting}={file}: {error.strerror}; name your CSV with {setting}=PATH") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -154,9 +158,9 @@ def read_csv(file: Path) -> CSVTable:
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error}); separate values by commas") from None
     if not rows:
-        raise UserError(f"{file} is empty; its first line must be {','.join(REQUIRED)}, or have more columns")
+        raise UserError(f"{file} is empty; its first line must be {','.join(required)}, or have more columns")
     (_, header), *body = rows
-    _check_header(file, header)
+    _check_header(file, header, required)
     if not body:
         raise UserError(f"{file} has no image; write a line for each below the first one")
     for line, values in body:
@@ -167,7 +171,7 @@ def read_csv(file: Path) -> CSVTable:
     return CSVTable(file, [line for line, _ in body], columns)
 
 
-def _check_header(file: Path, header: Sequence[str]) -> None:
+def _check_header(file: Path, header: Sequence[str], required: Sequence[str]) -> None:
     if len(header) == 1 and re.search(r"[;\t|]", header[0]):
         raise UserError(f"{file}, line 1: no comma in {header[0]!r}; separate values by commas")
     if not set(header) & set(COLUMNS):
@@ -178,6 +182,6 @@ def _check_header(file: Path, header: Sequence[str]) -> None:
             raise UserError(f"{file}, line 1: {text}; rename or remove it")
         if name in header[:position]:
             raise UserError(f"{file}, line 1: two columns {name!r}; remove one")
-    for name in REQUIRED:
+    for name in required:
         if name not in header:
             raise UserError(f"{file}, line 1: no column {name!r}; columns: {', '.join(header)}")

@@ -26,7 +26,8 @@ from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.csv_table import SPLITS, CSVTable, read_csv
 from debiaslab.datasets.groups import share_of_every_group, usual_pairs
 from debiaslab.datasets.image_decoding import BrokenImage
-from debiaslab.datasets.pixels import MappedImages, Stretched, mapped_images
+from debiaslab.datasets.pixels import MappedImages, mapped_images
+from debiaslab.datasets.preprocessing import Stretched
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
 PADDING = 4  # pixels, of the random crop

@@ -20,7 +20,6 @@ from debiaslab.datasets.base import (
     BiasedDataset,
     DatasetConfig,
     Judged,
-    Normalization,
     Source,
     Split,
 )
@@ -38,7 +37,8 @@ from debiaslab.datasets.image_files import (
     require_every_class,
     require_label,
 )
-from debiaslab.datasets.pixels import Stretched, mapped_images
+from debiaslab.datasets.pixels import mapped_images
+from debiaslab.datasets.preprocessing import Normalization, Stretched
 
 VERSION = 1  # of splits; what is in them is in the fingerprint, too
 PERCENTS = (0.5, 1.0, 2.0, 5.0)

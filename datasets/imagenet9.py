@@ -34,7 +34,8 @@ from debiaslab.datasets.base import (
     Split,
 )
 from debiaslab.datasets.cache import cache_folder, fingerprint
-from debiaslab.datasets.pixels import Preparation, ResizedCenterCrop, Stretched, mapped_images
+from debiaslab.datasets.pixels import mapped_images
+from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched
 from debiaslab.datasets.texture import (
     NUM_CLUSTERINGS,
     NUM_CLUSTERS,
@@ -127,7 +128,7 @@ class ImageNet9(DatasetConfig):
         weights = first_layers(self.vgg16, cache) if self.clusters == "vgg16" else None
         clusters = self._published_clusters(listings["test"])
         images = {
-            name: mapped_images(cache, f"imagenet9_{name}", listing.files, self._preparation(name))
+            name: mapped_images(cache, f"imagenet9_{name}", listing.files, self.preparation(name))
             for name, listing in listings.items()
         }
         if weights is not None:
@@ -155,6 +156,7 @@ class ImageNet9(DatasetConfig):
             ),
             extra=extra,
             normalize=IMAGENET_STATISTICS,
+            prepare=self.preparation("test"),
             augment=RandomResizedCropAndFlip(self.image_size, images["train"].sizes.index_select(0, kept)),
             aligned=torch.zeros(len(CLASSES), num_biases, dtype=torch.bool),
             attribute_sizes=(NUM_CLUSTERS,) * NUM_CLUSTERINGS,
@@ -177,7 +179,7 @@ class ImageNet9(DatasetConfig):
             listings |= list_corrupted(folders["imagenet_c"])
         return listings
 
-    def _preparation(self, name: str) -> Preparation:
+    def preparation(self, name: str) -> Preparation:
         """How the images of a split are made to have one size."""
         resize = round(self.image_size * 256 / 224)
         if name == "train":

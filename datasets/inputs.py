@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from debiaslab.core.memory import reused_memory
-from debiaslab.datasets.base import Normalization
+from debiaslab.datasets.preprocessing import Normalization
 
 CACHED_VALUES = 2**17  # float32 that stay in a processor's cache from one pass over them to the next
 

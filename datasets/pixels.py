@@ -15,16 +15,15 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy
 import torch
 import xxhash
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -34,61 +33,12 @@ from debiaslab.core.files import atomic_write, locked, remove_leftovers, require
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.tensor_files import Damaged
 from debiaslab.datasets.cache import content_of, fingerprint, say_rebuilt
-from debiaslab.datasets.image_decoding import read_image
+from debiaslab.datasets.preprocessing import Preparation, decoded, described
 
 VERSION = 2  # of the file; raise it with every change of what is in it
 BLOCK = 64 * 2**20  # bytes of pixels under one digest
 ANNOUNCED = 256 * 2**20  # bytes from which on the work is announced where there is no progress bar, too
 MARGIN = 64 * 2**20  # bytes of the disk that the file leaves free
-
-
-class Preparation(Protocol):
-    """A frozen dataclass: how an image is made to have the common size."""
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of what it makes."""
-        ...
-
-    def __call__(self, image: Image.Image) -> Image.Image: ...
-
-
-@dataclass(frozen=True)
-class Stretched:
-    """The whole image, stretched to `size` x `size` pixels (bilinear, antialiased)."""
-
-    size: int
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return (3, self.size, self.size)
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        if image.size == (self.size, self.size):
-            return image
-        return image.resize((self.size, self.size), Image.Resampling.BILINEAR)
-
-
-@dataclass(frozen=True)
-class ResizedCenterCrop:
-    """The image resized so that its short side has `resize` pixels, and of that the middle `crop` x `crop` pixels.
-
-    The pixels of torchvision's Resize and CenterCrop (bilinear, antialiased). `crop` is at most `resize`.
-    """
-
-    resize: int
-    crop: int
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return (3, self.crop, self.crop)
-
-    def __call__(self, image: Image.Image) -> Image.Image:
-        short = min(image.size)
-        width, height = (self.resize * side // short for side in image.size)
-        left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        return resized.crop((left, top, left + self.crop, top + self.crop))
 
 
 @dataclass(frozen=True)
@@ -120,7 +70,7 @@ class MappedImages:
 
     def _decoded_anew(self, row: int) -> NDArray[numpy.uint8]:
         """The pixels of an image that is damaged in the file, where they are mended if that can be written."""
-        pixels = _decoded(self.files[row], self.prepare)[0]
+        pixels = decoded(self.files[row], self.prepare)[0]
         if _sums(pixels[None]) != self.sums[row]:
             raise UserError(f"{self.path} is damaged, and {self.files[row]} has changed; delete the former")
         offset = _header_size(len(self), self.image_shape) + row * pixels.nbytes
@@ -137,8 +87,7 @@ def mapped_images(folder: Path, name: str, files: Sequence[Path], prepare: Prepa
     The key changes with the bytes of the files and with `prepare`. Raises `UserError` for an image that cannot be read,
     and a folder that cannot be written or has too little space.
     """
-    settings = {"kind": type(prepare).__name__, **asdict(prepare)}  # type: ignore[call-overload]
-    key = fingerprint(version=VERSION, prepare=settings, content=content_of(files, folder))
+    key = fingerprint(version=VERSION, prepare=described(prepare), content=content_of(files, folder))
     path = folder / f"{name}-{key}.safetensors"
     if path.exists():
         try:
@@ -174,7 +123,7 @@ def _decode(files: Sequence[Path], prepare: Preparation, images: NDArray[numpy.u
     sizes, sums = numpy.empty((len(files), 2), dtype="<i4"), numpy.empty(len(files), dtype="<i8")
 
     def decode(position: int) -> None:
-        images[position], sizes[position] = pixels, _ = _decoded(files[position], prepare)
+        images[position], sizes[position] = pixels, _ = decoded(files[position], prepare)
         sums[position] = _sums(pixels[None])[0]
 
     label = f"decoding {len(files):,} images once ({where})"
@@ -189,12 +138,6 @@ def _decode(files: Sequence[Path], prepare: Preparation, images: NDArray[numpy.u
             pool.shutdown(cancel_futures=True)
             raise
     return sizes.tobytes() + sums.tobytes()
-
-
-def _decoded(path: Path, prepare: Preparation) -> tuple[NDArray[numpy.uint8], list[int]]:
-    """The pixels [channels, height, width], and the size of the original."""
-    pixels, size = read_image(path, prepare)
-    return numpy.ascontiguousarray(pixels.transpose(2, 0, 1)), size
 
 
 def _sums(images: NDArray[numpy.uint8]) -> NDArray[numpy.int64]:

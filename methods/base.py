@@ -105,7 +105,10 @@ class Method(nn.Module):
         return {}
 
     def predict(self, image: Tensor) -> Tensor:
-        """Logits [B, num_classes] of the trained classifier for images [B, C, H, W]."""
+        """Logits [B, num_classes] of the trained classifier for images [B, C, H, W]: the last phase's first branch.
+
+        A method with several branches overrides it, to compute none of the others.
+        """
         phase = self.phases()[-1]
         return next(iter(phase.logits(image).values()))
 

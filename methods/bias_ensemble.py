@@ -99,6 +99,9 @@ class BiasEnsemble(Method):
         ]
         return [*biased, *self.inner.phases()]
 
+    def predict(self, image: Tensor) -> Tensor:
+        return self.inner.predict(image)
+
     def biased_losses(self, batch: Batch) -> dict[str, Tensor]:
         logits = self.classifier(batch.image)
         return {"loss": generalized_cross_entropy(logits, batch.target, self.inner.config.q).mean()}

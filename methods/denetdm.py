@@ -132,6 +132,12 @@ class DeNetDM(Method):
         )
         return [replace(separation, hand_over=config.hand_over, finish=self.start_distillation), distillation]
 
+    def predict(self, image: Tensor) -> Tensor:
+        logits: Tensor = (
+            self.head(self.shallow(image)) if self.config.hand_over is None else self.target_head(self.target(image))
+        )
+        return logits
+
     def separation_losses(self, batch: Batch) -> dict[str, Tensor]:
         features = self.shallow(batch.image) + self.deep(batch.image)
         return {"loss": cross_entropy(self.head(features), batch.target)}

@@ -76,5 +76,9 @@ class LfF(Method):
         debiased_loss = (weight * debiased_ce).mean()
         return {"loss": biased_loss + debiased_loss, "biased": biased_loss, "debiased": debiased_loss}
 
+    def predict(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.debiased(image)
+        return logits
+
     def sample_notes(self) -> SampleNotes:
         return self.difficulty.notes()

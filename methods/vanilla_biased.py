@@ -84,6 +84,10 @@ class VanillaBiased(Method):
             )
         ]
 
+    def predict(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.f(image)
+        return logits
+
     def update(self, batch: Batch) -> dict[str, Tensor]:
         f = outputs_of(self.f, batch.image)
         scalars = {}

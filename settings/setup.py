@@ -24,12 +24,11 @@ from debiaslab.models.pretrained import NONE, read_weights, require_weights
 from debiaslab.settings.declared import earlier_values, result_settings
 from debiaslab.settings.recipes import default_selection, require_recipe, resolve
 from debiaslab.settings.run import AUTO, RunSettings
+from debiaslab.settings.weights import INPUT, input_facts, load_weights
 from debiaslab.training.checkpoint import (
     prefixed,
-    read_checkpoint,
     read_facts,
     require_same_identity,
-    without_prefix,
     write_checkpoint,
 )
 from debiaslab.training.device import choose_device
@@ -100,10 +99,17 @@ class Setup:
         settings name, on `device`. Raises `UserError` if these cannot be had, or the networks do not fit the data.
         """
         weights = read_weights(self.pretrained) if pretrained else None
-        numerics = Numerics(self.run.precision, self.run.channels_last)
-        networks = Networks(self.model, data.test.image_shape, data.num_classes, self.run.seed, weights, numerics)
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
-        return self.method(self.method_config, networks, task).to(device)
+        return self._method(data.test.image_shape, task, weights).to(device)
+
+    def build_untrained(self, image_shape: tuple[int, ...], num_classes: int) -> Method:
+        """The method without data, for weights to be loaded into: it predicts, and cannot be trained. On the CPU."""
+        return self._method(image_shape, Task(num_classes, torch.arange(num_classes), self.run.seed), None)
+
+    def _method(self, image_shape: tuple[int, ...], task: Task, weights: Mapping[str, Tensor] | None) -> Method:
+        numerics = Numerics(self.run.precision, self.run.channels_last)
+        networks = Networks(self.model, image_shape, task.num_classes, self.run.seed, weights, numerics)
+        return self.method(self.method_config, networks, task)
 
     def check_graphs(self, method: Method) -> None:
         """Raise `UserError` if training is to be by CUDA graphs, and cannot be, on this device or with `method`."""
@@ -131,7 +137,8 @@ class Setup:
         self, path: Path, state: Mapping[str, Tensor], data: BiasedDataset, facts: Mapping[str, Any]
     ) -> None:
         """Write a method's weights, `state`, with `facts` about it. Raises `UserError` if it cannot be written."""
-        write_checkpoint(path, prefixed("method", state), {"architecture": self.architecture_identity(data), **facts})
+        own: dict[str, Any] = {"architecture": self.architecture_identity(data), INPUT: input_facts(data)}
+        write_checkpoint(path, prefixed("method", state), {**own, **facts})
 
     def check_weights(self, path: Path, data: BiasedDataset) -> None:
         """Raise `UserError` if the weights in `path` are missing, or of another method, data set or architecture."""
@@ -143,13 +150,7 @@ class Setup:
     def load_weights(self, path: Path, method: Method, data: BiasedDataset) -> dict[str, Any]:
         """Load the weights in `path` into `method` and return the facts about them. Raises as `check_weights`."""
         self.check_weights(path, data)
-        tensors, facts = read_checkpoint(path)
-        try:
-            method.load_weights(without_prefix("method", tensors))
-        except RuntimeError as error:
-            problem = str(error).strip().splitlines()[-1].strip()
-            raise UserError(f"{path} does not fit these settings: {problem}; give those of its run") from None
-        return facts
+        return load_weights(path, method)
 
     def check_resume(self, path: Path, data: BiasedDataset) -> None:
         """Raise `UserError` if the state in `path` is missing, or of a run that would give another result."""

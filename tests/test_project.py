@@ -16,6 +16,7 @@ PACKAGES = (
     "lockstep",
     "methods",
     "models",
+    "prediction",
     "released",
     "settings",
     "training",

@@ -17,7 +17,8 @@ from debiaslab.core import memory
 from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets import BiasedDataset, Split, base
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.datasets.pixels import Stretched, mapped_images
+from debiaslab.datasets.pixels import mapped_images
+from debiaslab.datasets.preprocessing import Stretched
 from debiaslab.evaluation.counting import count_groups
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer

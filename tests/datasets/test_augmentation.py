@@ -5,7 +5,7 @@ from torch import Tensor
 
 from debiaslab.core.vision import torchvision
 from debiaslab.datasets.augmentation import CropAndFlip, JitteredCropAndFlip, RandomResizedCropAndFlip, resized_crops
-from debiaslab.datasets.pixels import ResizedCenterCrop, Stretched
+from debiaslab.datasets.preprocessing import ResizedCenterCrop, Stretched
 
 IMAGES = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
 INDEX = torch.arange(2)

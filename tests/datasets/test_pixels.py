@@ -12,7 +12,8 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.vision import torchvision
 from debiaslab.datasets import cache, pixels
 from debiaslab.datasets.cache import content_of
-from debiaslab.datasets.pixels import MappedImages, ResizedCenterCrop, Stretched, mapped_images
+from debiaslab.datasets.pixels import MappedImages, mapped_images
+from debiaslab.datasets.preprocessing import ResizedCenterCrop, Stretched
 
 SHAPES = [(20, 30), (16, 16), (40, 8), (7, 9)]  # height, width
 
@@ -54,7 +55,7 @@ def test_images_are_what_pillow_makes_of_them(files: list[Path]) -> None:
 
 def test_files_are_decoded_once(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     first = read(files)
-    monkeypatch.setattr(pixels, "read_image", None)  # calling it would fail
+    monkeypatch.setattr(pixels, "decoded", None)  # calling it would fail
     again = read(files)
     assert again.images.equal(first.images)
     assert (again.path, again.identity) == (first.path, first.identity)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from debiaslab.core.errors import UserError
 from debiaslab.core.vision import torchvision
 from debiaslab.datasets import texture
-from debiaslab.datasets.pixels import MappedImages, ResizedCenterCrop, mapped_images
+from debiaslab.datasets.pixels import MappedImages, mapped_images
+from debiaslab.datasets.preprocessing import ResizedCenterCrop
 from debiaslab.datasets.texture import (
     as_bias,
     clusterings,

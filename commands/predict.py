@@ -1,0 +1,125 @@
+"""`python main.py predict RUN with images=FOLDER_OR_CSV [--out FILE]`: predict images with what a run has trained.
+
+RUN is the id of a complete run, in files or in MongoDB, or its folder; its training data are not needed. FILE gets a
+line for each image: path, predicted class, and the probability of each class; with branch=, the branch, too. Images
+that cannot be read are told and left out; the exit code is 1 then.
+"""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from torch import Tensor
+
+from debiaslab.commands.named_runs import find_one_run
+from debiaslab.commands.words import read_count, read_number, read_words, require_no_others, word
+from debiaslab.core.console import left_out, show
+from debiaslab.core.errors import UserError, require_known
+from debiaslab.core.files import atomic_write
+from debiaslab.core.program import program_name
+from debiaslab.core.progress_bar import progress_bar
+from debiaslab.prediction.classifier import TrainedClassifier, restore_classifier
+from debiaslab.prediction.images import ListedImages, list_images
+from debiaslab.prediction.predicting import Predicted, predict_files, usual_batch_size
+from debiaslab.training.device import choose_device, threads_for
+
+ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictWords:
+    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
+    images: str | None = word("a folder of images, a CSV with their paths in a column path, or an image")
+    out: str = word("CSV file to write, as --out", "predictions.csv")
+    branch: tuple[str, ...] = word("branches of the method that predict: A,B, or all; the prediction unless said", ())
+    rule: str | None = word("rule that chose the weights: last, or the run's own, its setting selection, unless said")
+    device: str = word("auto, cpu, cuda, cuda:N, mps", "auto")
+    batch_size: int | None = word("images at a time; as many as in an evaluation unless said", read=read_count)
+    workers: int | None = word("threads that read images; one for each core unless said", read=read_number)
+    log_dir: str = word("folder of the records", "runs")
+
+
+WORDS = PredictWords
+
+
+def run(updates: Sequence[str]) -> int:
+    """Write the predictions and return 0, or 1 if there are images that cannot be read. Raises `UserError`."""
+    words, others = read_words(PredictWords, updates)
+    require_no_others(PredictWords, others)
+    usage = f"Write `{program_name()} predict RUN with images=FOLDER_OR_CSV`"
+    if len(words.ids) != 1:
+        raise UserError(f"which run? {usage}, with the id or the folder of one run")
+    if words.images is None:
+        raise UserError(f"which images? {usage}")
+    out = Path(words.out)
+    if out.is_dir():
+        raise UserError(f"out={out} is a folder: name the file to write, such as out={out / 'predictions.csv'}")
+    images = list_images(words.images)
+    record = find_one_run(words.ids[0], words.log_dir)
+    classifier = restore_classifier(record, words.rule)
+    branches = choose_branches(classifier, words.branch)
+    classifier.to(choose_device(words.device))
+    with atomic_write(out) as temporary:
+        counts, problems = write_predictions(temporary, classifier, branches, images, words)
+    for problem in problems:
+        left_out(problem)
+    facts = classifier.facts
+    show(f"predicted with {record.id}: weights by {facts['rule']}, {facts['phase']} epoch {facts['epoch']}")
+    if images.ignored:
+        show(f"{words.images}: {images.ignored:,} files that are no images by their names are ignored")
+    found = ", ".join(f"{name}: {counts[name]:,}" for name in classifier.class_names if counts[name])
+    unread = f", {len(problems):,} left out, which cannot be read" if problems else ""
+    show(f"{out}: {len(images) - len(problems):,} images{unread}{'; ' if found else ''}{found}")
+    return 1 if problems else 0
+
+
+def choose_branches(classifier: TrainedClassifier, asked: Sequence[str]) -> list[str]:
+    """The names of the branches that are `asked` for. Raises `UserError` for one that the method does not have."""
+    known = classifier.branches()
+    for name in asked:
+        require_known("branch", name, [*known, ALL], "branch=")
+    return known if ALL in asked else list(asked)
+
+
+def write_predictions(
+    path: Path, classifier: TrainedClassifier, branches: Sequence[str], images: ListedImages, words: PredictWords
+) -> tuple[Counter[str], list[str]]:
+    """Write the CSV; returns how many images are predicted to be of each class, by the first branch, and the problems
+    of those that cannot be read."""
+    counts: Counter[str] = Counter()
+    problems: list[str] = []
+    with path.open("w", newline="", encoding="utf-8") as file, threads_for(classifier):
+        writer = csv.writer(file)
+        own = ["branch"] if branches else []
+        writer.writerow(["path", *own, "predicted", *(f"p_{name}" for name in classifier.class_names)])
+        for predicted in _predictions(classifier, branches, images, words):
+            problems += predicted.problems
+            for row, position in enumerate(predicted.positions):
+                for number, (branch, probabilities) in enumerate(predicted.probabilities.items()):
+                    name = classifier.class_names[int(probabilities[row].argmax())]
+                    values = [f"{probability:.6g}" for probability in probabilities[row]]
+                    writer.writerow([images.names[position], *([branch] if own else []), name, *values])
+                    counts[name] += number == 0
+    return counts, problems
+
+
+def _predictions(
+    classifier: TrainedClassifier, branches: Sequence[str], images: ListedImages, words: PredictWords
+) -> Iterator[Predicted]:
+    """Those of all images, with a progress bar."""
+
+    def chosen(batch: Tensor) -> dict[str, Tensor]:
+        if not branches:
+            return {"": classifier(batch)}
+        logits = classifier.branch_logits(batch)
+        return {name: logits[name] for name in branches}
+
+    size = words.batch_size or usual_batch_size(classifier.preprocess.prepare.image_shape)
+    workers = (os.cpu_count() or 1) if words.workers is None else words.workers
+    device = next(classifier.parameters()).device
+    parts = predict_files(chosen, images.files, classifier.preprocess, device, size, workers)
+    return progress_bar(parts, ceil(len(images) / size), f"predicting {len(images):,} images")

@@ -1,0 +1,1 @@
+"""Trained networks in use: classifiers loaded from records, predictions for images, exported files."""

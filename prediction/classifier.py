@@ -1,0 +1,44 @@
+"""A trained classifier as a plain module, from the record of its run alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from debiaslab.analysis.records import Record
+from debiaslab.analysis.restored_run import RestoredMethod, restore_method
+
+
+class TrainedClassifier(nn.Module):
+    """What a run has trained: images float32 [B, 3, H, W], as `preprocess` makes them, to logits [B, num_classes].
+
+    `preprocess` takes an image (PIL) or an image file and returns float32 [3, H, W]. `class_names` are the classes in
+    the order of the logits. `facts` say which weights they are: their rule, phase, epoch and accuracies.
+    """
+
+    def __init__(self, restored: RestoredMethod) -> None:
+        super().__init__()
+        self.method = restored.method
+        self.preprocess = restored.preprocessing
+        self.class_names = restored.class_names
+        self.facts: Mapping[str, Any] = restored.facts
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.method.predict(image)
+
+    def branch_logits(self, image: Tensor) -> dict[str, Tensor]:
+        """The logits of all branches that the method has in its last phase; the first one is the prediction."""
+        return self.method.phases()[-1].logits(image)
+
+    @torch.no_grad()
+    def branches(self) -> list[str]:
+        """The names of the branches, the prediction's first."""
+        weights = next(self.method.parameters())
+        return list(self.branch_logits(torch.zeros(1, *self.preprocess.prepare.image_shape, device=weights.device)))
+
+
+def restore_classifier(record: Record, rule: str | None) -> TrainedClassifier:
+    """The classifier of a recorded run, on the CPU, in eval mode, with the weights that `rule` chose, as
+    `restore_method` takes it. Raises `UserError`."""
+    return TrainedClassifier(restore_method(record, rule)).eval()

@@ -1,0 +1,62 @@
+"""Images to predict: in a folder, however deep, in a CSV with their paths, or a single file."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import as_on_disk
+from debiaslab.datasets.csv_table import read_csv
+from debiaslab.datasets.image_files import JUNK, SUFFIXES
+
+
+@dataclass(frozen=True)
+class ListedImages:
+    """The image files, with their `names` as the user knows them; `ignored` other files were there, too."""
+
+    names: Sequence[str]
+    files: Sequence[Path]
+    ignored: int = 0
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def list_images(source: str) -> ListedImages:
+    """The images that `source` names: a folder, a CSV with a column path, or an image. None of them is opened.
+
+    Paths in a CSV are relative to its folder. Raises `UserError` if there is no image.
+    """
+    path = as_on_disk(Path(source))
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.exists():
+        raise UserError(f"images={source}: there is no such file or folder; name a folder of images, or a CSV")
+    if path.suffix.lower() in SUFFIXES:
+        return ListedImages([source], [path])
+    table = read_csv(path, required=("path",), setting="images")
+    return ListedImages(table.columns["path"], table.paths())
+
+
+def _in_folder(folder: Path) -> ListedImages:
+    found = sorted(_walk(folder), key=Path.as_posix)
+    files = [path for path in found if path.suffix.lower() in SUFFIXES]
+    if not files:
+        raise UserError(f"images={folder}: no image in it, of the kinds {', '.join(SUFFIXES)}")
+    return ListedImages([str(path) for path in files], files, len(found) - len(files))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files in `folder` and all below it, but hidden ones and what operating systems leave behind."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if _counts(name)]
+        yield from (Path(place) / name for name in names if _counts(name))
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in JUNK

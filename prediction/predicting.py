@@ -1,0 +1,93 @@
+"""Predictions for many image files: threads decode the next ones while the network computes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy
+import torch
+from torch import Tensor
+
+from debiaslab.core.memory import placed
+from debiaslab.core.prefetching import prefetch
+from debiaslab.datasets.image_decoding import BrokenImage
+from debiaslab.datasets.inputs import as_input
+from debiaslab.datasets.preprocessing import Preprocessing, decoded
+from debiaslab.evaluation.counting import CHUNK_VALUES, MAX_CHUNK, MIN_CHUNK
+
+Branches = Callable[[Tensor], dict[str, Tensor]]  # images to the logits of each branch
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The probabilities float32 [B, num_classes] of each branch for the images at `positions`; `problems` of others."""
+
+    positions: Sequence[int]
+    probabilities: dict[str, numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float32]]]
+    problems: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A batch of images, on the CPU: uint8, or for a network on the CPU as it takes them."""
+
+    positions: Sequence[int]
+    images: Tensor
+    problems: Sequence[str]
+
+
+def usual_batch_size(image_shape: Sequence[int]) -> int:
+    """That of an evaluation."""
+    return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(image_shape)))
+
+
+def predict_files(
+    branches: Branches,
+    files: Sequence[Path],
+    preprocessing: Preprocessing,
+    device: torch.device,
+    batch_size: int,
+    workers: int,
+) -> Iterator[Predicted]:
+    """Yield the predictions of `files`, in their order, a batch at a time; those that cannot be read are left out.
+
+    `workers` threads decode. The networks behind `branches` are on `device`, in eval mode.
+    """
+    on_cpu = device.type == "cpu"
+
+    def read(start: int) -> Decoded:
+        positions, pixels, problems = [], [], []
+        for position in range(start, min(start + batch_size, len(files))):
+            try:
+                pixels.append(decoded(_required(files[position]), preprocessing.prepare)[0])
+                positions.append(position)
+            except BrokenImage as error:
+                problems.append(str(error))
+        if not pixels:
+            return Decoded((), torch.empty(0), problems)
+        images = torch.from_numpy(numpy.stack(pixels))
+        if on_cpu:
+            images = as_input(images, preprocessing.normalize)
+        elif device.type == "cuda":
+            images = images.pin_memory()
+        return Decoded(positions, images, problems)
+
+    with torch.inference_mode():
+        for batch in prefetch(read, range(0, len(files), batch_size), workers):
+            if not len(batch.positions):
+                yield Predicted((), {}, batch.problems)
+                continue
+            images = batch.images if on_cpu else as_input(placed(batch.images, device), preprocessing.normalize)
+            logits = branches(images)
+            probabilities = {name: values.float().softmax(dim=1).cpu().numpy() for name, values in logits.items()}
+            yield Predicted(batch.positions, probabilities, batch.problems)
+
+
+def _required(path: Path) -> Path:
+    """`path`, which is a file. Raises `BrokenImage`."""
+    with suppress(OSError):
+        if path.is_file():
+            return path
+    raise BrokenImage(path, "is not there" if not path.exists() else "is no file")

@@ -1,0 +1,35 @@
+"""What stands in a file of weights beside them, and the way back from the file into a method."""
+
+from pathlib import Path
+from typing import Any
+
+from debiaslab.core.errors import UserError
+from debiaslab.datasets import BiasedDataset
+from debiaslab.methods import Method
+from debiaslab.training.checkpoint import read_checkpoint, without_prefix
+
+INPUT = "input"  # where the facts about weights have those of the images that they are for
+
+
+def input_facts(data: BiasedDataset) -> dict[str, Any]:
+    """What must be known to predict with weights: the shape of images, what the classes are, the preprocessing."""
+    preprocessing = data.preprocessing()
+    return {
+        "shape": list(data.test.image_shape),
+        "classes": data.class_labels(),
+        "preprocessing": None if preprocessing is None else preprocessing.facts(),
+    }
+
+
+def load_weights(path: Path, method: Method) -> dict[str, Any]:
+    """Load the weights in `path` into `method` and return the facts about them.
+
+    Raises `UserError` if they are missing, damaged or of other networks.
+    """
+    tensors, facts = read_checkpoint(path)
+    try:
+        method.load_weights(without_prefix("method", tensors))
+    except RuntimeError as error:
+        problem = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"{path} does not fit these settings: {problem}; give those of its run") from None
+    return facts
