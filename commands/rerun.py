@@ -32,7 +32,7 @@ from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.core.program import CODE, program_name, source_files
 from debiaslab.core.settings import flattened, merge
 from debiaslab.datasets import dataset_config
-from debiaslab.recording.command_line import read_updates
+from debiaslab.recording.updates import read_updates
 from debiaslab.recording.version import code_version
 from debiaslab.settings.declared import without_effect_on_results
 from debiaslab.settings.run import TRIAL_SETTINGS

@@ -19,7 +19,7 @@ from debiaslab.core.program import program_name
 from debiaslab.core.settings import flattened
 from debiaslab.datasets import DATASETS
 from debiaslab.methods import METHODS
-from debiaslab.recording.command_line import SHORT_SETTINGS, require_agreement
+from debiaslab.recording.updates import SHORT_SETTINGS, require_agreement
 from debiaslab.settings.declared import without_effect_on_results
 from debiaslab.settings.run import TRIAL_SETTINGS
 

@@ -1,6 +1,5 @@
 """The command line: Sacred's, with short names for settings, one-line errors, and no password in any record."""
 
-import json
 import os
 import re
 import shlex
@@ -14,33 +13,20 @@ from typing import Any, Protocol
 
 from docopt import DocoptExit, docopt
 from sacred import Experiment
-from sacred.arg_parser import get_config_updates
 from sacred.commandline_options import cli_option
 from sacred.run import Run
-from sacred.utils import recursive_update
 
 from debiaslab.core.console import printable
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
 from debiaslab.core.extras import missing_extra
-from debiaslab.core.files import expand
 from debiaslab.core.mongo import MONGO_URL, without_password
 from debiaslab.core.program import program_name
-from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
-from debiaslab.core.settings import flattened
 from debiaslab.recording.host import guard_host_facts
 from debiaslab.recording.interruption import raised_interruption
 from debiaslab.recording.observers import MAX_ID_BYTES, STATE, FileRecord
+from debiaslab.recording.updates import expand_path, read_updates
 
 PROGRAM = program_name().removeprefix("python ")
-
-# short for what is typed often; the settings on the right are the ones that are recorded
-SHORT_SETTINGS: dict[str, str] = {
-    "method": "method.name",
-    "model": "model.name",
-    "data": "data.name",
-    "epochs": "method.hparams.epochs",
-    "num_steps": "method.hparams.num_steps",
-}
 
 # Sacred's options that are not supported, and why
 RECORDS = "records go to files and, with -m, to MongoDB"
@@ -251,12 +237,6 @@ def with_inserted(arguments: list[str], commands: Collection[str], named_configs
     return None
 
 
-def expand_path(update: str) -> str:
-    """`update`, with `~` and `$VARIABLE` in its value replaced: no shell does that behind a "="."""
-    name, _, value = update.partition("=")
-    return f"{name}={expand(value, name)}" if value.startswith("~") or "$" in value else update
-
-
 def require_no_option(options: Mapping[str, Any], command: str) -> None:
     """Raise `UserError` for an option that says how a run is recorded, with a command that is no run."""
     for name, value in options.items():
@@ -297,68 +277,3 @@ def require_run_id(name: str, run_id: str) -> None:
         raise UserError(f"{name}={run_id}: must be letters, digits, and -, _ or . after the first")
     if len(run_id.encode()) > MAX_ID_BYTES:
         raise UserError(f"{name}={run_id[:20]}...: must be no longer than {MAX_ID_BYTES} bytes")
-
-
-def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """(settings, named configurations) of the words after `with`: settings, named configurations, JSON files.
-
-    Raises `UserError` for an unknown configuration, two that contradict each other, a file that cannot be read, or a
-    setting that Sacred could not.
-    """
-    written: list[str] = []
-    from_files: dict[str, Any] = {}
-    for update in updates:
-        name, separator, value = update.partition("=")
-        if separator:
-            written.append(f"{SHORT_SETTINGS.get(name, name)}={value}")
-        elif name.endswith(".json"):
-            recursive_update(from_files, read_settings(Path(name)))
-        else:
-            require_known("named configuration", name, ex.named_configs)
-            written.append(name)
-    settings, named_configs = get_config_updates(written)
-    require_agreement({name: ex.named_configs[name]() for name in named_configs})
-    merged = recursive_update(from_files, settings)
-    require_well_formed(merged)
-    return merged, named_configs
-
-
-def require_well_formed(settings: Mapping[str, Any]) -> None:
-    """Raise `UserError` for settings that Sacred stumbles over before they are checked."""
-    for name, value in flattened(settings):
-        if "" in name.split("."):
-            raise UserError(
-                f"{name}={value}: a part of the setting's name is missing; write NAME=VALUE or data.NAME=VALUE"
-            )
-        if name.endswith(".seed") and isinstance(value, int) and value not in SEEDS:
-            raise UserError(f"{name}={value}: must be {SEEDS_IN_WORDS}")
-
-
-def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise `UserError` if two named configurations give a setting different values: one of them would be ignored."""
-    given: dict[str, tuple[str, Any]] = {}
-    for name, settings in named_configs.items():
-        for setting, value in flattened(settings):
-            other, others = given.setdefault(setting, (name, value))
-            if others != value:
-                values = f"{setting}={others} and {setting}={value}"
-                raise UserError(f"{other} and {name} contradict each other, {values}: name one of them")
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a JSON file, as nested dictionaries. Raises `UserError`."""
-    try:
-        values = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"no configuration file {path}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the configuration file {path}: {error}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"the configuration file {path} has no settings: it must be a JSON object")
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
-        full_name = name if isinstance(value, dict) else str(SHORT_SETTINGS.get(name, name))
-        for part in reversed(full_name.split(".")):
-            value = {part: value}
-        recursive_update(nested, value)
-    return nested

@@ -8,7 +8,7 @@ from sacred import Experiment
 from sacred.initialize import create_run
 from sacred.serializer import flatten
 
-from debiaslab.recording.command_line import read_updates
+from debiaslab.recording.updates import read_updates
 from debiaslab.settings.setup import check
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from debiaslab.core.errors import UserError, require_known
-from debiaslab.recording.command_line import SHORT_SETTINGS
+from debiaslab.recording.updates import SHORT_SETTINGS
 
 KINDS = {
     "uniform": "uniform(LOW, HIGH) takes two numbers, LOW < HIGH",

@@ -8,7 +8,7 @@ from debiaslab.commands.searches.space import Range, read_range
 from debiaslab.commands.words import one_of_these, read_words, word
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.evaluation.metrics import METRICS
-from debiaslab.recording.command_line import SHORT_SETTINGS
+from debiaslab.recording.updates import SHORT_SETTINGS
 
 SAMPLERS = ("tpe", "random", "grid")
 DECIDED = ("resume", "checkpoint", "train", "search", "trial")

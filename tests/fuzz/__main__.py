@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz KIND [--tries N] [--seed S] [--only NUMBER]`: damaged inputs, and what became of them.
+"""`python -m tests.fuzz KIND [--tries N] [--seed S] [--only NUMBER]`: damaged or odd inputs, and what became of them.
 
 The same seed gives the same tries; `--only` repeats one of them, with all that it printed. The exit code is 1 if a
 try failed.
@@ -11,10 +11,13 @@ from pathlib import Path
 
 from tests.fuzz.records import documents, records
 from tests.fuzz.tries import Kind, run_tries, table
+from tests.fuzz.words import settings, words
 
 KINDS: dict[str, Kind] = {
     "records": records,  # the files of a run
     "documents": documents,  # the same in MongoDB
+    "settings": settings,  # of a training
+    "words": words,  # of the other commands
 }
 
 
@@ -24,10 +27,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--tries", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER")
-    words = parser.parse_args(arguments)
-    numbers = range(words.tries) if words.only is None else [words.only]
-    with tempfile.TemporaryDirectory() as folder, KINDS[words.kind](Path(folder)) as attempt:
-        outcomes = run_tries(attempt, words.seed, numbers, Path(folder), verbose=words.only is not None)
+    given = parser.parse_args(arguments)
+    numbers = range(given.tries) if given.only is None else [given.only]
+    with tempfile.TemporaryDirectory() as folder, KINDS[given.kind](Path(folder)) as attempt:
+        outcomes = run_tries(attempt, given.seed, numbers, Path(folder), verbose=given.only is not None)
     print(table(outcomes))
     return int(any(outcome.failure for outcome in outcomes))
 
