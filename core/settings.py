@@ -14,6 +14,7 @@ T = TypeVar("T")
 Check = Callable[[str, Any], None]  # of a setting's name and value; raises `ValueError` or `UserError`
 
 TYPE_NAMES = {NoneType: "None", tuple: "list, such as [A, B]"}  # as a user knows them
+LARGEST = 10**15  # of whole numbers: more than any training could take
 METADATA = "setting"  # where a dataclass field keeps its declaration
 
 
@@ -213,6 +214,8 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
         origin = get_origin(option) or option
         if origin in (NoneType, None) and value is None:
             return None
+        if isinstance(value, int) and abs(value) > LARGEST:
+            raise UserError(f"{name}={str(value)[:20]}...: must be at most {LARGEST:g} in size")
         if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             if not isfinite(value):  # nor could a record be read by others: JSON has no such number
                 raise UserError(f"{name}={value!r}: must be a finite number")

@@ -6,7 +6,7 @@ from typing import Any
 from debiaslab.core.errors import UserError, one_of, require_known
 from debiaslab.core.settings import setting_names, settings
 from debiaslab.datasets.bar import BAR
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source, Split
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.biased_mnist import BiasedMNIST
 from debiaslab.datasets.celeba import CelebA
 from debiaslab.datasets.colored_mnist import ColoredMNIST
@@ -17,6 +17,7 @@ from debiaslab.datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, Folder
 from debiaslab.datasets.imagenet9 import ImageNet9
 from debiaslab.datasets.kinetics import Kinetics10, Kinetics50
 from debiaslab.datasets.preprocessing import Normalization
+from debiaslab.datasets.splits import Split
 
 __all__ = [
     "DATASETS",

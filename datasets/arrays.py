@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_regular
-from debiaslab.datasets.base import BiasedDataset, Source, Split
+from debiaslab.datasets.base import BiasedDataset, Source
 from debiaslab.datasets.cache import fingerprint
 from debiaslab.datasets.groups import share_of_every_class
+from debiaslab.datasets.splits import Split
 
 VERSION = 2  # of how images are held out; raise it with every change of the result
 MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten

@@ -18,15 +18,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.bar_split import num_moved, saved_split
-from debiaslab.datasets.base import (
-    CIFAR10_STATISTICS,
-    UNKNOWN_BIAS,
-    BiasedDataset,
-    DatasetConfig,
-    Judged,
-    Source,
-    Split,
-)
+from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.declarations import percent_setting
 from debiaslab.datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT
@@ -43,6 +35,7 @@ from debiaslab.datasets.image_files import (
 )
 from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Stretched
+from debiaslab.datasets.splits import UNKNOWN_BIAS, Split
 
 VERSION = 1  # of how splits are made; raise it with every change of the result
 ACTIONS = ("climbing", "diving", "fishing", "racing", "throwing", "pole vaulting")  # in the order of the class indices

@@ -1,112 +1,28 @@
-"""What every data set ends as: images, target and bias for each split."""
+"""What every data set is: its settings, what it reads, and the splits that it is loaded as."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.memory import rows
 from debiaslab.core.program import program_name
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS, torch_generator
 from debiaslab.core.settings import Settings, choice, must_be, setting
 from debiaslab.datasets.augmentation import Augmentation
 from debiaslab.datasets.preprocessing import Normalization, Preparation, Preprocessing, Stretched
+from debiaslab.datasets.splits import Split
 
 # `holdout` validates on images kept out of training; `published` splits the data as the papers do
 PROTOCOLS = ("holdout", "published")
 KINDS = ("digits", "small images", "photographs", "clips")  # digits: 28 pixels and few shapes; small images: 32 pixels
 
-READ_AT_ONCE = 256  # images on file, on their way into memory
-UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
-
 CIFAR10_STATISTICS: Normalization = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-class Reader(Protocol):
-    """Reads images that are not in memory: of a file, or clips of videos. Threads may read at the same time."""
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(channels, height, width), or (channels, frames, height, width)."""
-        ...
-
-    @property
-    def num_draws(self) -> int:
-        """How many random numbers the reading of one image takes; 0: each row is one fixed image."""
-        ...
-
-    def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
-        """The images uint8 [B, *image_shape] of `rows` int64 [B].
-
-        `draws` float32 [B, num_draws] in [0, 1) choose among the views of an image, such as the clips of a video; None:
-        the middle one. A row may come several times, with other draws. Rows and draws are on the CPU, and so are the
-        images.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images with target and bias, int64 [N], class indices from 0.
-
-    `images` uint8 [N, channels, height, width]; or, with a `reader`, int64 [N], the rows that it reads the images from.
-    All bias labels are `UNKNOWN_BIAS` where the bias is not known. A sample's prediction is the mean over `views`
-    evenly spaced views of it, if the reader offers several.
-    """
-
-    images: Tensor
-    target: Tensor
-    bias: Tensor
-    reader: Reader | None = None
-    views: int = 1
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        return tuple(self.images.shape[1:]) if self.reader is None else self.reader.image_shape
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether the bias labels are known."""
-        return bool((self.bias != UNKNOWN_BIAS).all())
-
-    def read(self, index: Tensor, draws: Tensor | None = None) -> Tensor:
-        """The images uint8 [B, *image_shape] at `index` int64 [B]; `draws` as a `Reader` takes them."""
-        chosen = rows(self.images, index.to(self.images.device))
-        return chosen if self.reader is None else self.reader(chosen, draws)
-
-    def to(self, device: torch.device) -> "Split":
-        """On `device`: the labels, and the images unless a reader reads them."""
-        images = self.images.to(device) if self.reader is None else self.images
-        return replace(self, images=images, target=self.target.to(device), bias=self.bias.to(device))
-
-    def select(self, index: Tensor) -> "Split":
-        """The samples at `index`, int64 [M], in that order."""
-        return replace(self, images=self.images[index], target=self.target[index], bias=self.bias[index])
-
-    def in_memory(self) -> "Split":
-        """The same with the images in memory. Only for a reader whose rows are fixed images."""
-        if self.reader is None:
-            return self
-        images = torch.empty(len(self), *self.image_shape, dtype=torch.uint8)
-        parts = (torch.split(values, READ_AT_ONCE) for values in (images, self.images))
-        for part, row_numbers in zip(*parts, strict=True):
-            part.copy_(self.reader(row_numbers))
-        return replace(self, images=images, reader=None)
-
-    def file_bytes(self) -> int:
-        """Size of the images that `in_memory` would read."""
-        if self.reader is None or self.reader.num_draws:
-            return 0
-        return len(self) * torch.Size(self.image_shape).numel()
 
 
 def inspect_command(dataset: str, root: str) -> str:

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from debiaslab.core.randomness import numpy_generator
 from debiaslab.core.settings import between, setting
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source, Split
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.coloring import Digits
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 from debiaslab.datasets.preprocessing import Normalization
+from debiaslab.datasets.splits import Split
 
 STATISTICS: Normalization = ((0.5,) * 3, (0.5,) * 3)
 VERSION = 1  # of what is built; raise it with every change of the result

@@ -14,11 +14,12 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, known_as, require, setting
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source, Split
+from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.groups import usual_pairs
 from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Stretched
+from debiaslab.datasets.splits import ImagesOnFile, Split
 
 ATTRIBUTES = (
     *("5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose"),
@@ -81,7 +82,9 @@ class CelebA(DatasetConfig):
         files = [folder / name for name in names]
         images = mapped_images(cache_folder(self.root, self.cache), "celeba", files, Stretched(self.image_size))
         rows = [(split == number).nonzero()[:, 0] for number in range(len(SPLITS))]
-        train, valid, test = (Split(chosen, labels[chosen, 0], labels[chosen, 1], images) for chosen in rows)
+        train, valid, test = (
+            Split(ImagesOnFile(images, chosen), labels[chosen, 0], labels[chosen, 1]) for chosen in rows
+        )
         return BiasedDataset(
             name="celeba",
             train=train,

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from debiaslab.core.randomness import numpy_generator
 from debiaslab.core.settings import between, setting
-from debiaslab.datasets.base import BiasedDataset, Split
+from debiaslab.datasets.base import BiasedDataset
 from debiaslab.datasets.bias import assign_bias
+from debiaslab.datasets.splits import Split
 
 Digits = tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]  # images [N, H, W], targets [N]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.files import as_on_disk, require_regular
-from debiaslab.datasets.base import UNKNOWN_BIAS
+from debiaslab.datasets.splits import UNKNOWN_BIAS
 
 REQUIRED = ("path", "target")
 COLUMNS = (*REQUIRED, "bias", "split", "aligned")

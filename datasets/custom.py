@@ -13,21 +13,14 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, choice, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
-from debiaslab.datasets.base import (
-    IMAGENET_STATISTICS,
-    UNKNOWN_BIAS,
-    BiasedDataset,
-    DatasetConfig,
-    Judged,
-    Source,
-    Split,
-)
+from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.csv_table import SPLITS, CSVTable, read_csv
 from debiaslab.datasets.groups import share_of_every_group, usual_pairs
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.pixels import MappedImages, mapped_images
 from debiaslab.datasets.preprocessing import Stretched
+from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
 PADDING = 4  # pixels, of the random crop
@@ -77,7 +70,7 @@ class Custom(DatasetConfig):
         _check_splits(table, splits, target, bias, class_names)
         aligned = _aligned(table, splits["train"], target, bias, num_classes, num_biases)
         images = self._images(table)
-        parts = {name: Split(rows, target[rows], bias[rows], images) for name, rows in splits.items()}
+        parts = {name: Split(ImagesOnFile(images, rows), target[rows], bias[rows]) for name, rows in splits.items()}
         key = fingerprint(
             pixels=images.identity,
             splits={name: rows.tolist() for name, rows in splits.items()},

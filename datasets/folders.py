@@ -15,14 +15,7 @@ from typing import ClassVar
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
-from debiaslab.datasets.base import (
-    CIFAR10_STATISTICS,
-    BiasedDataset,
-    DatasetConfig,
-    Judged,
-    Source,
-    Split,
-)
+from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.declarations import percent_setting
 from debiaslab.datasets.groups import share_of_every_class
@@ -39,6 +32,7 @@ from debiaslab.datasets.image_files import (
 )
 from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Normalization, Stretched
+from debiaslab.datasets.splits import Split
 
 VERSION = 1  # of splits; what is in them is in the fingerprint, too
 PERCENTS = (0.5, 1.0, 2.0, 5.0)

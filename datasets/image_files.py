@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError
-from debiaslab.datasets.base import Split, inspect_command
+from debiaslab.datasets.base import inspect_command
 from debiaslab.datasets.cache import fingerprint
 from debiaslab.datasets.pixels import MappedImages
+from debiaslab.datasets.splits import ImagesOnFile, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 JUNK = ("thumbs.db", "desktop.ini", "__macosx")  # what operating systems leave behind, hidden files apart
@@ -27,7 +28,9 @@ class LabelledFiles:
 
     def split(self, images: MappedImages) -> Split:
         """The split, of `images` decoded from `files` in their order."""
-        return Split(torch.arange(len(self.files)), torch.tensor(self.target), torch.tensor(self.bias), images)
+        return Split(
+            ImagesOnFile(images, torch.arange(len(self.files))), torch.tensor(self.target), torch.tensor(self.bias)
+        )
 
 
 def missing(path: Path, dataset: str, root: str) -> UserError:
@@ -109,7 +112,9 @@ def content_fingerprint(version: int, splits: Mapping[str, Split]) -> str:
     """The fingerprint of splits of decoded images: of their pixels, rows and labels."""
     content = {}
     for name, split in splits.items():
-        assert isinstance(split.reader, MappedImages)
-        values = torch.stack([split.images, split.target, split.bias]).numpy()
-        content[name] = [split.reader.identity, hashlib.sha256(values.tobytes()).hexdigest()]
+        images = split.images
+        assert isinstance(images, ImagesOnFile)
+        assert isinstance(images.reader, MappedImages)
+        values = torch.stack([images.rows, split.target, split.bias]).numpy()
+        content[name] = [images.reader.identity, hashlib.sha256(values.tobytes()).hexdigest()]
     return fingerprint(version=version, splits=content)

@@ -24,18 +24,11 @@ from debiaslab.core.program import program_name
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
-from debiaslab.datasets.base import (
-    IMAGENET_STATISTICS,
-    UNKNOWN_BIAS,
-    BiasedDataset,
-    DatasetConfig,
-    Judged,
-    Source,
-    Split,
-)
+from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched
+from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
 from debiaslab.datasets.texture import (
     NUM_CLUSTERINGS,
     NUM_CLUSTERS,
@@ -135,7 +128,9 @@ class ImageNet9(DatasetConfig):
             judged = [name for name in ("valid", "test") if name in images]
             clusters = {name: texture_clusters(images[name], weights, cache) for name in judged}
         splits = {
-            name: Split(torch.arange(len(target)), target, _bias(clusters.get(name), len(target)), images[name])
+            name: Split(
+                ImagesOnFile(images[name], torch.arange(len(target))), target, _bias(clusters.get(name), len(target))
+            )
             for name, target in ((name, listing.target) for name, listing in listings.items())
         }
         kept = (~held_out).nonzero()[:, 0]

@@ -23,10 +23,11 @@ from debiaslab.core.files import atomic_write
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import JitteredCropAndFlip
-from debiaslab.datasets.base import UNKNOWN_BIAS, BiasedDataset, DatasetConfig, Judged, Source, Split
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.clips import ClipReader
 from debiaslab.datasets.image_files import missing
+from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
 from debiaslab.datasets.video_files import FoundVideos, find_videos
 from debiaslab.datasets.videos import Broken, Video, indexed_videos
 
@@ -138,7 +139,9 @@ class Kinetics50(DatasetConfig):
     def _split(self, part: "Part", in_training: bool = False) -> Split:
         bias = torch.full_like(part.target, UNKNOWN_BIAS)
         reader = ClipReader(part.videos, self.image_size, self.frames, self.stride, center=not in_training)
-        return Split(torch.arange(len(bias)), part.target, bias, reader, views=1 if in_training else VIEWS)
+        return Split(
+            ImagesOnFile(reader, torch.arange(len(bias))), part.target, bias, views=1 if in_training else VIEWS
+        )
 
     def _held_out(self, target: Tensor) -> Tensor:
         """bool [N], True for the training videos that are kept for validation."""

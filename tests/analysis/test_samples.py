@@ -13,6 +13,7 @@ from debiaslab.analysis import samples
 from debiaslab.analysis.samples import save_sample_grid
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.augmentation import CropAndFlip
+from debiaslab.datasets.splits import ImagesOnFile
 
 WHITE = (255, 255, 255)
 
@@ -34,7 +35,7 @@ class Colored:
 
 
 def dataset(target: list[int], bias: list[int], shape: tuple[int, ...] = (3, 8, 8), **changes: Any) -> BiasedDataset:
-    split = Split(torch.arange(len(target)), torch.tensor(target), torch.tensor(bias), Colored(shape))
+    split = Split(ImagesOnFile(Colored(shape), torch.arange(len(target))), torch.tensor(target), torch.tensor(bias))
     return BiasedDataset("grey", split, None, split, max(target) + 1, max(1, max(bias) + 1), "key", **changes)
 
 

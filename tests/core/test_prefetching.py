@@ -15,10 +15,11 @@ from torch import Tensor
 
 from debiaslab.core import memory
 from debiaslab.core.prefetching import prefetch
-from debiaslab.datasets import BiasedDataset, Split, base
+from debiaslab.datasets import BiasedDataset, Split, splits
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Stretched
+from debiaslab.datasets.splits import ImagesOnFile
 from debiaslab.evaluation.counting import count_groups
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
@@ -40,7 +41,7 @@ def on_file(digits: BiasedDataset, tmp_path: Path) -> BiasedDataset:
             Image.fromarray(image).save(path)
         reader = mapped_images(tmp_path / "cache", name, files, Stretched(28))
         assert reader.images.equal(chosen.images)
-        return replace(chosen, images=torch.arange(size), reader=reader)
+        return replace(chosen, images=ImagesOnFile(reader, torch.arange(size)))
 
     assert digits.valid is not None
     train, valid = split("train", digits.train, 150), split("valid", digits.valid, 60)
@@ -78,7 +79,7 @@ def test_images_that_go_into_memory_leave_little_that_is_kept(
     free: dict[torch.dtype, list[NDArray[Any]]] = defaultdict(list)
     monkeypatch.setattr(memory, "_free", free)
     monkeypatch.setattr(memory, "KEPT", range(1, 2**28))
-    monkeypatch.setattr(base, "READ_AT_ONCE", 40)
+    monkeypatch.setattr(splits, "READ_AT_ONCE", 40)
     images = on_file.train.in_memory().images
     assert torch.equal(images, on_file.train.read(torch.arange(150), None))
     del images
@@ -167,7 +168,7 @@ class Ramp:
 
 def test_predictions_are_the_mean_over_views() -> None:
     labels = torch.tensor([0, 1, 1])
-    split = Split(torch.arange(3), labels, labels, Ramp(), views=10)
+    split = Split(ImagesOnFile(Ramp(), torch.arange(3)), labels, labels, views=10)
     data = BiasedDataset("clips", split, None, split, 2, 2, "clips").to(CPU, 0)
     seen: list[Tensor] = []
 

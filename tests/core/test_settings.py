@@ -47,3 +47,10 @@ def test_bad_values_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as error:
         settings(Example, values, "x.")
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("name", ["rate", "steps", "widths"])
+@pytest.mark.parametrize("value", [10**23, -(10**23), 10**400])
+def test_numbers_that_no_computation_could_take(name: str, value: int) -> None:
+    with pytest.raises(UserError, match=rf"x\.{name}=-?10{{18,19}}\.\.\.: must be at most 1e\+15 in size$"):
+        settings(Example, {name: [value] if name == "widths" else value}, "x.")

@@ -80,7 +80,7 @@ def reader_of(data: BiasedDataset, split: str) -> ClipReader:
 
 def files(data: BiasedDataset, split: str) -> list[Path]:
     part = data.splits()[split]
-    return [reader_of(data, split).videos[row].path for row in part.images.tolist()]
+    return [reader_of(data, split).videos[row].path for row in part.images.rows.tolist()]
 
 
 def test_the_classes() -> None:

@@ -5,7 +5,7 @@ import torch
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
-from debiaslab.datasets.base import UNKNOWN_BIAS, Split
+from debiaslab.datasets.splits import UNKNOWN_BIAS, Split
 from debiaslab.evaluation.history import Evaluation, empty_history, require_defined
 from debiaslab.evaluation.selection import RULES, parse_rule
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.inputs import as_input
+from debiaslab.datasets.splits import ImagesOnFile
 from debiaslab.evaluation.outputs import outputs_at, stratified
 
 
@@ -35,7 +36,7 @@ def test_a_sample_with_several_views_has_their_mean(digits: BiasedDataset) -> No
             assert draws is not None
             return (rows + 10 * draws[:, 0]).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).round().to(torch.uint8)
 
-    split = replace(digits.test, images=torch.arange(397), reader=Views(), views=2)
+    split = replace(digits.test, images=ImagesOnFile(Views(), torch.arange(397)), views=2)
     found = outputs_at(torch.tensor([3, 5]), lambda image: {"": 255 * image.flatten(1)[:, :1]}, split, digits)
     assert found[""].flatten().tolist() == [5.5, 7.5]  # draws 0 and 1/2
 

@@ -1,1 +1,1 @@
-"""Thousands of damaged inputs, each of which must end in a result or in one line: `python -m tests.fuzz records`."""
+"""Odd and damaged inputs, each of which must end in a result or in one line, and kills: `python -m tests.fuzz KIND`."""

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.fuzz.kills import kills
 from tests.fuzz.records import documents, records
 from tests.fuzz.tries import Kind, run_tries, table
 from tests.fuzz.words import settings, words
@@ -18,6 +19,7 @@ KINDS: dict[str, Kind] = {
     "documents": documents,  # the same in MongoDB
     "settings": settings,  # of a training
     "words": words,  # of the other commands
+    "kills": kills,  # no input: runs that are killed and resumed
 }
 
 

@@ -1,4 +1,4 @@
-"""A sample of `python -m tests.fuzz records` and `documents`, the same in every run."""
+"""A sample of what `python -m tests.fuzz` tries, the same in every run."""
 
 from pathlib import Path
 from random import Random
@@ -10,12 +10,19 @@ from tests.fuzz.tries import called, run_tries, table
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("kind", "tries"), [("records", 30), ("documents", 15)])
-def test_a_damaged_record_ends_in_a_line_and_stops_no_command(kind: str, tries: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "tries"), [("records", 30), ("documents", 15), ("settings", 25), ("words", 25)])
+def test_whatever_is_odd_or_damaged_ends_in_a_result_or_a_line(kind: str, tries: int, tmp_path: Path) -> None:
     with KINDS[kind](tmp_path) as attempt:
         outcomes = run_tries(attempt, 0, range(tries), tmp_path)
     assert [outcome for outcome in outcomes if outcome.failure] == []
     assert len({outcome.what for outcome in outcomes}) > 5
+
+
+@pytest.mark.long
+def test_killed_runs_are_resumed_bit_by_bit(tmp_path: Path) -> None:
+    with KINDS["kills"](tmp_path) as attempt:
+        outcomes = run_tries(attempt, 0, range(2), tmp_path)
+    assert [outcome.failure for outcome in outcomes] == [None, None]
 
 
 def test_failures_are_counted_by_what_was_damaged(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Images with their labels: in memory, or on file."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from debiaslab.core.memory import rows as gathered_rows
+
+READ_AT_ONCE = 256  # images on file, on their way into memory
+UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
+
+
+class Reader(Protocol):
+    """Reads images that are not in memory: of a file, or clips of videos. Threads may read at the same time."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(channels, height, width), or (channels, frames, height, width)."""
+        ...
+
+    @property
+    def num_draws(self) -> int:
+        """How many random numbers the reading of one image takes; 0: each row is one fixed image."""
+        ...
+
+    def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
+        """The images uint8 [B, *image_shape] of `rows` int64 [B].
+
+        `draws` float32 [B, num_draws] in [0, 1) choose among the views of an image, such as the clips of a video; None:
+        the middle one. A row may come several times, with other draws. Rows and draws are on the CPU, and so are the
+        images.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ImagesOnFile:
+    """Images that `reader` reads from its `rows`, int64 [N] on the CPU, whenever they are asked for."""
+
+    reader: Reader
+    rows: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """[N, *image_shape]."""
+        return torch.Size((len(self.rows), *self.reader.image_shape))
+
+    @property
+    def device(self) -> torch.device:
+        return self.rows.device
+
+    def __getitem__(self, index: Tensor) -> "ImagesOnFile":
+        """The images at `index`, int64 [M], still on file."""
+        return ImagesOnFile(self.reader, self.rows[index])
+
+    def read(self, index: Tensor, draws: Tensor | None = None) -> Tensor:
+        """The images uint8 [B, *image_shape] at `index` int64 [B]; `draws` as a `Reader` takes them."""
+        return self.reader(gathered_rows(self.rows, index.to(self.rows.device)), draws)
+
+    def in_memory(self) -> Tensor:
+        """All images, uint8 [N, *image_shape]. Only for a reader whose rows are fixed images."""
+        images = torch.empty(self.shape, dtype=torch.uint8)
+        for part, chosen in zip(torch.split(images, READ_AT_ONCE), torch.split(self.rows, READ_AT_ONCE), strict=True):
+            part.copy_(self.reader(chosen))
+        return images
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with target and bias, int64 [N], class indices from 0.
+
+    `images` are in memory, uint8 [N, channels, height, width], or on file. All bias labels are `UNKNOWN_BIAS` where the
+    bias is not known. A sample's prediction is the mean over `views` evenly spaced views of it, if the reader of its
+    images offers several.
+    """
+
+    images: Tensor | ImagesOnFile
+    target: Tensor
+    bias: Tensor
+    views: int = 1
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def reader(self) -> Reader | None:
+        """What reads the images if they are on file."""
+        return self.images.reader if isinstance(self.images, ImagesOnFile) else None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return tuple(self.images.shape[1:])
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether the bias labels are known."""
+        return bool((self.bias != UNKNOWN_BIAS).all())
+
+    def read(self, index: Tensor, draws: Tensor | None = None) -> Tensor:
+        """The images uint8 [B, *image_shape] at `index` int64 [B]; `draws` as a `Reader` takes them."""
+        if isinstance(self.images, ImagesOnFile):
+            return self.images.read(index, draws)
+        return gathered_rows(self.images, index.to(self.images.device))
+
+    def to(self, device: torch.device) -> "Split":
+        """On `device`: the labels, and the images unless they are on file."""
+        images = self.images if isinstance(self.images, ImagesOnFile) else self.images.to(device)
+        return replace(self, images=images, target=self.target.to(device), bias=self.bias.to(device))
+
+    def select(self, index: Tensor) -> "Split":
+        """The samples at `index`, int64 [M], in that order."""
+        return replace(self, images=self.images[index], target=self.target[index], bias=self.bias[index])
+
+    def in_memory(self) -> "Split":
+        """The same with the images in memory. Only for a reader whose rows are fixed images."""
+        return replace(self, images=self.images.in_memory()) if isinstance(self.images, ImagesOnFile) else self
+
+    def file_bytes(self) -> int:
+        """Size of the images that `in_memory` would read."""
+        if self.reader is None or self.reader.num_draws:
+            return 0
+        return self.images.shape.numel()
