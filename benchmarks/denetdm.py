@@ -225,7 +225,7 @@ def train_in_memory(step: Step, epochs: int) -> None:
     for epoch in range(epochs):
         order = torch.randperm(len(train), generator=torch_generator(1, "order", epoch))
         for index in torch.split(order, BATCH_SIZE)[:-1]:
-            step(as_input(train.images[index]), train.target[index])
+            step(as_input(train.all_images()[index]), train.target[index])
 
 
 # ---- what a step cannot do without

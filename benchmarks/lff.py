@@ -111,7 +111,7 @@ def reference_steps(name: str, loader: bool) -> Callable[[], object]:
     step = {"lff": reference_lff, "disent": reference_disent}[name](data.train.target)
     batches: Iterator[Items] = endless(training_loader(data.train, BATCH_SIZE)) if loader else iter(())
     index = torch.arange(BATCH_SIZE)
-    first = (index, as_input(data.train.images[index]), data.train.target[index], data.train.bias[index])
+    first = (index, as_input(data.train.all_images()[index]), data.train.target[index], data.train.bias[index])
 
     def steps() -> None:
         for _ in range(STEPS):

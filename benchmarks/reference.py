@@ -28,7 +28,7 @@ class ImageByImage(Dataset[Item]):
     """Transforms one image per access."""
 
     def __init__(self, split: Split, changes: Callable[[Image.Image], Tensor] | None = None) -> None:
-        self.images = split.images.permute(0, 2, 3, 1).numpy()
+        self.images = split.all_images().permute(0, 2, 3, 1).numpy()
         self.target, self.bias = split.target.numpy(), split.bias.numpy()
         self.transform = changes or torchvision("transforms").ToTensor()
 

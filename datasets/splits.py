@@ -113,9 +113,13 @@ class Split:
         """The samples at `index`, int64 [M], in that order."""
         return replace(self, images=self.images[index], target=self.target[index], bias=self.bias[index])
 
+    def all_images(self) -> Tensor:
+        """All images, uint8 [N, *image_shape], read if they are on file; each of them must have a single view."""
+        return self.images.in_memory() if isinstance(self.images, ImagesOnFile) else self.images
+
     def in_memory(self) -> "Split":
-        """The same with the images in memory. Only for a reader whose rows are fixed images."""
-        return replace(self, images=self.images.in_memory()) if isinstance(self.images, ImagesOnFile) else self
+        """The same with the images in memory."""
+        return replace(self, images=self.all_images())
 
     def file_bytes(self) -> int:
         """Size of the images that `in_memory` would read."""

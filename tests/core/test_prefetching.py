@@ -23,6 +23,7 @@ from debiaslab.datasets.splits import ImagesOnFile
 from debiaslab.evaluation.counting import count_groups
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
+from tests.datasets.loading import rows_of
 from tests.methods.building import build, short_setup
 from tests.training.test_normalization import Silent
 
@@ -37,10 +38,10 @@ def on_file(digits: BiasedDataset, tmp_path: Path) -> BiasedDataset:
         chosen = whole.select(torch.arange(size))
         (tmp_path / name).mkdir()
         files = [tmp_path / name / f"{number:04}.png" for number in range(size)]
-        for image, path in zip(chosen.images.permute(0, 2, 3, 1).numpy(), files, strict=True):
+        for image, path in zip(chosen.all_images().permute(0, 2, 3, 1).numpy(), files, strict=True):
             Image.fromarray(image).save(path)
         reader = mapped_images(tmp_path / "cache", name, files, Stretched(28))
-        assert reader.images.equal(chosen.images)
+        assert reader.images.equal(chosen.all_images())
         return replace(chosen, images=ImagesOnFile(reader, torch.arange(size)))
 
     assert digits.valid is not None
@@ -80,7 +81,7 @@ def test_images_that_go_into_memory_leave_little_that_is_kept(
     monkeypatch.setattr(memory, "_free", free)
     monkeypatch.setattr(memory, "KEPT", range(1, 2**28))
     monkeypatch.setattr(splits, "READ_AT_ONCE", 40)
-    images = on_file.train.in_memory().images
+    images = on_file.train.all_images()
     assert torch.equal(images, on_file.train.read(torch.arange(150), None))
     del images
     sizes = [len(block) for block in free[torch.uint8]]
@@ -141,7 +142,7 @@ def test_the_pass_in_order_sees_plain_images(on_file: BiasedDataset, data_root: 
     data = on_file.to(CPU, 0)
     batches = Batches(data, build(setup, data).phases()[0], 1, False, workers=2)
     images = torch.cat([batch.image for batch in batches.in_order()])
-    assert images.equal(on_file.train.in_memory().images / 255)
+    assert images.equal(on_file.train.all_images() / 255)
 
 
 def test_limited_splits(on_file: BiasedDataset) -> None:
@@ -149,7 +150,7 @@ def test_limited_splits(on_file: BiasedDataset) -> None:
     assert (len(limited.train), len(limited.test)) == (150, 10)
     assert limited.valid is not None
     assert len(limited.valid) == 10
-    row = int(limited.test.images[3])
+    row = rows_of(limited.test)[3]
     assert limited.test.target[3] == on_file.test.target[row]
     assert limited.test.read(torch.tensor([3])).equal(on_file.test.read(torch.tensor([row])))
 

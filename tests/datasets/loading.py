@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from debiaslab.datasets import BiasedDataset, dataset_config
+from debiaslab.datasets import BiasedDataset, Split, dataset_config
+from debiaslab.datasets.splits import ImagesOnFile
 
 
 def loaded(settings: Mapping[str, Any]) -> BiasedDataset:
@@ -14,3 +15,10 @@ def loaded(settings: Mapping[str, Any]) -> BiasedDataset:
     assert told.has_valid in (None, found.has_valid)
     assert told.knows_bias in (None, found.knows_bias)
     return data
+
+
+def rows_of(split: Split) -> list[int]:
+    """The rows of a split whose images are on file."""
+    assert isinstance(split.images, ImagesOnFile)
+    rows: list[int] = split.images.rows.tolist()
+    return rows

@@ -32,7 +32,7 @@ def test_published(folder: Path) -> None:
     images = numpy.load(folder / "train" / "images.npy")
     assert data.valid is None
     assert (len(data.train), len(data.test), data.num_classes, data.num_biases) == (1000, 100, 10, 10)
-    assert numpy.array_equal(data.train.images.numpy().transpose(0, 2, 3, 1), images)
+    assert numpy.array_equal(data.train.all_images().numpy().transpose(0, 2, 3, 1), images)
     assert (data.train.target != data.train.bias).sum() == 100
 
 
@@ -45,7 +45,7 @@ def test_validation_takes_the_same_share_of_aligned_and_conflicting_images(folde
     assert len(data.valid) - aligned == 10 * 2  # and of its ten conflicting ones, of which no group has five
     again = read_arrays(folder, "colored_mnist", num_valid=200, seed=0, reverse=False)
     assert again.valid is not None
-    assert again.valid.images.equal(data.valid.images)
+    assert again.valid.all_images().equal(data.valid.all_images())
 
 
 def test_reverse(folder: Path) -> None:

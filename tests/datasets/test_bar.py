@@ -17,7 +17,7 @@ from debiaslab.datasets.bar import ACTIONS
 from debiaslab.datasets.bar_split import num_moved
 from debiaslab.datasets.base import CIFAR10_STATISTICS
 from tests.datasets.image_folders import write_images
-from tests.datasets.loading import loaded
+from tests.datasets.loading import loaded, rows_of
 
 NUM_TRAIN, NUM_TEST = 40, 10  # of each action
 SPLIT = "cache/bar-split-seed0.json"
@@ -53,7 +53,7 @@ def pixels(split: Split) -> list[bytes]:
 
 
 def rows(data: BiasedDataset) -> dict[str, list[int]]:
-    return {name: split.images.tolist() for name, split in data.splits().items()}
+    return {name: rows_of(split) for name, split in data.splits().items()}
 
 
 # ---- the original layout

@@ -40,7 +40,7 @@ def test_protocols(root: Path) -> None:
     assert published.valid is None
     assert holdout.valid is not None
     assert len(holdout.valid) == 100
-    assert holdout.test.images.equal(published.test.images)
+    assert holdout.test.all_images().equal(published.test.all_images())
     assert holdout.fingerprint != published.fingerprint
 
 
@@ -50,7 +50,7 @@ def test_the_built_data_are_read_again_without_mnist(root: Path) -> None:
     for file in (root / "MNIST" / "raw").iterdir():
         file.unlink()
     again = config.load()
-    assert again.train.images.equal(built.train.images)
+    assert again.train.all_images().equal(built.train.all_images())
     assert again.train.bias.equal(built.train.bias)
 
 

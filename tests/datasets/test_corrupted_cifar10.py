@@ -44,7 +44,7 @@ def test_protocols(root: Path) -> None:
     assert published.valid is None
     assert holdout.valid is not None
     assert holdout.valid.target.bincount().tolist() == [3] * 10
-    assert holdout.test.images.equal(published.test.images)
+    assert holdout.test.all_images().equal(published.test.all_images())
     assert holdout.fingerprint != published.fingerprint
     assert (holdout.normalize, holdout.augment) == (CIFAR10_STATISTICS, CropAndFlip(padding=4))
     assert (holdout.num_classes, holdout.num_biases) == (10, 10)
@@ -66,7 +66,7 @@ def test_every_image_gets_the_corruption_of_its_bias(kind: Any, root: Path) -> N
             name = names[int(split.bias[position])]
             seed = derived_seed(5, "corruption", name, f"{part}/{position}")
             expected = corrupt(original[None], name, 3, [seed])[0]  # severity 2 of the data is 3 of the protocol
-            assert numpy.array_equal(split.images[position].numpy(), expected)
+            assert numpy.array_equal(split.all_images()[position].numpy(), expected)
 
 
 def test_the_same_bytes_for_any_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +97,8 @@ def test_an_image_is_the_same_in_every_variant(root: Path) -> None:
     one, other = load(root, skew=0.2), load(root, skew=0.6, protocol="published")
     same = (one.train.bias == other.train.bias[:90]).nonzero()[:, 0]
     assert 0 < len(same) < 90
-    assert one.train.images[same].equal(other.train.images[same])
-    assert not load(root, skew=0.2, seed=1).train.images.equal(one.train.images)
+    assert one.train.all_images()[same].equal(other.train.all_images()[same])
+    assert not load(root, skew=0.2, seed=1).train.all_images().equal(one.train.all_images())
 
 
 def test_fingerprints(root: Path) -> None:
@@ -120,7 +120,7 @@ def test_reverse_swaps_target_and_bias(root: Path) -> None:
 def test_built_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(root)
     monkeypatch.setattr(corrupted_cifar10, "build_corrupted_images", None)
-    assert load(root).train.images.equal(first.train.images)
+    assert load(root).train.all_images().equal(first.train.all_images())
 
 
 def test_missing_pictures_of_frost_are_noticed_first(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_array_folder(tmp_path: Path) -> None:
         numpy.save(tmp_path / part / "attrs.npy", attrs.astype(numpy.uint8))
     left_out = {"skew": None, "severity": None, "corruptions": None}
     data = load(tmp_path, arrays=str(tmp_path), protocol="published", **left_out)
-    assert numpy.array_equal(data.test.images, pictures(40))
+    assert numpy.array_equal(data.test.all_images(), pictures(40))
     assert (data.normalize, data.augment) == (CIFAR10_STATISTICS, CropAndFlip(padding=4))
     sources = config(tmp_path, arrays=str(tmp_path), **left_out).sources()
     assert len(sources) == 4

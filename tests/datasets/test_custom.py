@@ -70,8 +70,8 @@ def test_without_splits_every_group_is_split_alike(write: Write) -> None:
         assert [int((labels == usual).sum()) for labels in biases] == [26, 3, 7]
         assert [int((labels != usual).sum()) for labels in biases] == [2, 1, 1]
     again, other = load(csv), load(csv, seed=1)
-    assert again.test.images.equal(data.test.images)
-    assert not other.test.images.equal(data.test.images)
+    assert again.test.all_images().equal(data.test.all_images())
+    assert not other.test.all_images().equal(data.test.all_images())
     assert other.fingerprint != data.fingerprint
 
 
@@ -81,7 +81,7 @@ def test_protocols_with_a_split_column(write: Write) -> None:
     assert published.valid is None
     assert holdout.valid is not None
     assert (len(published.train), len(holdout.train), len(holdout.valid)) == (90, 81, 9)
-    assert published.test.images.equal(holdout.test.images)
+    assert published.test.all_images().equal(holdout.test.all_images())
 
 
 def test_settings(write: Write) -> None:

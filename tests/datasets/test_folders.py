@@ -16,7 +16,7 @@ from debiaslab.datasets.pixels import MappedImages
 from debiaslab.methods import Phase
 from debiaslab.training.batches import Batches
 from tests.datasets.image_folders import write_images
-from tests.datasets.loading import loaded
+from tests.datasets.loading import loaded, rows_of
 
 CPU = torch.device("cpu")
 NUM_CLASSES = {"bffhq": 2, "dogs_and_cats": 2, "cmnist": 10, "cifar10c": 10}
@@ -147,7 +147,7 @@ def test_without_validation_images(bffhq: Path) -> None:
     assert data.valid is not None
     assert labels(data.valid) == [(0, 0), (1, 1)]  # a tenth of ten; none of the only conflicting image of a class
     assert len(data.train) == 2 * ALIGNED + 2 - 2
-    assert not set(data.train.images.tolist()) & set(data.valid.images.tolist())
+    assert not set(rows_of(data.train)) & set(rows_of(data.valid))
     other = load(bffhq.parent, seed=1)
     assert other.fingerprint != data.fingerprint
     published = load(bffhq.parent, protocol="published")

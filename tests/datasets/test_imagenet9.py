@@ -22,7 +22,7 @@ from debiaslab.methods import Recipe
 from debiaslab.methods.erm import ERM
 from tests.conftest import Command
 from tests.datasets.imagenet_folders import NUM_TEST, NUM_TRAIN, OTHER_SYNSET, make_folders, make_vgg16
-from tests.datasets.loading import loaded
+from tests.datasets.loading import loaded, rows_of
 from tests.methods.building import short_setup, trained
 
 SIZE = 32  # pixels
@@ -125,7 +125,7 @@ def test_the_data_seed_chooses_the_validation_images(root: Path, data: BiasedDat
     assert load(root, **settings).fingerprint == data.fingerprint
     other = load(root, **settings, seed=1)
     assert other.fingerprint != data.fingerprint
-    assert not other.train.images.equal(data.train.images)
+    assert rows_of(other.train) != rows_of(data.train)
 
 
 def test_crops_are_of_the_original_sizes(root: Path, data: BiasedDataset) -> None:
@@ -134,7 +134,7 @@ def test_crops_are_of_the_original_sizes(root: Path, data: BiasedDataset) -> Non
     files = sorted((root / "imagenet" / "train").glob("*/*"))
     files = [file for file in files if file.parent.name != OTHER_SYNSET]
     sizes = []
-    for row in data.train.images.tolist():
+    for row in rows_of(data.train):
         with Image.open(files[row]) as image:
             sizes.append([image.height, image.width])
     assert data.augment.sizes.tolist() == sizes

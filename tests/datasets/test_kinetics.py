@@ -21,7 +21,7 @@ from debiaslab.methods.phase import descend
 from debiaslab.training.batches import Batches
 from debiaslab.training.loop import Options, Trainer
 from tests.datasets.encoding import Picture, encode
-from tests.datasets.loading import loaded
+from tests.datasets.loading import loaded, rows_of
 from tests.training.test_normalization import Silent
 
 SMALL = {"image_size": 16, "frames": 4, "stride": 2}
@@ -80,7 +80,7 @@ def reader_of(data: BiasedDataset, split: str) -> ClipReader:
 
 def files(data: BiasedDataset, split: str) -> list[Path]:
     part = data.splits()[split]
-    return [reader_of(data, split).videos[row].path for row in part.images.rows.tolist()]
+    return [reader_of(data, split).videos[row].path for row in rows_of(part)]
 
 
 def test_the_classes() -> None:

@@ -18,7 +18,7 @@ def test_counts_equal_a_count_one_by_one(digits: BiasedDataset) -> None:
     counts = count_groups(logits, digits.test, digits)
     for branch, sign in (("plain", 1), ("negated", -1)):
         correct, total = torch.zeros(10, 10, dtype=torch.int64), torch.zeros(10, 10, dtype=torch.int64)
-        for image, target, bias in zip(digits.test.images, digits.test.target, digits.test.bias, strict=True):
+        for image, target, bias in zip(digits.test.all_images(), digits.test.target, digits.test.bias, strict=True):
             predicted = (sign * (image.flatten() / 255) @ weights).argmax()
             total[target, bias] += 1
             correct[target, bias] += int(predicted == target)

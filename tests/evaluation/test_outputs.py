@@ -14,7 +14,7 @@ from debiaslab.evaluation.outputs import outputs_at, stratified
 
 def test_outputs_of_chosen_images_in_their_order(digits: BiasedDataset) -> None:
     index = torch.tensor([30, 2, 2, 396, 7])
-    expected = as_input(digits.test.images[index], digits.normalize).flatten(1)
+    expected = as_input(digits.test.all_images()[index], digits.normalize).flatten(1)
 
     def pixels(image: Tensor) -> dict[str, Tensor]:
         return {"all": image.flatten(1), "some": image.flatten(1)[:, :5]}
@@ -43,7 +43,9 @@ def test_a_sample_with_several_views_has_their_mean(digits: BiasedDataset) -> No
 
 def test_stratified_takes_as_evenly_as_the_groups_allow(digits: BiasedDataset) -> None:
     target = torch.tensor([0] * 50 + [1] * 3 + [2] * 20)
-    split = replace(digits.test, images=digits.test.images[:73], target=target, bias=torch.zeros(73, dtype=torch.int64))
+    split = replace(
+        digits.test, images=digits.test.all_images()[:73], target=target, bias=torch.zeros(73, dtype=torch.int64)
+    )
     for count, expected in ((30, [13, 3, 13]), (9, [3, 3, 3]), (2, [1, 1, 1]), (500, [50, 3, 20])):
         index = stratified(split, digits, count, torch_generator(0, "test"))
         assert torch.bincount(target[index]).tolist() == expected

@@ -147,7 +147,7 @@ def test_batches_make_as_one_are_those_of_each(digits: BiasedDataset, data_root:
 
 def test_batches_of_other_data_are_made_apart(digits: BiasedDataset, data_root: Path) -> None:
     phase = build(short_setup("erm", data_root), digits).phases()[0]
-    darker = replace(digits.train, images=digits.train.images // 2)
+    darker = replace(digits.train, images=digits.train.all_images() // 2)
     other = replace(digits, train=darker, fingerprint="darker")
     planned = [next(plan_batches(Batches(data, phase, 1, False), 0)) for data in (digits, other)]
     assert torch.equal(make_as_one(planned).image, torch.stack([batch.make().image for batch in planned]))

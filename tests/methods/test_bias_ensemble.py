@@ -32,7 +32,7 @@ def ensemble_of(setup: Setup, digits: BiasedDataset) -> BiasEnsemble:
 
 @torch.no_grad()
 def votes_of(method: BiasEnsemble, digits: BiasedDataset, confidence: float) -> Tensor:
-    probabilities: Tensor = method.classifier(as_input(digits.train.images)).softmax(dim=1)
+    probabilities: Tensor = method.classifier(as_input(digits.train.all_images())).softmax(dim=1)
     return probabilities[torch.arange(len(digits.train)), digits.train.target] > confidence
 
 

@@ -112,7 +112,7 @@ def test_a_batch_of_one_that_lacks_all_other_classes_stays_finite(setup: Setup, 
 
 def test_predict_gives_the_logits_of_the_last_phase_first_branch(setup: Setup, data: BiasedDataset) -> None:
     method = build(setup, data).eval()
-    image = data.test.images[:7].float() / 255
+    image = data.test.all_images()[:7].float() / 255
     logits = method.predict(image)
     assert logits.shape == (7, data.num_classes)
     assert torch.equal(logits, next(iter(method.phases()[-1].logits(image).values())))
@@ -122,7 +122,7 @@ def test_predict_gives_the_logits_of_the_last_phase_first_branch(setup: Setup, d
 
 def test_features_are_those_of_branches_that_are_evaluated(setup: Setup, data: BiasedDataset) -> None:
     method = build(setup, data).eval()
-    image = data.test.images[:7].float() / 255
+    image = data.test.all_images()[:7].float() / 255
     for phase in method.phases():
         features, branches = phase.features(image), list(phase.logits(image))
         assert branches[0] in features
@@ -133,7 +133,7 @@ def test_features_are_those_of_branches_that_are_evaluated(setup: Setup, data: B
 def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, data_root: Path) -> None:
     method, _ = trained(setup, data)
     other = build(contract_setup(name, data_root, seed=2), data)
-    image = data.test.images[:50].float() / 255
+    image = data.test.all_images()[:50].float() / 255
     assert not torch.equal(method.eval().predict(image), other.eval().predict(image))
     other.load_state_dict(method.state_dict())
     assert torch.equal(method.predict(image), other.predict(image))
@@ -148,7 +148,7 @@ def test_weights_do_not_depend_on_the_training_images(setup: Setup, data: Biased
     """Those trained on all images give the same predictions in a method that is built for half of them."""
     method, outcome = trained(setup, data)
     half = replace(data, train=data.train.select(torch.arange(len(data.train) // 2)))
-    other, image = build(setup, half).eval(), data.test.images[:50].float() / 255
+    other, image = build(setup, half).eval(), data.test.all_images()[:50].float() / 255
     assert all(len(data.train) not in tensor.shape for tensor in outcome.selected.values())
     other.load_weights(method.weights())
     assert torch.equal(other.predict(image), method.eval().predict(image))

@@ -71,7 +71,7 @@ def test_without_a_pair_the_losses_are_zero(target: list[int], bias: list[int]) 
 def batch_of(data: BiasedDataset, size: int, step: int = 0) -> Batch:
     index = torch.arange(step * size, (step + 1) * size)
     train = data.train
-    return Batch(as_input(train.images[index]), train.target[index], index, step, train.bias[index])
+    return Batch(as_input(train.all_images()[index]), train.target[index], index, step, train.bias[index])
 
 
 def end(data: BiasedDataset, alpha: float, beta: float) -> EnD:

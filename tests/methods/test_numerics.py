@@ -49,7 +49,7 @@ def test_steps_in_bf16_are_near_those_in_float32(setup: Setup, data: BiasedDatas
 
 def test_logits_and_features_are_float32(setup: Setup, data: BiasedDataset) -> None:  # noqa: F811
     exact, method = (build(with_settings(setup, settings), data).eval() for settings in ({}, BF16))
-    image = data.test.images[:50].float() / 255
+    image = data.test.all_images()[:50].float() / 255
     for ours, theirs in zip(method.phases(), exact.phases(), strict=True):
         for found, wanted in (
             (ours.logits(image), theirs.logits(image)),

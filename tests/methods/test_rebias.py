@@ -42,7 +42,7 @@ def build(name: str, data: BiasedDataset, model: Architecture = SMALL, **hparams
 
 def batch_of(data: BiasedDataset, size: int = 16, step: int = 0) -> Batch:
     index = torch.arange(step * size, (step + 1) * size)
-    return Batch(as_input(data.train.images[index]), data.train.target[index], index, step)
+    return Batch(as_input(data.train.all_images()[index]), data.train.target[index], index, step)
 
 
 def copied(module: nn.Module) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def test_the_loop_normalises_all_that_networks_see(digits: BiasedDataset) -> Non
     assert evaluation.correct["test"] == evaluation.correct["test_again"]
     assert len(seen[True]) == 3
     assert torch.cat(seen[False]).allclose(
-        normalized(torch.cat([as_input(s.images) for s in data.evaluation_splits().values()])), atol=1e-6
+        normalized(torch.cat([as_input(s.all_images()) for s in data.evaluation_splits().values()])), atol=1e-6
     )
     phase: Phase = trainer.phases[0]
     for step, batch in enumerate(Batches(digits, phase, 1, with_bias=False).from_step(0)):

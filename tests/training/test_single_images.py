@@ -26,7 +26,7 @@ def built(name: str, data: BiasedDataset, **hparams: Any) -> Method:
 def images(digits: BiasedDataset) -> BiasedDataset:
     """65 training images of one pixel: one value per channel, as a deep network has it of 32 x 32 pixels."""
     chosen = digits.train.select(torch.arange(65))
-    return replace(digits, train=replace(chosen, images=chosen.images[:, :, 14:15, 14:15]))
+    return replace(digits, train=replace(chosen, images=chosen.all_images()[:, :, 14:15, 14:15]))
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in LEAVES_OUT_LAST])
@@ -51,7 +51,7 @@ def test_a_method_that_always_leaves_out_the_last_batch_meets_none(images: Biase
 
 
 def test_what_can_be_trained_on_one_image_is(images: BiasedDataset) -> None:
-    large = replace(images, train=replace(images.train, images=images.train.images.repeat(1, 1, 2, 2)))
+    large = replace(images, train=replace(images.train, images=images.train.all_images().repeat(1, 1, 2, 2)))
     require_no_single_image(built("erm", large, batch_size=64, epochs=1), large)
     require_no_single_image(built("erm", images, batch_size=64, epochs=None, num_steps=1), images)
 

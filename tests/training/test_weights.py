@@ -29,7 +29,7 @@ def test_weights_of_a_thousand_images_are_evaluated_with_five_hundred(
 
     other = build(setup, five_hundred)
     assert setup.load_weights(tmp_path / LAST, other, five_hundred)["step"] == 45
-    image = digits.test.images[:50].float() / 255
+    image = digits.test.all_images()[:50].float() / 255
     assert torch.equal(other.eval().predict(image), method.eval().predict(image))
 
 
