@@ -42,7 +42,9 @@ def read_state(path: Path, names: Collection[str], fix: str) -> dict[str, Tensor
     if len(best) > 1:
         best = [place for place in best if place.split("/")[0] in USUAL] or best
     if len(best) > 1:
-        raise UserError(f"{path} has several networks: {', '.join(sorted(best))}; save the one to use as a file of its own")
+        raise UserError(
+            f"{path} has several networks: {', '.join(sorted(best))}; save the one to use as a file of its own"
+        )
     state = {name: value.float() if value.is_floating_point() else value for name, value in found[best[0]].items()}
     odd = [name for name in names if name in state and not bool(state[name].isfinite().all())]
     if odd:
