@@ -249,6 +249,6 @@ def test_preprocessing_is_that_of_evaluations(tmp_path: Path, prepare: Any, norm
 
 def test_clips_are_no_image_files(digits: BiasedDataset) -> None:
     assert digits.preprocessing() == Preprocessing(Stretched(28), None)
-    images = digits.test.images
+    images = digits.test.all_images()
     clips = replace(digits.test, images=images[:, :, None].expand(-1, -1, 8, -1, -1))
     assert replace(digits, test=clips).preprocessing() is None
