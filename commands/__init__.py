@@ -11,6 +11,7 @@ from typing import cast
 
 # command -> its module, which is imported when it is called: starting a run needs none of them
 COMMANDS = {
+    "audit": "debiaslab.commands.audit",
     "compare": "debiaslab.commands.compare",
     "export": "debiaslab.commands.export",
     "plots": "debiaslab.commands.plots",

@@ -177,7 +177,7 @@ def _names_in(folder: Path, changed: int) -> dict[str, str]:
 
 @contextmanager
 def nothing_left_behind(folder: Path) -> Iterator[None]:
-    """If the block ends in a `UserError`, `folder` and those above it that were not there before are removed again.
+    """If the block ends in a `UserError` or is interrupted, `folder` and those above it that are new are removed again.
 
     Unless something is in them.
     """
@@ -185,7 +185,7 @@ def nothing_left_behind(folder: Path) -> Iterator[None]:
     new = folders[: next((number for number, path in enumerate(folders) if path.exists()), 0)]
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         for path in new:
             with suppress(OSError):
                 path.rmdir()

@@ -5,7 +5,7 @@ import io
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from debiaslab.core.errors import UserError, one_of, suggestion
@@ -13,7 +13,8 @@ from debiaslab.core.files import as_on_disk, require_regular
 from debiaslab.datasets.splits import UNKNOWN_BIAS
 
 REQUIRED = ("path", "target")
-COLUMNS = (*REQUIRED, "bias", "split", "aligned")
+INFERRED_BIAS = "bias_inferred"
+COLUMNS = (*REQUIRED, "bias", "split", "aligned", INFERRED_BIAS)
 SPLITS = ("train", "valid", "test")
 
 INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -131,6 +132,23 @@ class CSVTable:
                 text = f"aligned differs from line {self.lines[earlier]}, which has the same target and bias"
                 raise self.mistake(row, f"{text}; write the same for all rows of a pair")
         return [YES_OR_NO[value] if pair[1] else None for value, pair in zip(values, pairs, strict=True)]
+
+
+def with_bias_column(table: CSVTable, inferred: bool) -> CSVTable:
+    """`table` with the column `INFERRED_BIAS` as its bias, if `inferred`; else without that column.
+
+    `aligned`, which is said of the known bias, is left out with it. Raises `UserError` if there is no such column.
+    """
+    columns = {name: values for name, values in table.columns.items() if name != INFERRED_BIAS}
+    if not inferred:
+        return replace(table, columns=columns)
+    if not table.has(INFERRED_BIAS):
+        raise UserError(
+            f"data.inferred_bias=True: {table.file} has no column {INFERRED_BIAS};"
+            " `python main.py audit` writes one into inferred.csv"
+        )
+    kept = {name: values for name, values in columns.items() if name != "aligned"}
+    return replace(table, columns=kept | {"bias": table.columns[INFERRED_BIAS]})
 
 
 def read_csv(file: Path, required: Sequence[str] = REQUIRED, setting: str = "data.csv") -> CSVTable:

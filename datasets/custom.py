@@ -15,7 +15,7 @@ from debiaslab.core.settings import between, choice, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
-from debiaslab.datasets.csv_table import SPLITS, CSVTable, read_csv
+from debiaslab.datasets.csv_table import INFERRED_BIAS, SPLITS, CSVTable, read_csv, with_bias_column
 from debiaslab.datasets.groups import share_of_every_group, usual_pairs
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.pixels import MappedImages, mapped_images
@@ -47,6 +47,12 @@ class Custom(DatasetConfig):
         "imagenet: by ImageNet's mean and standard deviation; none: values in [0, 1]",
         choice(NORMALIZATIONS),
     )
+    inferred_bias: bool = setting(
+        False,
+        "bias labels are those of the column bias_inferred, which `audit` has written",
+        label="inferred bias",
+        before=False,
+    )
 
     def sources(self) -> list[Source]:
         path = Path("data.csv=PATH" if self.csv is None else self.csv)
@@ -77,6 +83,7 @@ class Custom(DatasetConfig):
             labels=[target.tolist(), class_names, bias.tolist(), bias_names],
             aligned=aligned.tolist(),
         )
+        notes = (f"bias labels: inferred by an audit (column {INFERRED_BIAS}), not known",) if self.inferred_bias else ()
         return BiasedDataset(
             name="custom",
             train=parts["train"],
@@ -90,12 +97,13 @@ class Custom(DatasetConfig):
             aligned=aligned,
             class_names=class_names,
             bias_names=bias_names,
+            notes=notes,
         )
 
     def _table(self) -> CSVTable:
         if self.csv is None:
             raise UserError("custom needs a CSV of your images: name it with data.csv=PATH (docs/datasets/custom.md)")
-        return read_csv(Path(self.csv))
+        return with_bias_column(read_csv(Path(self.csv)), self.inferred_bias)
 
     def _splits(self, table: CSVTable, target: Tensor, bias: Tensor) -> dict[str, Tensor]:
         """The rows of each split, int64 [M]."""

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from debiaslab import main
+from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, judged_by_settings
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.methods import METHODS, Recipe
 from tests.conftest import Command, Outcome
 from tests.datasets.loading import loaded
-from tests.datasets.own_images import SIZE, bias, pictures, split, target
+from tests.datasets.own_images import NUM_IMAGES, SIZE, bias, pictures, split, target
 
 Write = Callable[..., Path]
 
@@ -48,6 +49,22 @@ def test_usual_pairs_come_from_training_or_from_the_column(write: Write) -> None
 
     other = load(write("path,target,bias,aligned", told))
     assert other.aligned_groups().nonzero().tolist() == [[1, 1]]
+
+
+def test_inferred_bias_labels_are_taken_if_asked_for(write: Write) -> None:
+    csv = write("path,target,bias,split,bias_inferred", lambda n: f"{target(n)},{bias(n)},{split(n)},{target(n + 1)}")
+    known, inferred = load(csv), load(csv, inferred_bias=True)
+    assert known.bias_names == ("blue", "green", "red")
+    assert (known.notes, inferred.bias_names) == ((), ("eight", "five", "three"))
+    assert inferred.train.bias.tolist() == [("eight", "five", "three").index(target(n + 1)) for n in training()]
+    assert inferred.fingerprint != known.fingerprint
+    assert inferred.notes == ("bias labels: inferred by an audit (column bias_inferred), not known",)
+    with pytest.raises(UserError, match="has no column bias_inferred"):
+        load(write("path,target", target), inferred_bias=True)
+
+
+def training() -> list[int]:
+    return [number for number in range(NUM_IMAGES) if split(number) == "train"]
 
 
 def test_integer_labels_stay_as_they_are(write: Write) -> None:

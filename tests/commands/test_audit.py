@@ -1,0 +1,211 @@
+"""`main.py audit`: what is found in real digits, with and without a planted shortcut, and what is written."""
+
+import csv
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score
+
+from debiaslab.commands import audit
+from debiaslab.datasets import dataset_config
+from tests.conftest import Command
+
+COLORS = ((255, 60, 60), (60, 255, 60), (80, 80, 255))  # of the classes
+CONFLICTING = 10  # every so manyth image has another colour
+SIZE = 32
+
+
+class Parser(HTMLParser):
+    """What a page refers to, and its heading."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.sources += [str(value) for name, value in attributes if name in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "audit.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def parts(folder: Path) -> list[str]:
+    """What is left of files that were not completed."""
+    return [path.name for path in folder.rglob("*.part")]
+
+
+def color_digits(folder: Path, conflicting: bool) -> Path:
+    """Images of the digits 0, 1 and 2 in the colour of their class, and a CSV of them without bias labels.
+
+    Every tenth image has the colour of the next class if `conflicting`; else the colours are those of all classes in
+    turn. Two images are the same.
+    """
+    folder.mkdir()
+    bunch, lines = load_digits(n_class=3), ["path,target,split"]
+    for number, (image, label) in enumerate(zip(bunch.images, bunch.target.tolist(), strict=True)):
+        count = number // 3
+        shift = int(count % CONFLICTING == 0) if conflicting else count
+        color = COLORS[(label + shift) % 3]
+        pixels = (image[:, :, None] / 16 * numpy.array(color)).astype(numpy.uint8)
+        name = f"scan{number:03}.png"
+        Image.fromarray(pixels).resize((SIZE, SIZE)).save(folder / name)
+        lines.append(f"{name},{('zero', 'one', 'two')[label]},{'test' if number % 6 == 5 else 'train'}")
+    (folder / "scan001.png").write_bytes((folder / "scan000.png").read_bytes())
+    lines[2] = lines[1].replace("scan000", "scan001")
+    (folder / "images.csv").write_text("\n".join(lines) + "\n")
+    return folder / "images.csv"
+
+
+def test_a_planted_shortcut_and_its_conflicting_images_are_found(
+    command: Command, tmp_path: Path, data_root: Path
+) -> None:
+    outcome = command("audit", "with", "digits", "data.skew=0.05", "--out", "found")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("a shortcut: ")
+    assert "method=lff" in outcome.out.splitlines()[-1]
+    assert outcome.runs == []
+
+    train = dataset_config({"name": "digits", "root": str(data_root), "skew": 0.05}).load().train
+    found = [row for row in rows(tmp_path / "found") if row["split"] == "train"]
+    assert sorted(int(row["row"]) for row in found) == list(range(len(train)))
+    order = [int(row["row"]) for row in found]
+    conflicting = (train.target != train.bias)[order].numpy()
+    scores = numpy.array([float(row["score"]) for row in found])
+    assert (numpy.diff(scores) <= 0).all()
+    assert average_precision_score(conflicting, scores) > 0.95  # measured: 0.98 to 1.00
+    proposed = numpy.array([row["proposed"] == "1" for row in found])
+    assert conflicting[proposed].mean() > 0.9  # measured: 0.98 to 1.00
+    assert proposed[conflicting].mean() > 0.8  # measured: 0.90 to 0.93
+    assert all((row["bias_inferred"] != row["target"]) == (row["proposed"] == "1") for row in found)
+    assert all((row["cluster"] != "") == (row["proposed"] == "1") for row in found)
+    verified = re.search(r"average precision ([\d.]+), precision ([\d.]+) and recall ([\d.]+)", outcome.out)
+    assert verified is not None
+    assert float(verified[1]) == pytest.approx(average_precision_score(conflicting, scores), abs=2e-3)
+
+    page = Parser((tmp_path / "found" / "audit.html").read_text(encoding="utf-8"))
+    assert all(source.startswith("data:") for source in page.sources)
+    assert any("hue in degrees" in text for text in page.text)
+    sheets = list((tmp_path / "found" / "sheets").iterdir())
+    assert {"class0-aligned.png", "class0-conflicting.png", "class0-cluster0.png"} <= {sheet.name for sheet in sheets}
+    for sheet in sheets:
+        with Image.open(sheet) as image:
+            image.load()
+    assert parts(tmp_path) == []
+
+
+def test_no_shortcut_is_found_where_there_is_none(command: Command, tmp_path: Path) -> None:
+    outcome = command("audit", "with", "digits", "data.skew=0.9")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("no shortcut found: ")
+    assert {row["proposed"] for row in rows(tmp_path / "audit")} == {"0"}
+    assert {row["bias_inferred"] for row in rows(tmp_path / "audit")} == {""}
+    assert "none is proposed" in outcome.out
+
+
+def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path: Path) -> None:
+    color_digits(tmp_path / "scans", conflicting=True)
+    words = ("custom", "data.csv=scans/images.csv", f"data.image_size={SIZE}")
+    outcome = command("audit", "with", *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("a shortcut: ")
+    assert "verification" not in outcome.out
+    found = {row["path"]: row for row in rows(tmp_path / "audit")}
+    assert (tmp_path / "audit" / next(iter(found))).exists()
+    twins = [found[f"../scans/scan{number:03}.png"]["duplicate"] for number in (0, 1)]
+    assert twins == ["0", "0"]
+    assert [row["path"] for row in found.values() if row["duplicate"]] == [
+        path for path in found if path.endswith(("scan000.png", "scan001.png"))
+    ]
+    with (tmp_path / "audit" / "inferred.csv").open(newline="", encoding="utf-8") as file:
+        inferred = list(csv.DictReader(file))
+    labels = {row["path"]: row["bias_inferred"] for row in inferred}
+    assert labels == {path: row["bias_inferred"] for path, row in found.items()}
+
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("next: python main.py ")]
+    command_words = shlex.split(line.removeprefix("next: python main.py "))
+    assert "data.inferred_bias=True" in command_words
+    trained = command(*command_words, "smoke")
+    assert trained.code == 0, trained.err
+    assert "inferred by an audit" in trained.out
+    (note,) = trained.record("info.json")["data"]["notes"]
+    assert note == "bias labels: inferred by an audit (column bias_inferred), not known"
+    table = command("results", data=False)
+    assert "inferred bias" in table.out
+
+
+def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path: Path, data_root: Path) -> None:
+    trained = command("with", "digits", "data.skew=0.05", "method=lff", "num_steps=200")
+    (folder,) = trained.runs
+    outcome = command("audit", "with", f"run={folder}", "out=found")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.runs == []
+    train = dataset_config({"name": "digits", "root": str(data_root), "skew": 0.05}).load().train
+    found = [row for row in rows(tmp_path / "found") if row["split"] == "train"]
+    conflicting = (train.target != train.bias)[[int(row["row"]) for row in found]].numpy()
+    assert average_precision_score(conflicting, [float(row["score"]) for row in found]) > 0.5  # by chance: 0.05
+
+    outcome = command("audit", "with", f"run={folder}", "digits", data=False)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "leave digits out" in outcome.err
+    outcome = command("audit", "with", "run=nowhere", data=False)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+
+
+def test_random_labels_are_no_shortcut(command: Command, tmp_path: Path) -> None:
+    path = color_digits(tmp_path / "scans", conflicting=False)
+    header, *lines = path.read_text().splitlines()
+    names = numpy.random.default_rng(0).choice(["a", "b"], size=len(lines))
+    mixed = [f"{line.split(',')[0]},{name},{line.split(',')[2]}" for line, name in zip(lines, names, strict=True)]
+    path.write_text("\n".join([header, *mixed]) + "\n")
+    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SIZE}")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("no shortcut found: ")
+    assert not (tmp_path / "audit" / "inferred.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("digits", "epoch=3"), "unknown setting 'epoch'"),
+        (("digits", "epochs=0"), "epochs=0"),
+        (("digit",), "unknown named configuration"),
+        (("custom",), "data.csv=PATH"),
+        (("custom", "data.csv=missing.csv"), "cannot read data.csv=missing.csv"),
+        (("digits", "out=file"), "it is a file, not a folder"),
+    ],
+)
+def test_mistakes_are_one_line_and_nothing_is_written(
+    command: Command, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    outcome = command("audit", "with", *words, data=bool(words))
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_interrupted_audit_leaves_nothing(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit, "find", interrupt)
+    outcome = command("audit", "with", "digits", "epochs=1")
+    assert outcome.code == 130
+    assert outcome.err.startswith("interrupted")
+    assert list(tmp_path.iterdir()) == []
