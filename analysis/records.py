@@ -15,7 +15,7 @@ from debiaslab.analysis.schema import require_history
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.evaluation.selection import Rule
-from debiaslab.settings.declared import earlier_hparams, earlier_values, own_data_settings
+from debiaslab.settings.declared import as_recorded_now
 
 SILENT = timedelta(minutes=10)  # a run gives a sign of life every 10 seconds, unless it was told otherwise
 
@@ -129,12 +129,7 @@ def record_of(entry: Mapping[str, Any], config: Any, info: Any, run_id: str, sto
     return Record(
         id=run_id,
         command=entry["command"],
-        config={
-            **earlier_values(),
-            **config,
-            "data": own_data_settings(config["data"]),
-            "method": with_earlier_hparams(config["method"]),
-        },
+        config=as_recorded_now(config),
         status=entry["status"],
         start=_time(entry.get("start_time")),
         last_sign=_time(entry.get("stop_time") or entry.get("heartbeat")),
@@ -142,11 +137,6 @@ def record_of(entry: Mapping[str, Any], config: Any, info: Any, run_id: str, sto
         info={name: info[name] for name in info if name != "metrics"},  # where Sacred keeps the scalars in MongoDB
         store=store,
     )
-
-
-def with_earlier_hparams(method: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded settings of `method`, with hyper-parameters that are younger than the record."""
-    return {**method, "hparams": {**earlier_hparams(method["name"]), **method["hparams"]}}
 
 
 def _time(value: str | datetime | None) -> datetime | None:

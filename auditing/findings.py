@@ -18,8 +18,8 @@ from debiaslab.datasets import BiasedDataset
 class Verification:
     """How right the audit is about the training images, by their bias labels, which it has not used otherwise.
 
-    average_precision: of the score; precision, recall: of the images that are proposed; bias_accuracy: of the inferred bias of those that do conflict, where
-    biases are numbered as classes. None where none is proposed.
+    average_precision: of the score; precision, recall: of the images that are proposed; bias_accuracy: of the inferred
+    bias of those that do conflict, where biases are numbered as classes. None where none is proposed.
     """
 
     conflicting: int

@@ -20,7 +20,7 @@ def cluster(features: Tensor, target: Tensor, conflicting: Tensor, seed: int) ->
     one, where no number gives a clear one.
     """
     found = torch.full_like(target, NO_CLUSTER)
-    for label in target[conflicting].unique().tolist():
+    for label in torch.unique(target[conflicting]).tolist():
         members = (conflicting & (target == label)).nonzero()[:, 0]
         numbers = _clusters(features[members].double().numpy(), seed)
         sizes = Counter(numbers)

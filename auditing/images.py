@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from debiaslab.core.tracking import tracked
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.base import UNKNOWN_BIAS
 from debiaslab.datasets.pixels import MappedImages
@@ -85,8 +85,8 @@ def _small_copies(split: Split, name: str) -> tuple[Tensor, list[bytes]]:
     height, width = (small_size(side) for side in split.image_shape[-2:])
     copies = torch.empty(len(split), split.image_shape[0], height, width, dtype=torch.uint8)
     digests: list[bytes] = []
-    parts = torch.arange(len(split)).split(READ_AT_ONCE)
-    for rows in tracked(parts, len(parts), f"reading {len(split):,} {name} images"):
+    parts = torch.split(torch.arange(len(split)), READ_AT_ONCE)
+    for rows in progress_bar(parts, len(parts), f"reading {len(split):,} {name} images"):
         images = _still(split.read(rows)).cpu()
         copies[rows] = adaptive_avg_pool2d(images.float(), (height, width)).round().to(torch.uint8)
         digests += [hashlib.blake2b(image, digest_size=16).digest() for image in images.contiguous().numpy()]

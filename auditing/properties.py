@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from debiaslab.auditing.images import READ_AT_ONCE, AuditImages
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.randomness import numpy_generator
-from debiaslab.core.tracking import tracked
 from debiaslab.datasets import Split
 from debiaslab.datasets.pixels import MappedImages
 
@@ -134,7 +134,7 @@ def in_values(values: Sequence[str]) -> tuple[Integers, tuple[str, ...]]:
 
 def _numbers(images: AuditImages, split: Split) -> Mapping[str, NDArray[numpy.float64]]:
     found: dict[str, list[NDArray[numpy.float64]]] = {}
-    for part in images.small[: images.num_train].split(READ_AT_ONCE):
+    for part in torch.split(images.small[: images.num_train], READ_AT_ONCE):
         for name, values in color_properties(part).items():
             found.setdefault(name, []).append(values)
     numbers = {name: numpy.concatenate(values) for name, values in found.items()}
@@ -176,7 +176,9 @@ def _texts(images: AuditImages) -> Mapping[str, list[str]]:
     if images.files is None:
         return {}
     files = images.files[: images.num_train]
-    headers = [_header(file) for file in tracked(files, len(files), f"reading the headers of {len(files):,} files")]
+    headers = [
+        _header(file) for file in progress_bar(files, len(files), f"reading the headers of {len(files):,} files")
+    ]
     cameras, qualities = ([header[place] for header in headers] for place in (0, 1))
     return {
         "camera": cameras,

@@ -1,4 +1,4 @@
-"""Scores by the networks of a recorded run, such as one of LfF or BiasEnsemble, whose biased network has the shortcut."""
+"""Scores by a recorded run's networks, such as those of LfF or BiasEnsemble, whose biased network has the shortcut."""
 
 from collections.abc import Callable
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from debiaslab.auditing.images import SMALL_DIGIT_SIZE, AuditImages
+from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.randomness import seeded, torch_generator
-from debiaslab.core.tracking import tracked
 from debiaslab.datasets.inputs import as_input
 from debiaslab.models.base import Encoder, PoolingEncoder
 from debiaslab.models.mlp import MLPEncoder
@@ -30,6 +30,7 @@ LEAST_EPOCHS, LEAST_STEPS = 10, 400
 BATCH_SIZES = (64, 256)  # of few images, of many
 IMAGES_PER_CLASS = 16  # of a batch, at least
 EVALUATED_AT_ONCE = 2_048
+FEW_VALUES = 2**18  # of a batch of images
 MLP_WIDTHS = (100, 100, 100)
 CONV_WIDTHS = (16, 32, 64)  # channels of 3x3 convolutions of stride 2
 
@@ -75,11 +76,11 @@ def score_images(images: AuditImages, seed: int, device: torch.device, epochs: i
     ]
     optimizer = torch.optim.Adam([weights for network in networks for weights in network.parameters()], LEARNING_RATE)
     total = torch.zeros(len(images), num_classes, device=device)
-    for epoch in tracked(range(epochs), epochs, "looking for what is easy"):
+    for epoch in progress_bar(range(epochs), epochs, "looking for what is easy"):
         for network in networks:
             network.train()
         order = torch.randperm(size, generator=torch_generator(seed, "audit", "order", epoch)).to(device)
-        for index in order.split(batch_size):
+        for index in torch.split(order, batch_size):
             losses = _losses(networks, as_input(pixels[index]), target[index], num_classes, forget=epoch > 0)
             optimizer.zero_grad()
             losses.backward()  # type: ignore[no-untyped-call]
@@ -94,8 +95,9 @@ def score_images(images: AuditImages, seed: int, device: torch.device, epochs: i
 
 
 def threads_for_copies(images: AuditImages) -> AbstractContextManager[None]:
-    """Within the block, tiny networks compute on one thread: threads would wait for each other longer than two save."""
-    return cpu_threads(1 if max(images.small.shape[-2:]) <= SMALL_DIGIT_SIZE else None)
+    """Within the block, batches of few values are computed on one thread: several would mostly wait for each other."""
+    values = batch_size_of(images.num_train, images.num_classes) * images.small[0].numel()
+    return cpu_threads(1 if values <= FEW_VALUES else None)
 
 
 def batch_size_of(size: int, num_classes: int) -> int:
@@ -107,7 +109,7 @@ def batch_size_of(size: int, num_classes: int) -> int:
 @torch.no_grad()
 def outputs(call: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
     """`call` of all `pixels` uint8 [N, ...], some at a time: [N, F]."""
-    return torch.cat([call(as_input(part)) for part in pixels.split(EVALUATED_AT_ONCE)])
+    return torch.cat([call(as_input(part)) for part in torch.split(pixels, EVALUATED_AT_ONCE)])
 
 
 def probabilities(network: Classifier, pixels: Tensor) -> Tensor:

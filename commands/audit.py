@@ -1,7 +1,7 @@
 """`python main.py audit with DATA [--out DIR]`: the shortcut in a data set, found without its bias labels.
 
-DATA are the words of a data set, as for a run, such as `custom data.csv=images.csv`; seed=N is that of the networks that
-look for the shortcut. audit.csv, audit.html and the contact sheets are written.
+DATA are the words of a data set, as for a run, such as `custom data.csv=images.csv`; seed=N is that of the networks
+that look for the shortcut. audit.csv, audit.html and the contact sheets are written.
 """
 
 import shlex

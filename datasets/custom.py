@@ -83,7 +83,7 @@ class Custom(DatasetConfig):
             labels=[target.tolist(), class_names, bias.tolist(), bias_names],
             aligned=aligned.tolist(),
         )
-        notes = (f"bias labels: inferred by an audit (column {INFERRED_BIAS}), not known",) if self.inferred_bias else ()
+        note = f"bias labels: inferred by an audit (column {INFERRED_BIAS}), not known"
         return BiasedDataset(
             name="custom",
             train=parts["train"],
@@ -97,7 +97,7 @@ class Custom(DatasetConfig):
             aligned=aligned,
             class_names=class_names,
             bias_names=bias_names,
-            notes=notes,
+            notes=(note,) if self.inferred_bias else (),
         )
 
     def _table(self) -> CSVTable:

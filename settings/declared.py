@@ -31,16 +31,37 @@ def places() -> set[str]:
     return {name for name, known in declarations().items() if known.place}
 
 
-def earlier_values(method: str | None = None) -> dict[str, Any]:
-    """Setting -> what runs (of `method`) were made with that were recorded before there was this setting."""
-    run = {name: known.before for name, known in declarations().items() if known.before is not ...}
-    return run | {f"method.hparams.{name}": value for name, value in earlier_hparams(method).items()}
+def earlier_values(config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Setting -> what runs were made with that were recorded before there was this setting.
+
+    Those that a run with `config`, recorded or new, has; None: those of runs and of all data sets.
+    """
+    config = config or {}
+    method = config.get("method", {}).get("name")
+    parts = {
+        "": declared(RunSettings),
+        "data.": data_declarations(config.get("data", {})),
+        "method.hparams.": declared(METHODS[method].Config) if method in METHODS else {},
+    }
+    declarations = {f"{prefix}{name}": known for prefix, part in parts.items() for name, known in part.items()}
+    return {name: known.before for name, known in declarations.items() if known.before is not ...}
 
 
-def earlier_hparams(method: str | None) -> dict[str, Any]:
-    """The same for hyper-parameters of `method` alone, by their names; none of a method that is not known."""
-    known = declared(METHODS[method].Config) if method in METHODS else {}
-    return {name: hparam.before for name, hparam in known.items() if hparam.before is not ...}
+def as_recorded_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The nested configuration of an older record as it would be recorded now.
+
+    With settings that are younger than the record, and without those that are None because the data set does not have
+    them.
+    """
+    data, method = config["data"], config["method"]
+    own = data_declarations(data)
+    now = {**config, "data": {name: value for name, value in data.items() if value is not None or name in own}}
+    now["method"] = {**method, "hparams": dict(method["hparams"])}
+    sections = {"": now, "data": now["data"], "method.hparams": now["method"]["hparams"]}
+    for name, value in earlier_values(config).items():
+        section, _, setting = name.rpartition(".")
+        sections[section].setdefault(setting, value)
+    return now
 
 
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +70,7 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     A setting that is None is left out: so are those that the data set does not have, which older records hold as None.
     """
     ignored = without_effect_on_results()
-    known = earlier_values(config.get("method", {}).get("name")) | dict(flattened(config))
+    known = earlier_values(config) | dict(flattened(config))
     return {name: value for name, value in known.items() if name not in ignored and value is not None}
 
 
@@ -60,12 +81,6 @@ def data_declarations(data: Mapping[str, Any]) -> dict[str, Setting]:
     """The declarations of the data set `data["name"]`; of all data sets, for one that this version does not know."""
     classes = [DATASETS[data["name"]]] if data.get("name") in DATASETS else list(DATASETS.values())
     return {name: known for cls in reversed(classes) for name, known in declared(cls).items()}
-
-
-def own_data_settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`data` without the settings that are None because the data set does not have them, as in older records."""
-    own = data_declarations(data)
-    return {name: value for name, value in data.items() if value is not None or name in own}
 
 
 def variant_of(data: Mapping[str, Any]) -> str:

@@ -163,9 +163,7 @@ class Setup:
         facts = read_facts(path)
         if "identity" not in facts:
             raise UserError(f"{path} is not the state of an unfinished run")
-        require_same_identity(
-            path, earlier_values(self.config["method"]["name"]) | facts["identity"], self.identity(data)
-        )
+        require_same_identity(path, earlier_values(self.config) | facts["identity"], self.identity(data))
 
 
 # as long as a run has them; fingerprint and notes are in the key, as what `config.load` finds may change meanwhile

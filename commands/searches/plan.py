@@ -69,7 +69,7 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """All that the workers of one search have in common."""
         searched = {range_.setting for range_ in self.space}
-        earlier = earlier_values(self.config["method"]["name"]).items()  # of settings that older searches do not name
+        earlier = earlier_values(self.config).items()  # of settings that older searches do not name
         settings = {
             name: value
             for name, value in result_settings(self.config).items()

@@ -86,7 +86,7 @@ class Recorded:
             try:
                 facts = read_facts(path)
                 if job.data is not None:
-                    require_same_identity(path, earlier_values(job.method) | facts["identity"], job.data.identity)
+                    require_same_identity(path, earlier_values(job.setup.config) | facts["identity"], job.data.identity)
             except (UserError, KeyError):
                 continue
             evaluations = facts["history"]["evaluations"]

@@ -19,7 +19,7 @@ from tests.conftest import Command
 
 COLORS = ((255, 60, 60), (60, 255, 60), (80, 80, 255))  # of the classes
 CONFLICTING = 10  # every so manyth image has another colour
-SIZE = 32
+SIZE, SMALL = 32, 14  # pixels
 
 
 class Parser(HTMLParser):
@@ -48,7 +48,7 @@ def parts(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*.part")]
 
 
-def color_digits(folder: Path, conflicting: bool) -> Path:
+def color_digits(folder: Path, conflicting: bool, size: int = SIZE) -> Path:
     """Images of the digits 0, 1 and 2 in the colour of their class, and a CSV of them without bias labels.
 
     Every tenth image has the colour of the next class if `conflicting`; else the colours are those of all classes in
@@ -62,7 +62,7 @@ def color_digits(folder: Path, conflicting: bool) -> Path:
         color = COLORS[(label + shift) % 3]
         pixels = (image[:, :, None] / 16 * numpy.array(color)).astype(numpy.uint8)
         name = f"scan{number:03}.png"
-        Image.fromarray(pixels).resize((SIZE, SIZE)).save(folder / name)
+        Image.fromarray(pixels).resize((size, size)).save(folder / name)
         lines.append(f"{name},{('zero', 'one', 'two')[label]},{'test' if number % 6 == 5 else 'train'}")
     (folder / "scan001.png").write_bytes((folder / "scan000.png").read_bytes())
     lines[2] = lines[1].replace("scan000", "scan001")
@@ -166,12 +166,12 @@ def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path:
 
 
 def test_random_labels_are_no_shortcut(command: Command, tmp_path: Path) -> None:
-    path = color_digits(tmp_path / "scans", conflicting=False)
+    path = color_digits(tmp_path / "scans", conflicting=False, size=SMALL)
     header, *lines = path.read_text().splitlines()
     names = numpy.random.default_rng(0).choice(["a", "b"], size=len(lines))
     mixed = [f"{line.split(',')[0]},{name},{line.split(',')[2]}" for line, name in zip(lines, names, strict=True)]
     path.write_text("\n".join([header, *mixed]) + "\n")
-    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SIZE}")
+    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SMALL}")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("no shortcut found: ")
     assert not (tmp_path / "audit" / "inferred.csv").exists()

@@ -28,7 +28,7 @@ from debiaslab.settings.setup import check
 from debiaslab.training.checkpoint import require_same_identity
 from tests.conftest import Command
 
-LATER_SETTINGS = earlier_values()
+LATER_SETTINGS = earlier_values(configuration(ex, ["digits", "method=erm"]))
 NEW = [*LATER_SETTINGS, "cuda_graphs"]
 SMOKE = ("with", "smoke", "method=erm", "model.hparams.widths=[4]")
 

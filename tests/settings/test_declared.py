@@ -9,7 +9,6 @@ import pytest
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import Query
-from debiaslab.analysis.records import with_earlier_hparams
 from debiaslab.commands.studies.jobs import jobs_of, settings_of
 from debiaslab.commands.studies.words import read_study
 from debiaslab.config import ex
@@ -20,6 +19,7 @@ from debiaslab.datasets.digits import ColoredDigits
 from debiaslab.recording.configuration import configuration
 from debiaslab.settings import docs
 from debiaslab.settings.declared import (
+    as_recorded_now,
     conflicting_percent,
     data_declarations,
     declarations,
@@ -163,5 +163,17 @@ def test_a_hyper_parameter_younger_than_a_record(method: str) -> None:
     hparams = {name: value for name, value in config["method"]["hparams"].items() if name != "f_lambda_outer"}
     recorded = {**config, "method": {**config["method"], "hparams": hparams}}
     assert settings_of(recorded) == settings_of(config)
-    assert with_earlier_hparams(recorded["method"])["hparams"]["f_lambda_outer"] == 1.0
-    assert earlier_values(method).keys() - earlier_values().keys() == {"method.hparams.f_lambda_outer"}
+    assert as_recorded_now(recorded)["method"]["hparams"]["f_lambda_outer"] == 1.0
+    assert earlier_values(config).keys() - earlier_values().keys() == {"method.hparams.f_lambda_outer"}
+
+
+def test_a_data_setting_younger_than_a_record() -> None:
+    """Records of its data set alone have it, as it was before."""
+    custom = configuration(ex, ["custom", "data.csv=images.csv", "method=erm"])
+    data = {name: value for name, value in custom["data"].items() if name != "inferred_bias"}
+    recorded = {**custom, "data": data}
+    assert settings_of(recorded) == settings_of(custom)
+    assert as_recorded_now(recorded)["data"]["inferred_bias"] is False
+    digits = configuration(ex, ["digits", "method=erm"])
+    assert "data.inferred_bias" not in settings_of(digits)
+    assert as_recorded_now(digits)["data"] == digits["data"]
