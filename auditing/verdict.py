@@ -28,8 +28,7 @@ LARGEST_SHARE = 0.4  # of candidates: with more, the labels have not been learne
 RECOGNISED = 0.75  # least ratio of the candidates' recognition to the others', as far as their number can tell
 ERRORS = 1.64  # standard errors that the candidates' recognition may be short of that: one-sided 95 %
 LEARNED = 0.2  # least recognition of the others, without which the ratio says nothing
-STEPS, BATCH_SIZE = (200, 600), 64  # of the fresh networks: for few images, for many
-MOST_EPOCHS = 100  # between these
+STEPS, BATCH_SIZE = 600, 64  # of the fresh networks
 FOLDS = 2
 NEIGHBOURS, REFERENCES = 10, 5_000
 DOUBTED, AGREED = 0.05, 0.8  # a label of which the network is surer than this that it is wrong, and so many neighbours
@@ -169,8 +168,7 @@ def _fitted(
     network = small_classifier(tuple(pixels.shape[1:]), images.num_classes, seed, f"fold {fold}").to(device)
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     generator = torch_generator(seed, "audit", "fold", fold)
-    fewest, most = STEPS
-    for _ in range(min(most, max(fewest, MOST_EPOCHS * len(training) // BATCH_SIZE))):
+    for _ in range(STEPS):
         index = training[torch.randint(len(training), (BATCH_SIZE,), generator=generator)].to(device)
         loss = cross_entropy(network(as_input(pixels[index])), target[index])
         optimizer.zero_grad()
