@@ -10,8 +10,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets import BiasedDataset, Split
-from debiaslab.datasets.base import UNKNOWN_BIAS
 from debiaslab.datasets.pixels import MappedImages
+from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile
 
 SPLITS = ("train", "valid", "test")
 DIGIT_SIZE, SMALL_DIGIT_SIZE = 28, 14  # pixels: images up to the first size are reduced to the second
@@ -109,10 +109,16 @@ def _conflicting(data: BiasedDataset, split: Split) -> Tensor:
     return ~data.aligned_samples(split).cpu()
 
 
+def decoded_files(split: Split) -> tuple[MappedImages, Tensor] | None:
+    """(reader of the images of a split, their rows int64 [N]) if each image is a file; else None."""
+    if isinstance(split.images, ImagesOnFile) and isinstance(split.images.reader, MappedImages):
+        return split.images.reader, split.images.rows
+    return None
+
+
 def _files(split: Split) -> list[Path]:
-    if not isinstance(split.reader, MappedImages) or not split.reader.files:
-        return []
-    return [split.reader.files[row] for row in split.images.tolist()]
+    decoded = decoded_files(split)
+    return [] if decoded is None else [decoded[0].files[row] for row in decoded[1].tolist()]
 
 
 def _duplicate_groups(digests: list[bytes]) -> Tensor:

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from debiaslab.auditing.images import READ_AT_ONCE, AuditImages
+from debiaslab.auditing.images import READ_AT_ONCE, AuditImages, decoded_files
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.randomness import numpy_generator
 from debiaslab.datasets import Split
-from debiaslab.datasets.pixels import MappedImages
 
 BINS = 8
 PERMUTATIONS = 400
@@ -138,8 +137,10 @@ def _numbers(images: AuditImages, split: Split) -> Mapping[str, NDArray[numpy.fl
         for name, values in color_properties(part).items():
             found.setdefault(name, []).append(values)
     numbers = {name: numpy.concatenate(values) for name, values in found.items()}
-    if isinstance(split.reader, MappedImages):
-        height, width = split.reader.sizes[split.images].double().numpy().T
+    decoded = decoded_files(split)
+    if decoded is not None:
+        reader, places = decoded
+        height, width = reader.sizes[places].double().numpy().T
         numbers |= {"pixels of the file": height * width, "width / height of the file": width / height}
     return numbers
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from debiaslab.auditing.findings import Findings
 from debiaslab.auditing.images import SPLITS
 from debiaslab.core.files import atomic_write
+from debiaslab.datasets.csv_table import INFERRED_BIAS
 
 AUDIT, INFERRED = "audit.csv", "inferred.csv"
-INFERRED_BIAS = "bias_inferred"  # the column of inferred bias labels, which are not known ones
 COLUMNS = ("target", "split", "score", INFERRED_BIAS, "proposed", "cluster", "label_error", "duplicate")
 
 

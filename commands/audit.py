@@ -71,7 +71,8 @@ def audit_data(folder: Path, words: Sequence[str], epochs: int | None) -> Findin
 
 def audit_run(restored: RestoredRun) -> Findings:
     """What is found in the data of a run by its own networks."""
-    setup, data = restored.setup, restored.data
+    setup = restored.setup
+    data = setup.load_data()  # with the names of files, which those on the device lack
     images = read_images(data)
     with threads_for_copies(images):
         return find(data, images, score_by_run(restored, images), setup.run.seed, setup.device())

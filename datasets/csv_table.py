@@ -10,6 +10,7 @@ from pathlib import Path
 
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.files import as_on_disk, require_regular
+from debiaslab.core.program import program_name
 from debiaslab.datasets.splits import UNKNOWN_BIAS
 
 REQUIRED = ("path", "target")
@@ -145,7 +146,7 @@ def with_bias_column(table: CSVTable, inferred: bool) -> CSVTable:
     if not table.has(INFERRED_BIAS):
         raise UserError(
             f"data.inferred_bias=True: {table.file} has no column {INFERRED_BIAS};"
-            " `python main.py audit` writes one into inferred.csv"
+            f" `{program_name()} audit` writes one into inferred.csv"
         )
     kept = {name: values for name, values in columns.items() if name != "aligned"}
     return replace(table, columns=kept | {"bias": table.columns[INFERRED_BIAS]})
