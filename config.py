@@ -89,6 +89,10 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "The authors' split, and selection on the test images (labelled so), by one rule for all methods.",
         {"data": {"protocol": "published"}},
     ),
+    "iid": (
+        "Validation images as biased as the training images, and no default rule that reads their bias labels.",
+        {"data": {"protocol": "iid"}},
+    ),
     # training
     "adam": (
         "LfF's Adam: learning rate 1e-3, no weight decay.",

@@ -64,6 +64,9 @@ class DataFacts(TypedDict, total=False):
     classes: list[str] | None
     biases: list[str] | None
     notes: list[str]
+    labelled: dict[str, Count] | None
+    conflicting: dict[str, Count | None] | None
+    validation: str | None
 
 
 class MachineFacts(TypedDict, total=False):

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from debiaslab.analysis.bias_labels import bias_labels_of
 from debiaslab.analysis.frames import settings_that_differ
 from debiaslab.analysis.query import setting_of
 from debiaslab.analysis.records import Record
@@ -87,7 +88,8 @@ def summary_table(found: SearchTrials, best: Sequence[Record]) -> Table:
     table = new_table(
         f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {complete} complete trials by"
         f" {config['objective']}, seed {config['seed']}; accuracies under {rule.label}",
-        f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds",
+        f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds\n"
+        f"{bias_labels_of(best[0], rule.name).text()}",
     )
     for header in ("(%)", "mean", "+-"):
         table.add_column(header, justify="left" if header == "(%)" else "right", no_wrap=True)

@@ -8,6 +8,7 @@ import html
 import io
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
@@ -92,12 +93,29 @@ def escape_csv(text: str) -> str:
     return f"'{line}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) or line.startswith(tuple("=+-@")) else line
 
 
+LABEL_COLUMNS = ("labels_training", "labels_selection", "labels_evaluation", "validation")
+
+
 def as_csv(table: ResultTable) -> str:
     """A line for each cell, with what has to be known of it, the versions of the code and the ids of its runs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     paper_columns = ["published", "published_std", "source"]
-    writer.writerow(["metric", "rule", "method", "data", "mean", "std", "n", *paper_columns, "notes", "code", "runs"])
+    columns = [
+        "metric",
+        "rule",
+        "method",
+        "data",
+        "mean",
+        "std",
+        "n",
+        *paper_columns,
+        *LABEL_COLUMNS,
+        "notes",
+        "code",
+        "runs",
+    ]
+    writer.writerow(columns)
     for (row, column), cell in table.cells.items():
         published = table.published.get((row, column))
         paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
@@ -105,7 +123,8 @@ def as_csv(table: ResultTable) -> str:
         ours = [f"{cell.mean:.4f}", std, len(cell.values)]
         runs = ["; ".join(table.facts.get((row, column), [])), " ".join(cell.code), " ".join(cell.ids)]
         names = map(escape_csv, [table.metric, table.rule, row, column])
-        writer.writerow([*names, *ours, *paper, *map(escape_csv, runs)])
+        labels = ["-" if value is None else value for value in asdict(table.labels[row, column]).values()]
+        writer.writerow([*names, *ours, *paper, *labels, *map(escape_csv, runs)])
     return text.getvalue()
 
 

@@ -6,11 +6,13 @@ from math import nan
 from statistics import fmean, stdev
 from typing import Any
 
+from debiaslab.analysis.bias_labels import bias_labels_of
 from debiaslab.analysis.frames import results_frame, settings_that_differ
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers, notes_on_run, published_result
 from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flattened
+from debiaslab.evaluation.bias_labels import BiasLabels
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import declarations, variant_of
 
@@ -46,8 +48,8 @@ class Cell:
 class ResultTable:
     """`cells` (row, column) -> `Cell`; `published` the same for what the papers say. Rows are methods, columns data.
 
-    All numbers are `metric` under the selection rule `rule`. `facts` are what a reader has to know of a cell, `remarks`
-    of the whole table.
+    All numbers are `metric` under the selection rule `rule`. `facts` are what a reader has to know of a cell, `labels`
+    the bias labels that it took, `remarks` what is to know of the whole table.
     """
 
     metric: str
@@ -57,24 +59,28 @@ class ResultTable:
     cells: Mapping[tuple[str, str], Cell]
     published: Mapping[tuple[str, str], PublishedNumber]
     facts: Mapping[tuple[str, str], Sequence[str]]
+    labels: Mapping[tuple[str, str], BiasLabels]
     remarks: Sequence[str]
 
     @property
     def notes(self) -> list[str]:
         """Lines for below the table: of the cells, those of a column with the same fact together, and of the whole."""
-        rows: dict[tuple[str, str], list[str]] = {}
-        for (row, column), facts in self.facts.items():
-            for fact in facts:
-                rows.setdefault((column, fact), []).append(row)
-        return [
-            *(f"{', '.join(of_rows)} on {column}: {fact}" for (column, fact), of_rows in rows.items()),
-            *self.remarks,
-        ]
+        labels = {place: [found.text()] for place, found in self.labels.items()}
+        shared = {text for texts in labels.values() for text in texts}
+        return [*_by_column(self.facts), *(shared if len(shared) == 1 else _by_column(labels)), *self.remarks]
 
     @property
     def title(self) -> str:
         """Metric and rule, which says so if it goes by the test images."""
         return f"{self.metric} (%), {parse_rule(self.rule, True, 'rule').label}"
+
+
+def _by_column(facts: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    rows: dict[tuple[str, str], list[str]] = {}
+    for (row, column), of_cell in facts.items():
+        for fact in of_cell:
+            rows.setdefault((column, fact), []).append(row)
+    return [f"{', '.join(of_rows)} on {column}: {fact}" for (column, fact), of_rows in rows.items()]
 
 
 def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTable:
@@ -140,6 +146,7 @@ def fill_table(
         place: found for place, config in configs.items() if (found := published_result(config, metric)) is not None
     }
     names = [tuple(dict.fromkeys(name for place in cells for name in [place[axis]])) for axis in (0, 1)]
+    labels = {place: bias_labels_of(by_id[cell.ids[0]], rule) for place, cell in cells.items()}
     facts = {
         place: [
             *notes_on_run(config, place in published, column=place[1]),
@@ -149,7 +156,7 @@ def fill_table(
         for place, config in configs.items()
     }
     remarks = notes_on_papers({found.source for found in published.values()})
-    return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, facts, remarks)
+    return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, facts, labels, remarks)
 
 
 def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) -> Cell:

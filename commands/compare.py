@@ -10,6 +10,7 @@ from typing import Any
 from rich.columns import Columns
 from rich.table import Table
 
+from debiaslab.analysis.bias_labels import bias_labels_of
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS, extra_splits, percent, title_of, why_unknown
 from debiaslab.commands.named_runs import find_named_runs
@@ -49,7 +50,8 @@ def run_table(record: Record) -> Table:
     reason = why_unknown(any_rule, "test")
     # settings of training, such as the seed, are those of the run that trained the weights
     of = f"seed {record.config['seed']}" if record.trained else f"weights of {record.config.get('checkpoint')}"
-    caption = "\n".join([f"{record.id}, {of}", *([reason] if reason else [])])
+    labels = [f"{rule}: {bias_labels_of(record, rule).text()}" for rule in rules if rule in RULES]
+    caption = "\n".join([f"{record.id}, {of}", *([reason] if reason else []), *labels])
     table = Table(title=title_of(record.config), caption=caption)
     table.add_column("test accuracy (%)")
     for rule in rules:

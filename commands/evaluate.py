@@ -7,12 +7,12 @@ from torch import Tensor
 
 from debiaslab.analysis.result import accuracy_tables, result_of, title_of
 from debiaslab.commands.runs import Prepared, record_folder
-from debiaslab.commands.telling import facts_of, say_notes, say_where
+from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say_where
 from debiaslab.config import Run, ex
 from debiaslab.core.console import show
 from debiaslab.evaluation.counting import correct_counts
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, empty_history
-from debiaslab.evaluation.selection import parse_rule
+from debiaslab.evaluation.selection import RULES, parse_rule
 from debiaslab.recording.observers import content_type
 from debiaslab.recording.progress import ProgressLine
 from debiaslab.recording.recorder import RunRecorder
@@ -41,14 +41,16 @@ def evaluate_weights(prepared: Prepared, run: Run) -> dict[str, Any]:
     history.evaluations.append(evaluation)
 
     folder = record_folder(run)
-    run.info.update(facts_of(data, device))
+    run.info.update(facts_of(setup, data, device))
     with ProgressLine() as line:
         RunRecorder(run.log_scalar, folder, phase.name, line).evaluated(history, evaluation)
     if folder is not None:
         run.add_artifact(folder / EVALUATIONS, content_type=content_type(EVALUATIONS))
     result = {weights.rule: result_of(history, phase.name, parse_rule("last", True, "rule"))["last"]}
     shown = {weights.rule: {**result[weights.rule], "epoch": weights.epoch}}
-    show(f"{weights.path}\non {title_of(setup.config)}", *accuracy_tables(shown, {weights.rule: weights.label}))
+    labels = [labels_of_setup(setup, data, weights.rule)] if weights.rule in RULES else []  # others are not known
+    tables = accuracy_tables(shown, {weights.rule: weights.label})
+    show(f"{weights.path}\non {title_of(setup.config)}", *tables, *labels)
     say_where(setup, run)
     return result
 

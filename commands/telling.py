@@ -1,6 +1,7 @@
 """What a run says: to its record, and to whoever started it."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,39 @@ from debiaslab.config import Run
 from debiaslab.core.console import printable
 from debiaslab.core.program import program_name
 from debiaslab.datasets import BiasedDataset
+from debiaslab.evaluation.bias_labels import BiasLabels, count_bias_labels, label_facts
 from debiaslab.recording.observers import FileRecord
 from debiaslab.recording.version import code_version
 from debiaslab.settings.recipes import UNPUBLISHED
 from debiaslab.settings.setup import Setup
 
 
-def facts_of(data: BiasedDataset, device: torch.device) -> dict[str, Any]:
-    """What a record says of data, machine and code beside the configuration."""
+def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[str, Any]:
+    """What a record says of data, machine and code, and of the bias labels that were used, beside the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     facts: dict[str, Any] = {"fingerprint": data.fingerprint, "notes": list(data.notes)}
     facts["sizes"] = {name: len(split) for name, split in data.splits().items()}
+    facts |= asdict(label_facts(data))
     names = {"classes": data.class_names, "biases": data.bias_names}
     facts |= {kind: None if found is None else list(found) for kind, found in names.items()}
     return {
         "data": facts,
+        "bias_labels": asdict(bias_labels(setup, data, setup.run.selection)),
         "machine": {"device": name, "torch": str(torch.__version__)},
         "code": code_version(),
     }
+
+
+def bias_labels(setup: Setup, data: BiasedDataset, rule: str) -> BiasLabels:
+    """Those that a run of `setup` uses, with the weights that `rule` chooses."""
+    rules = [*setup.method_config.rules().values(), rule]
+    return count_bias_labels(label_facts(data), setup.method.needs_bias, rules)
+
+
+def labels_of_setup(setup: Setup, data: BiasedDataset, rule: str | None = None) -> str:
+    """What `bias_labels` says, for a reader; `rule` None: that of the run, which is named."""
+    shown = f"with {setup.run.selection}, " if rule is None and setup.run.selection != "last" else ""
+    return shown + bias_labels(setup, data, rule or setup.run.selection).text()
 
 
 def say_notes(setup: Setup, data: BiasedDataset) -> None:

@@ -11,7 +11,7 @@ from debiaslab.analysis.result import accuracy_tables, result_of, title_of
 from debiaslab.analysis.samples import save_sample_grid
 from debiaslab.commands.evaluate import evaluate_weights
 from debiaslab.commands.runs import Prepared, record_folder
-from debiaslab.commands.telling import facts_of, say_notes, say_where
+from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say_where
 from debiaslab.config import Run, ex
 from debiaslab.core.console import show
 from debiaslab.core.files import atomic_write
@@ -39,7 +39,7 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
         return evaluate_weights(prepared, _run)
     folder = record_folder(_run)
     say_notes(setup, data)
-    _run.info.update(facts_of(data, device))
+    _run.info.update(facts_of(setup, data, device))
     if folder is not None:
         save_sample_grid(folder / "samples.png", data)
         _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
@@ -69,7 +69,7 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
     result = result_of(trained.history, phase, rule)
     if folder is not None:
         save_outcome(_run, folder, setup, data, method, trained, result)
-    show(title_of(setup.config), *accuracy_tables(result, {rule.name: rule.label}))
+    show(title_of(setup.config), *accuracy_tables(result, {rule.name: rule.label}), labels_of_setup(setup, data))
     say_where(setup, _run)
     return result
 
@@ -84,13 +84,14 @@ def save_outcome(
     result: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Write weights and pictures into the run's folder, and make them artifacts of its record."""
+    title = f"{title_of(setup.config)}\n{labels_of_setup(setup, data)}"
     setup.save_weights(folder / LAST, method.weights(), data, {"rule": "last", **result["last"]})
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
     setup.save_weights(folder / SELECTED, trained.selected, data, {"rule": rule.name, **result[rule.name]})
-    save_curves(folder / "curves.png", trained.history, title_of(setup.config))
+    save_curves(folder / "curves.png", trained.history, title)
     artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
     if has_diagnostics(trained.history):
-        save_diagnostics(folder / "diagnostics.png", trained.history, title_of(setup.config))
+        save_diagnostics(folder / "diagnostics.png", trained.history, title)
         artifacts.append("diagnostics.png")
     notes = method.sample_notes()
     if notes.kept is not None:

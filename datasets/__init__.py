@@ -6,7 +6,7 @@ from typing import Any
 from debiaslab.core.errors import UserError, one_of, require_known
 from debiaslab.core.settings import setting_names, settings
 from debiaslab.datasets.bar import BAR
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import IID, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.biased_mnist import BiasedMNIST
 from debiaslab.datasets.celeba import CelebA
 from debiaslab.datasets.colored_mnist import ColoredMNIST
@@ -74,6 +74,7 @@ def judged_by_settings(values: Mapping[str, Any]) -> Judged:
     """What the images are that weights are chosen on, as far as the settings tell; those that are wrong are refused
     where they are read."""
     try:
-        return dataset_config(values).judged()
+        config = dataset_config(values)
+        return IID if config.protocol == "iid" else config.judged()
     except UserError:
         return Judged(knows_bias=True, has_valid=True)

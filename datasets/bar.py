@@ -5,7 +5,8 @@ class as bias label. Of any other place is known only that it is not the usual o
 BiasEnsemble (Lee et al., AAAI 2023) has it in training.
 
 Two layouts: the original one, and BiasEnsemble's folders with their own splits. From the original one, `percent` > 0
-moves test images into training (`bar_split.py`), and `holdout` validates on further ones. `published` is LfF's split
+moves test images into training (`bar_split.py`), and `holdout` validates on further ones. `iid` validates on a tenth of
+the training images, and tests as `holdout` does. `published` is LfF's split
 (`percent` 0: all 1,941 training and 654 test images, no validation) or BiasEnsemble's folders.
 """
 
@@ -21,7 +22,8 @@ from debiaslab.datasets.bar_split import num_moved, saved_split
 from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.declarations import percent_setting
-from debiaslab.datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT
+from debiaslab.datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT, VALID_SHARE
+from debiaslab.datasets.groups import with_iid_validation
 from debiaslab.datasets.image_files import (
     LabelledFiles,
     content_fingerprint,
@@ -97,7 +99,7 @@ class BAR(DatasetConfig):
 
     def load(self) -> BiasedDataset:
         splits = self._splits_of_bias_ensemble() if self.has_layout_of_bias_ensemble else self._splits_of_original()
-        return BiasedDataset(
+        data = BiasedDataset(
             name="bar",
             train=splits["train"],
             valid=splits.get("valid"),
@@ -110,6 +112,7 @@ class BAR(DatasetConfig):
             class_names=ACTIONS,
             notes=() if self.has_layout_of_bias_ensemble else self._missing_images(),
         )
+        return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
     def _decoded(self, name: str, part: LabelledFiles) -> Split:
         folder, prepare = cache_folder(self.root, self.cache), Stretched(self.image_size)
@@ -131,7 +134,7 @@ class BAR(DatasetConfig):
         whole = _labelled(self.folder, train, test)
         rows = {path: row for row, path in enumerate(whole.files)}
         parts = {"train": _listed(train), "test": _listed(test)}
-        if self.protocol == "holdout":
+        if self.protocol != "published":
             parts = self._with_test_images_split(train, test)
         images = self._decoded("bar", whole)
         return {name: images.select(torch.tensor([rows[path] for path in paths])) for name, paths in parts.items()}

@@ -17,9 +17,16 @@ from debiaslab.datasets.augmentation import Augmentation
 from debiaslab.datasets.preprocessing import Normalization, Preparation, Preprocessing, Stretched
 from debiaslab.datasets.splits import Split
 
-# `holdout` validates on images kept out of training; `published` splits the data as the papers do
-PROTOCOLS = ("holdout", "published")
+# `holdout` validates on images kept out of training, in several data sets without their bias; `iid` on a share of the
+# training images, with their bias; `published` splits the data as the papers do
+PROTOCOLS = ("holdout", "iid", "published")
 KINDS = ("digits", "small images", "photographs", "clips")  # digits: 28 pixels and few shapes; small images: 32 pixels
+
+
+def split_of(protocol: str) -> str:
+    """The protocol whose images are read, or built: `iid` splits those of `published`."""
+    return "published" if protocol == "iid" else protocol
+
 
 CIFAR10_STATISTICS: Normalization = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -96,6 +103,8 @@ class BiasedDataset:
 
     def judged(self, protocol: str) -> "Judged":
         """What the images are that weights are chosen on: the test images, where the papers' protocol says so."""
+        if protocol == "iid":
+            return IID
         split = self.test if protocol == "published" or self.valid is None else self.valid
         return Judged(knows_bias=split.has_bias, has_valid=self.valid is not None)
 
@@ -171,11 +180,15 @@ class Source:
 class Judged:
     """What the images are that weights are chosen on. None: only the data can tell.
 
-    `knows_bias`: they have bias labels. `has_valid`: there are validation images.
+    `knows_bias`: they have bias labels, which rules that the user has not named may read. `has_valid`: there are
+    validation images.
     """
 
     knows_bias: bool | None
     has_valid: bool | None
+
+
+IID = Judged(knows_bias=False, has_valid=True)  # under the protocol iid, whatever the data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +209,9 @@ class DatasetConfig(Settings, ABC):
     root: str = setting("data", "folder of the downloaded files", place=True)
     protocol: str = setting(
         "holdout",
-        "holdout: validation images are kept out of training; published: the papers' split",
-        choice(PROTOCOLS, " or ".join(PROTOCOLS)),
+        "holdout: validation images are kept out of training; iid: they are a random share of it, with its bias, and no"
+        " rule reads their bias labels unless asked to; published: the papers' split",
+        choice(PROTOCOLS, ", ".join(PROTOCOLS)),
         published=False,
     )
     seed: int = setting(

@@ -2,7 +2,8 @@
 
 Protocols: `published` trains on all 60,000 images and validates as EnD does (Tartaglione et al., CVPR 2021): on 30 % of
 the training images, coloured anew without bias while they also stay in training, so the digits are known. `holdout`
-keeps the last 5,000 training images out for validation. Both test on the same 10,000 digits, coloured three times: at
+keeps the last 5,000 training images, coloured without bias, out for validation; `iid` keeps about as many random ones,
+as biased as the others. All test on the same 10,000 digits, coloured three times: at
 rho 0.1, where no colour is the usual one (`test`), at rho 1 (`test_biased`) and at rho 0 (`test_rho0`).
 """
 
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from debiaslab.core.randomness import numpy_generator
 from debiaslab.core.settings import between, setting
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source, split_of
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.coloring import Digits
+from debiaslab.datasets.groups import with_iid_validation
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 from debiaslab.datasets.preprocessing import Normalization
 from debiaslab.datasets.splits import Split
@@ -73,10 +75,14 @@ class BiasedMNIST(DatasetConfig):
         return Judged(knows_bias=True, has_valid=True)
 
     def load(self) -> BiasedDataset:
+        data = self._load()
+        return with_iid_validation(data, NUM_VALID / len(data.train), self.seed) if self.protocol == "iid" else data
+
+    def _load(self) -> BiasedDataset:
         key = fingerprint(
             version=VERSION,
             source=CHECKSUMS,
-            protocol=self.protocol,
+            protocol=split_of(self.protocol),
             seed=self.seed,
             rho=self.rho,
             n_confusing=self.n_confusing,
@@ -86,7 +92,7 @@ class BiasedMNIST(DatasetConfig):
 
     def _build(self) -> dict[str, Tensor]:
         train, test = read_mnist(Path(self.root))
-        leaks = self.protocol == "published"
+        leaks = self.protocol != "holdout"  # iid leaves these validation images out
         num_valid = int(LEAKED_SHARE * len(train[0])) if leaks else NUM_VALID
         return build_biased_digits(
             train, test, num_valid=num_valid, leaks=leaks, rho=self.rho, n_confusing=self.n_confusing, seed=self.seed

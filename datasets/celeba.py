@@ -1,6 +1,7 @@
 """CelebA (Liu et al., ICCV 2015) as debiasing work uses it: an attribute of a face is the target, another the bias.
 
-Both protocols take the official splits: 162,770 training, 19,867 validation and 19,962 test images.
+All protocols take the official splits: 162,770 training, 19,867 validation and 19,962 test images, all of one
+distribution.
 """
 
 import hashlib

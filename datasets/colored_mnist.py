@@ -1,7 +1,8 @@
 """Colored MNIST (Nam et al., NeurIPS 2020): each digit class has a usual colour.
 
 Protocols: `published` trains on all 60,000 images and, as the papers, has no validation images; `holdout` keeps the
-last 5,000 training images, coloured without bias, for validation. Both test on the same 10,000 unbiased images.
+last 5,000 training images, coloured without bias, for validation; `iid` keeps about as many random ones, as biased as
+the others. All test on the same 10,000 unbiased images.
 """
 
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from debiaslab.core.settings import setting
 from debiaslab.datasets.arrays import array_sources, read_arrays
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Source
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Source, split_of
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.coloring import build_colored_digits, coloring_setting, dataset_from_tensors
 from debiaslab.datasets.declarations import arrays_setting, reverse_setting, skew_setting
+from debiaslab.datasets.groups import with_iid_validation
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 
 VERSION = 1  # of what is built; raise it with every change of the result
@@ -36,12 +38,16 @@ class ColoredMNIST(DatasetConfig):
         return mnist_sources(Path(self.root)) if self.arrays is None else array_sources(Path(self.arrays))
 
     def load(self) -> BiasedDataset:
+        data = self._load()
+        return with_iid_validation(data, NUM_VALID / len(data.train), self.seed) if self.protocol == "iid" else data
+
+    def _load(self) -> BiasedDataset:
         if self.arrays is not None:
             return read_arrays(Path(self.arrays), "colored_mnist", self._num_valid(), self.seed, self.reverse)
         key = fingerprint(
             version=VERSION,
             source=CHECKSUMS,
-            protocol=self.protocol,
+            protocol=split_of(self.protocol),
             seed=self.seed,
             skew=self.skew,
             severity=self.severity,

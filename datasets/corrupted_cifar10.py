@@ -1,7 +1,8 @@
 """Corrupted CIFAR-10 (Nam et al., NeurIPS 2020): each class has a usual corruption.
 
 Protocols: `published` trains on all 50,000 images and, as the papers, has no validation images; `holdout` keeps the
-last 5,000 training images, corrupted without bias, for validation. Both test on the same 10,000 unbiased images.
+last 5,000 training images, corrupted without bias, for validation; `iid` keeps as many random ones, as biased as the
+others. All test on the same 10,000 unbiased images.
 """
 
 import os
@@ -21,7 +22,7 @@ from debiaslab.core.randomness import derived_seed
 from debiaslab.core.settings import between, require, setting
 from debiaslab.datasets.arrays import array_sources, read_arrays
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Source
+from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Source, split_of
 from debiaslab.datasets.bias import assign_bias
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.cifar10 import Origin, cifar10, cifar10_files
@@ -30,6 +31,7 @@ from debiaslab.datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
 from debiaslab.datasets.corruptions import CORRUPTIONS, corrupt, load_all
 from debiaslab.datasets.corruptions.weather import INSTALL, frost_textures, textures_folder
 from debiaslab.datasets.declarations import arrays_setting, reverse_setting, skew_setting
+from debiaslab.datasets.groups import with_iid_validation
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_VALID = 5_000
@@ -115,6 +117,10 @@ class CorruptedCIFAR10(DatasetConfig):
         return cifar10_files(Path(self.root)) + (frost if "frost" in self.names() else [])
 
     def load(self) -> BiasedDataset:
+        data = self._load()
+        return with_iid_validation(data, NUM_VALID / len(data.train), self.seed) if self.protocol == "iid" else data
+
+    def _load(self) -> BiasedDataset:
         if self.arrays is not None:
             data = read_arrays(Path(self.arrays), "corrupted_cifar10", self._num_valid(), self.seed, self.reverse)
             return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT)
@@ -125,7 +131,7 @@ class CorruptedCIFAR10(DatasetConfig):
         key = fingerprint(
             version=VERSION,
             source=origin.content,
-            protocol=self.protocol,
+            protocol=split_of(self.protocol),
             seed=self.seed,
             skew=self.skew,
             severity=self.severity,

@@ -2,6 +2,7 @@
 
 Protocols: `published` takes the splits as the CSV has them. `holdout` keeps one in eight training images of every group
 for validation if the CSV has none; without a column `split` it first takes one in five images of every group as test.
+`iid` does the same, but always keeps one in eight training images of every class, whatever their bias.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.csv_table import INFERRED_BIAS, SPLITS, CSVTable, read_csv, with_bias_column
-from debiaslab.datasets.groups import share_of_every_group, usual_pairs
+from debiaslab.datasets.groups import share_of_every_group, usual_pairs, with_iid_validation
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.pixels import MappedImages, mapped_images
 from debiaslab.datasets.preprocessing import Stretched
@@ -84,7 +85,7 @@ class Custom(DatasetConfig):
             aligned=aligned.tolist(),
         )
         note = f"bias labels: inferred by an audit (column {INFERRED_BIAS}), not known"
-        return BiasedDataset(
+        data = BiasedDataset(
             name="custom",
             train=parts["train"],
             valid=parts.get("valid"),
@@ -99,6 +100,7 @@ class Custom(DatasetConfig):
             bias_names=bias_names,
             notes=(note,) if self.inferred_bias else (),
         )
+        return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
     def _table(self) -> CSVTable:
         if self.csv is None:
@@ -121,6 +123,8 @@ class Custom(DatasetConfig):
             test = share_of_every_group(group, TEST_SHARE, self.seed)
             rows = {"train": ~test, "test": test}
             splits = {name: chosen.nonzero()[:, 0] for name, chosen in rows.items() if bool(chosen.any())}
+        if self.protocol == "iid":
+            splits.pop("valid", None)
         if self.protocol == "holdout" and "valid" not in splits and "train" in splits:
             train = splits["train"]
             valid = share_of_every_group(group[train], VALID_SHARE, self.seed)

@@ -1,7 +1,7 @@
 """Colored digits: scikit-learn's bundled 1,797 real 8x8 digits, enlarged to 28x28 and coloured as Colored MNIST.
 
 Nothing is downloaded: the data set to try things on. Test: the last 397 images (other writers than the training
-ones); validation under `holdout`: the 200 before them.
+ones); validation under `holdout`: the 200 before them, without bias; under `iid` about as many random training images.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from debiaslab.core.settings import setting
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, split_of
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.coloring import Digits, build_colored_digits, coloring_setting, dataset_from_tensors
 from debiaslab.datasets.declarations import reverse_setting, skew_setting
+from debiaslab.datasets.groups import with_iid_validation
 
 VERSION = 1  # of what is built; raise it with every change of the result
 NUM_TEST = 397
@@ -34,8 +35,16 @@ class ColoredDigits(DatasetConfig):
     reverse: bool = reverse_setting("digit and colour")
 
     def load(self) -> BiasedDataset:
+        data = self._load()
+        return with_iid_validation(data, NUM_VALID / len(data.train), self.seed) if self.protocol == "iid" else data
+
+    def _load(self) -> BiasedDataset:
         key = fingerprint(
-            version=VERSION, protocol=self.protocol, seed=self.seed, skew=self.skew, severity=self.severity
+            version=VERSION,
+            protocol=split_of(self.protocol),
+            seed=self.seed,
+            skew=self.skew,
+            severity=self.severity,
         )
         tensors = cached(cache_folder(self.root, self.cache), "digits", key, self._build)
         return dataset_from_tensors("digits", tensors, key, self.reverse)

@@ -3,8 +3,10 @@
 `<root>/<name>/<percent>pct/{align,conflict}/<class>/<id>_<target>_<bias>.png`: Colored MNIST, Corrupted CIFAR-10 and
 BFFHQ of DisEnt (Lee et al., NeurIPS 2021), and Dogs & Cats of BiasEnsemble (Lee et al., AAAI 2023).
 
-Both protocols take the authors' splits as they are. Without a folder of validation images, `holdout` keeps
+`holdout` and `published` take the authors' splits as they are. Without a folder of validation images, `holdout` keeps
 `VALID_SHARE` of the aligned and of the conflicting training images of each class for it, and `published` has none.
+`iid` keeps that share of the training images of each class, whatever their bias, in place of the authors' validation
+images.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.declarations import percent_setting
-from debiaslab.datasets.groups import share_of_every_class
+from debiaslab.datasets.groups import share_of_every_class, with_iid_validation
 from debiaslab.datasets.image_files import (
     LabelledFiles,
     content_fingerprint,
@@ -102,14 +104,14 @@ class AlignConflictFolders(DatasetConfig):
         require_conflicting(files, self.NUM_CLASSES)
         self._require_percent(files)
         splits = {"train": self._split("train", files), "test": self._split("test", self._files(self.test_folder))}
-        if self.valid_folder.is_dir():
+        if self.valid_folder.is_dir() and self.protocol != "iid":
             splits["valid"] = self._split("valid", self._files(self.valid_folder))
         elif self.protocol == "holdout":
             train = splits["train"]
             held_out = share_of_every_class(train.target, train.bias, VALID_SHARE, self.seed)
             splits["valid"] = train.select(held_out.nonzero()[:, 0])
             splits["train"] = train.select((~held_out).nonzero()[:, 0])
-        return BiasedDataset(
+        data = BiasedDataset(
             name=self.NAME,
             train=splits["train"],
             valid=splits.get("valid"),
@@ -120,6 +122,7 @@ class AlignConflictFolders(DatasetConfig):
             normalize=self.NORMALIZE,
             augment=self.AUGMENT,
         )
+        return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
     def _split(self, name: str, part: LabelledFiles) -> Split:
         require_every_class(part, self.NUM_CLASSES)

@@ -1,9 +1,13 @@
 """(target, bias) groups: which pairs are the usual ones, and a share of every group."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from debiaslab.core.errors import UserError
 from debiaslab.core.randomness import torch_generator
+from debiaslab.datasets.base import BiasedDataset
 
 
 def usual_pairs(target: Tensor, bias: Tensor, num_classes: int, num_biases: int) -> Tensor:
@@ -39,3 +43,20 @@ def share_of_every_group(group: Tensor, share: float, seed: int) -> Tensor:
         size = max(int(len(members) * share), len(members) >= 3)
         chosen[members[order[:size]]] = True
     return chosen
+
+
+def with_iid_validation(data: BiasedDataset, share: float, seed: int) -> BiasedDataset:
+    """`data`, with validation images of the distribution of the training images: a `share` of those of every class.
+
+    They are drawn at random without a look at their bias, and leave training; other validation images are left out.
+    Raises `UserError` if no class has images enough.
+    """
+    held_out = share_of_every_group(data.train.target, share, seed)
+    if not bool(held_out.any()) or bool(held_out.all()):
+        raise UserError(f"data.protocol=iid: {data.name} has too few training images to keep some for validation")
+    return replace(
+        data,
+        train=data.train.select((~held_out).nonzero()[:, 0]),
+        valid=data.train.select(held_out.nonzero()[:, 0]),
+        fingerprint=f"{data.fingerprint}-iid{seed}",
+    )

@@ -6,8 +6,8 @@ images; their bias labels are texture clusters (`texture.py`), so that "accuracy
 clusterings. Further test splits: `imagenet_a`, natural images that networks find hard (Hendrycks et al., CVPR 2021),
 and `imagenet_c_<corruption>`, corrupted validation images (Hendrycks & Dietterich, ICLR 2019), all severities together.
 
-Protocols: `published` has no validation images (the paper reports the last epoch); `holdout` keeps a tenth of the
-training images of every synset for validation.
+Protocols: `published` has no validation images (the paper reports the last epoch); `holdout` and `iid` keep a tenth of
+the training images of every synset for validation.
 """
 
 import json

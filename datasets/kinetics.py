@@ -5,8 +5,8 @@ IJCV 2021), or of every fifth of them. Two test splits: `test`, "unbiased", are 
 are mimed out of their usual places; `kinetics`, "biased", are the validation videos of Kinetics. Nobody has labelled
 the bias, so there are plain accuracies only.
 
-Protocols: `published` has no validation videos (the paper reports the last epoch); `holdout` keeps a tenth of the
-training videos of every class for validation.
+Protocols: `published` has no validation videos (the paper reports the last epoch); `holdout` and `iid` keep a tenth of
+the training videos of every class for validation.
 """
 
 import json

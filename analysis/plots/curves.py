@@ -19,7 +19,7 @@ from debiaslab.analysis.plots.figure import (
     set_title,
     wrap_text,
 )
-from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, oracle_notes
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, selection_notes
 from debiaslab.core.errors import UserError, one_of
 
 METRICS = ("unbiased", "aligned", "conflicting")
@@ -42,7 +42,7 @@ def curves(cells: Mapping[str, Sequence[RunGroup]], phase: str | None, band: str
             continue
         known = [metric for metric in METRICS if frame[metric].notna().any()] or ["accuracy"]
         lines = melt_metrics(frame, {metric: f"{metric} (%)" for metric in known})
-        title = [f"Test accuracy in {phase_name(phase)}: {data}", *oracle_notes(members)]
+        title = [f"Test accuracy in {phase_name(phase)}: {data}", *selection_notes(members)]
         pictures.append(NamedFigure(file_name("curves", data, phase or ""), lines_figure(lines, title, band, columns)))
     if not pictures:
         raise UserError(f"no run has a phase {phase!r}; one of {one_of(phases_of(cells))}")

@@ -6,7 +6,7 @@ import pandas
 
 from debiaslab.analysis.plots.curves import lines_figure, melt_metrics, of_phase, phase_name
 from debiaslab.analysis.plots.figure import NamedFigure
-from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, oracle_notes
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, selection_notes
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.decodability import PREFIX
@@ -31,7 +31,7 @@ def decodability(
         chance = {known[label]: 100 / frame[f"{label} classes"].max() for label in known}
         title = [f"Accuracy of linear probes on the features in {phase_name(phase)}: {data}"]
         note = "judged on test images, all groups weighing the same"
-        titles = [*title, note, *oracle_notes(measured)]
+        titles = [*title, note, *selection_notes(measured)]
         figure = lines_figure(melt_metrics(frame, known), titles, band, columns, chance)
         pictures.append(NamedFigure(file_name("decodability", data, phase or ""), figure))
     if not pictures:

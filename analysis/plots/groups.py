@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from debiaslab.analysis.frames import groups_frame
 from debiaslab.analysis.plots.figure import WIDTHS, NamedFigure, new_figure, print_style, set_title, wrap_text
-from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, oracle_notes
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, frame_of_groups, selection_notes
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule
@@ -35,7 +35,7 @@ def groups(cells: Mapping[str, Sequence[RunGroup]], rule: str, columns: int) -> 
         frame = mean_groups(frame)
         names = label_names(members[0].records[0], shape)
         title = [f"Test accuracy of every group (%), mean over n seeds: {data}", f"rule: {label}"]
-        figure = groups_figure(frame, shape, names, [*title, *oracle_notes(members)], columns)
+        figure = groups_figure(frame, shape, names, [*title, *selection_notes(members, rule)], columns)
         pictures.append(NamedFigure(file_name("groups", data, rule), figure))
     if not pictures:
         raise UserError(f"no run has test images with bias labels, judged under the rule {rule}")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from debiaslab.analysis.bias_labels import bias_labels_of
 from debiaslab.analysis.plots.curves import curves
 from debiaslab.analysis.plots.decodability import decodability
 from debiaslab.analysis.plots.embeddings import embeddings_figure, features_of_test_images
@@ -74,7 +75,8 @@ def weights_notes(run: RestoredRun, record: Record) -> list[str]:
     """The rule and the evaluation that the weights are of, and rules between phases that go by test images."""
     label = parse_rule(run.facts["rule"], True, "rule").label
     place = f"{run.facts['phase']} epoch {run.facts['epoch']}"
-    return [f"weights: {label}, {place}", *chosen_on_test(record.config)]
+    labels = bias_labels_of(record, run.facts["rule"]).text()
+    return [f"weights: {label}, {place}", *chosen_on_test(record.config), labels]
 
 
 def embeddings(cells: Cells, options: PlotOptions) -> Iterator[NamedFigure]:

@@ -19,7 +19,7 @@ from debiaslab.analysis.plots.figure import (
     set_legend,
     set_title,
 )
-from debiaslab.analysis.plots.run_groups import RunGroup, file_name, oracle_notes, with_protocol
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, selection_notes, with_protocol
 from debiaslab.analysis.published_numbers import notes_on_papers, published_result
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.tables import NOT_ROW, column_names
@@ -42,7 +42,7 @@ def ratios(cells: Mapping[str, Sequence[RunGroup]], rule: str, metric: str, colu
         title = [f"{metric} accuracy, mean and standard deviation over seeds: {family}", f"rule: {label}"]
         sources = sorted(set(frame["source"].dropna()))
         paper = [f"published: {'; '.join(sources)}", *notes_on_papers(sources)] if sources else []
-        notes = [*paper, *differing_notes(members), *oracle_notes(members)]
+        notes = [*paper, *differing_notes(members), *selection_notes(members, rule)]
         figure = ratios_figure(frame, metric, [*title, *notes], columns)
         pictures.append(NamedFigure(file_name("ratios", family, metric, rule), figure))
     if not pictures:

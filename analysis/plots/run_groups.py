@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas
 
+from debiaslab.analysis.bias_labels import label_lines
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import chosen_on_test
 from debiaslab.analysis.tables import column_names, row_names
@@ -49,10 +50,15 @@ def with_protocol(data: str, config: Mapping[str, Any]) -> str:
     return ", ".join(part for part in (data, "" if named else protocol, judged) if part)
 
 
-def oracle_notes(cells: Sequence[RunGroup]) -> list[str]:
-    """A line for each method whose phases were handed over by the test images."""
+def selection_notes(cells: Sequence[RunGroup], rule: str | None = None) -> list[str]:
+    """A line for each method whose phases were handed over by the test images, and lines on the bias labels that the
+    methods took under `rule`; None: beside the choice of an evaluation."""
     notes = {cell.row: chosen_on_test(cell.records[0].config) for cell in cells}
-    return [f"{row}: {', '.join(rules)}" for row, rules in notes.items() if rules]
+    oracle = [f"{row}: {', '.join(rules)}" for row, rules in notes.items() if rules]
+    rows: dict[str, list[Record]] = {}
+    for cell in cells:
+        rows.setdefault(cell.row, []).append(cell.records[0])
+    return [*oracle, *label_lines(rows, rule)]
 
 
 def frame_of_groups(

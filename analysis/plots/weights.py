@@ -20,7 +20,7 @@ from debiaslab.analysis.plots.figure import (
     set_title,
     wrap_text,
 )
-from debiaslab.analysis.plots.run_groups import RunGroup, file_name
+from debiaslab.analysis.plots.run_groups import RunGroup, file_name, selection_notes
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.diagnostics import SAMPLES
@@ -43,7 +43,8 @@ def weights(cells: Mapping[str, Sequence[RunGroup]], columns: int) -> list[Named
     for data, members in cells.items():
         frames = {cell.row: found for cell in members if (found := first_samples(cell)) is not None}
         if frames:
-            title = [f"Training images at the end of training: {data}"]
+            shown = [cell for cell in members if cell.row in frames]
+            title = [f"Training images at the end of training: {data}", *selection_notes(shown)]
             figure = weights_figure(frames, title, columns)
             pictures.append(NamedFigure(file_name("weights", data), figure))
     if not pictures:

@@ -106,6 +106,7 @@ def _cells(
             "runs": [place[run_id] for run_id in cell.ids],
             "values": [f"{value:.2f}" for value in cell.values],
             **_paper_beside(cell, table.published.get((row, column))),
+            "labels": table.labels[row, column].text(),
             **_notes_of_cell(table.facts[row, column]),
         }
         for (row, column), cell in table.cells.items()

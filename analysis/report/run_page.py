@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy
 
+from debiaslab.analysis.bias_labels import bias_labels_of
 from debiaslab.analysis.frames import record_facts, results_by_rule
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.report.repeat import command_line
@@ -47,7 +48,7 @@ def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
     data = record.info.get("data", {})
     page = {
         "title": title_of(record.config),
-        "rules": {rule: _rule_result(rule, values) for rule, values in results.items()},
+        "rules": {rule: _rule_result(rule, values, record) for rule, values in results.items()},
         "metrics": list(METRICS),
         "groups": _groups(history, [evaluation for evaluation in chosen.values() if evaluation is not None]),
         "classes": data.get("classes"),
@@ -60,8 +61,9 @@ def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
     return page, problems
 
 
-def _rule_result(rule: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the rule chose, and split -> branch -> accuracies (%) as text, one for each of `METRICS`."""
+def _rule_result(rule: str, values: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    """Where the rule chose, the bias labels that it took, and split -> branch -> accuracies (%) as text, one for each
+    of `METRICS`."""
     splits = sorted({name.split("/")[0] for name in values if name.count("/") == 2})
     accuracies = {
         split: {
@@ -72,6 +74,7 @@ def _rule_result(rule: str, values: Mapping[str, Any]) -> dict[str, Any]:
     }
     label = parse_rule(rule, True, "rule").label if rule in RULES else rule
     place = {name: values.get(name) for name in ("phase", "epoch", "step")}
+    place["bias_labels"] = bias_labels_of(record, rule if rule in RULES else None).text()
     return {"label": label, "oracle": rule.startswith("oracle_test_"), "accuracies": accuracies, **place}
 
 

@@ -111,8 +111,9 @@ def make_plan(words: SearchWords) -> Plan:
 
 def selection_for(data: Mapping[str, Any]) -> str:
     """The rule of the trials, unless the user names one: by validation images, whatever the protocol."""
-    rule = default_selection({**data, "protocol": "holdout"})
-    return rule if rule != AUTO else default_selection(data, load_once(dataset_config(data)).judged("holdout"))
+    protocol = "iid" if data["protocol"] == "iid" else "holdout"
+    rule = default_selection({**data, "protocol": protocol})
+    return rule if rule != AUTO else default_selection(data, load_once(dataset_config(data)).judged(protocol))
 
 
 def own_space(config: Mapping[str, Any]) -> tuple[Range, ...]:

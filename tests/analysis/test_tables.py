@@ -85,7 +85,8 @@ def test_versions_of_the_code_share_a_cell_and_are_told(tmp_path: Path) -> None:
 def test_what_keeps_numbers_from_being_those_of_papers_is_told(tmp_path: Path) -> None:
     write_record(tmp_path / "whole", method="lff", hparams={"epochs": None, "num_steps": 23_500})
     assert table(tmp_path / "whole").published
-    (of_paper,) = table(tmp_path / "whole").notes
+    labels, of_paper = table(tmp_path / "whole").notes
+    assert labels == "bias labels: 0 for training, 0 for selection, - for evaluation alone; validation images: -"
     assert of_paper.startswith(
         "Sreelatha et al. 2024 report means of 5 seeds; DeNetDM's weights were chosen on the test"
     )
@@ -94,7 +95,7 @@ def test_what_keeps_numbers_from_being_those_of_papers_is_told(tmp_path: Path) -
         hparams = {"epochs": None, "num_steps": 20}
         write_record(tmp_path / "short", run_id=method, method=method, data=holdout, hparams=hparams, limit=500)
     found = table(tmp_path / "short")
-    assert found.notes[:-1] == [
+    assert found.notes[:-2] == [
         f"erm, lff on {COLUMN}: judged on 500 images of each split",
         f"erm, lff on {COLUMN}: protocol holdout, the papers' numbers are of published",
         f"erm, lff on {COLUMN}: num_steps 20, where the recipe has num_steps 23500",
@@ -117,7 +118,7 @@ def test_training_that_is_not_the_recipe_s_is_told_beside_a_published_number(tmp
     notes = table(tmp_path).notes
     assert f"erm on {COLUMN}: batch_size 8, where the recipe has 256" in notes
     assert f"erm on {COLUMN}: widths [9], where the recipe has [100, 100, 100]" in notes
-    assert len(notes) == 3  # and what the paper's are
+    assert len(notes) == 4  # and bias labels, and what the paper's are
 
 
 def test_weights_that_were_chosen_on_test_images_on_the_way_are_told(tmp_path: Path) -> None:
@@ -193,7 +194,7 @@ def test_what_is_missing_of_a_split_is_told_with_its_metrics(tmp_path: Path) -> 
     note = "test: without severity 3"
     write_record(tmp_path, info={"data": {"notes": [note, "valid: of no concern", "test images: 5"]}})
     assert table(tmp_path).notes[0] == f"erm on {COLUMN}: {note}"
-    assert not any("valid" in line or "5" in line.split(":")[-1] for line in table(tmp_path).notes)
+    assert not any("of no concern" in line or line.endswith("images: 5") for line in table(tmp_path).notes)
 
 
 def test_paired_test() -> None:
@@ -216,3 +217,39 @@ def test_comparisons_with_one_method(tmp_path: Path) -> None:
     assert line == f"{COLUMN}: lff - erm = +13.33 points, p = 0.0572 (paired t-test, n=3)"
     with pytest.raises(UserError, match="unknown row 'em'; did you mean 'erm'"):
         comparisons(table(tmp_path), "em")
+
+
+def facts_of_data(**changed: Any) -> dict[str, Any]:
+    return {
+        "data": {
+            "labelled": {"train": 55_000, "valid": 5_000, "test": 10_000},
+            "conflicting": {"train": 274, "valid": 4_500, "test": 9_000},
+            "validation": "no bias",
+        }
+        | changed
+    }
+
+
+def test_bias_labels_are_told_below_the_table_and_in_columns(tmp_path: Path) -> None:
+    info = facts_of_data()
+    write_record(tmp_path, seed=1, info=info)
+    write_record(tmp_path, method="end", info=info)
+    shared = "15,000 for evaluation alone; validation images: no bias"
+    assert table(tmp_path).notes[:2] == [
+        f"erm on {COLUMN}: bias labels: 0 for training, 0 for selection, {shared}",
+        f"end on {COLUMN}: bias labels: 55,000 for training, 0 for selection, {shared}",
+    ]
+    rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](table(tmp_path)))))
+    names = ("labels_training", "labels_selection", "labels_evaluation", "validation")
+    assert [[row[name] for name in names] for row in rows] == [
+        ["0", "0", "15000", "no bias"],
+        ["55000", "0", "15000", "no bias"],
+    ]
+
+
+def test_rules_between_phases_take_bias_labels_too(tmp_path: Path) -> None:
+    hparams = {"hand_over": "best_valid_conflicting"}
+    write_record(tmp_path, method="denetdm", hparams=hparams, info=facts_of_data())
+    line = "bias labels: 0 for training, 5,000 for selection, 10,000 for evaluation alone; validation images: no bias"
+    assert line in table(tmp_path).notes
+    assert line in str(FORMATS["markdown"](table(tmp_path)))

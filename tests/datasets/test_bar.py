@@ -106,6 +106,13 @@ def test_percentages_share_their_splits(original: Path) -> None:
     assert set(one["train"]) < set(five["train"])
 
 
+def test_iid_validates_on_training_images(original: Path) -> None:
+    holdout, iid = (rows(load(original, percent=5, protocol=protocol)) for protocol in ("holdout", "iid"))
+    assert iid["test"] == holdout["test"]
+    assert sorted(iid["train"] + iid["valid"]) == sorted(holdout["train"])
+    assert len(iid["valid"]) == 6 * 4  # a tenth of 42 images of each action
+
+
 def test_how_many_are_moved() -> None:
     assert [num_moved(326, percent) for percent in (0, 0.5, 1, 2, 5)] == [0, 2, 3, 7, 17]
     assert num_moved(10, 0.5) == 1
@@ -305,7 +312,7 @@ def test_lower_case_folder_and_nothing_at_all(original: Path) -> None:
     [
         ({"percent": 3}, "data.percent=3.0: must be one of 0, 0.5, 1, 2, 5"),
         ({"image_size": -1}, "data.image_size=-1: must be 1 to 4096"),
-        ({"protocol": "own"}, "data.protocol='own': must be holdout or published"),
+        ({"protocol": "own"}, "data.protocol='own': must be holdout, iid, published"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, object], message: str) -> None:

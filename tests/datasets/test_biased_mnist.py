@@ -176,7 +176,7 @@ def test_the_cache_replaces_mnist(root: Path) -> None:
     [
         ("rho", 1.5, "data.rho=1.5: must be from 0 to 1"),
         ("n_confusing", 10, "data.n_confusing=10: must be 1 to 9"),
-        ("protocol", "leaky", "data.protocol='leaky': must be holdout or published"),
+        ("protocol", "leaky", "data.protocol='leaky': must be holdout, iid, published"),
         ("skew", 0.1, "data.skew is not a setting of biased_mnist; its settings: "),
     ],
 )

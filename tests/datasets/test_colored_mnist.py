@@ -44,6 +44,19 @@ def test_protocols(root: Path) -> None:
     assert holdout.fingerprint != published.fingerprint
 
 
+def test_iid_shares_out_the_published_training_images(root: Path) -> None:
+    iid, published = (
+        dataset_config({"name": "colored_mnist", "root": str(root), "protocol": protocol, "skew": 0.3}).load()
+        for protocol in ("iid", "published")
+    )
+    assert iid.valid is not None
+    assert len(iid.train) + len(iid.valid) == 1000
+    assert 90 <= len(iid.valid) <= 100
+    assert 0.15 < float((iid.valid.bias != iid.valid.target).float().mean()) < 0.45
+    assert iid.test.images.equal(published.test.images)
+    assert iid.fingerprint != published.fingerprint
+
+
 def test_the_built_data_are_read_again_without_mnist(root: Path) -> None:
     config = dataset_config({"name": "colored_mnist", "root": str(root)})
     built = config.load()

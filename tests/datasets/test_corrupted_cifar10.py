@@ -173,7 +173,7 @@ def test_array_folder(tmp_path: Path) -> None:
         ("skew", 1.0, "data.skew=1.0: must be between 0 and 1"),
         ("severity", 5, "data.severity=5: must be 0 to 4"),
         ("severity", None, "data.severity=None: must be set, or data.arrays"),
-        ("protocol", "leaky", "data.protocol='leaky': must be holdout or published"),
+        ("protocol", "leaky", "data.protocol='leaky': must be holdout, iid, published"),
         (
             "corruptions",
             "type2",

@@ -101,6 +101,15 @@ def test_protocols_with_a_split_column(write: Write) -> None:
     assert published.test.all_images().equal(holdout.test.all_images())
 
 
+def test_iid_splits_training_images_whatever_the_csv_has(write: Write) -> None:
+    names = ["test"] * 30 + ["valid"] * 10 + ["train"] * 80
+    csv = write("path,target,bias,split", lambda n: f"{target(n)},{bias(n)},{names[n]}")
+    data = load(csv, protocol="iid")
+    assert data.valid is not None
+    assert (len(data.train), len(data.valid), len(data.test)) == (71, 9, 30)
+    assert sorted(torch.bincount(data.valid.target).tolist()) == [3, 3, 3]
+
+
 def test_settings(write: Write) -> None:
     csv = write("path,target", target)
     data = load(csv)

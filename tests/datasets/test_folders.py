@@ -155,6 +155,14 @@ def test_without_validation_images(bffhq: Path) -> None:
     assert len(published.train) == 2 * ALIGNED + 2
 
 
+def test_iid_splits_training_images_whatever_is_there(bffhq: Path) -> None:
+    data, published = load(bffhq.parent, protocol="iid"), load(bffhq.parent, protocol="published")
+    assert data.valid is not None
+    assert [len(data.train) + len(data.valid), len(data.valid)] == [len(published.train), 2]
+    assert data.valid.target.tolist() == [0, 1]
+    assert data.fingerprint != published.fingerprint
+
+
 def test_equal_content_has_an_equal_fingerprint(bffhq: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy" / "bffhq"
     shutil.copytree(bffhq, copy)
@@ -280,7 +288,7 @@ def test_hidden_files_and_junk_are_passed_over(bffhq: Path) -> None:
         ({"percent": 3}, "data.percent=3.0: must be one of 0.5, 1, 2, 5"),
         ({"percent": 0}, "data.percent=0.0: must be one of 0.5, 1, 2, 5"),
         ({"image_size": 0}, "data.image_size=0: must be 1 to 4096"),
-        ({"protocol": "own"}, "data.protocol='own': must be holdout or published"),
+        ({"protocol": "own"}, "data.protocol='own': must be holdout, iid, published"),
         ({"skew": 0.1}, "data.skew is not a setting of bffhq"),
     ],
 )

@@ -296,7 +296,7 @@ def test_whether_bias_labels_can_choose_weights() -> None:
 def test_settings_out_of_range() -> None:
     with pytest.raises(UserError, match=r"data\.image_size=0: must be 1 to 4096"):
         dataset_config({"name": "imagenet9", "image_size": 0})
-    with pytest.raises(UserError, match=r"data\.protocol='paper': must be holdout or published"):
+    with pytest.raises(UserError, match=r"data\.protocol='paper': must be holdout, iid, published"):
         dataset_config({"name": "imagenet9", "protocol": "paper"})
 
 

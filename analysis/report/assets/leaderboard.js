@@ -100,13 +100,14 @@ function showCell(cell, overview) {
     html("div", { class: "scroll" }, html("table", {}, html("thead", {}, head), html("tbody", {}, rows))),
     oracle.length ? html("p", { class: "notice" }, `† ${oracle.join("; ")}: weights of an earlier phase were chosen on test images, whatever the rule`) : "",
     cell.paper ? html("p", {}, `Published: ${cell.paper.text} (${cell.paper.source}). Ours minus published: ${cell.paper.difference} points. ${cell.paper.how}`) : "",
+    html("p", { class: "quiet" }, cell.labels),
     ...(cell.notes ?? []).map((note) => html("p", { class: "notice" }, note)));
   dialog.showModal();
 }
 
 function boardNotes(cells, overview) {
   const oracle = cells.some((cell) => cell.runs.some((index) => overview.runs[index].oracle.length));
-  const notes = ["Runs that differ in anything but their seed never share a cell; of runs repeated with the same seed the last one counts. A value opens the list of its runs. ▸ marks the best of a column."];
+  const notes = ["Runs that differ in anything but their seed never share a cell; of runs repeated with the same seed the last one counts. A value opens the list of its runs, and says what bias labels they took. ▸ marks the best of a column."];
   if (cells.some((cell) => cell.paper)) notes.push("How a paper chose its number, and what keeps a value from being compared with it, stands where the value opens.");
   if (oracle) notes.push("† A phase of these runs handed over weights that were chosen on test images, whatever the rule.");
   return notes.map((note) => html("p", { class: "quiet small" }, note));

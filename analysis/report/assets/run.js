@@ -114,7 +114,8 @@ function measured(page) {
   const draw = () => {
     const active = place.contains(document.activeElement) ? document.activeElement.name : null;
     const controls = viewControls(page, view, draw);
-    const results = rules.length ? [html("h2", {}, "Results"), resultTable(page, view)] : [];
+    const labels = html("p", { class: "quiet small", id: "labels" }, `${view.rule}: ${page.rules[view.rule]?.bias_labels}`);
+    const results = rules.length ? [html("h2", {}, "Results"), resultTable(page, view), labels] : [];
     const thinned = page.phases.some((phase) => phase.epochs.length < phase.evaluations);
     const curves = [html("h2", {}, "Curves"), html("div", { class: "charts", id: "curves" }, accuracyCharts(page, view)),
       thinned ? html("p", { class: "quiet small" }, "Of long curves some evaluations are left out here, evenly; the record has all.") : ""];

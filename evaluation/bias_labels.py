@@ -1,0 +1,111 @@
+"""How many bias labels a result has taken: in training, in choosing weights, and in judging them alone.
+
+Methods are compared fairly where they have had the same labels. The labels of training images by which a run's record
+tells conflicting samples apart (`diagnostics.py`) are not counted: no result depends on them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.evaluation.metrics import WITHOUT_BIAS
+from debiaslab.evaluation.selection import RULES, parse_rule
+
+# how the validation images are biased, by the share of conflicting ones among them
+ABSENT, UNBIASED, AS_TRAINING, OTHERWISE = "none", "no bias", "bias of training", "another bias than training"
+VALIDATIONS = (ABSENT, UNBIASED, AS_TRAINING, OTHERWISE)
+STANDARD_ERRORS = 3  # by which a share may be off that is still taken for the expected one
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """`labelled`: split -> number of its images whose bias is known; `conflicting`: how many of them are, where that
+    is known; `validation`: one of `VALIDATIONS`, or None where the labels do not tell."""
+
+    labelled: Mapping[str, int]
+    conflicting: Mapping[str, int | None]
+    validation: str | None
+
+
+@dataclass(frozen=True)
+class BiasLabels:
+    """Numbers of bias-labelled images: read in training, read by rules that chose weights, and by evaluation alone.
+
+    None where it is not known. `validation` as in `LabelFacts`.
+    """
+
+    training: int | None
+    selection: int | None
+    evaluation: int | None
+    validation: str | None
+
+    def text(self) -> str:
+        numbers = {"training": self.training, "selection": self.selection, "evaluation alone": self.evaluation}
+        counts = [f"{'-' if number is None else f'{number:,}'} for {name}" for name, number in numbers.items()]
+        return f"bias labels: {', '.join(counts)}; validation images: {self.validation or '-'}"
+
+
+def label_facts(data: BiasedDataset) -> LabelFacts:
+    """What is known of the bias in each split of `data`."""
+    labelled, conflicting = {}, {}
+    for name, split in data.splits().items():
+        labelled[name] = len(split) if split.has_bias else 0
+        tells = data.tells_conflicting(split)
+        conflicting[name] = int((~data.aligned_samples(split)).sum()) if tells else None
+    return LabelFacts(labelled, conflicting, _validation(data))
+
+
+def count_bias_labels(facts: LabelFacts | None, needs_bias: bool | None, rules: Iterable[str]) -> BiasLabels:
+    """The bias labels of a run whose weights were chosen by `rules`, the one of its result and those between phases.
+
+    `needs_bias`: whether its method reads those of the training images. What None leaves open is None, unless no label
+    was read.
+    """
+    read = {split for rule in rules for split in splits_read(rule)}
+    if facts is None:
+        return BiasLabels(None if needs_bias is not False else 0, None if read else 0, None, None)
+    labelled = facts.labelled
+    training = None if needs_bias is None else needs_bias * labelled.get("train", 0)
+    selection = sum(labelled.get(split, 0) for split in read)
+    evaluation = sum(number for split, number in labelled.items() if split != "train" and split not in read)
+    return BiasLabels(training, selection, evaluation, facts.validation)
+
+
+def splits_read(rule: str) -> set[str]:
+    """The splits whose bias labels a rule reads."""
+    parsed = parse_rule(rule, True, "rule")
+    if parsed.split is None or parsed.metric is None or parsed.metric in WITHOUT_BIAS:
+        return set()
+    return {parsed.split, *(["train"] if parsed.metric == "train_weighted" else [])}
+
+
+def rules_between_phases(hparams: Mapping[str, Any]) -> list[str]:
+    """The rules among the hyper-parameters of a method: of hand-over, of the choice of an ensemble."""
+    return [value for value in hparams.values() if isinstance(value, str) and value in RULES]
+
+
+def _validation(data: BiasedDataset) -> str | None:
+    if data.valid is None:
+        return ABSENT
+    if not (data.tells_conflicting() and data.tells_conflicting(data.valid)):
+        return None
+    size, found = len(data.valid), _conflicting_share(data, data.valid)
+    for kind, expected in ((AS_TRAINING, _conflicting_share(data, data.train)), (UNBIASED, _independent_share(data))):
+        error = (expected * (1 - expected) / size) ** 0.5
+        if abs(found - expected) <= STANDARD_ERRORS * error + 1 / size:
+            return kind
+    return OTHERWISE
+
+
+def _conflicting_share(data: BiasedDataset, split: Split) -> float:
+    return 1 - float(data.aligned_samples(split).double().mean())
+
+
+def _independent_share(data: BiasedDataset) -> float:
+    """The share of conflicting validation images if their bias did not depend on their target."""
+    assert data.valid is not None
+    targets = data.valid.target.bincount(minlength=data.num_classes).double() / len(data.valid)
+    biases = data.valid.bias.bincount(minlength=data.num_biases).double() / len(data.valid)
+    usual = data.aligned_groups().to(targets.device).double()
+    return 1 - float(targets @ usual @ biases)
