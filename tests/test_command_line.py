@@ -175,7 +175,7 @@ def test_server_user_reads_the_environment() -> None:
         (["data.skew=0"], "data.skew=0.0: must be between 0 and 1, both excluded"),
         (["data.severity=0"], "data.severity=0: must be 1 to 5"),
         (["data.severity=9"], "data.severity=9: must be 1 to 5"),
-        (["data.protocol=paper"], "data.protocol='paper': must be holdout or published"),
+        (["data.protocol=paper"], "data.protocol='paper': must be holdout, iid, published"),
         (["data.seed=-1"], "data.seed=-1: must be 0 or more, below 2^32"),
         (["data.seed=4294967296"], "data.seed=4294967296: must be 0 or more, below 2^32"),
         (["data.=1"], "data.=1: a part of the setting's name is missing; write NAME=VALUE"),
