@@ -1,5 +1,6 @@
 """The command line: Sacred's, with short names for settings, one-line errors, and no password in any record."""
 
+import errno
 import os
 import re
 import shlex
@@ -41,6 +42,7 @@ REFUSED_OPTIONS = {
     "--capture": "what is printed is recorded, however it is printed",
     "--loglevel": "there is no log but what is printed",
 }
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 SECONDS = r"\d+|\d*\.\d+"
 COLOR = r"\x1b\[[0-9;]*m"
 RUN_ID = r"[^\W_][\w.-]*"  # a folder's name; those that begin with . or _ are no runs
@@ -89,7 +91,23 @@ def run_command_line(
             if not _reader_has_left():
                 raise
             return 141
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            return _tell_disk_full(error)
     return code
+
+
+def _tell_disk_full(error: OSError) -> int:
+    """Tell it as far as there is space for that; what has been printed and cannot be written is dropped."""
+    message = f"error: cannot write {error.filename or 'what is printed'}: {error.strerror}; free the disk\n"
+    for stream, text in ((sys.stderr, message), (sys.stdout, "")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 2
 
 
 @contextmanager

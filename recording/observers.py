@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,8 @@ class FileRecord(FileStorageObserver):
             self.failures.pop(filename, None)
         except UserError as error:
             self.failures[filename] = error
+            if filename == "run.json" and obj["status"] != "RUNNING":
+                mark_failed(Path(self.dir) / filename)
             raise
 
     def completed_event(self, stop_time: Any, result: Any) -> None:
@@ -79,6 +82,16 @@ class FileRecord(FileStorageObserver):
         """Raise the `UserError` of a file that could not be written: Sacred lets a run continue without its record."""
         for error in self.failures.values():
             raise error
+
+
+def mark_failed(path: Path) -> None:
+    """Set the status in a run.json to FAILED in place, which takes no space, where the file cannot be replaced."""
+    running, failed = b'"status": "RUNNING"', b'"status": "FAILED" '
+    with suppress(OSError), path.open("r+b") as file:
+        content = file.read()
+        if content.count(running) == 1:
+            file.seek(content.index(running))
+            file.write(failed)
 
 
 def content_type(name: str) -> str:

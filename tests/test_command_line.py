@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -528,6 +529,14 @@ def test_whoever_reads_may_leave(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdout", stream)
         assert main.run(["print_named_configs"]) == 141
         print("this goes nowhere", flush=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_what_is_printed_onto_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with suppress(OSError), open("/dev/full", "w") as stream:  # closing it fails
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main.run(["print_named_configs"]) == 2
+    assert capsys.readouterr().err == "error: cannot write what is printed: No space left on device; free the disk\n"
 
 
 def test_a_broken_pipe_elsewhere_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,8 @@ class Worker:
 
     def _die(self, trial: Trial, outcome: Outcome) -> None:
         if outcome.code == REFUSED:
-            raise UserError(f"trial {trial.number} cannot be run: {outcome.last_line().removeprefix('error: ')}")
+            reason = outcome.last_line().removeprefix("error: ") or f"cannot write {outcome.output}; free the disk"
+            raise UserError(f"trial {trial.number} cannot be run: {reason}; to resume: {self.resume_command}")
         self.deaths += 1
         self._say(trial, f"{outcome.cause}; it will be run again")
         if self.deaths == MOST_DEATHS:

@@ -23,7 +23,7 @@ from debiaslab.commands.studies.recorded import try_lock
 from debiaslab.config import ex
 from debiaslab.core import files
 from debiaslab.core.errors import UserError
-from debiaslab.recording.observers import FileRecord
+from debiaslab.recording.observers import STATE, FileRecord
 from tests.conftest import Command
 
 ROOT = Path(main.__file__).parents[1]
@@ -35,7 +35,7 @@ def test_parallel_starts_do_not_collide(tmp_path: Path) -> None:
     code = """
 import sys, datetime
 from debiaslab import config  # silences Sacred's import
-from debiaslab.recording.observers import FileRecord
+from debiaslab.recording.observers import STATE, FileRecord
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(5):
@@ -116,7 +116,8 @@ def test_a_record_that_cannot_be_completed_is_told(command: Command, monkeypatch
     assert outcome.code == 2
     assert outcome.err.startswith("error: cannot write ")
     assert "No space left on device" in outcome.err
-    assert outcome.record("run.json")["status"] == "RUNNING"
+    assert outcome.record("run.json")["status"] == "FAILED"
+    assert (outcome.runs[0] / STATE).exists()
 
 
 def start_record(folder: Path, sources: dict[str, object]) -> None:
