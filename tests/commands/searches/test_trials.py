@@ -269,6 +269,20 @@ def test_a_run_that_is_complete_counts_however_its_process_ended(
     assert trials.counts() == {"complete": 1, "failed": 0, "running": 0, "again": 0}
 
 
+def test_a_trial_on_a_full_disk_is_not_counted(tmp_path: Path) -> None:
+    """Its run could not even print why: the worker ends, and the trial is run again by the same command."""
+    plan = plan_of(tmp_path, *GRID)
+    trials, launcher = Trials(plan), Started()
+    full = worker(plan, trials, launcher)
+    full.advance()
+    (handle,) = launcher.handles
+    handle.output.parent.mkdir(parents=True, exist_ok=True)
+    handle.output.touch()
+    with pytest.raises(UserError, match=r"trial 0 cannot be run: cannot write .*; free the disk; to resume: "):
+        full.conclude(handle, Outcome(2, handle.output))
+    assert trials.counts() == {"complete": 0, "failed": 0, "running": 0, "again": 1}
+
+
 class Started:
     """A launcher whose command lines never begin."""
 
