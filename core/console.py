@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
 
 
+def one_line(text: str) -> str:
+    r"""`printable`, with line breaks as `\n`, too."""
+    return printable(text).replace("\n", "\\n")
+
+
 class PrintableConsole(Console):
     """rich's console; all text that is no `rich.text.Text` goes through `printable`."""
 

@@ -17,7 +17,7 @@ from sacred import Experiment
 from sacred.commandline_options import cli_option
 from sacred.run import Run
 
-from debiaslab.core.console import printable
+from debiaslab.core.console import one_line
 from debiaslab.core.errors import TrainingDiverged, UserError, require_known
 from debiaslab.core.extras import missing_extra
 from debiaslab.core.mongo import MONGO_URL, without_password
@@ -164,7 +164,7 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
         with plain_text() if command.startswith("print_") else nullcontext():
             prepare(command, settings, named_configs, options=options).start()
     except UserError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         advice = missing_extra(error)

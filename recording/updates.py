@@ -74,7 +74,8 @@ def require_well_formed(settings: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{name}={value}: a part of the setting's name is missing; write NAME=VALUE or data.NAME=VALUE"
             )
-        if name.endswith(".seed") and isinstance(value, int) and value not in SEEDS:
+        is_seed = value is None or (isinstance(value, int) and value in SEEDS)
+        if name.split(".")[-1] == "seed" and not is_seed:
             raise UserError(f"{name}={value}: must be {SEEDS_IN_WORDS}")
 
 

@@ -564,3 +564,21 @@ def test_what_is_said_after_an_interruption_can_be_typed(monkeypatch: pytest.Mon
     monkeypatch.setenv(MONGO_URL, "mongodb://me:secret@host/db")
     line = typed_again("study", ["digits"])
     assert line == f"python main.py study with digits (with {MONGO_URL} as in this environment)"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("with", "data.seed=-inf"), "data.seed=-inf: must be 0 or more, below 2^32"),
+        (
+            ("with", "method.hparams={(1, 2): 3}"),
+            "cannot read the value of method.hparams={(1, 2): 3}: keys must be str, ",
+        ),
+        (("results", "with", "top=a\nb"), r"top=a\nb: must be a whole number, 1 or more"),
+    ],
+)
+def test_odd_values_are_one_line(command: Command, words: tuple[str, ...], message: str) -> None:
+    outcome = command(*words, data=False)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: {message}")
+    assert outcome.err.count("\n") == 1
