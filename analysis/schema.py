@@ -171,7 +171,7 @@ def damaged(where: object, why: str) -> UserError:
 def _require(kind: Any, value: Any, where: object, part: str) -> None:
     try:
         msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of msgspec, or a text that is no Unicode
         raise damaged(where, f"{part}: {error}") from None
 
 

@@ -103,7 +103,7 @@ def test_the_index_follows_the_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {folder.name for folder in read} == {first, third}
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "COMPLETED"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"status": "COMPLETED"}', '{"seed": 1, "data": "\\ud800"}'])
 @pytest.mark.parametrize("name", ["run.json", "config.json"])
 def test_damaged_records_are_told_and_left_out(tmp_path: Path, name: str, content: str) -> None:
     good, bad = write_record(tmp_path), write_record(tmp_path)

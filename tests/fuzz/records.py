@@ -67,7 +67,8 @@ def records(folder: Path) -> Iterator[Attempt]:
         run = "good-1" if words[0] == "rerun" else random.choice(("good-1", "whole"))
         files = [*sorted(path for path in (log_dir / run).iterdir() if path.suffix != ".png"), log_dir / INDEX]
         path = random.choice(files)
-        before = called(main.run, command(words, log_dir, place / "before", run)) if path.name == INDEX else None
+        repeatable = path.name == INDEX and words[0] != "rerun"  # which prints the id of a new run
+        before = called(main.run, command(words, log_dir, place / "before", run)) if repeatable else None
         damage = random.choice(damages_of(path) if path.name != INDEX else BYTES)
         damage(path, random, place / "secret.png")
         printed = called(main.run, command(words, log_dir, out, run))
