@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -114,7 +115,7 @@ def documents(folder: Path) -> Iterator[Attempt]:
 
 
 def mutated_document(document: dict[str, Any], part: str, random: Random) -> dict[str, Any]:
-    copy = {**document, part: mutated({"": document[part]}, random)}
+    copy = {**document, part: mutated({"": deepcopy(document[part])}, random)}
     if isinstance(copy[part], dict) and "" in copy[part]:
         copy[part] = copy[part][""]
     return copy
