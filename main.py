@@ -6,6 +6,7 @@ python main.py inspect with colored_mnist               what the data are, and w
 python main.py evaluate with colored_mnist severity4 method=denetdm checkpoint=runs/ID
 python main.py results with colored_mnist severity4      (what has been recorded, as a table)
 python main.py predict RUN with images=FOLDER            classes and probabilities of any images, as a CSV
+python main.py export_model RUN --out FOLDER            its classifier in ONNX and for PyTorch, with a model card
 python main.py compare RUN RUN                           all accuracies of recorded runs, given by id or folder
 python main.py rerun RUN                                 repeat a recorded run, and say whether the result is the same
 python main.py -m HOST:PORT:DB sync                      copy file records into MongoDB

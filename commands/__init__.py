@@ -14,6 +14,7 @@ COMMANDS = {
     "audit": "debiaslab.commands.audit",
     "compare": "debiaslab.commands.compare",
     "export": "debiaslab.commands.export",
+    "export_model": "debiaslab.commands.export_model",
     "plots": "debiaslab.commands.plots",
     "predict": "debiaslab.commands.predict",
     "report": "debiaslab.commands.report",
@@ -26,7 +27,7 @@ COMMANDS = {
     "together": "debiaslab.commands.together",
 }
 
-OF_RUNS = ("compare", "predict", "rerun")  # commands that are followed by runs
+OF_RUNS = ("compare", "export_model", "predict", "rerun")  # commands that are followed by runs
 # options that are followed by a value
 TAKE_VALUE = (
     *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),

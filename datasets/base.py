@@ -199,12 +199,13 @@ class DatasetConfig(Settings, ABC):
 
     `NUM_TRAIN` is its number of training images, of the published protocol: it says how many steps an epoch has before
     the data is at hand. None: not known. `KIND` of images, of `KINDS`: by it, methods have recipes for data that they
-    were not published on.
+    were not published on. `LICENCE` of the images, as their authors state it; None: not known.
     """
 
     PREFIX = "data."
     NUM_TRAIN: ClassVar[int | None] = None
     KIND: ClassVar[str] = "photographs"
+    LICENCE: ClassVar[str | None] = None
 
     root: str = setting("data", "folder of the downloaded files", place=True)
     protocol: str = setting(

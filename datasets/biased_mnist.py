@@ -57,6 +57,7 @@ TESTS = {"test": UNBIASED_RHO, "test_biased": 1.0, "test_rho0": 0.0}  # split ->
 class BiasedMNIST(DatasetConfig):
     NUM_TRAIN = 60_000
     KIND = "digits"
+    LICENCE = "CC BY-SA 3.0 (MNIST)"
 
     cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
     rho: float = setting(

@@ -47,6 +47,7 @@ ATTRIBUTE = known_as("attribute", ATTRIBUTES, "data.")
 @dataclass(frozen=True, kw_only=True)
 class CelebA(DatasetConfig):
     NUM_TRAIN = 162_770
+    LICENCE = "for non-commercial research only (the agreement of CelebA)"
 
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
     target_attribute: str = setting("Blond_Hair", "what is to be learnt", ATTRIBUTE, label=True)

@@ -27,6 +27,7 @@ NUM_VALID = 5_000
 class ColoredMNIST(DatasetConfig):
     NUM_TRAIN = 60_000
     KIND = "digits"
+    LICENCE = "CC BY-SA 3.0 (MNIST)"
 
     cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
     skew: float | None = skew_setting(0.01, unless="arrays")

@@ -177,6 +177,7 @@ class BFFHQ(AlignConflictFolders):
     NAME = "bffhq"
     NUM_CLASSES = 2
     NUM_TRAIN = 19_200
+    LICENCE = "CC BY-NC-SA 4.0 (FFHQ, which the faces are from)"
     PAGES = (BIAS_ENSEMBLE, f"{DISENT} (0.5 % only)")
 
     percent: float = 0.5

@@ -60,6 +60,7 @@ IMAGENET_A: list[str] = _listing["imagenet_a"]  # those of the synsets that Imag
 
 @dataclass(frozen=True, kw_only=True)
 class ImageNet9(DatasetConfig):
+    LICENCE = "for non-commercial research and education only (the terms of ImageNet)"
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
     imagenet: str = setting("imagenet", "folder of ImageNet's train/ and val/, in root or absolute", place=True)
     imagenet_a: str | None = setting(None, "folder of ImageNet-A, alike; None: not tested on", place=True)

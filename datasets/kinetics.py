@@ -57,6 +57,7 @@ ANNOTATIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Kinetics50(DatasetConfig):
+    LICENCE = "annotations CC BY 4.0 (Kinetics); the videos are their owners'"
     NAME: ClassVar[str] = "kinetics50"
     KIND: ClassVar[str] = "clips"
     CLASSES: ClassVar[tuple[str, ...]] = MIMETICS

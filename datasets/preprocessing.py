@@ -28,6 +28,10 @@ class Preparation(Protocol):
 
     def __call__(self, image: Image.Image) -> Image.Image: ...
 
+    def describe(self) -> str:
+        """For a reader."""
+        ...
+
 
 @dataclass(frozen=True)
 class Stretched:
@@ -43,6 +47,9 @@ class Stretched:
         if image.size == (self.size, self.size):
             return image
         return image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+
+    def describe(self) -> str:
+        return f"stretched to {self.size} x {self.size} pixels (bilinear, antialiased)"
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,9 @@ class ResizedCenterCrop:
         left, top = round((width - self.crop) / 2), round((height - self.crop) / 2)
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         return resized.crop((left, top, left + self.crop, top + self.crop))
+
+    def describe(self) -> str:
+        return f"short side to {self.resize} pixels (bilinear, antialiased), the middle {self.crop} x {self.crop} of it"
 
 
 PREPARATIONS: dict[str, type[Stretched] | type[ResizedCenterCrop]] = {

@@ -18,7 +18,7 @@ import debiaslab
 pytestmark = [pytest.mark.processes, pytest.mark.long]
 
 ROOT = Path(__file__).parents[1]
-NOT_CORE = ("cv2", "IPython", "incense", "optuna", "pymongo", "tensorboardX", "av")
+NOT_CORE = ("cv2", "IPython", "incense", "optuna", "pymongo", "tensorboardX", "av", "onnx")
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,77 @@
+"""`python main.py export_model RUN [--out FOLDER]`: a run's classifier as files that other programs run.
+
+FOLDER gets it in ONNX, as a torch.export program and, where it is torchvision's ResNet-18, with torchvision's names
+(safetensors); its preprocessing (JSON); and a model card, README.md. The files are run and compared with PyTorch before
+they are there. It needs the record alone, and the extra onnx.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from debiaslab.commands.named_runs import find_one_run
+from debiaslab.commands.words import read_words, require_no_others, word
+from debiaslab.core.console import show
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import atomic_write, require_writable
+from debiaslab.core.program import program_name
+from debiaslab.prediction.classifier import restore_classifier
+from debiaslab.prediction.exporting import ONNX, PROGRAM, TORCHVISION, export, keep_classifier_alone
+from debiaslab.prediction.model_card import model_card
+
+CARD, PREPROCESSING = "README.md", "preprocessing.json"
+FILES = {
+    ONNX: "for ONNX Runtime and others; any batch size",
+    PROGRAM: "for PyTorch: `torch.export.load(FILE).module()`; any batch size",
+    TORCHVISION: "state dict of `torchvision.models.resnet18`, in safetensors",
+    PREPROCESSING: "class names and preprocessing",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportModelWords:
+    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
+    out: str = word("folder to write into, as --out", "exported")
+    rule: str | None = word("rule that chose the weights: last, or the run's own, its setting selection, unless said")
+    log_dir: str = word("folder of the records", "runs")
+
+
+WORDS = ExportModelWords
+
+
+def run(updates: Sequence[str]) -> None:
+    """Write the files, and say how far their logits are from PyTorch's. Raises `UserError`."""
+    words, others = read_words(ExportModelWords, updates)
+    require_no_others(ExportModelWords, others)
+    if len(words.ids) != 1:
+        raise UserError(f"which run? Write `{program_name()} export_model RUN`, with the id or the folder of one run")
+    record = find_one_run(words.ids[0], words.log_dir)
+    classifier = restore_classifier(record, words.rule)
+    keep_classifier_alone(classifier)
+    facts = {"run": record.id, "classes": classifier.class_names, **classifier.preprocess.facts()}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        differences = export(classifier, folder, facts)
+        (folder / PREPROCESSING).write_text(json.dumps(facts, indent=2))
+        written = {name: what for name, what in FILES.items() if (folder / name).exists()}
+        (folder / CARD).write_text(model_card(record, classifier, written), encoding="utf-8")
+        place(folder, Path(words.out))
+    for name, difference in differences.items():
+        show(f"{name}: its logits differ from PyTorch's by {difference:.1e} of the largest, in batches of 1, 2 and 7")
+    show(f"{words.out}: {', '.join(name for name in (*written, CARD))}")
+
+
+def place(folder: Path, out: Path) -> None:
+    """Copy the files of `folder` into `out`, each as a whole; what an earlier export has left there is removed.
+
+    Raises `UserError` if they cannot be written.
+    """
+    paths = sorted(folder.iterdir())
+    require_writable(out, "out", sum(path.stat().st_size for path in paths))
+    for name in {*FILES, CARD} - {path.name for path in paths}:
+        (out / name).unlink(missing_ok=True)
+    for path in paths:
+        with atomic_write(out / path.name) as temporary:
+            temporary.write_bytes(path.read_bytes())

@@ -1,0 +1,167 @@
+"""A trained classifier alone, without the other networks of its method, as files that other programs run."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from debiaslab.core.errors import UserError
+from debiaslab.core.vision import torchvision
+from debiaslab.models.base import Encoder
+from debiaslab.models.networks import Head
+from debiaslab.models.numerics import USUAL
+from debiaslab.models.resnet import ResNet18Body
+from debiaslab.prediction.classifier import TrainedClassifier
+
+ONNX, PROGRAM, TORCHVISION = "classifier.onnx", "classifier.pt2", "torchvision_resnet18.safetensors"
+BATCH_SIZES = (1, 2, 7)  # with which exported files are tried
+TOLERANCE = 1e-4  # of the largest logit: how far they may be from PyTorch's
+PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+INPUT, OUTPUT = "image", "logits"
+
+Run = Callable[[Tensor], Tensor]  # images to logits
+
+
+def keep_classifier_alone(classifier: TrainedClassifier) -> None:
+    """Remove from `classifier` all networks, parameters and buffers that its prediction does not take.
+
+    What is left computes in float32, in the usual memory layout.
+    """
+    with Reading() as reading, torch.no_grad():
+        classifier(example_images(classifier, 1))
+    used = {module for module in classifier.modules() if any(map(reading.has_read, _own_tensors(module)))}
+    for module in list(classifier.modules()):
+        for name, child in module.named_children():
+            if not used & {*child.modules()} and child.state_dict(keep_vars=True):
+                setattr(module, name, None)
+        if module not in used:
+            for own in (module._parameters, module._buffers):
+                own.update(dict.fromkeys(own))
+    for module in classifier.modules():
+        if isinstance(module, (Encoder, Head)):
+            module.numerics = USUAL
+    classifier.requires_grad_(False).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+class Reading(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Within the block, it takes note of the memory that operations read."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.memory: set[int] = set()
+
+    def has_read(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self.memory
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        for value in (*args, *options.values()):
+            for each in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(each, Tensor):
+                    self.memory.add(each.untyped_storage().data_ptr())
+        return function(*args, **options)
+
+
+def _own_tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+
+
+def example_images(classifier: TrainedClassifier, batch_size: int) -> Tensor:
+    """Noise [B, 3, H, W], as `classifier` takes images."""
+    shape = (batch_size, *classifier.preprocess.prepare.image_shape)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(batch_size))
+
+
+def export(classifier: TrainedClassifier, folder: Path, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Write the files of `classifier`, which has been reduced to itself, into `folder`; `facts` go into them.
+
+    Returns file -> largest difference of its logits from PyTorch's, relative to the largest logit. Each file is run as
+    it is on the disk. Raises `UserError` if one differs by more than `TOLERANCE`, and `ModuleNotFoundError` where the
+    extra `onnx` is not installed.
+    """
+    for package in PACKAGES:  # torch would say in words of its own, and late, what is missing
+        import_module(package)
+    with _quiet(), torch.no_grad():
+        batch = {0: torch.export.Dim("batch")}
+        program = torch.export.export(classifier, (example_images(classifier, 2),), dynamic_shapes=(batch,))
+        runs = {ONNX: _save_onnx(program, folder / ONNX, facts), PROGRAM: _save_program(program, folder / PROGRAM)}
+    differences = {name: _difference(classifier, run) for name, run in runs.items()}
+    for name, difference in differences.items():
+        if not difference <= TOLERANCE:
+            raise UserError(f"{name} gives other logits than PyTorch: {difference:.2g} of the largest; nothing is kept")
+    state = torchvision_state(classifier)
+    if state is not None:
+        path = folder / TORCHVISION
+        save_file(state, path, metadata={"debiaslab": json.dumps(facts)})
+        difference = _difference(classifier, _torchvision_network(load_file(path)))
+        if difference <= TOLERANCE:
+            differences[TORCHVISION] = difference
+        else:  # something beside torchvision's layers computes the logits, such as a normalisation
+            path.unlink()
+    return differences
+
+
+def _save_program(program: torch.export.ExportedProgram, path: Path) -> Run:
+    torch.export.save(program, path)
+    run: Run = torch.export.load(path).module()
+    return run
+
+
+def _save_onnx(program: torch.export.ExportedProgram, path: Path, facts: Mapping[str, Any]) -> Run:
+    import onnxruntime  # imported here: of the extra onnx
+
+    made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+    assert made is not None
+    made.model.metadata_props["debiaslab"] = json.dumps(facts)
+    made.save(path, external_data=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda image: torch.from_numpy(numpy.asarray(session.run([OUTPUT], {INPUT: image.numpy()})[0]))
+
+
+@torch.no_grad()
+def _difference(classifier: TrainedClassifier, run: Run) -> float:
+    """The largest difference of the logits of `run` from those of `classifier`, relative to the largest of these."""
+    differences = []
+    for batch_size in BATCH_SIZES:
+        images = example_images(classifier, batch_size)
+        expected = classifier(images)
+        differences.append(float((run(images) - expected).abs().max() / expected.abs().max()))
+    return max(differences)
+
+
+# ---- torchvision's names
+
+
+def torchvision_state(classifier: TrainedClassifier) -> dict[str, Tensor] | None:
+    """The state dict of torchvision's ResNet-18, if `classifier` is one such body and a linear head on its features."""
+    bodies = [module for module in classifier.modules() if isinstance(module, ResNet18Body)]
+    heads = [module for module in classifier.modules() if isinstance(module, Head)]
+    if len(bodies) != 1 or len(heads) != 1 or heads[0].in_features != ResNet18Body.FEATURES:
+        return None
+    head = {f"fc.{name}": value for name, value in heads[0].state_dict().items()}
+    return {name: value.contiguous() for name, value in (bodies[0].state_dict() | head).items()}
+
+
+def _torchvision_network(state: Mapping[str, Tensor]) -> Run:
+    network: nn.Module = torchvision("models").resnet18(weights=None, num_classes=len(state["fc.bias"]))
+    network.load_state_dict(state)
+    return network.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within the block, PyTorch says nothing of its own parts that will change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
