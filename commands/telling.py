@@ -57,6 +57,12 @@ def say_notes(setup: Setup, data: BiasedDataset) -> None:
         print(f"none of the {len(data.train):,} training images conflicts with the bias")
 
 
+def say_start(setup: Setup, run: Run) -> None:
+    """Where the record will be, at once: a log shows it while the run goes on."""
+    if record_folder(run) is not None:
+        print(f"recording in {Path(setup.run.log_dir) / str(run._id)}", flush=True)
+
+
 def say_where(setup: Setup, run: Run) -> None:
     """Where the record is, and what to type next."""
     folder = record_folder(run)

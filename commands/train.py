@@ -11,7 +11,7 @@ from debiaslab.analysis.result import accuracy_tables, result_of, title_of
 from debiaslab.analysis.samples import save_sample_grid
 from debiaslab.commands.evaluate import evaluate_weights
 from debiaslab.commands.runs import Prepared, record_folder
-from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say_where
+from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say_start, say_where
 from debiaslab.config import Run, ex
 from debiaslab.core.console import show
 from debiaslab.core.files import atomic_write
@@ -38,6 +38,7 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
     if not setup.run.train:
         return evaluate_weights(prepared, _run)
     folder = record_folder(_run)
+    say_start(setup, _run)
     say_notes(setup, data)
     _run.info.update(facts_of(setup, data, device))
     if folder is not None:

@@ -9,6 +9,8 @@ from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.recording.progress import ProgressLine
 
+SHOWN = ("unbiased", "aligned", "conflicting", "accuracy")  # metrics in a line of a log
+
 
 class RunRecorder:
     """Observer of the training loop. `log_scalar(name, value, step)` takes the scalars; `folder` gets the counts.
@@ -41,6 +43,11 @@ class RunRecorder:
         metrics = history.counts(evaluation, split).metrics()
         metric = "accuracy" if isnan(metrics["unbiased"]) else "unbiased"
         self.line.note(f"{split} {metric} {100 * metrics[metric]:.1f} %")
+        if self.line.place[:2] == (evaluation.phase, evaluation.phase_step):  # not one of a run that is resumed
+            shown = [f"{name} {100 * metrics[name]:.1f}" for name in SHOWN if not isnan(metrics[name])]
+            losses = "".join(f", {name} {loss:.4g}" for name, loss in evaluation.losses.items())
+            place = f"{evaluation.phase} epoch {evaluation.epoch}, step {evaluation.phase_step:,}"
+            self.line.log(f"{place} of {self.line.place[2]:,}{losses}; {split} {', '.join(shown)} %")
 
     def _append(self, history: History, evaluation: Evaluation) -> None:
         assert self.folder is not None
