@@ -24,7 +24,7 @@ from debiaslab.models.pretrained import NONE, read_weights, require_weights
 from debiaslab.settings.declared import earlier_values, result_settings
 from debiaslab.settings.recipes import default_selection, require_recipe, resolve
 from debiaslab.settings.run import AUTO, RunSettings
-from debiaslab.settings.weights import INPUT, input_facts, load_weights
+from debiaslab.settings.weights import INPUT, input_facts, load_weights, require_same_input
 from debiaslab.training.checkpoint import (
     prefixed,
     read_facts,
@@ -150,6 +150,8 @@ class Setup:
     def load_weights(self, path: Path, method: Method, data: BiasedDataset) -> dict[str, Any]:
         """Load the weights in `path` into `method` and return the facts about them. Raises as `check_weights`."""
         self.check_weights(path, data)
+        if (given := read_facts(path).get(INPUT)) is not None:  # not in weights of earlier code
+            require_same_input(path, given, data)
         return load_weights(path, method)
 
     def check_resume(self, path: Path, data: BiasedDataset) -> None:

@@ -1,5 +1,6 @@
 """What stands in a file of weights beside them, and the way back from the file into a method."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,21 @@ def input_facts(data: BiasedDataset) -> dict[str, Any]:
         "classes": data.class_labels(),
         "preprocessing": None if preprocessing is None else preprocessing.facts(),
     }
+
+
+def require_same_input(path: Path, given: Mapping[str, Any], data: BiasedDataset) -> None:
+    """Raise `UserError` if the weights in `path`, for which `given` holds, are for other images than `data` has."""
+    own = input_facts(data)
+    for kind, known in (("classes", given["classes"]), ("images of the shape", given["shape"])):
+        found = own["shape" if kind != "classes" else kind]
+        if known and found != known:
+            raise UserError(f"{path} is for {kind} {known}, not {found}; give the settings of its run")
+    before, now = given["preprocessing"], own["preprocessing"]
+    for kind in ("prepare", "normalize"):
+        if before is not None and now is not None and before[kind] != now[kind]:
+            raise UserError(
+                f"{path} is for images made by {kind}={before[kind]}, not {now[kind]}; give the settings of its run"
+            )
 
 
 def load_weights(path: Path, method: Method) -> dict[str, Any]:
