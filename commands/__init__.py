@@ -14,6 +14,7 @@ COMMANDS = {
     "audit": "debiaslab.commands.audit",
     "compare": "debiaslab.commands.compare",
     "export": "debiaslab.commands.export",
+    "finetune": "debiaslab.commands.finetune",
     "plots": "debiaslab.commands.plots",
     "predict": "debiaslab.commands.predict",
     "report": "debiaslab.commands.report",
@@ -30,7 +31,7 @@ COMMANDS = {
 # those of the experiment, for their --help
 EXPLAINED = COMMANDS | {name: f"debiaslab.commands.{name}" for name in ("evaluate", "inspect", "train")}
 
-OF_RUNS = ("compare", "evaluate", "predict", "rerun", "resume")  # commands that are followed by runs
+OF_RUNS = ("compare", "evaluate", "finetune", "predict", "rerun", "resume")  # commands that are followed by runs
 # options that are followed by a value
 TAKE_VALUE = (
     *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from debiaslab.analysis.earlier_inputs import earlier_input
 from debiaslab.analysis.records import Record
 from debiaslab.commands.from_run import files_of, find_source, typed_settings
 from debiaslab.core.errors import UserError, one_of
@@ -17,7 +18,8 @@ from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.custom import Custom
 from debiaslab.datasets.test_rows import KnownLabels, load_test_rows
 from debiaslab.settings.setup import Setup
-from debiaslab.training.checkpoint import LAST, SELECTED
+from debiaslab.settings.weights import INPUT, require_same_input
+from debiaslab.training.checkpoint import LAST, SELECTED, read_facts
 
 
 def evaluation_of_run(settings: Mapping[str, Any], named_configs: Sequence[str]) -> tuple[Record, dict[str, Any]]:
@@ -65,8 +67,20 @@ def evaluation_data(setup: Setup, source: Record) -> BiasedDataset:
     """The data that `setup` names, for the weights of `source`.
 
     A CSV other than that of the run needs no training images, and its labels are numbered as the run's. Raises
-    `UserError` if the data cannot be had, or have other classes.
+    `UserError` if the data cannot be had, have other classes, or are images that are made in another way.
     """
+    data = _data(setup, source)
+    weights = Path(str(setup.run.checkpoint))
+    if INPUT not in read_facts(weights):
+        try:
+            given = earlier_input(source)
+        except UserError:  # arrays, which are taken as they are
+            return data
+        require_same_input(weights, given, data)
+    return data
+
+
+def _data(setup: Setup, source: Record) -> BiasedDataset:
     csv = source.config["data"].get("csv")
     if not isinstance(setup.data, Custom) or setup.data.csv == csv:
         return noted(setup.with_data()[1], source)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from debiaslab.settings.weights import INPUT
+from debiaslab.training.checkpoint import read_checkpoint, write_checkpoint
 from tests.conftest import Command
 from tests.datasets.own_images import SIZE, bias, save_digits, split, target, write_csv
 
@@ -97,7 +99,7 @@ def own(command: Command, tmp_path: Path) -> Path:
     csv = write_csv(
         tmp_path / "mine" / "all.csv", "path,target,bias,split", lambda n: f"{target(n)},{bias(n)},{split(n)}"
     )
-    words = (f"data.csv={csv}", f"data.image_size={SIZE}", "method=erm", "epochs=3", "data.augment=none")
+    words = (f"data.csv={csv}", f"data.image_size={SIZE}", "method=erm", "model=mlp", "epochs=2", "data.augment=none")
     outcome = command("with", "custom", *words)
     assert outcome.code == 0, outcome.err
     return outcome.runs[0]
@@ -137,9 +139,26 @@ def test_bias_labels_of_test_images_mean_what_they_did(command: Command, own: Pa
     assert [row[3] for row in history[0]["aligned"]] == [False] * 3
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_images_made_in_another_way_are_refused(earlier: bool, command: Command, own: Path) -> None:
+    """By what the weights say of it, or by the settings of a run whose weights do not."""
+    if earlier:
+        path = own / "selected.safetensors"
+        tensors, facts = read_checkpoint(path)
+        write_checkpoint(path, tensors, {name: value for name, value in facts.items() if name != INPUT})
+    for word, found in (
+        ("data.image_size=16", "is for images of the shape [3, 12, 12], not [3, 16, 16]; give the settings of its run"),
+        ("data.normalize=none", "is for images made by normalize=[[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], not"),
+    ):
+        outcome = command("evaluate", str(own), "with", word, data=False)
+        assert outcome.code == 2
+        assert found in outcome.err
+        assert outcome.runs == []
+
+
 def test_the_csv_of_the_run_in_another_place_is_split_as_it_was(command: Command, own: Path) -> None:
     whole = write_csv(Path("mine/whole.csv"), "path,target,bias", lambda n: f"{target(n)},{bias(n)}")
-    words = (f"data.csv={whole}", f"data.image_size={SIZE}", "method=erm", "epochs=1", "data.augment=none")
+    words = (f"data.csv={whole}", f"data.image_size={SIZE}", "method=erm", "model=mlp", "epochs=1", "data.augment=none")
     run = command("with", "custom", *words).runs[0]
     shutil.move("mine", "moved")
     outcome = command("evaluate", str(run), "with", "data.csv=moved/whole.csv", "rule=last", data=False)
