@@ -25,10 +25,10 @@ def input_facts(data: BiasedDataset) -> dict[str, Any]:
 def require_same_input(path: Path, given: Mapping[str, Any], data: BiasedDataset) -> None:
     """Raise `UserError` if the weights in `path`, for which `given` holds, are for other images than `data` has."""
     own = input_facts(data)
-    for kind, known in (("classes", given["classes"]), ("images of the shape", given["shape"])):
-        found = own["shape" if kind != "classes" else kind]
-        if known and found != known:
-            raise UserError(f"{path} is for {kind} {known}, not {found}; give the settings of its run")
+    for kind, words in (("classes", "classes"), ("shape", "images of the shape")):
+        known = list(given[kind])
+        if known and own[kind] != known:
+            raise UserError(f"{path} is for {words} {known}, not {own[kind]}; give the settings of its run")
     before, now = given["preprocessing"], own["preprocessing"]
     for kind in ("prepare", "normalize"):
         if before is not None and now is not None and before[kind] != now[kind]:

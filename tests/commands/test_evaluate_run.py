@@ -146,6 +146,7 @@ def test_images_made_in_another_way_are_refused(earlier: bool, command: Command,
         path = own / "selected.safetensors"
         tensors, facts = read_checkpoint(path)
         write_checkpoint(path, tensors, {name: value for name, value in facts.items() if name != INPUT})
+    assert command("evaluate", str(own), data=False).code == 0
     for word, found in (
         ("data.image_size=16", "is for images of the shape [3, 12, 12], not [3, 16, 16]; give the settings of its run"),
         ("data.normalize=none", "is for images made by normalize=[[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], not"),

@@ -21,7 +21,7 @@ def resume(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -42,7 +42,7 @@ def test_resume_by_the_run_alone(tmp_path: Path, data_root: Path, digits: object
         assert len(outcome.err.splitlines()) == 1
     done = resume(killed, record.name[:-2], "with", "workers=1", "log_dir=runs")
     assert done.returncode == 0, done.stderr
-    undisturbed.communicate(timeout=120)
+    undisturbed.communicate(timeout=600)
     [resumed] = [file.parent for file in killed.glob("runs/*/run.json") if file.parent != record]
     assert measured(record_of(whole)) == measured(resumed)
     assert json.loads((resumed / "info.json").read_text())["resumed_from"] == f"runs/{record.name}"
