@@ -15,10 +15,12 @@ COMMANDS = {
     "compare": "debiaslab.commands.compare",
     "export": "debiaslab.commands.export",
     "export_model": "debiaslab.commands.export_model",
+    "finetune": "debiaslab.commands.finetune",
     "plots": "debiaslab.commands.plots",
     "predict": "debiaslab.commands.predict",
     "report": "debiaslab.commands.report",
     "rerun": "debiaslab.commands.rerun",
+    "resume": "debiaslab.commands.resume",
     "results": "debiaslab.commands.results",
     "search": "debiaslab.commands.search",
     "seeds": "debiaslab.commands.seeds",
@@ -27,7 +29,10 @@ COMMANDS = {
     "together": "debiaslab.commands.together",
 }
 
-OF_RUNS = ("compare", "export_model", "predict", "rerun")  # commands that are followed by runs
+# those of the experiment, for their --help
+EXPLAINED = COMMANDS | {name: f"debiaslab.commands.{name}" for name in ("evaluate", "inspect", "train")}
+
+OF_RUNS = ("compare", "evaluate", "export_model", "finetune", "predict", "rerun", "resume")  # commands that are followed by runs
 # options that are followed by a value
 TAKE_VALUE = (
     *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),
@@ -39,8 +44,8 @@ TAKE_VALUE = (
 def for_parser(arguments: Sequence[str]) -> list[str]:
     """The command line as the parser knows it.
 
-    `compare RUN RUN` as `compare with id=RUN,RUN`, a run with `seeds=` as `seeds with ... seeds=`, and `COMMAND --help`
-    as `help COMMAND`.
+    `compare RUN RUN` as `compare with id=RUN,RUN` (`evaluate` reads a Python literal), a run with `seeds=` as `seeds
+    with ... seeds=`, and `COMMAND --help` as `help COMMAND`.
     """
     end = arguments.index("with") if "with" in arguments else len(arguments)
     words = [
@@ -57,7 +62,8 @@ def for_parser(arguments: Sequence[str]) -> list[str]:
     if len(words) < 2 or commands[0] not in OF_RUNS:
         return list(arguments)
     kept = [argument for position, argument in enumerate(arguments[:end]) if position not in words[1:]]
-    return [*kept, "with", f"id={','.join(commands[1:])}", *arguments[end + 1 :]]
+    runs = ",".join(commands[1:])
+    return [*kept, "with", f"id={runs if commands[0] in COMMANDS else repr(runs)}", *arguments[end + 1 :]]
 
 
 def run_command(command: str, updates: Sequence[str]) -> int:
@@ -70,8 +76,8 @@ def command_help(command: str) -> str:
     """What `COMMAND --help` shows: what it does, and a line for each of its words."""
     from debiaslab.commands.words import describe_words
 
-    module = import_module(COMMANDS[command])
-    words = describe_words(module.WORDS)
+    module = import_module(EXPLAINED[command])
+    words = describe_words(module.WORDS) if hasattr(module, "WORDS") else []
     width = max((len(name) for name, _ in words), default=0) + 1
     lines = [f"  {name + '=':{width}}  {text}" for name, text in words]
     return "\n".join([str(module.__doc__).replace("`", ""), *(["Words after with:", *lines] if lines else [])])

@@ -1,6 +1,15 @@
-"""`python main.py evaluate with WORDS checkpoint=PATH`: the accuracies of weights of a run, or released by authors."""
+"""`python main.py evaluate RUN [with WORDS]`: the accuracies of the weights that a run, or the authors, have left.
+
+RUN is the id of a complete run, the beginning of it, or the run's folder. Settings come from its record; WORDS, such as
+data.csv=PATH, stand above them. Without RUN, `checkpoint=PATH` names the weights: a file of a run, its folder (the last
+weights), or what authors have released; then WORDS are all the settings. Examples:
+  python main.py evaluate runs/20261130-100339-7c1e
+  python main.py evaluate 20261130-1003 with data.csv=test.csv
+  python main.py evaluate with colored_mnist severity4 checkpoint=debiased_model_stage2.th
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -8,6 +17,7 @@ from torch import Tensor
 from debiaslab.analysis.result import accuracy_tables, result_of, title_of
 from debiaslab.commands.runs import Prepared, record_folder
 from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say_where
+from debiaslab.commands.words import word
 from debiaslab.config import Run, ex
 from debiaslab.core.console import show
 from debiaslab.evaluation.counting import correct_counts
@@ -19,9 +29,20 @@ from debiaslab.recording.recorder import RunRecorder
 from debiaslab.training.device import threads_for
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateWords:
+    """Beside settings; `evaluated_runs.py` reads them."""
+
+    id: str | None = word("the run, where it does not follow the command")
+    rule: str | None = word("rule that chose the run's weights: last, or the run's setting selection, unless said")
+
+
+WORDS = EvaluateWords
+
+
 @ex.command
 def evaluate(prepared: Prepared, _run: Run) -> dict[str, Any]:
-    """Evaluate the weights of `checkpoint=PATH` (a run's folder: its last weights; a file; released files)."""
+    """Evaluate the weights of a run, or of `checkpoint=PATH` (a file, a run's folder, released files)."""
     return evaluate_weights(prepared, _run)
 
 

@@ -12,39 +12,54 @@ from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError
 from debiaslab.core.program import program_name
 
+SHOWN = 3  # runs that an error names
+
 
 def find_named_runs(names: Sequence[str], log_dir: str) -> list[Record]:
     """The runs of these names, in their order: ids of runs in MongoDB or `log_dir`, folders of runs, or folders that
     hold several. Raises `UserError` for one that is not there, or damaged."""
-    return [record for name in names for record in _named(name, log_dir)]
+    return [record for name in names for record in _named(name, log_dir, exact=True)]
 
 
-def _named(name: str, log_dir: str) -> list[Record]:
+def _named(name: str, log_dir: str, exact: bool) -> list[Record]:
     path = Path(name).resolve()
     if (path / "run.json").exists():
         return [find_run(FileStore(path.parent), path.name)]
     if path.is_dir():
         return _all_in(name)
-    return [find_run(open_store(log_dir), name)]
+    return [find_run(open_store(log_dir), name, exact)]
 
 
-def find_one_run(name: str, log_dir: str) -> Record:
-    """The run of this name. Raises `UserError` if it is not there, damaged, or the name of a folder of several."""
-    found = find_named_runs([name], log_dir)
+def find_one_run(name: str, log_dir: str, exact: bool = False) -> Record:
+    """The run of this name, which may be the beginning of its id unless it has to be `exact`.
+
+    Raises `UserError` if it is not there, damaged, or the name of several.
+    """
+    found = _named(name, log_dir, exact)
     if len(found) != 1:
         raise UserError(f"{name} holds {len(found)} runs; name one of them")
     return found[0]
 
 
-def find_run(store: Store, run_id: str) -> Record:
-    """The run of this id. Raises `UserError` if it is not there, naming the nearest ids, or damaged."""
+def find_run(store: Store, run_id: str, exact: bool = True) -> Record:
+    """The run of this id, or, if it need not be `exact`, the only one whose id begins so.
+
+    Raises `UserError` if it is not there, naming the nearest ids, if it is damaged, or if several ids begin so.
+    """
     found = store.find(Query({}, ids=[run_id]))
     if found:
         return found[0]
     for problem in store.problems:
         if run_id in problem:
             raise UserError(problem)
-    near = get_close_matches(run_id, [record.id for record in store.find(EVERYTHING)], n=3)
+    every = store.find(EVERYTHING)
+    found = [] if exact else [record for record in every if record.id.startswith(run_id)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ids = f"{', '.join(record.id for record in found[:SHOWN])}{', ...' if len(found) > SHOWN else ''}"
+        raise UserError(f"{run_id!r} begins the ids of {len(found)} recorded runs, {ids}; give more of one")
+    near = get_close_matches(run_id, [record.id for record in every], n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ";"
     raise UserError(f"no recorded run {run_id!r}{hint} `{program_name()} results with list=True` shows all")
 

@@ -23,6 +23,7 @@ from debiaslab.analysis.repetition import (
     require_readable,
 )
 from debiaslab.analysis.result import title_of
+from debiaslab.commands.from_run import files_of, folder_for, typed_settings
 from debiaslab.commands.named_runs import find_one_run, find_run
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.words import read_words, word
@@ -70,7 +71,7 @@ def run(updates: Sequence[str]) -> int:
     if len(ids) != 1:
         raise UserError(f"which run? Write `{program_name()} rerun RUN`, with the id or the folder of one run")
     log_dir = str(dict(flattened(places)).get("log_dir", "runs"))
-    original = find_one_run(ids[0], log_dir)
+    original = find_one_run(ids[0], log_dir, exact=True)
     require_complete(original)
     require_readable(original)
     # it is a run of its own: nothing to resume, and no trial of a search
@@ -97,9 +98,7 @@ def read_places(updates: Sequence[str]) -> dict[str, Any]:
     for name, update in zip(names, updates, strict=True):
         if "=" not in update and not update.endswith(".json"):
             require_known("named configuration", name, NAMED_CONFIGS)
-    settings, named = read_updates(ex, list(updates))
-    for name in named:
-        settings = merge(NAMED_CONFIGS[name][1], settings)
+    settings = typed_settings(*read_updates(ex, list(updates)))
     for name, _ in flattened(settings):
         if name not in PLACES:
             hint = suggestion(name, PLACES)
@@ -107,14 +106,9 @@ def read_places(updates: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def folder_for(name: str, log_dir: str) -> str:
-    """The folder of the new record: beside the one that was named by its folder."""
-    return str(Path(name).parent) if (Path(name) / "run.json").exists() else log_dir
-
-
 def require_complete(record: Record) -> None:
     if record.status != "COMPLETED" or record.result is None:
-        how = f"resume it with its own words and resume={record.config.get('log_dir', 'runs')}/{record.id}"
+        how = f"resume it with {program_name()} resume {files_of(record)}"
         raise UserError(f"the run {record.id} is {record.state}: only a complete one can be repeated; {how}")
 
 

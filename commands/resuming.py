@@ -23,18 +23,17 @@ def resume_hints(records: Sequence[Record]) -> list[str]:
 
 
 def resume_command(record: Record) -> str | None:
-    """The command line that resumes the run; None if it is complete or running, has saved no state here, or was not
-    started by a command line."""
+    """The command line that resumes the run; None if it is complete or running, or has saved no state here."""
     if not record.has_ended_early or not isinstance(record.store, FileStore):
         return None
     folder = record.store.folder / record.id
+    if not (folder / STATE).exists():
+        return None
     try:
         typed: Any = record.store.entry(record).get("meta", {})["options"]["UPDATE"]
         words = [str(word) for word in typed if not str(word).startswith(("resume=", "log_dir="))]
-    except (UserError, KeyError, TypeError, AttributeError):
-        return None
-    if not (folder / STATE).exists():
-        return None
+    except (UserError, KeyError, TypeError, AttributeError):  # it was not started by a command line
+        return typed_again("resume", [], runs=[os.path.relpath(folder)])
     log_dir = str(record.config.get("log_dir", "runs"))
     here = [f"log_dir={log_dir}"] if log_dir != "runs" else []
     return typed_again(None, [*words, *here, f"resume={os.path.relpath(folder)}"])

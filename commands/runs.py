@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from debiaslab.analysis.records import Record
+from debiaslab.commands.evaluated_runs import evaluation_data, evaluation_of_run
 from debiaslab.commands.weights import Weights, load_weights, with_released
 from debiaslab.config import Run, ex
 from debiaslab.core.errors import UserError
@@ -58,6 +60,10 @@ def prepare(
     options: Mapping[str, Any] | None = None,
 ) -> ReadyRun:
     """The run of `command` with these settings, ready to start. Raises `UserError` for whatever is wrong."""
+    if command == "evaluate" and "id" in settings:
+        source, settings = evaluation_of_run(settings, named_configs)
+        run = ex._create_run(command, settings, (), {"evaluates": source.id}, None, options)
+        return ReadyRun(run, prepare_evaluation(run, source))
     if command == "evaluate" or settings.get("train") is False:
         settings = with_released(settings)
     run = ex._create_run(command, settings, named_configs, info, None, options)
@@ -85,13 +91,14 @@ def prepare_training(run: Run) -> tuple[Prepared]:
     return (Prepared(setup, device, data, method),)
 
 
-def prepare_evaluation(run: Run) -> tuple[Prepared]:
+def prepare_evaluation(run: Run, source: Record | None = None) -> tuple[Prepared]:
+    """`source` is the run whose weights are evaluated, where it was named as such."""
     setup = check(run.config)
     if setup.run.resume is not None:
         raise UserError(f"resume={setup.run.resume} resumes a training; leave it out to evaluate weights")
     device = setup.device()
-    setup, data = setup.with_data()
-    method = setup.build_method(data, device, pretrained=False)
+    setup, data = setup.with_data() if source is None else (setup, evaluation_data(setup, source))
+    method = setup.build_untrained(data.test.image_shape, data.num_classes).to(device)
     weights = load_weights(setup, method, data)
     record(run, setup)
     return (Prepared(setup, device, data, method, weights),)

@@ -53,7 +53,7 @@ def say_notes(setup: Setup, data: BiasedDataset) -> None:
         print(f"recipe: {setup.recipe.source}")
     for note in data.notes:
         print(printable(note))
-    if data.tells_conflicting() and data.aligned_samples(data.train).all():
+    if len(data.train) and data.tells_conflicting() and data.aligned_samples(data.train).all():
         print(f"none of the {len(data.train):,} training images conflicts with the bias")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import expand
+from debiaslab.core.program import program_name
 from debiaslab.core.settings import merge, nested
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.selection import parse_rule
@@ -34,7 +35,10 @@ class Weights:
 def load_weights(setup: Setup, method: Method, data: BiasedDataset) -> Weights:
     """Load the weights that `checkpoint` names into `method`. Raises `UserError` if there are none, or do not fit."""
     if setup.run.checkpoint is None:
-        raise UserError("nothing to evaluate: name the weights with checkpoint=PATH, a file or a run's folder")
+        raise UserError(
+            "nothing to evaluate: name the weights with checkpoint=PATH, a file or a run's folder, or a run, as in"
+            f" {program_name()} evaluate RUN"
+        )
     path = Path(setup.run.checkpoint)
     if names_released(path):
         released = read_released(path, setup.config["method"]["name"])

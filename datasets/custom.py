@@ -65,7 +65,7 @@ class Custom(DatasetConfig):
         return Judged(knows_bias=None, has_valid=None if self.protocol == "published" else True)
 
     def load(self) -> BiasedDataset:
-        table = self._table()
+        table = self.table()
         labels, class_names = table.labels("target")
         target = torch.tensor(labels)
         bias, bias_names = torch.full_like(target, UNKNOWN_BIAS), None
@@ -75,8 +75,8 @@ class Custom(DatasetConfig):
         num_classes, num_biases = int(target.max()) + 1, max(1, int(bias.max()) + 1)
         splits = self._splits(table, target, bias)
         _check_splits(table, splits, target, bias, class_names)
-        aligned = _aligned(table, splits["train"], target, bias, num_classes, num_biases)
-        images = self._images(table)
+        aligned = aligned_pairs(table, splits["train"], target, bias, num_classes, num_biases)
+        images = self.images(table)
         parts = {name: Split(ImagesOnFile(images, rows), target[rows], bias[rows]) for name, rows in splits.items()}
         key = fingerprint(
             pixels=images.identity,
@@ -102,7 +102,7 @@ class Custom(DatasetConfig):
         )
         return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
-    def _table(self) -> CSVTable:
+    def table(self) -> CSVTable:
         if self.csv is None:
             raise UserError("custom needs a CSV of your images: name it with data.csv=PATH (docs/datasets/custom.md)")
         return with_bias_column(read_csv(Path(self.csv)), self.inferred_bias)
@@ -131,7 +131,7 @@ class Custom(DatasetConfig):
             splits |= {"train": train[~valid], "valid": train[valid]}
         return splits
 
-    def _images(self, table: CSVTable) -> MappedImages:
+    def images(self, table: CSVTable) -> MappedImages:
         files = table.files()
         try:
             return mapped_images(cache_folder(self.root, self.cache), "custom", files, Stretched(self.image_size))
@@ -150,10 +150,7 @@ def _check_splits(
     if "valid" in splits and len(splits["valid"]) == 0:
         raise UserError(f"{table.file}: too few training images to keep some for validation; add a column split")
     for name, rows in splits.items():
-        unknown = bias[rows] == UNKNOWN_BIAS
-        if bool(unknown.any()) and not bool(unknown.all()):
-            row = int(rows[unknown][0])
-            raise table.mistake(row, f"no bias, but other images of the split {name} have one; give it for all or none")
+        require_bias_of_all_or_none(table, name, rows, bias)
     absent = set(target.tolist()) - set(target[splits["train"]].tolist())
     if absent:
         label = min(absent)
@@ -161,7 +158,17 @@ def _check_splits(
         raise UserError(f"{table.file}: no training image of target {name}; give some of its lines the split train")
 
 
-def _aligned(table: CSVTable, train: Tensor, target: Tensor, bias: Tensor, num_classes: int, num_biases: int) -> Tensor:
+def require_bias_of_all_or_none(table: CSVTable, split: str, rows: Tensor, bias: Tensor) -> None:
+    """Raise `UserError` if only some of the `rows` of a split have a bias."""
+    unknown = bias[rows] == UNKNOWN_BIAS
+    if bool(unknown.any()) and not bool(unknown.all()):
+        row = int(rows[unknown][0])
+        raise table.mistake(row, f"no bias, but other images of the split {split} have one; give it for all or none")
+
+
+def aligned_pairs(
+    table: CSVTable, train: Tensor, target: Tensor, bias: Tensor, num_classes: int, num_biases: int
+) -> Tensor:
     """The usual pairs: as the CSV says, or as they are in the training images; none where the bias is not known."""
     aligned = torch.zeros(num_classes, num_biases, dtype=torch.bool)
     if table.has("aligned"):

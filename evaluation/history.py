@@ -100,7 +100,7 @@ class History:
 def empty_history(data: BiasedDataset) -> History:
     """The history of a run on `data` before its first evaluation."""
     total = {name: group_sizes(data, split) for name, split in data.evaluation_splits().items()}
-    train = group_sizes(data, data.train) if data.train.has_bias else None
+    train = group_sizes(data, data.train) if data.train.has_bias and len(data.train) else None
     sizes = None if data.attribute_sizes is None else list(data.attribute_sizes)
     means = {name: list(splits) for name, splits in data.means.items()}
     return History([], total, data.aligned_groups().tolist(), sizes, data.min_group, means, train)

@@ -61,6 +61,9 @@ class Commands(Protocol):
     @property
     def COMMANDS(self) -> Collection[str]: ...  # noqa: N802
 
+    @property
+    def EXPLAINED(self) -> Collection[str]: ...  # noqa: N802  (those that `command_help` knows)
+
     def run_command(self, command: str, updates: list[str], /) -> int:
         """Carry it out, given the words after `with`, and return the exit code."""
         ...
@@ -151,7 +154,7 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
             )
         require_known("command", command, known)
         if options.get("help") or options.get("--help"):
-            if commands is not None and command in own:
+            if commands is not None and command in commands.EXPLAINED:
                 print(commands.command_help(command))
             else:
                 ex.run_commandline([PROGRAM, *arguments])
@@ -191,6 +194,8 @@ def explain_interruption(
     folders = (record.dir for record in observers if isinstance(record, FileRecord) and record.dir)
     state = next((Path(folder) / STATE for folder in folders), None)
     if state is not None and state.exists():
+        if command == "resume":  # all that was typed is in the record
+            return f"interrupted; to resume: {typed_again(command, [], runs=[os.path.relpath(state.parent)])}"
         updates = [update for update in updates if not update.startswith("resume=")]
         updates.append(f"resume={os.path.relpath(state.parent)}")
     elif command not in commands:
@@ -198,17 +203,22 @@ def explain_interruption(
     return f"interrupted; to resume: {typed_again(command, updates, options)}"
 
 
-def typed_again(command: str | None, updates: Sequence[str], options: Mapping[str, Any] = MappingProxyType({})) -> str:
+def typed_again(
+    command: str | None,
+    updates: Sequence[str],
+    options: Mapping[str, Any] = MappingProxyType({}),
+    runs: Sequence[str] = (),
+) -> str:
     """The command line of `command` with all that it needs: the address of MongoDB (never a password), and `options`.
 
-    But for --id: that is the id of the run that there is already.
+    But for --id: that is the id of the run that there is already. `runs` follow the command.
     """
     address = os.environ.get(MONGO_URL)
     words = ["-m", address] if address and address == without_password(address) else []
     for name, value in options.items():
         if name.startswith("--") and value and name != "--id":
             words.append(name if value is True else f"{name}={value}")
-    words += [command] if command else []
+    words += [command, *runs] if command else []
     line = shlex.join([*program_name().split(), *words, *(["with", *updates] if updates else [])])
     hidden = [name for name in SECRETS if os.environ.get(name, "") != without_password(os.environ.get(name, ""))]
     return line + (f" (with {' and '.join(hidden)} as in this environment)" if hidden else "")

@@ -39,6 +39,11 @@ class RunSettings(TrialSettings):
     train: bool = setting(True, "False: evaluate checkpoint only", identity=False)
     checkpoint: str | None = setting(None, "weights to evaluate: a file, or a run's folder", identity=False)
     resume: str | None = setting(None, "folder of an interrupted run to resume", identity=False)
+    start_from: str | None = setting(
+        None,
+        "weights of a run that training starts from: its folder (those by its rule), or a file",
+        before=None,
+    )
     log_dir: str = setting("runs", "folder of the records", must_be("the name of a folder", bool), identity=False)
     selection: str = setting(AUTO, "rule for the weights that are kept beside the last ones; auto: by the protocol")
     evaluate_every: int = setting(1, "epochs between evaluations", positive)

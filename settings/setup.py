@@ -24,7 +24,7 @@ from debiaslab.models.pretrained import NONE, read_weights, require_weights
 from debiaslab.settings.declared import earlier_values, result_settings
 from debiaslab.settings.recipes import default_selection, require_recipe, resolve
 from debiaslab.settings.run import AUTO, RunSettings
-from debiaslab.settings.weights import INPUT, input_facts, load_weights
+from debiaslab.settings.weights import INPUT, input_facts, load_weights, require_same_input, start_from
 from debiaslab.training.checkpoint import (
     prefixed,
     read_facts,
@@ -96,11 +96,16 @@ class Setup:
 
     def build_method(self, data: BiasedDataset, device: torch.device, pretrained: bool = True) -> Method:
         """The method with its networks initialised from the run's seed and, if `pretrained`, from the weights that the
-        settings name, on `device`. Raises `UserError` if these cannot be had, or the networks do not fit the data.
+        settings name (`model.pretrained`, then `start_from`), on `device`.
+
+        Raises `UserError` if these cannot be had, or the networks do not fit the data.
         """
         weights = read_weights(self.pretrained) if pretrained else None
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
-        return self._method(data.test.image_shape, task, weights).to(device)
+        method = self._method(data.test.image_shape, task, weights)
+        if pretrained and self.run.start_from is not None:
+            start_from(Path(self.run.start_from), method)
+        return method.to(device)
 
     def build_untrained(self, image_shape: tuple[int, ...], num_classes: int) -> Method:
         """The method without data, for weights to be loaded into: it predicts, and cannot be trained. On the CPU."""
@@ -150,6 +155,8 @@ class Setup:
     def load_weights(self, path: Path, method: Method, data: BiasedDataset) -> dict[str, Any]:
         """Load the weights in `path` into `method` and return the facts about them. Raises as `check_weights`."""
         self.check_weights(path, data)
+        if (given := read_facts(path).get(INPUT)) is not None:  # not in weights of earlier code
+            require_same_input(path, given, data)
         return load_weights(path, method)
 
     def check_resume(self, path: Path, data: BiasedDataset) -> None:

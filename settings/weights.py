@@ -1,12 +1,13 @@
 """What stands in a file of weights beside them, and the way back from the file into a method."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
-from debiaslab.training.checkpoint import read_checkpoint, without_prefix
+from debiaslab.training.checkpoint import SELECTED, read_checkpoint, without_prefix
 
 INPUT = "input"  # where the facts about weights have those of the images that they are for
 
@@ -19,6 +20,39 @@ def input_facts(data: BiasedDataset) -> dict[str, Any]:
         "classes": data.class_labels(),
         "preprocessing": None if preprocessing is None else preprocessing.facts(),
     }
+
+
+def require_same_input(path: Path, given: Mapping[str, Any], data: BiasedDataset) -> None:
+    """Raise `UserError` if the weights in `path`, for which `given` holds, are for other images than `data` has."""
+    own = input_facts(data)
+    for kind, words in (("classes", "classes"), ("shape", "images of the shape")):
+        known = list(given[kind])
+        if known and own[kind] != known:
+            raise UserError(f"{path} is for {words} {known}, not {own[kind]}; give the settings of its run")
+    before, now = given["preprocessing"], own["preprocessing"]
+    for kind in ("prepare", "normalize"):
+        if before is not None and now is not None and before[kind] != now[kind]:
+            raise UserError(
+                f"{path} is for images made by {kind}={before[kind]}, not {now[kind]}; give the settings of its run"
+            )
+
+
+def start_from(source: Path, method: Method) -> None:
+    """Load the weights of a run into `method`, which is to be trained further.
+
+    `source` is the run's folder, for the weights by its rule, or a file. What has another size for another number of
+    classes keeps its initial values. Raises `UserError` for weights that are missing, or of other networks.
+    """
+    path = source / SELECTED if source.is_dir() else source
+    tensors, facts = read_checkpoint(path)
+    of = (facts.get("architecture") or {}).get("method.name")
+    own, found = method.weights(), method.weights(without_prefix("method", tensors))
+    differing = [name for name in own if name not in found or own[name].shape[1:] != found[name].shape[1:]]
+    if of is None or differing or found.keys() - own.keys():
+        what = f"method={of}" if of is not None else "a run that is not complete"
+        where = f" (its {differing[0]} is of another size, or not there)" if differing else ""
+        raise UserError(f"start_from={source}: weights of {what}, and of other networks{where}; name another run")
+    method.load_weights(own | {name: found[name] for name in own if own[name].shape == found[name].shape})
 
 
 def load_weights(path: Path, method: Method) -> dict[str, Any]:
