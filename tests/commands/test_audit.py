@@ -143,8 +143,17 @@ def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path:
     assert "inferred by an audit" in trained.out
     (note,) = trained.record("info.json")["data"]["notes"]
     assert note == "bias labels: inferred by an audit (column bias_inferred), not known"
-    table = command("results", data=False)
-    assert "inferred bias" in table.out
+    (run,) = trained.runs
+    for form in ("terminal", "markdown", "latex", "csv"):
+        assert "inferred bias" in command("results", "with", f"format={form}", data=False).out, form
+    assert "inferred bias" in command("compare", str(run), str(run), data=False).out
+    assert command("report", data=False).code == 0
+    assert "inferred bias" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+
+    by_run = command("audit", "with", f"run={run}", "out=by_run", data=False)
+    assert (by_run.code, by_run.err) == (0, "")
+    assert "verification" not in by_run.out  # inferred bias labels are none to verify by
+    assert {row["path"] for row in rows(tmp_path / "by_run")} == found.keys() - {""}
 
 
 def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path: Path, data_root: Path) -> None:
@@ -186,6 +195,10 @@ def test_random_labels_are_no_shortcut(command: Command, tmp_path: Path) -> None
         (("custom",), "data.csv=PATH"),
         (("custom", "data.csv=missing.csv"), "cannot read data.csv=missing.csv"),
         (("digits", "out=file"), "it is a file, not a folder"),
+        (("digits", "out=."), "out=. has other files in it; choose a new folder"),
+        (("digits", "score=ecz"), "unknown score 'ecz'; did you mean 'ecs'?"),
+        (("run=x", "score=gce"), "score=gce has no effect with run=x"),
+        (("run=x", "epochs=3"), "epochs=3 has no effect with run=x"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(
