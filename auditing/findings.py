@@ -91,8 +91,13 @@ class Findings:
         ]
 
 
-def find(data: BiasedDataset, images: AuditImages, scores: Scores, seed: int, device: torch.device) -> Findings:
-    """Judge `scores` of `images`, which are those of `data`, and describe what they show."""
+def find(
+    data: BiasedDataset, images: AuditImages, scores: Scores, seed: int, device: torch.device, verify: bool = True
+) -> Findings:
+    """Judge `scores` of `images`, which are those of `data`, and describe what they show.
+
+    `verify`: compare with the bias labels, where there are any.
+    """
     verdict = judge(images, scores, seed, device)
     return Findings(
         data=data,
@@ -101,7 +106,7 @@ def find(data: BiasedDataset, images: AuditImages, scores: Scores, seed: int, de
         verdict=verdict,
         cluster=cluster(scores.features, images.target, verdict.conflicting, seed),
         properties=measure_properties(images, data.train, seed),
-        verification=_verify(data, images, scores, verdict),
+        verification=_verify(data, images, scores, verdict) if verify else None,
     )
 
 

@@ -18,11 +18,15 @@ from debiaslab.auditing.images import SMALL_DIGIT_SIZE, AuditImages
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.randomness import seeded, torch_generator
 from debiaslab.datasets.inputs import as_input
+from debiaslab.methods.losses import generalized_cross_entropy
 from debiaslab.models.base import Encoder, PoolingEncoder
 from debiaslab.models.mlp import MLPEncoder
 from debiaslab.models.networks import Classifier, Head
 from debiaslab.training.device import cpu_threads
 
+DEFAULT_SCORE = "ecs"
+SCORES = (DEFAULT_SCORE, "gce", "loss")  # of two networks; for comparison, of one: LfF's biased loss, JTT's plain one
+GCE_EXPONENT = 0.7  # q, as in LfF
 EASY = 0.5  # eta: a probability above this share of the largest one of the class in the batch is easy
 FORGET = -1e-4  # weight of an image that only the network itself finds easy, from the second epoch on
 LEARNING_RATE = 1e-3
@@ -65,15 +69,19 @@ def _convolutions(channels: int) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-def score_images(images: AuditImages, seed: int, device: torch.device, epochs: int | None = None) -> Scores:
-    """Train both networks on the training images and score all images. `epochs` None: as many as the data need."""
+def score_images(
+    images: AuditImages, seed: int, device: torch.device, epochs: int | None = None, by: str = DEFAULT_SCORE
+) -> Scores:
+    """Train the networks of the score `by` on the training images and score all images.
+
+    `epochs` None: as many as the data need.
+    """
     size, num_classes = images.num_train, images.num_classes
     batch_size = batch_size_of(size, num_classes)
-    epochs = epochs or max(LEAST_EPOCHS, ceil(LEAST_STEPS * batch_size / size))
+    epochs = epochs or max(LEAST_EPOCHS, ceil(LEAST_STEPS / ceil(size / batch_size)))
     pixels, target = images.small.to(device), images.target.to(device)
-    networks = [
-        small_classifier(tuple(pixels.shape[1:]), num_classes, seed, role).to(device) for role in ("first", "second")
-    ]
+    roles = ("first", "second") if by == "ecs" else ("first",)
+    networks = [small_classifier(tuple(pixels.shape[1:]), num_classes, seed, role).to(device) for role in roles]
     optimizer = torch.optim.Adam([weights for network in networks for weights in network.parameters()], LEARNING_RATE)
     total = torch.zeros(len(images), num_classes, device=device)
     for epoch in progress_bar(range(epochs), epochs, "looking for what is easy"):
@@ -81,9 +89,11 @@ def score_images(images: AuditImages, seed: int, device: torch.device, epochs: i
             network.train()
         order = torch.randperm(size, generator=torch_generator(seed, "audit", "order", epoch)).to(device)
         for index in torch.split(order, batch_size):
-            losses = _losses(networks, as_input(pixels[index]), target[index], num_classes, forget=epoch > 0)
+            image = as_input(pixels[index])
+            logits = torch.stack([network(image) for network in networks])
+            loss = _loss(by, logits, target[index], forget=epoch > 0)
             optimizer.zero_grad()
-            losses.backward()  # type: ignore[no-untyped-call]
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         for network in networks:
             network.eval()
@@ -117,10 +127,19 @@ def probabilities(network: Classifier, pixels: Tensor) -> Tensor:
     return outputs(lambda image: network(image).softmax(dim=1), pixels)
 
 
-def _losses(networks: list[Classifier], image: Tensor, target: Tensor, num_classes: int, forget: bool) -> Tensor:
-    """The sum of both networks' losses, each weighted by what both find easy; a scalar."""
-    losses = torch.stack([cross_entropy(network(image), target, reduction="none") for network in networks])  # [2, B]
-    probability = (-losses.detach()).exp()
+def _loss(by: str, logits: Tensor, target: Tensor, forget: bool) -> Tensor:
+    """The sum of the losses of the networks, whose logits are [K, B, num_classes]; a scalar."""
+    if by == "gce":
+        return generalized_cross_entropy(logits[0], target, GCE_EXPONENT).mean()
+    losses = torch.stack([cross_entropy(of_network, target, reduction="none") for of_network in logits])  # [K, B]
+    if by == "ecs":
+        losses = _easy_for_both(losses.detach(), target, logits.shape[2], forget) * losses
+    return losses.mean(dim=1).sum()
+
+
+def _easy_for_both(losses: Tensor, target: Tensor, num_classes: int, forget: bool) -> Tensor:
+    """Weights [2, B] of the images of a batch, whose losses are [2, B]: 1 where both networks find them easy."""
+    probability = (-losses).exp()
     largest = torch.zeros(2, num_classes, device=target.device)
     largest.scatter_reduce_(1, target.expand(2, -1), probability, "amax")
     easy = probability > EASY * largest[:, target]
@@ -128,4 +147,4 @@ def _losses(networks: list[Classifier], image: Tensor, target: Tensor, num_class
     weight = (easy & other).float()
     if forget:
         weight += FORGET * (easy & ~other).float()
-    return (weight * losses).mean(dim=1).sum()
+    return weight

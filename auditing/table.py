@@ -39,8 +39,13 @@ def write_audit(folder: Path, found: Findings) -> Path:
     return path
 
 
+def has_inferred(found: Findings) -> bool:
+    """Whether there are inferred bias labels that `custom` can read: with files and a shortcut."""
+    return found.verdict.found and found.images.files is not None
+
+
 def write_inferred(folder: Path, found: Findings) -> Path:
-    """Write path, target, inferred bias and split, as `custom` reads them; only with files and a shortcut."""
+    """Write path, target, inferred bias and split, as `custom` reads them; only for what `has_inferred`."""
     images, verdict = found.images, found.verdict
     path = folder / INFERRED
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

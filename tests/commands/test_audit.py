@@ -23,16 +23,28 @@ SIZE, SMALL = 32, 14  # pixels
 
 
 class Parser(HTMLParser):
-    """What a page refers to, and its heading."""
+    """What a page, every element of which is closed in its place, refers to and says."""
+
+    WITHOUT_END = ("meta", "link", "img", "br")
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.sources: list[str] = []
         self.text: list[str] = []
+        self.tags: set[str] = set()
+        self.open: list[str] = []
         self.feed(text)
+        self.close()
+        assert self.open == []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.sources += [str(value) for name, value in attributes if name in ("src", "href")]
+        self.tags.add(tag)
+        if tag not in self.WITHOUT_END:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
@@ -143,8 +155,17 @@ def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path:
     assert "inferred by an audit" in trained.out
     (note,) = trained.record("info.json")["data"]["notes"]
     assert note == "bias labels: inferred by an audit (column bias_inferred), not known"
-    table = command("results", data=False)
-    assert "inferred bias" in table.out
+    (run,) = trained.runs
+    for form in ("terminal", "markdown", "latex", "csv"):
+        assert "inferred bias" in command("results", "with", f"format={form}", data=False).out, form
+    assert "inferred bias" in command("compare", str(run), str(run), data=False).out
+    assert command("report", data=False).code == 0
+    assert "inferred bias" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+
+    by_run = command("audit", "with", f"run={run}", "out=by_run", data=False)
+    assert (by_run.code, by_run.err) == (0, "")
+    assert "verification" not in by_run.out  # inferred bias labels are none to verify by
+    assert {row["path"] for row in rows(tmp_path / "by_run")} == found.keys() - {""}
 
 
 def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path: Path, data_root: Path) -> None:
@@ -165,16 +186,30 @@ def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path:
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
 
 
-def test_random_labels_are_no_shortcut(command: Command, tmp_path: Path) -> None:
+def test_random_labels_are_no_shortcut_and_text_is_escaped(command: Command, tmp_path: Path) -> None:
     path = color_digits(tmp_path / "scans", conflicting=False, size=SMALL)
     header, *lines = path.read_text().splitlines()
-    names = numpy.random.default_rng(0).choice(["a", "b"], size=len(lines))
+    names = numpy.random.default_rng(0).choice(["<b>one", "two & $sentence"], size=len(lines))
     mixed = [f"{line.split(',')[0]},{name},{line.split(',')[2]}" for line, name in zip(lines, names, strict=True)]
     path.write_text("\n".join([header, *mixed]) + "\n")
     outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SMALL}")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("no shortcut found: ")
     assert not (tmp_path / "audit" / "inferred.csv").exists()
+    page = Parser((tmp_path / "audit" / "audit.html").read_text(encoding="utf-8"))
+    assert "b" not in page.tags
+    assert {"Class <b>one", "Class two & $sentence"} <= {*page.text}
+
+
+def test_a_handful_of_images_is_too_few_to_tell(command: Command, tmp_path: Path) -> None:
+    """Nor are there as many as one of each class, in halves."""
+    path = color_digits(tmp_path / "scans", conflicting=True, size=SMALL)
+    path.write_text("\n".join(path.read_text().splitlines()[:10]) + "\n")
+    words = ("custom", f"data.csv={path}", f"data.image_size={SMALL}", "data.protocol=published")
+    outcome = command("audit", "with", *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert re.match(r"no shortcut found: \d of 8 training images contradict", outcome.out), outcome.out
+    assert len(rows(tmp_path / "audit")) == 9
 
 
 @pytest.mark.parametrize(
@@ -186,6 +221,10 @@ def test_random_labels_are_no_shortcut(command: Command, tmp_path: Path) -> None
         (("custom",), "data.csv=PATH"),
         (("custom", "data.csv=missing.csv"), "cannot read data.csv=missing.csv"),
         (("digits", "out=file"), "it is a file, not a folder"),
+        (("digits", "out=."), "out=. has other files in it; choose a new folder"),
+        (("digits", "score=ecz"), "unknown score 'ecz'; did you mean 'ecs'?"),
+        (("run=x", "score=gce"), "score=gce has no effect with run=x"),
+        (("run=x", "epochs=3"), "epochs=3 has no effect with run=x"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(
