@@ -32,15 +32,8 @@ COMMANDS = {
 # those of the experiment, for their --help
 EXPLAINED = COMMANDS | {name: f"debiaslab.commands.{name}" for name in ("evaluate", "inspect", "train")}
 
-OF_RUNS = (
-    "compare",
-    "evaluate",
-    "export_model",
-    "finetune",
-    "predict",
-    "rerun",
-    "resume",
-)  # commands that are followed by runs
+# commands that are followed by runs
+OF_RUNS = ("compare", "evaluate", "export_model", "finetune", "predict", "rerun", "resume")
 # options that are followed by a value
 TAKE_VALUE = (
     *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),

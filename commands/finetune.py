@@ -18,7 +18,7 @@ from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import merge
 from debiaslab.models.pretrained import NONE
-from debiaslab.recording.command_line import read_updates
+from debiaslab.recording.updates import read_updates
 
 
 @dataclass(frozen=True, kw_only=True)

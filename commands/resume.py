@@ -15,7 +15,7 @@ from debiaslab.commands.words import read_words, word
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.program import program_name
-from debiaslab.recording.command_line import read_updates
+from debiaslab.recording.updates import read_updates
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ WORDS = ("digits", "method=lff", "epochs=2", "data.skew=0.05", "evaluate_images=
 
 def counts(record: Path) -> dict[str, Any]:
     """The last evaluation of a run: split -> branch -> correct images of each group."""
-    last: dict[str, Any] = json.loads((record / "evaluations.jsonl").read_text().splitlines()[-1])
+    last: dict[str, dict[str, Any]] = json.loads((record / "evaluations.jsonl").read_text().splitlines()[-1])
     return last["correct"]
 
 

@@ -53,7 +53,7 @@ def test_iid_shares_out_the_published_training_images(root: Path) -> None:
     assert len(iid.train) + len(iid.valid) == 1000
     assert 90 <= len(iid.valid) <= 100
     assert 0.15 < float((iid.valid.bias != iid.valid.target).float().mean()) < 0.45
-    assert iid.test.images.equal(published.test.images)
+    assert iid.test.all_images().equal(published.test.all_images())
     assert iid.fingerprint != published.fingerprint
 
 

@@ -19,9 +19,9 @@ def test_training_images_are_shared_out(data_root: Path) -> None:
     iid, published = load(data_root, protocol="iid"), load(data_root, protocol="published")
     assert iid.valid is not None
     parts = [iid.train, iid.valid]
-    images = sorted(bytes(image.numpy()) for part in parts for image in part.images)
-    assert images == sorted(bytes(image.numpy()) for image in published.train.images)
-    assert iid.test.images.equal(published.test.images)
+    images = sorted(bytes(image.numpy()) for part in parts for image in part.all_images())
+    assert images == sorted(bytes(image.numpy()) for image in published.train.all_images())
+    assert iid.test.all_images().equal(published.test.all_images())
     assert 190 <= len(iid.valid) <= 200
 
 
@@ -35,7 +35,7 @@ def test_they_have_the_bias_of_the_training_images(data_root: Path) -> None:
 
 def test_the_split_is_a_function_of_the_data_s_seed(data_root: Path) -> None:
     first, again, other = (load(data_root, protocol="iid", seed=seed) for seed in (0, 0, 1))
-    assert first.train.images.equal(again.train.images)
+    assert first.train.all_images().equal(again.train.all_images())
     assert first.fingerprint == again.fingerprint != other.fingerprint
     assert not first.train.target.equal(other.train.target)
 
