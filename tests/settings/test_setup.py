@@ -65,13 +65,13 @@ def test_what_was_settled_is_recorded_and_found_by_a_study(command: Command, csv
 
 def test_a_run_builds_its_method_once(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Any] = []
-    original = Setup.build_method
+    original = Setup._method
 
     def watched(self: Setup, *values: Any, **more: Any) -> Any:
         built.append(original(self, *values, **more))
         return built[-1]
 
-    monkeypatch.setattr(Setup, "build_method", watched)
+    monkeypatch.setattr(Setup, "_method", watched)
     outcome = command("with", "smoke", "method=erm", "num_steps=2")
     assert (outcome.code, len(built)) == (0, 1)
     assert command("evaluate", "with", "smoke", "method=erm", f"checkpoint={outcome.runs[0]}").code == 0
