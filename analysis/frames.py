@@ -59,7 +59,7 @@ def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFr
         chosen = _rule_of(history, rule) if evaluations else None
         if chosen is None:
             continue
-        evaluation = history.chosen(evaluations, chosen)
+        evaluation = history.choose(evaluations, chosen)
         for split, branches in evaluation.correct.items():
             for branch in branches:
                 counts = history.counts(evaluation, split, branch)
@@ -118,7 +118,7 @@ def results_by_rule(record: Record, rules: Sequence[str] | None) -> dict[str, Ma
         for name in missing:
             rule = _rule_of(history, name)
             if rule is not None:
-                found[name] = summary(history, history.chosen(history.of_phase(phase), rule))
+                found[name] = summary(history, history.choose(history.of_phase(phase), rule))
     return {rule: found[rule] for rule in rules if rule in found}
 
 

@@ -50,7 +50,7 @@ def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> Restor
         fingerprint = record.info.get("data", {}).get("fingerprint")
         if fingerprint not in (None, data.fingerprint):
             raise UserError(f"the data are not those of the run {record.id}: {data.fingerprint}, there {fingerprint}")
-        data = setup.placed(data, device)
+        data = setup.place(data, device)
         method = setup.build_method(data, device, pretrained=False)
         facts = setup.load_weights(path, method, data)
     method.eval()

@@ -24,7 +24,7 @@ COLUMNS = {
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
     """The accuracies of the phase's evaluations chosen by `last` and by `rule`, in [0, 1]; None where undefined."""
     evaluations = history.of_phase(phase)
-    rows = {"last": evaluations[-1], rule.name: history.chosen(evaluations, rule)}
+    rows = {"last": evaluations[-1], rule.name: history.choose(evaluations, rule)}
     return {name: summary(history, evaluation) for name, evaluation in rows.items()}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
-from debiaslab.recording.command_line import typed_again
+from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.observers import STATE
 
 SHOWN = 5  # runs that a list names
@@ -33,7 +33,7 @@ def resume_command(record: Record) -> str | None:
         typed: Any = record.store.entry(record).get("meta", {})["options"]["UPDATE"]
         words = [str(word) for word in typed if not str(word).startswith(("resume=", "log_dir="))]
     except (UserError, KeyError, TypeError, AttributeError):  # it was not started by a command line
-        return typed_again("resume", [], runs=[os.path.relpath(folder)])
+        return command_line_of("resume", [], runs=[os.path.relpath(folder)])
     log_dir = str(record.config.get("log_dir", "runs"))
     here = [f"log_dir={log_dir}"] if log_dir != "runs" else []
-    return typed_again(None, [*words, *here, f"resume={os.path.relpath(folder)}"])
+    return command_line_of(None, [*words, *here, f"resume={os.path.relpath(folder)}"])

@@ -11,14 +11,14 @@ from dataclasses import replace
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.commands.run_query import find_records
-from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_begun, hide_password
+from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_existing, hide_password
 from debiaslab.commands.searches.plan import Plan, check, make_plan
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import SearchWords, read_search
 from debiaslab.commands.searches.worker import Worker
 from debiaslab.core.console import show
 from debiaslab.core.program import program_name
-from debiaslab.recording.command_line import typed_again
+from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.launcher import Local
 
 WORDS = SearchWords
@@ -28,7 +28,7 @@ def run(updates: Sequence[str]) -> None:
     """Run the trials that are wanted, and show what has been found. Raises `UserError`."""
     words = read_search(updates)
     plan = make_plan(words)
-    if words.name is None and (name := find_begun(plan)) is not None:
+    if words.name is None and (name := find_existing(plan)) is not None:
         plan = replace(plan, words=replace(words, name=name))
     if not words.listed:
         check(plan)
@@ -36,7 +36,7 @@ def run(updates: Sequence[str]) -> None:
     describe(plan)
     try:
         if not words.listed:
-            Worker(plan, trials, Local(), typed_again("search", updates)).work()
+            Worker(plan, trials, Local(), command_line_of("search", updates)).work()
         report(plan, trials)
     except DATABASE_ERRORS as error:
         raise database_problem(plan.storage, error) from None

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 
 from debiaslab.commands.studies.words import NO_SEEDS, StudyWords, read_study
-from debiaslab.commands.study import carry_out
+from debiaslab.commands.study import run_study
 from debiaslab.commands.words import read_words
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
@@ -35,4 +35,4 @@ def run(updates: Sequence[str]) -> int:
         own.append("together=auto")
     if "jobs" not in names:
         own.append(f"jobs={1 if choose_device(config['device']).type == 'cuda' else os.cpu_count() or 1}")
-    return carry_out(read_study([*updates, *own]))
+    return run_study(read_study([*updates, *own]))

@@ -50,10 +50,10 @@ def run(updates: Sequence[str]) -> int:
     """Run the study, or list it; the exit code is 1 if a run failed. Raises `UserError`, before any run starts."""
     if not updates:
         raise UserError("which runs? name the data, methods and seeds: study with digits methods=erm,lff seeds=3")
-    return carry_out(read_study(updates))
+    return run_study(read_study(updates))
 
 
-def carry_out(study: StudyWords) -> int:
+def run_study(study: StudyWords) -> int:
     """The same of words that have been read."""
     jobs = jobs_of(study)
     check_row(jobs, study)

@@ -16,7 +16,7 @@ from debiaslab.commands.words import read_list, read_number, read_seeds, read_wo
 from debiaslab.config import ex
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.lockstep.together import fit_together
-from debiaslab.recording.command_line import require_run_id, typed_again
+from debiaslab.recording.command_line import require_run_id, command_line_of
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.recording.updates import read_updates
@@ -49,7 +49,7 @@ def run(updates: Sequence[str]) -> int:
     try:
         runs.start()
     except KeyboardInterrupt:
-        again = typed_again(None, [*words, f"seeds={','.join(map(str, seeds))}"])
+        again = command_line_of(None, [*words, f"seeds={','.join(map(str, seeds))}"])
         raise KeyboardInterrupt(f"interrupted; to resume: {again}") from None
     return 1 if runs.failed else 0
 

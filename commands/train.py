@@ -45,7 +45,7 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
         save_sample_grid(folder / "samples.png", data)
         _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
 
-    data = setup.placed(data, device)
+    data = setup.place(data, device)
     options = Options(
         seed=setup.run.seed,
         selection=setup.run.selection,

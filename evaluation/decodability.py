@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
-from debiaslab.evaluation.outputs import outputs_at, stratified
+from debiaslab.evaluation.outputs import outputs_at, draw_stratified
 
 PREFIX = "decodability"  # of the names of what is measured: decodability/<target or bias>/<branch>
 NUM_IMAGES = 2_000  # of the test images, at most
@@ -44,7 +44,7 @@ class Decodability:
         """
         split = self.data.test
         generator = torch_generator(0, PREFIX)
-        index = stratified(split, self.data, NUM_IMAGES, generator)
+        index = draw_stratified(split, self.data, NUM_IMAGES, generator)
         group = self.data.groups(split).cpu()[index]
         order = torch.randperm(len(index), generator=generator)
         order = order[group[order].argsort(stable=True)]

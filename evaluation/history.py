@@ -11,7 +11,7 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.metrics import METRICS, GroupCounts
-from debiaslab.evaluation.selection import Rule, chosen_index, without_bias
+from debiaslab.evaluation.selection import Rule, best_index, without_bias
 
 EVALUATIONS = "evaluations.jsonl"  # the file of a run's record that holds its history
 
@@ -94,7 +94,7 @@ class History:
         """The one of `evaluations` that `rule` chooses."""
         if rule.split is None:
             return evaluations[-1]
-        return evaluations[chosen_index([self.value(evaluation, rule) for evaluation in evaluations])]
+        return evaluations[best_index([self.value(evaluation, rule) for evaluation in evaluations])]
 
 
 def empty_history(data: BiasedDataset) -> History:

@@ -33,7 +33,7 @@ def outputs_at(
     return {branch: torch.cat(values) for branch, values in found.items()}
 
 
-def stratified(split: Split, data: BiasedDataset, count: int, generator: torch.Generator) -> Tensor:
+def draw_stratified(split: Split, data: BiasedDataset, count: int, generator: torch.Generator) -> Tensor:
     """Positions int64 of about `count` images of `split` chosen at random, as evenly from its groups as they allow.
 
     At least one of each group that has any. In order; on the CPU.

@@ -66,7 +66,7 @@ def is_better(value: float, best: float | None) -> bool:
     return not isnan(value) and (best is None or value > best)
 
 
-def chosen_index(values: Sequence[float]) -> int:
+def best_index(values: Sequence[float]) -> int:
     """Position of the best of `values`, one per evaluation; the last one if all are not-a-number."""
     best, index = None, len(values) - 1
     for position, value in enumerate(values):

@@ -36,7 +36,7 @@ def plan_batches(source: Batches, step: int) -> Iterator[PlannedBatch]:
     return (PlannedBatch(source, plan, images) for plan, images in source.read_ahead(source.plans(step)))
 
 
-def make_as_one(planned: Sequence[PlannedBatch]) -> Batch:
+def make_stacked(planned: Sequence[PlannedBatch]) -> Batch:
     """The batches of R runs at the same step as one, whose tensors are [R, B, ...].
 
     Batches of the same data are made in one go, unless their images have been read ahead.

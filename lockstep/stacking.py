@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
-from debiaslab.lockstep.batches import Step, make_as_one
+from debiaslab.lockstep.batches import Step, make_stacked
 from debiaslab.lockstep.graphs import ReplayedDescent, Scalars, descent_of
 from debiaslab.lockstep.stacked_kernels import FewKernels
 from debiaslab.methods import Batch, Method
@@ -31,7 +31,7 @@ class Stack:
 
     def update(self, steps: Sequence[Step]) -> list[Scalars]:
         """Do what `phase.update(batch.make())` of each would do, and return what each would return."""
-        rows = self.descend(make_as_one([step.batch for step in steps]))
+        rows = self.descend(make_stacked([step.batch for step in steps]))
         return [{name: row[place] for name, row in rows.items()} for place in range(len(steps))]
 
     def part(self) -> None:

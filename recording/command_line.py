@@ -23,7 +23,7 @@ from debiaslab.core.extras import missing_extra
 from debiaslab.core.mongo import MONGO_URL, without_password
 from debiaslab.core.program import program_name
 from debiaslab.recording.host import guard_host_facts
-from debiaslab.recording.interruption import raised_interruption
+from debiaslab.recording.interruption import raise_on_signals
 from debiaslab.recording.observers import MAX_ID_BYTES, STATE, FileRecord
 from debiaslab.recording.updates import expand_path, read_updates
 
@@ -86,7 +86,7 @@ def run_command_line(
     project and leaves its traceback. `prepare` checks a run of the experiment and returns it ready to start.
     """
     guard_host_facts()
-    with raised_interruption(), restored_environment(MONGO_URL):
+    with raise_on_signals(), restored_environment(MONGO_URL):
         try:
             code = _run(ex, arguments, prepare, commands)
             sys.stdout.flush()
@@ -195,15 +195,15 @@ def explain_interruption(
     state = next((Path(folder) / STATE for folder in folders), None)
     if state is not None and state.exists():
         if command == "resume":  # all that was typed is in the record
-            return f"interrupted; to resume: {typed_again(command, [], runs=[os.path.relpath(state.parent)])}"
+            return f"interrupted; to resume: {command_line_of(command, [], runs=[os.path.relpath(state.parent)])}"
         updates = [update for update in updates if not update.startswith("resume=")]
         updates.append(f"resume={os.path.relpath(state.parent)}")
     elif command not in commands:
         return "interrupted"
-    return f"interrupted; to resume: {typed_again(command, updates, options)}"
+    return f"interrupted; to resume: {command_line_of(command, updates, options)}"
 
 
-def typed_again(
+def command_line_of(
     command: str | None,
     updates: Sequence[str],
     options: Mapping[str, Any] = MappingProxyType({}),
@@ -242,7 +242,7 @@ def parse(ex: Experiment, arguments: list[str], commands: Collection[str]) -> di
             found: dict[str, Any] = docopt(ex.get_usage(PROGRAM)[2], arguments, default_help=False)
     except DocoptExit:
         line = shlex.join(arguments)
-        meant = with_inserted(arguments, commands, ex.named_configs)
+        meant = insert_with(arguments, commands, ex.named_configs)
         if meant:
             way = f"{program_name()} {shlex.join(meant)}"
             raise UserError(f"cannot read {line!r}: settings come after with, as in {way}") from None
@@ -253,7 +253,7 @@ def parse(ex: Experiment, arguments: list[str], commands: Collection[str]) -> di
     return found
 
 
-def with_inserted(arguments: list[str], commands: Collection[str], named_configs: Collection[str]) -> list[str] | None:
+def insert_with(arguments: list[str], commands: Collection[str], named_configs: Collection[str]) -> list[str] | None:
     """The line with a `with` behind its command, or before its first setting; None if it lacks something else."""
     if "with" in arguments:
         return None

@@ -22,7 +22,7 @@ class Interruption:
 
 
 @contextmanager
-def raised_interruption() -> Iterator[None]:
+def raise_on_signals() -> Iterator[None]:
     """Within the block, each of `SIGNALS` raises `KeyboardInterrupt`.
 
     SIGINT does also where a shell has set it to ignored, as for what a script starts with `&`. The others stay ignored
@@ -38,7 +38,7 @@ def raised_interruption() -> Iterator[None]:
 
 
 @contextmanager
-def noted_interruption() -> Iterator[Interruption]:
+def note_signals() -> Iterator[Interruption]:
     """Within the block, the first of `SIGNALS` is only noted; one that comes later raises `KeyboardInterrupt`."""
     noted = Interruption()
 

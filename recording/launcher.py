@@ -12,7 +12,7 @@ from typing import Protocol
 from debiaslab.core.errors import UserError
 from debiaslab.core.program import program_command
 from debiaslab.core.sharing import make_shared_folder
-from debiaslab.recording.interruption import noted_interruption
+from debiaslab.recording.interruption import note_signals
 
 POLL_SECONDS = 0.2
 TERMINATION_SECONDS = 60
@@ -140,7 +140,7 @@ def supervise(launcher: Launcher, work: Work) -> None:
     A signal that ends runs (`SIGNALS`) stops those that are running, which record it, and raises `KeyboardInterrupt`
     then; an error stops them, too.
     """
-    with noted_interruption() as interruption:
+    with note_signals() as interruption:
         try:
             while not interruption.requested and work.advance():
                 time.sleep(POLL_SECONDS)

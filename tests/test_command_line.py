@@ -18,7 +18,7 @@ from debiaslab.commands.words import describe_words
 from debiaslab.config import ex
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.datasets.digits import ColoredDigits
-from debiaslab.recording.command_line import explain_interruption, run_command_line, typed_again
+from debiaslab.recording.command_line import explain_interruption, run_command_line, command_line_of
 from debiaslab.settings.setup import load_once
 from tests.conftest import Command, Outcome
 
@@ -211,10 +211,10 @@ def test_server_user_reads_the_environment() -> None:
         (["resume=RUN", "checkpoint=missing", "train=False"], "resume=RUN resumes a training; leave it out to"),
         (["memory_gb=1e400"], "memory_gb=inf: must be a finite number"),
         (["train=False"], "nothing to evaluate: name the weights with checkpoint=PATH"),
-        (["resume=missing"], "nothing to go on with in resume=missing: there is no such folder; name a run's"),
+        (["resume=missing"], "nothing to resume in resume=missing: there is no such folder; give a run's"),
         (
             ["resume=."],
-            "nothing to go on with in resume=.: no resume.safetensors; the run is complete, or had not begun",
+            "nothing to resume in resume=.: no resume.safetensors; the run is complete, or has not started",
         ),
         (["log_dir=/proc/nowhere"], "cannot write into /proc/nowhere: "),
     ],
@@ -559,10 +559,10 @@ def test_what_is_said_after_an_interruption_can_be_typed(monkeypatch: pytest.Mon
     monkeypatch.setenv(MONGO_URL, "host:1:db")
     assert explain("study", ["digits"]) == "interrupted; to resume: python main.py -m host:1:db study with digits"
     options = {"--comment": "two words", "--force": True, "--id": "mine", "--name": None}
-    line = typed_again(None, ["digits"], options)
+    line = command_line_of(None, ["digits"], options)
     assert line == "python main.py -m host:1:db '--comment=two words' --force with digits"
     monkeypatch.setenv(MONGO_URL, "mongodb://me:secret@host/db")
-    line = typed_again("study", ["digits"])
+    line = command_line_of("study", ["digits"])
     assert line == f"python main.py study with digits (with {MONGO_URL} as in this environment)"
 
 

@@ -196,7 +196,7 @@ class Trainer:
         every = self.options.decodability
         if every is None or (epoch % every and self.phase_step < self.batches.num_steps):
             return {}
-        return self.decodability.measured(self.phase.features)
+        return self.decodability.measure(self.phase.features)
 
     def _steps_before(self) -> int:
         """Optimiser steps of the phases before the current one."""

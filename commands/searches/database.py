@@ -47,7 +47,7 @@ def open_study(plan: Plan, create: bool) -> optuna.Study:
     return study
 
 
-def find_begun(plan: Plan) -> str | None:
+def find_existing(plan: Plan) -> str | None:
     """The name of a search in the database that was begun with the same settings, by this code or an older one.
 
     Older ones have settings of other data sets, as None, and so another name by default.

@@ -40,7 +40,7 @@ def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
     small networks have one in either case (`threads_for`).
     """
     device = setups[0].device()
-    data = setups[0].placed(setups[0].load_data(), device)
+    data = setups[0].place(setups[0].load_data(), device)
     methods = [setup.build_method(data, device) for setup in setups]
     phases = [replay_phases(method.phases()) if setups[0].run.cuda_graphs else method.phases() for method in methods]
     alone = together = steps = 0.0
