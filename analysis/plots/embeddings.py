@@ -20,7 +20,7 @@ from debiaslab.analysis.plots.figure import (
 from debiaslab.analysis.restored_run import RestoredRun
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.randomness import torch_generator
-from debiaslab.evaluation.outputs import outputs_at, draw_stratified
+from debiaslab.evaluation.outputs import draw_stratified, outputs_at
 
 NUM_IMAGES = 1_000  # of the test images, at most
 PERPLEXITY = 30.0  # of t-SNE; less for few images

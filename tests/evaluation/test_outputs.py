@@ -9,7 +9,7 @@ from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.inputs import as_input
 from debiaslab.datasets.splits import ImagesOnFile
-from debiaslab.evaluation.outputs import outputs_at, draw_stratified
+from debiaslab.evaluation.outputs import draw_stratified, outputs_at
 
 
 def test_outputs_of_chosen_images_in_their_order(digits: BiasedDataset) -> None:
