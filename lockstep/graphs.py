@@ -85,8 +85,8 @@ class ReplayedDescent:
     """A `Descent` whose steps are replayed from a captured one: the same kernels with the same arguments.
 
     The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are not replayed. The
-    step is captured again when a learning rate has changed or the parameters have moved in memory. The optimisers' states
-    must not be replaced once they exist.
+    step is captured again when a learning rate has changed or the parameters have moved in memory. The states of the
+    optimisers must not be replaced once they exist.
 
     A captured step keeps its memory until it is released.
     """
