@@ -396,8 +396,8 @@ def test_unknown_command(command: Command) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("smoke", "'smoke' is no command: settings come after with, as in python main.py with smoke"),
-        ("method=erm", "'method=erm' is no command: settings come after with, as in python main.py with method=erm"),
+        ("smoke", "'smoke' is not a command: settings come after with, as in python main.py with smoke"),
+        ("method=erm", "'method=erm' is not a command: settings come after with, as in python main.py with method=erm"),
         (
             "method=erm smoke",
             "cannot read 'method=erm smoke': settings come after with, as in python main.py with method=erm",
@@ -415,17 +415,17 @@ def test_unknown_command(command: Command) -> None:
             "-m x colored_mnist skewed1",
             "cannot read '-m x colored_mnist skewed1': settings come after with, as in python",
         ),
-        ("with", "nothing comes after with: leave it out, or write settings"),
+        ("with", "there is nothing after with: leave it out or add settings"),
         ("report with digits -out=foo", "-o ut=foo: must be the name of a folder, without ="),
         ("--foo", "cannot read '--foo': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
         ("-m", "cannot read '-m': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
         ("help reslts", "unknown command 'reslts'; did you mean 'results'? one of "),
-        ("-q with smoke", "--queue is not supported: a run starts at once; several one after the other are a study"),
-        ("-P abc with smoke", "--priority is not supported: a run starts at once"),
-        ("-e with smoke", "--enforce_clean is not supported: every record says which code has run"),
+        ("-q with smoke", "--queue is not supported: runs start immediately; use a study for several runs"),
+        ("-P abc with smoke", "--priority is not supported: runs start immediately"),
+        ("-e with smoke", "--enforce_clean is not supported: every record contains the code version"),
         ("-b abc with smoke", "--beat-interval=abc: must be seconds, such as 10 or 0.5"),
-        ("-C foo with smoke", "--capture is not supported: what is printed is recorded"),
-        ("-l FOO with smoke", "--loglevel is not supported: there is no log but what is printed"),
+        ("-C foo with smoke", "--capture is not supported: all output is recorded"),
+        ("-l FOO with smoke", "--loglevel is not supported: there is no log besides the output"),
         ("-i ../up with smoke", "--id=../up: must be letters, digits, and -, _ or . after the first"),
         ("-i .hidden with smoke", "--id=.hidden: must be letters, digits, and -, _ or . after the first"),
         ("-i _sources with smoke", "--id=_sources: must be letters, digits, and -, _ or . after the first"),
@@ -451,7 +451,7 @@ def test_an_id_is_given_once(command: Command) -> None:
     assert [run.name for run in first.runs] == ["mine"]
     again = command("-i", "mine", "with", "smoke", "num_steps=5", "method=erm")
     assert (again.code, again.runs) == (2, [])
-    assert again.err == "error: --id=mine: there is a run runs/mine already; choose another id\n"
+    assert again.err == "error: --id=mine: the run runs/mine already exists; choose another id\n"
 
 
 @pytest.mark.parametrize("arguments", [["help", "results"], ["results", "--help"]])
@@ -536,7 +536,7 @@ def test_what_is_printed_onto_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsy
     with suppress(OSError), open("/dev/full", "w") as stream:  # closing it fails
         monkeypatch.setattr(sys, "stdout", stream)
         assert main.run(["print_named_configs"]) == 2
-    assert capsys.readouterr().err == "error: cannot write what is printed: No space left on device; free the disk\n"
+    assert capsys.readouterr().err == "error: cannot write the output: No space left on device; free the disk\n"
 
 
 def test_a_broken_pipe_elsewhere_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
