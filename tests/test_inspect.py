@@ -100,7 +100,7 @@ def test_what_is_missing(command: Command, tmp_path: Path) -> None:
     (tmp_path / "faces" / "celeba" / "list_eval_partition.txt").write_text("000001.jpg 0")
     outcome = command("inspect", "with", "celeba", "data.root=faces", data=False)
     assert outcome.code == 2
-    expected = "2 files or folders are missing for celeba; get what the list says, put it there, and try again"
+    expected = "2 files or folders are missing for celeba; download what is listed as missing, and try again"
     assert outcome.err == f"error: {expected}\n"
     text = words_of(outcome)
     images = (

@@ -148,7 +148,7 @@ def test_the_summary_is_of_the_best_by_validation(tmp_path: Path) -> None:
 def test_searches_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     trial(tmp_path, 0, 0.3)
     trial(tmp_path, 1, 0.5, seed=2)
-    with pytest.raises(UserError, match=r"the trials of mine differ in seed: .* say which, with seed=VALUE"):
+    with pytest.raises(UserError, match=r"the trials of mine differ in seed: .* select one with seed=VALUE"):
         found_in(tmp_path)
     with pytest.raises(UserError, match="no recorded run is a trial of a search none"):
         find_trials("none", FileStore(tmp_path).find(Query({})))
