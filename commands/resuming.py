@@ -1,4 +1,4 @@
-"""How recorded runs that have ended early are resumed."""
+"""Find the commands that resume runs which ended early."""
 
 import os
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from debiaslab.core.errors import UserError
 from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.observers import STATE
 
-SHOWN = 5  # runs that a list names
+SHOWN = 5  # maximum number of runs to list
 
 
 def resume_hints(records: Sequence[Record]) -> list[str]:
-    """A line for each of the runs that have ended early, and that none of the others has resumed; the latest first."""
+    """A line for each run that ended early and has not been resumed by another one, latest first."""
     resumed = {os.path.basename(str(record.info.get("resumed_from"))) for record in records}
     found = [(record, resume_command(record)) for record in reversed(records) if record.id not in resumed]
     lines = [f"to resume {record.id}: {command}" for record, command in found if command is not None]

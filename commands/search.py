@@ -1,7 +1,7 @@
-"""`python main.py search with WORDS RANGES`: look for the best hyper-parameters, each trial a recorded run.
+"""`python main.py search with WORDS RANGES`: hyper-parameter search; each trial is a recorded run.
 
-RANGES are settings of method and model: NAME=uniform(LOW,HIGH), log(LOW,HIGH), int(LOW,HIGH) or choice(A,B,...); none:
-those of the method's authors. The same command joins the search, or resumes it.
+RANGES are settings of method and model: NAME=uniform(LOW,HIGH), log(LOW,HIGH), int(LOW,HIGH) or choice(A,B,...);
+default: those of the method's authors. The same command joins or resumes the search.
 """
 
 import shlex
@@ -25,7 +25,7 @@ WORDS = SearchWords
 
 
 def run(updates: Sequence[str]) -> None:
-    """Run the trials that are wanted, and show what has been found. Raises `UserError`."""
+    """Run the remaining trials, and show the results. Raises `UserError`."""
     words = read_search(updates)
     plan = make_plan(words)
     if words.name is None and (name := find_existing(plan)) is not None:
@@ -50,7 +50,7 @@ def describe(plan: Plan) -> None:
 
 
 def report(plan: Plan, trials: Trials) -> None:
-    """A table of the trials, EnD's summary, how far the search is, and the best settings as a command."""
+    """Print a table of the trials, EnD's summary, the progress, and the best settings as a command."""
     counts = trials.counts()
     if not any(counts.values()):
         print("no trial has been run yet")

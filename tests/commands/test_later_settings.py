@@ -78,7 +78,7 @@ def test_a_question_about_old_records_alone(command: Command) -> None:
     assert command("results", "with", "precision=float32", data=False).code == 0
     outcome = command("results", "with", "precision=bf16", data=False)
     assert outcome.code == 2
-    assert outcome.err.startswith("error: no recorded run is like that")
+    assert outcome.err.startswith("error: no recorded run matches")
 
 
 def test_repetition(command: Command) -> None:
@@ -88,7 +88,7 @@ def test_repetition(command: Command) -> None:
     assert outcome.code == 0
     assert "bit-identical" in outcome.out
     assert "precision" not in outcome.out
-    assert "a repetition cannot change precision" in command("rerun", old.name, "with", "precision=bf16").err
+    assert "a rerun cannot change precision" in command("rerun", old.name, "with", "precision=bf16").err
 
 
 def test_a_study_takes_an_old_record_for_its_own(command: Command, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_mongodb_that_does_not_answer() -> None:
         (["since=yesterday"], "since='yesterday' is not a date; write it as 2026-11-22"),
         (["format=word"], "unknown format 'word'"),
         (["rule=best"], "unknown rule rule='best'"),
-        (["seed=17"], "no recorded run is like that; `python main.py results with list=True` shows all"),
+        (["seed=17"], "no recorded run matches; `python main.py results with list=True` shows all"),
         (["against=lff"], "unknown"),
         (["metric=test/best"], "unknown metric 'test/best'; did you mean 'test/unbiased'? one of test/accuracy, "),
         (["metric=unbiased"], "unknown metric 'unbiased'; did you mean 'test/unbiased'? one of test/accuracy, "),

@@ -172,8 +172,8 @@ def test_questions_about_a_search(command: Command, tmp_path: Path) -> None:
     assert (listed.out.count("failed"), listed.out.count("completed")) == (1, 0)
     for words, error in (
         (["search=mine", "top=0"], "top=0: must be a whole number, 1 or more"),
-        (["top=2"], "top=2: sums up a search; name it with search=NAME"),
-        (["search=none"], "no recorded run is like that"),
+        (["top=2"], "top=2 needs a search; name it with search=NAME"),
+        (["search=none"], "no recorded run matches"),
     ):
         refused = command("results", "with", *words, data=False)
         assert (refused.code, refused.out) == (2, "")

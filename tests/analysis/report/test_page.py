@@ -212,7 +212,7 @@ def test_long_curves_keep_the_chosen_evaluations(tmp_path: Path) -> None:
     [
         (["images=no"], "images=no: must be True or False"),
         (["rule=best"], "unknown rule rule='best'"),
-        (["seed=17"], "no recorded run is like that"),
+        (["seed=17"], "no recorded run matches"),
         (["metric=test/unbiasd"], "unknown metric 'test/unbiasd'; did you mean 'test/unbiased'?"),
         (["out=runs/file"], "cannot write runs/file/report.html"),
     ],
