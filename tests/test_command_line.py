@@ -161,7 +161,7 @@ def test_server_user_reads_the_environment() -> None:
         (["method=erm", "model=mlp_branches"], "model MLPBranches has no 'classifier' network"),
         (
             ["method.hparams.hand_over=None", "method.hparams.distill_weight=5"],
-            "method.hparams.distill_weight=5 has no effect with method.hparams.hand_over=None; leave it out, or change",
+            "method.hparams.distill_weight=5 has no effect with method.hparams.hand_over=None; leave it out or change",
         ),
         (
             ["method=erm", "method.hparams.lr_decay_epochs=1"],
@@ -171,7 +171,7 @@ def test_server_user_reads_the_environment() -> None:
             ["method=disent_be", "method.hparams.lr_decay_step=None", "method.hparams.lr_gamma=0.9"],
             "method.hparams.lr_gamma=0.9 has no effect with method.hparams.lr_decay_step=None; leave it out",
         ),
-        (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two; NAME=None takes"),
+        (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two; NAME=None removes"),
         (["data.skew=1.5"], "data.skew=1.5: must be between 0 and 1, both excluded"),
         (["data.skew=0"], "data.skew=0.0: must be between 0 and 1, both excluded"),
         (["data.severity=0"], "data.severity=0: must be 1 to 5"),

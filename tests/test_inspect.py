@@ -58,7 +58,7 @@ def test_own_images_with_names(command: Command, csv: Path) -> None:
     assert "read into memory before training (memory_gb=4)" in text
     assert "cache cache: 0.1 MiB of custom in 1 file, all variants" in text
     small = command("inspect", "with", *words, "memory_gb=0.00001")
-    assert "read from the file as they are needed (memory_gb=1e-05)" in words_of(small)
+    assert "read on demand (memory_gb=1e-05)" in words_of(small)
 
 
 def test_names_with_signs_of_other_languages(command: Command, csv: Path) -> None:

@@ -203,7 +203,7 @@ def test_frost_without_its_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         corrupt(images, "frost", 1, range(12))
     assert "\n" not in str(error.value)
     (tmp_path / "frost").mkdir()
-    with pytest.raises(UserError, match=r"frost/frost1\.png is missing or not the picture"):
+    with pytest.raises(UserError, match=r"frost/frost1\.png is missing or not the expected frost texture"):
         frost_textures()
 
 

@@ -163,7 +163,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
             lambda state: state | {"bn1.bias": torch.full((64,), torch.nan)},
             "is unusable: bn1.bias has values that",
         ),
-        (lambda state: {"state_dict": state, "args": Namespace()}, "could run code and are not read; save the weights"),
+        (lambda state: {"state_dict": state, "args": Namespace()}, "could run code and are not loaded; save the state"),
         (lambda state: [1], "has no tensors by name"),
         (lambda state: torchvision("models").resnet18(), "has no tensors by name"),
     ],

@@ -113,7 +113,7 @@ def test_each_picture_is_there_once(tmp_path: Path) -> None:
     assert (page.pictures, page.pictures_left_out, page.html.count("data:image/png")) == (2, 0, 2)
     assert [len(blocks(page.html)[f"run-{index}"]["pictures"]) for index in range(3)] == [1, 1, 1]
     assert sum("gone.png" in problem for problem in page.problems) == 3
-    assert sum("broken.png" in problem and "is no picture" in problem for problem in page.problems) == 3
+    assert sum("broken.png" in problem and "is not an image" in problem for problem in page.problems) == 3
     small = page_of(store, EmbeddedImages(limit=100))
     assert (small.pictures, small.pictures_left_out) == (1, 1)
     assert blocks(small.html)["overview"]["pictures_left_out"] == 1
