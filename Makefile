@@ -10,13 +10,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show both results (minutes, no download of data)
+demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show both results (minutes, no data download)
 	@bash scripts/demo.sh $(BIN)/python
 
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN)/python -m pytest -n auto
 
-unit: $(VENV)/.installed-dev ## Run the tests but those that take long or kill programs (minutes)
+unit: $(VENV)/.installed-dev ## Run the tests without those that are slow or kill processes (minutes)
 	@$(BIN)/python -m pytest -n auto -m "not processes and not long"
 
 check: $(VENV)/.installed-dev ## Lint and types
@@ -30,7 +30,7 @@ bench: $(VENV)/.installed ## Measure the speed of this machine (see benchmarks/)
 mongo: $(VENV)/.installed-dev ## Start a local MongoDB on port 27017, data in .mongo/ (stop it with Ctrl-C)
 	@$(BIN)/python -m debiaslab.recording.server
 
-# incense is there as a source only, whose setup.py needs more than Python 3.12 and newer have
+# incense has no wheel, and its setup.py needs modules that Python 3.12 has removed
 $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name one with make PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -44,5 +44,5 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(PIP) -r requirements-dev.txt
 	@touch $@
 
-clean: ## Remove the environment and what tools left behind (records and data stay)
+clean: ## Remove the environment and caches of tools (records and data stay)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

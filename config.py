@@ -1,4 +1,4 @@
-"""The Sacred experiment: its ingredients wired together, its settings, all named configurations."""
+"""The Sacred experiment: its ingredients, settings and named configurations."""
 
 import logging
 import os
@@ -36,16 +36,16 @@ ex.configurations.append(Scope(run_settings))
 
 
 def set_up_sacred() -> None:
-    """Set what Sacred has for all experiments of a process: call it before a run of `ex`."""
-    SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the real standard error, past the captured one
+    """Set Sacred's process-wide settings: call it before a run of `ex`."""
+    SETTINGS.CAPTURE_MODE = "sys"  # progress goes to the original standard error, which is not captured
     SETTINGS.CONFIG.READ_ONLY_CONFIG = False
 
 
-# every run's record keeps the project's own code
+# the record of each run contains the project's source code
 for _file in source_files():
     ex.add_source_file(str(_file))
 
-# name -> (what it is for, the settings that it changes)
+# name -> (description, settings)
 NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     # data
     "digits": ("Coloured digits of scikit-learn: no download.", {"data": {"name": "digits"}}),
@@ -90,7 +90,7 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"data": {"protocol": "published"}},
     ),
     "iid": (
-        "Validation images as biased as the training images, and no default rule that reads their bias labels.",
+        "Validation images with the bias of the training images; default rules do not use their bias labels.",
         {"data": {"protocol": "iid"}},
     ),
     # training
@@ -107,7 +107,7 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         {"method": {"hparams": {"epochs": 100, "num_steps": None}}, "evaluate_every": 1},
     ),
     "smoke": (
-        "A few steps of every phase, judged on 500 images of each split, to see that it runs.",
+        "A few steps of every phase, evaluated on 500 images of each split, to see that it runs.",
         {"method": {"hparams": {"num_steps": 20, "epochs": None}}, "evaluate_images": 500},
     ),
     # place

@@ -1,1 +1,1 @@
-"""From runs to tables and pictures."""
+"""Query recorded runs, and make tables, figures and reports."""

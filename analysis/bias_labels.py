@@ -1,4 +1,4 @@
-"""The bias labels that a recorded result has taken."""
+"""The bias labels used by a recorded result."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,9 +10,9 @@ from debiaslab.methods import METHODS
 
 
 def bias_labels_of(record: Record, rule: str | None) -> BiasLabels:
-    """Those of the record's result under `rule` (None: of no rule in particular, as of a curve).
+    """The bias labels used by the record's result under `rule` (None: without a rule, as for a curve).
 
-    A trial of a search was chosen, too, by what the search goes by.
+    For trials of a search this includes the objective of the search.
     """
     config = record.config
     facts = _facts_of(record.info.get("data") or {})
@@ -24,7 +24,7 @@ def bias_labels_of(record: Record, rule: str | None) -> BiasLabels:
 
 
 def label_lines(members: Mapping[str, Sequence[Record]], rule: str | None) -> list[str]:
-    """Lines for below a plot: the bias labels of the methods in `members`, those with the same ones together."""
+    """Lines for the caption of a plot: the bias labels used by the methods in `members`, grouped if equal."""
     rows: dict[str, list[str]] = {}
     for row, records in members.items():
         for text in dict.fromkeys(bias_labels_of(record, rule).text() for record in records):
@@ -33,7 +33,7 @@ def label_lines(members: Mapping[str, Sequence[Record]], rule: str | None) -> li
 
 
 def _facts_of(data: Mapping[str, Any]) -> LabelFacts | None:
-    """What a record tells of the bias in its data; None of one that was made before that was recorded."""
+    """The recorded facts about the bias in a run's data; None for older records."""
     if data.get("labelled") is None:
         return None
     return LabelFacts(data["labelled"], data.get("conflicting") or {}, data.get("validation"))

@@ -1,4 +1,4 @@
-"""What a data set is: where it is read from, how large it is, how its groups are filled."""
+"""Summarise a data set: its files, sizes and groups."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -19,24 +19,24 @@ from debiaslab.datasets import BiasedDataset, DatasetConfig, Source, Split
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.settings.setup import load_once
 
-MAX_WIDTH = 80  # characters of a group table; a wider one is abridged
+MAX_WIDTH = 80  # characters; wider group tables are abridged
 MAX_ROWS = 20  # classes in a table
-MAX_BIASES = 4  # of a class in an abridged table
+MAX_BIASES = 4  # per class in an abridged table
 STYLES = {"there": "green", "missing": "bold red", "not there": "yellow"}
 NO_STAR = "\u00a0"  # a space that a table does not strip
 
 
 def summarize_dataset(name: str, config: DatasetConfig, folder: Path, memory_gb: float) -> Iterator[Any]:
-    """What to print about the data set `name`, one thing after the other; a sample grid is written into `folder`.
+    """Yield the parts of the summary of the data set `name`; writes a sample grid into `folder`.
 
-    Raises `UserError` after the list of its files if some are missing, and for whatever is wrong with them.
+    Raises `UserError` after the list of its files if some are missing, and for damaged ones.
     """
     sources = config.sources()
     yield source_list(name, sources)
     missing = [source for source in sources if source.required and not source.is_there]
     if missing:
         what = "1 file or folder is" if len(missing) == 1 else f"{len(missing)} files or folders are"
-        raise UserError(f"{what} missing for {name}; get what the list says, put it there, and try again")
+        raise UserError(f"{what} missing for {name}; download what is listed as missing, and try again")
     require_writable(folder, "log_dir")
     data = load_once(config)
     yield split_table(data)
@@ -49,7 +49,7 @@ def summarize_dataset(name: str, config: DatasetConfig, folder: Path, memory_gb:
 
 
 def source_list(name: str, sources: Sequence[Source]) -> Text:
-    """What the data set is read from: whether it is there, what it is, and where to get it."""
+    """List the sources of the data set: whether they exist, their content, and where to get them."""
     text = Text(f"{name} is read from" if sources else f"{name} needs no files", "bold")
     indent = "\n" + " " * max(map(len, STYLES))
     for source in sources:
@@ -62,7 +62,7 @@ def source_list(name: str, sources: Sequence[Source]) -> Text:
 
 
 def split_table(data: BiasedDataset) -> Table:
-    """Number of images of each split, and of bias-aligned and bias-conflicting ones."""
+    """The number of images in each split, and of bias-aligned and bias-conflicting ones."""
     table = new_table("images")
     for header in ("split", "images", "aligned", "conflicting"):
         table.add_column(header, justify="left" if header == "split" else "right")
@@ -72,7 +72,7 @@ def split_table(data: BiasedDataset) -> Table:
 
 
 def group_table(data: BiasedDataset) -> Table:
-    """Training images of each target and bias; of a wide table only the most frequent biases of each class."""
+    """Training images by target and bias; a wide table shows only the most frequent biases of each class."""
     shape = data.group_shape(data.train)
     counts = torch.bincount(data.groups(data.train), minlength=shape.numel()).view(shape)
     if not data.train.has_bias:
@@ -93,7 +93,7 @@ def group_table(data: BiasedDataset) -> Table:
 
 
 def facts_table(data: BiasedDataset, config: DatasetConfig, memory_gb: float) -> Table:
-    """How the images get to a network, where they are kept, and what identifies them."""
+    """How images are preprocessed and stored, and their fingerprint."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -123,7 +123,7 @@ def _aligned_and_conflicting(data: BiasedDataset, split: Split) -> tuple[str, st
 
 
 def _rows(table: Table, data: BiasedDataset) -> Iterator[int]:
-    """The classes that have a row in `table`; the last row says how many others there are."""
+    """The classes to show in `table`; adds a last row with the number of others."""
     yield from range(min(MAX_ROWS, data.num_classes))
     if data.num_classes > MAX_ROWS:
         table.add_row(f"and {data.num_classes - MAX_ROWS} more classes", style="dim")
@@ -167,7 +167,7 @@ def _normalization(data: BiasedDataset) -> str:
 
 
 def _augmentation(data: BiasedDataset) -> str:
-    """The name of the augmentation and its settings, but for large ones."""
+    """The name of the augmentation and its settings, without tensors."""
     if data.augment is None:
         return "none"
     values = {field.name: getattr(data.augment, field.name) for field in fields(data.augment)}  # type: ignore[arg-type]
@@ -183,9 +183,9 @@ def _kept(data: BiasedDataset, memory_gb: float) -> str:
     if not any(split.reader for split in splits):
         return f"in memory, {size}"
     if any(split.reader is not None and split.reader.num_draws for split in splits):
-        return "on file, read as they are needed"
+        return "on file, read on demand"
     fits = sum(split.file_bytes() for split in splits) <= memory_gb * 2**30
-    where = "read into memory before training" if fits else "read from the file as they are needed"
+    where = "read into memory before training" if fits else "read on demand"
     return f"on file, {size}, {where} (memory_gb={memory_gb:g})"
 
 

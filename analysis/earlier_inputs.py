@@ -1,4 +1,4 @@
-"""What networks are given, of runs recorded before their weights said so: it follows from the settings of the data."""
+"""The preprocessing of runs whose weight files do not contain it, derived from the settings of the data."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ STATISTICS: dict[str, Normalization | None] = {
 
 
 def earlier_input(record: Record) -> dict[str, Any]:
-    """What `settings.weights.input_facts` says of newer runs. Raises `UserError` where the record does not tell."""
+    """The equivalent of `settings.weights.input_facts` for older runs. Raises `UserError` if it is unknown."""
     settings = record.config["data"]
     name = settings["name"]
     if name not in DATASETS or settings.get("arrays") is not None:
         raise UserError(
-            f"the run {record.id} was recorded before weights said what they are to be given, and its settings do not"
-            " tell: train it again"
+            f"the weights of the run {record.id} lack the preprocessing, and its settings do not determine it: train it"
+            " again"
         )
     preprocessing = _preprocessing(name, settings)
     classes = (record.info.get("data") or {}).get("classes") or range(len(record.history().aligned))

@@ -1,4 +1,4 @@
-"""Runs in a folder of records, with an index that makes thousands of them quick to search."""
+"""Runs in a folder of records, with an index for fast queries over thousands of them."""
 
 import gc
 import json
@@ -19,7 +19,7 @@ from debiaslab.analysis.schema import BAD_ID, damaged, is_run_id, require_entry,
 from debiaslab.core.errors import UserError
 
 INDEX = ".index.sqlite"
-# what the index keeps of run.json; the rest is large and not asked for
+# the parts of run.json in the index; the rest is large and never queried
 KEPT = ("command", "status", "start_time", "stop_time", "heartbeat", "result")
 SOURCES = "_sources"  # folder among the records, with copies of source files
 
@@ -27,7 +27,7 @@ RUN_NAME = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")  # unless the user named it
 
 
 class FileStore(Store):
-    """The runs in the subfolders of `folder`. The index is brought up to date with the folder by every `find`."""
+    """The runs in the subfolders of `folder`. Every `find` updates the index."""
 
     def __init__(self, folder: Path) -> None:
         """Raises `UserError` if there is no such folder."""
@@ -39,7 +39,7 @@ class FileStore(Store):
     def find(self, query: Query) -> list[Record]:
         try:
             return self._find(query, open_index(self.folder / INDEX))
-        except sqlite3.Error:  # it could not be brought up to date: locked, read-only, on a full disk
+        except sqlite3.Error:  # it could not be updated: locked, read-only, or on a full disk
             return self._find(query, index_in_memory())
 
     def _find(self, query: Query, opened: sqlite3.Connection) -> list[Record]:
@@ -74,7 +74,7 @@ class FileStore(Store):
     # ---- the index
 
     def _update(self, index: sqlite3.Connection) -> list[str]:
-        """Bring the index up to date; returns a line for each record that it cannot have."""
+        """Update the index; returns a line for each record that cannot be indexed."""
         try:
             entries = [entry for entry in os.scandir(self.folder) if _may_be_run(entry)]
         except OSError as error:
@@ -103,7 +103,7 @@ class FileStore(Store):
 
 @contextmanager
 def no_garbage() -> Iterator[None]:
-    """Within the block, Python does not look for garbage: among many objects that all stay, it would at every turn."""
+    """Turn off garbage collection within the block, which creates many objects that all stay alive."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -120,7 +120,7 @@ def _may_be_run(entry: os.DirEntry[str]) -> bool:
 def _stamp(folder: str) -> str | None:
     """Changes whenever the record does: a run writes its run.json at every heartbeat and at its end.
 
-    None for a folder that is no record, such as one of images: it has neither a record's name nor its files.
+    None for a folder that is not a record: it has neither the name of a record nor its files.
     """
     try:
         facts = os.stat(f"{folder}/run.json")
@@ -131,7 +131,7 @@ def _stamp(folder: str) -> str | None:
 
 
 def _parsed(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """The objects that JSON texts hold; parsed as one, they share their names, which takes less time and memory."""
+    """Parse JSON texts; as one array, so that they share their keys, which takes less time and memory."""
     objects: list[dict[str, Any]] = json.loads(f"[{','.join(texts)}]")
     return objects
 
@@ -142,14 +142,14 @@ def _parsed(texts: Sequence[str]) -> list[dict[str, Any]]:
 def path_inside(folder: Path, name: str) -> Path:
     """The file `name` in `folder`.
 
-    Raises `UserError` for what is no regular file in it: a foreign record may name any path, as such or by a link.
+    Raises `UserError` unless it is a regular file inside it: a foreign record may contain any path or link.
     """
     path = folder / name
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"cannot read {path}: it leads out of the folder")
+            raise UserError(f"cannot read {path}: it is outside of the folder")
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UserError(f"cannot read {path}: it is no file")
+            raise UserError(f"cannot read {path}: it is not a file")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RuntimeError) as error:  # a name with a zero byte; links in a circle
@@ -166,7 +166,7 @@ def source_path(log_dir: Path, place: Any) -> Path:
 
 
 def read_inside(folder: Path, name: str) -> bytes:
-    """The content of `path_inside`. Raises `UserError`."""
+    """Read the file `path_inside(folder, name)`. Raises `UserError`."""
     return read_file(path_inside(folder, name))
 
 
@@ -186,12 +186,12 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise damaged(folder, f"{name}: {error}") from None
     if not isinstance(value, dict):
-        raise damaged(folder, f"{name} holds no settings")
+        raise damaged(folder, f"{name} contains no settings")
     return value
 
 
 def read_entry(folder: Path) -> dict[str, Any]:
-    """Sacred's entry of the run that is recorded in `folder`. Raises `UserError` if it is missing or damaged."""
+    """Read Sacred's entry of the run in `folder`. Raises `UserError` if it is missing or damaged."""
     entry = read_json(folder, "run.json")
     require_entry(entry, folder)
     return entry

@@ -19,11 +19,11 @@ from debiaslab.settings.declared import variant_of, without_effect_on_results
 def results_frame(
     records: Iterable[Record], rules: Sequence[str] | None = None, left_out: Callable[[str], None] | None = None
 ) -> pandas.DataFrame:
-    """A row for each run and selection rule: what was run, where the rule chose, and `<split>/<metric>` in [0, 1].
+    """A row for each run and selection rule: the run, the selected evaluation, and `<split>/<metric>` in [0, 1].
 
-    `rules` None: those that each run recorded at its end. Others are applied to the recorded evaluations. Runs without
-    a result, or for a rule that their data does not allow, give no row. Nor do those whose evaluations are damaged, if
-    they are needed: `left_out` is told why; without it, `UserError` is raised.
+    `rules` None: those that each run recorded at its end. Others are applied to the recorded evaluations. There is no
+    row for runs without a result, or without the images that a rule needs. Runs whose evaluations are needed but
+    damaged are passed to `left_out` with the reason; without it, `UserError` is raised.
     """
     rows = []
     for record in records:
@@ -43,14 +43,14 @@ def results_frame(
 
 @lru_cache
 def _accuracies(names: tuple[str, ...]) -> list[str]:
-    """Those of the prediction among the names in a summary, which are the same in thousands of runs."""
+    """The accuracies of the prediction among the names in a summary; cached, as they are the same in many runs."""
     return sorted(name for name in names if name.count("/") == 1)
 
 
 def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFrame:
     """A row for each run, split, branch and (target, bias) group with images: correct, total, and accuracy in [0, 1].
 
-    Of the evaluation of the last phase that `rule` chooses; a split without bias labels has bias 0 alone.
+    For the evaluation that `rule` selects in the last phase; a split without bias labels has bias 0 only.
     """
     rows = []
     for record in records:
@@ -59,7 +59,7 @@ def groups_frame(records: Iterable[Record], rule: str = "last") -> pandas.DataFr
         chosen = _rule_of(history, rule) if evaluations else None
         if chosen is None:
             continue
-        evaluation = history.chosen(evaluations, chosen)
+        evaluation = history.choose(evaluations, chosen)
         for split, branches in evaluation.correct.items():
             for branch in branches:
                 counts = history.counts(evaluation, split, branch)
@@ -86,7 +86,7 @@ def curves_frame(records: Iterable[Record]) -> pandas.DataFrame:
 
 
 def record_facts(record: Record) -> dict[str, Any]:
-    """What was run, when, and what became of it: the columns that every frame has."""
+    """The columns of all frames: the run, its start, duration and status."""
     config = dict(record.config)
     return {
         "id": record.id,
@@ -105,7 +105,7 @@ def record_facts(record: Record) -> dict[str, Any]:
 def results_by_rule(record: Record, rules: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
     """rule -> summary (`analysis.result`): for `rules`, or None: for those that the run recorded at its end.
 
-    The rule of evaluated weights was that of the run that trained them; they have no other.
+    Evaluated weights only have the rule of the run that trained them.
     """
     recorded = dict(sorted((record.result or {}).items(), key=lambda item: (item[0] != "last", item[0])))
     if rules is None:
@@ -118,12 +118,12 @@ def results_by_rule(record: Record, rules: Sequence[str] | None) -> dict[str, Ma
         for name in missing:
             rule = _rule_of(history, name)
             if rule is not None:
-                found[name] = summary(history, history.chosen(history.of_phase(phase), rule))
+                found[name] = summary(history, history.choose(history.of_phase(phase), rule))
     return {rule: found[rule] for rule in rules if rule in found}
 
 
 def _rule_of(history: History, name: str) -> Rule | None:
-    """The rule, or None if these evaluations have no validation images to apply it to. Raises `UserError`."""
+    """The rule, or None if it needs validation images that are not evaluated. Raises `UserError` if it is unknown."""
     parse_rule(name, True, "rule")
     try:
         return parse_rule(name, "valid" in history.total, "rule")
@@ -132,8 +132,8 @@ def _rule_of(history: History, name: str) -> Rule | None:
 
 
 def settings_that_differ(runs: Sequence[HasConfig]) -> list[str]:
-    """The dotted settings in which the runs differ, but for the seed and what leaves the result as it is."""
+    """The dotted settings in which the runs differ, except the seed and settings that results do not depend on."""
     configs = [dict(flattened(run.config)) for run in runs]
-    names = sorted({name for settings in configs for name in settings})  # MongoDB and files have them in another order
+    names = sorted({name for settings in configs for name in settings})  # MongoDB and files have different orders
     ignored = without_effect_on_results() | {"seed"}
     return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in configs}) > 1]

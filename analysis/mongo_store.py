@@ -1,4 +1,4 @@
-"""Runs in MongoDB. Those who want incense's own objects, as in a notebook, get them here, too."""
+"""Runs in MongoDB, also as incense's objects, for notebooks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_TIMEOUT_MS, parse_address, reason, without_password
 from debiaslab.settings.declared import earlier_values
 
-# a document with text or a date that Python does not have is read, and refused alone
+# documents with invalid text or dates are decoded, so that they can be rejected individually
 TOLERANT: CodecOptions[dict[str, Any]] = CodecOptions(
     unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
@@ -25,23 +25,23 @@ Answer = TypeVar("Answer")
 
 
 class MongoStore(Store):
-    """The runs in the database at `url`, written as for `main.py -m`."""
+    """The runs in the database at `url`, in the syntax of `main.py -m`."""
 
     def __init__(self, url: str) -> None:
-        from incense import ExperimentLoader  # imported here: it takes a second, and files do without
+        from incense import ExperimentLoader  # a slow import that files do not need
 
         address, database = parse_address(url)
         self.address = without_password(url)
-        # what jsonpickle might have put into a record is not brought to life: a record is data, never code
+        # no unpickling: a record is data, never code
         self.loader = ExperimentLoader(address, database, unpickle=False, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS)
         self.runs = self.loader._runs.with_options(codec_options=TOLERANT)
         self.files: gridfs.GridFS = self.loader._grid_filesystem
         self.problems: list[str] = []
-        self.document_ids: dict[str, Any] = {}  # id of a run that was found -> `_id` of its document
+        self.document_ids: dict[str, Any] = {}  # run id -> `_id` of its document, for runs found so far
 
     def experiments(self, query: Query) -> Any:
-        """incense's experiments for `query`. Raises `UserError` if the server does not answer."""
-        self.loader.cache_clear()  # incense keeps what it has read, and runs go on
+        """incense's experiments for `query`. Raises `UserError` if the server does not respond."""
+        self.loader.cache_clear()  # incense caches documents, but runs continue
         return self._ask(lambda: self.loader.find(conditions(query)))
 
     def find(self, query: Query) -> list[Record]:
@@ -106,22 +106,22 @@ class MongoStore(Store):
         try:
             return question()
         except (PyMongoError, gridfs.errors.GridFSError, BSONError, OverflowError, UnicodeError) as error:
-            raise UserError(f"MongoDB at {self.address} cannot be asked ({reason(error)})") from None
+            raise UserError(f"MongoDB at {self.address} cannot be queried ({reason(error)})") from None
 
 
 def id_of(run: Mapping[str, Any]) -> str:
-    """The id of a run by its document, which earlier versions had as `_id`, as those of other programs have."""
+    """The id of a run from its document; earlier versions and other programs use `_id`."""
     return str(run.get("run_id", run["_id"]))
 
 
 def condition_of_ids(ids: Sequence[str]) -> dict[str, Any]:
-    """MongoDB's condition for runs of these ids: ours, or the numbers that Omniboard shows."""
+    """MongoDB's condition for runs with these ids, which may also be the numbers shown by Omniboard."""
     numbers = [int(text) for text in ids if text.isdecimal() and int(text) < 2**63]
     return {"$or": [{"run_id": {"$in": list(ids)}}, {"_id": {"$in": [*ids, *numbers]}}]}
 
 
 def conditions(query: Query) -> dict[str, Any]:
-    """MongoDB's conditions for `query`, but for dates, which `Query.matches` looks at."""
+    """MongoDB's conditions for `query`, except dates, which `Query.matches` checks."""
     found = {f"config.{name}": condition(name, value) for name, value in query.settings.items()}
     if query.status is not None:
         found["status"] = query.status
@@ -131,5 +131,5 @@ def conditions(query: Query) -> dict[str, Any]:
 
 
 def condition(name: str, value: Any) -> Any:
-    """MongoDB's condition for a setting: runs whose records lack it are among those of the value that it had then."""
+    """MongoDB's condition for a setting: runs recorded before it existed match the value that it had then."""
     return {"$in": [value, None]} if same(earlier_values().get(name, MISSING), value) else value

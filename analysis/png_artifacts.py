@@ -1,4 +1,4 @@
-"""The pictures among the files of recorded runs."""
+"""The images among the files of recorded runs."""
 
 import io
 from collections.abc import Collection
@@ -10,7 +10,7 @@ from debiaslab.core.errors import UserError
 
 
 def read_png_artifacts(record: Record, without: Collection[str] = ()) -> tuple[dict[str, bytes], list[str]]:
-    """(name -> content of a run's PNG files but for those `without`, a line for each that cannot be read)."""
+    """Read a run's PNG files except `without`: (name -> content, a line for each that cannot be read)."""
     contents, problems = {}, []
     try:
         names = sorted(name for name in record.artifact_names() if name.endswith(".png") and name not in without)
@@ -24,7 +24,7 @@ def read_png_artifacts(record: Record, without: Collection[str] = ()) -> tuple[d
         except UserError as error:
             problems.append(str(error))
         except UnidentifiedImageError:
-            problems.append(f"{name} of the run {record.id} is damaged: it is no picture")
+            problems.append(f"{name} of the run {record.id} is damaged: it is not an image")
     return contents, problems
 
 

@@ -1,4 +1,4 @@
-"""Numbers that papers report, and what a reader has to know to compare recorded runs with them."""
+"""Published numbers, and notes for comparing recorded runs with them."""
 
 import csv
 from collections.abc import Collection, Mapping
@@ -15,10 +15,10 @@ from debiaslab.settings.declared import conflicting_percent, differs_from_publis
 from debiaslab.settings.recipes import LENGTHS, resolve
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
-# methods that papers report under other names
+# methods with other names in papers
 REPORTED_AS = {"vanilla_biased": "erm"}  # its prediction is that of the network f, "Vanilla" in ReBias's tables
 
-# what the numbers of each paper are
+# how the numbers of each paper are defined
 HOW_CHOSEN = {
     "Sreelatha et al. 2024": "means of 5 seeds; DeNetDM's weights were chosen on the test images (first phase:"
     " conflicting, second: unbiased accuracy; BFFHQ: conflicting); the baselines on Corrupted CIFAR-10 are those of an"
@@ -27,7 +27,7 @@ HOW_CHOSEN = {
     "Tartaglione et al. 2021": "the 3 best settings of a search at one seed, with their spread; weights were chosen by"
     " accuracy on validation images that are recoloured training images",
 }
-SEARCHED = ("alpha", "beta")  # EnD's settings, which its authors searched for
+SEARCHED = ("alpha", "beta")  # EnD's settings, which its authors tuned
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def published_results() -> dict[tuple[str, str, str, str], PublishedNumber]:
 
 
 def published_result(config: Mapping[str, Any], metric: str) -> PublishedNumber | None:
-    """What a paper reports for this method on this data, if one does."""
+    """The published number for this method on this data, if there is one."""
     data, method = config["data"], config["method"]
     name, hparams = REPORTED_AS.get(method["name"], method["name"]), method["hparams"]
     names = [name]
-    if {"alpha", "beta"} <= set(hparams):  # EnD: a number for one setting, others for the best of a search
+    if {"alpha", "beta"} <= set(hparams):  # EnD: a number for one setting, the others for the best of a search
         names.insert(0, f"{name}_{hparams['alpha']:g}_{hparams['beta']:g}")
     keys = [(data["name"], published_variant(data), metric, name) for name in names]
     found = next((published_results()[key] for key in keys if key in published_results()), None)
@@ -79,20 +79,20 @@ def published_variant(data: Mapping[str, Any]) -> str:
     return f"{percent:g}pct" if percent else "-"
 
 
-# ---- what a reader has to know to compare runs with them
+# ---- notes for the comparison with runs
 
 
 def notes_on_papers(sources: Collection[str]) -> list[str]:
-    """What the published numbers of `sources` are, a line for each paper."""
+    """How the published numbers of `sources` are defined, one line per paper."""
     found = {paper: how for paper, how in HOW_CHOSEN.items() if any(source.startswith(paper) for source in sources)}
     return [f"{paper} report {how}" for paper, how in found.items()]
 
 
 def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list[str]:
-    """What the numbers of a run in a table's `column` are of, where that is not what is expected of them.
+    """Notes on the numbers of a run in a table's `column`, if they are not what a reader expects.
 
-    Images that were left out, and weights between the phases that were chosen on test images; if the run is
-    `compared` with a published number, another protocol or training than the paper's, too.
+    Evaluation on fewer images, and weights selected on test images between phases; if the run is `compared` with a
+    published number, also a protocol or training that differs from the paper's.
     """
     limit, protocol = config.get("evaluate_images"), config["data"].get("protocol")
     notes = [f"judged on {limit} images of each split"] if limit and "evaluate_images" not in column else []
@@ -105,9 +105,9 @@ def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list
 
 
 def other_training(config: Mapping[str, Any]) -> list[str]:
-    """The settings of method and model that are not those of the run's recipe, but for rules that choose weights.
+    """The settings of method and model that differ from the run's recipe, except selection rules.
 
-    A training of another length is one difference: what is fit to its length is none.
+    A different length of training is one difference; parts that are scaled with it do not count.
     """
     data, method, model = config["data"], config["method"], config["model"]
     try:
@@ -121,7 +121,7 @@ def other_training(config: Mapping[str, Any]) -> list[str]:
         ]
         architecture, pretrained = recipe.recipe.model, recipe.recipe.pretrained
         sizes = default_model_hparams(architecture) | recipe.model_hparams(architecture)
-    except (KeyError, UserError):  # of another version, which knew other recipes
+    except (KeyError, UserError):  # recorded by a version with other recipes
         return []
     notes = [] if lengths[0] in ("", lengths[1]) else [f"{lengths[0]}, where the recipe has {lengths[1]}"]
     pairs = {

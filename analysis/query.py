@@ -1,4 +1,4 @@
-"""Which runs a question is about: the words that a run was started with find it again.
+"""Select recorded runs by the words that started them.
 
 `colored_mnist severity4 method=denetdm seed=1 status=completed since=2026-11-01`: named configurations, settings, and
 the words `status`, `id`, `since` and `until`.
@@ -18,9 +18,9 @@ STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OU
 
 @dataclass(frozen=True)
 class Query:
-    """Conditions that a run has to meet, all of them: dotted setting -> value, statuses, ids, and when it started.
+    """Conditions that a run must all meet: dotted setting -> value, status, ids, and start time.
 
-    `words` are further ones that may have been meant by a setting that no run has.
+    `words` are other words of the command, to suggest for a setting that no run has.
     """
 
     settings: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Query:
 
 EVERYTHING = Query({})
 MISSING = object()
-OF_NETWORKS = ("method.", "model.")  # settings that depend on which method or model it is
+OF_NETWORKS = ("method.", "model.")  # settings that depend on the method or model
 
 
 def setting_of(config: Mapping[str, Any], name: str) -> Any:
@@ -58,7 +58,7 @@ def setting_of(config: Mapping[str, Any], name: str) -> Any:
 
 
 def _has(config: Mapping[str, Any], name: str, value: Any) -> bool:
-    """Whether a run has this value. One that does not have a setting which others may have answers to None."""
+    """Whether a run has this value. A setting that the run does not have, but others may have, matches None."""
     found = setting_of(config, name)
     if found is MISSING and (value is not None or not (name in declarations() or name.startswith(OF_NETWORKS))):
         return False
@@ -76,7 +76,7 @@ def same(found: Any, wanted: Any) -> bool:
 
 
 def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -> None:
-    """Raise `UserError` for a setting that none of the runs has, naming the nearest one."""
+    """Raise `UserError` for a setting that none of the runs has, suggesting the closest one."""
     unknown = set(query.settings) - set(declarations())
     known: set[str] = set()
     for config in configs:
@@ -87,20 +87,20 @@ def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -
     for name in sorted(unknown if known else ()):
         near = suggestion(name, [*known, *query.words])
         options = [f" words of this command: {one_of(query.words)}"] if query.words else []
-        options += [] if near.endswith("?") else [f" they have {one_of(known)}"]  # of which there are some sixty
+        options += [] if near.endswith("?") else [f" they have {one_of(known)}"]  # about sixty
         raise UserError(f"no run has a setting {name!r}{near}{';'.join(options)}")
 
 
 def parse_date(name: str, text: str) -> datetime:
-    """The time that `text`, such as 2026-11-22 or 2026-11-22T14:00, names (UTC). Raises `UserError`."""
+    """Parse a time (UTC) such as 2026-11-22 or 2026-11-22T14:00. Raises `UserError`."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=None)
     except ValueError:
-        raise UserError(f"{name}={text!r} is no date; write it as 2026-11-22 or 2026-11-22T14:00") from None
+        raise UserError(f"{name}={text!r} is not a date; write it as 2026-11-22 or 2026-11-22T14:00") from None
 
 
 def parse_status(text: str) -> str:
-    """Raises `UserError` for an unknown status."""
+    """Convert a status to Sacred's. Raises `UserError` if it is unknown."""
     if text.upper() not in STATUSES:
         options = [status.lower() for status in STATUSES]
         raise UserError(f"unknown status {text!r}{suggestion(text.lower(), options)} one of {one_of(options)}")

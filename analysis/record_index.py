@@ -1,4 +1,4 @@
-"""What is searched of each record of a folder, in SQLite: thousands of records are searched without reading them."""
+"""An index of a folder's records in SQLite, so that thousands of records can be searched without reading them."""
 
 import json
 import sqlite3
@@ -12,22 +12,22 @@ from debiaslab.analysis.query import Query
 from debiaslab.core.sharing import share
 from debiaslab.settings.declared import earlier_values
 
-VERSION = 4  # raise it with every change of what is in the index
+VERSION = 4  # increment it whenever the content of the index changes
 COLUMNS = "id, stamp, config, entry, problem"
 TABLE = (
     "CREATE TABLE runs (id TEXT PRIMARY KEY, stamp TEXT, config TEXT, entry TEXT, problem TEXT, checksum INTEGER)"
     " WITHOUT ROWID"
 )
 LOCK_SECONDS = 5.0
-# SQLite's errors that say nothing against what is in the file
+# SQLite's errors that do not mean that the file is damaged
 NOT_DAMAGED = {f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "READONLY", "CANTOPEN", "FULL", "PERM", "IOERR")}
-INTEGERS = range(-(2**63), 2**63)  # that SQLite knows
+INTEGERS = range(-(2**63), 2**63)  # SQLite's range
 
 Row = tuple[str, str, str | None, str | None, str | None]  # as in COLUMNS
 
 
 def open_index(path: Path) -> sqlite3.Connection:
-    """The index in `path`; a damaged one is made anew. Where the file cannot be used, an index in memory."""
+    """Open the index in `path`, rebuilding a damaged one; in memory if the file cannot be used."""
     for _ in range(2):
         try:
             return _checked(path)
@@ -44,14 +44,14 @@ def index_in_memory() -> sqlite3.Connection:
 
 
 def _checked(path: Path) -> sqlite3.Connection:
-    """Raises `sqlite3.Error` for a file that cannot be used, or whose rows are not what was written."""
-    if path.is_symlink():  # of another's making: whatever it leads to is not ours to change
+    """Raises `sqlite3.Error` for a file that cannot be used, or whose rows have wrong checksums."""
+    if path.is_symlink():  # not ours: do not change what it points to
         return index_in_memory()
     index = sqlite3.connect(path, timeout=LOCK_SECONDS)
     try:
         _prepared(index)
         if index.execute(f"SELECT 1 FROM runs WHERE checksum IS NOT checksum({COLUMNS}) LIMIT 1").fetchone():
-            raise sqlite3.DatabaseError("a row is not what was written")
+            raise sqlite3.DatabaseError("the checksum of a row does not match")
         share(path)
     except BaseException:
         index.close()
@@ -74,19 +74,19 @@ def _checksum(*values: str | None) -> int:
 
 
 def stamps(index: sqlite3.Connection) -> dict[str, str]:
-    """Id -> stamp of each record in the index."""
+    """Run id -> stamp of each record in the index."""
     return dict(index.execute("SELECT id, stamp FROM runs").fetchall())
 
 
 def change(index: sqlite3.Connection, gone: Sequence[str], rows: Sequence[Row]) -> None:
-    """Take the records `gone` out of the index, and put `rows` in."""
+    """Remove the records `gone` from the index, and add or replace `rows`."""
     with index:
         index.executemany("DELETE FROM runs WHERE id = ?", [(run_id,) for run_id in gone])
         index.executemany("REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", [(*row, _checksum(*row)) for row in rows])
 
 
 def search(index: sqlite3.Connection, query: Query) -> list[tuple[str, str, str]]:
-    """(id, config, entry) of most runs that `query` does not ask for left out; `Query.matches` decides."""
+    """Prefilter: (id, config, entry) of a superset of the runs for `query`; `Query.matches` decides."""
     terms, values = ["problem IS NULL"], []
     earlier = earlier_values()
     for name, value in query.settings.items():
@@ -107,7 +107,7 @@ def search(index: sqlite3.Connection, query: Query) -> list[tuple[str, str, str]
 
 
 def _can_be_bound(value: Any) -> bool:
-    """Whether SQLite can compare with `value` as it is, and have it in a JSON path."""
+    """Whether SQLite can compare with `value`, and use it in a JSON path."""
     if isinstance(value, str):
         return value.isprintable() and '"' not in value
     return isinstance(value, float) or (type(value) is int and value in INTEGERS)

@@ -1,4 +1,4 @@
-"""Recorded runs, wherever they are: in a folder of records or in MongoDB, with the same answers."""
+"""Recorded runs, independent of where they are stored: in a folder of records or in MongoDB."""
 
 import json
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
 from debiaslab.evaluation.selection import Rule
 from debiaslab.settings.declared import as_recorded_now
 
-SILENT = timedelta(minutes=10)  # a run gives a sign of life every 10 seconds, unless it was told otherwise
+SILENT = timedelta(minutes=10)  # runs write a heartbeat every 10 seconds by default
 
 
 class HasConfig(Protocol):
@@ -34,8 +34,8 @@ class HasConfig(Protocol):
 class Record:
     """One run: its id, nested configuration, Sacred's status, start and last sign of life (UTC), result, facts.
 
-    `result` is rule -> name -> value as `analysis.result.summary` makes them, or None for a run without one; `info` are
-    the facts on data, machine and code. `store` is where the run's files are.
+    `result` is rule -> name -> value as in `analysis.result.summary`, or None for a run without a result; `info` has
+    facts about data, machine and code. `store` reads the run's files.
     """
 
     id: str
@@ -50,35 +50,35 @@ class Record:
 
     @property
     def state(self) -> str:
-        """The status in words. The record of a run that was killed says to the end of time that it is running."""
+        """The status in words. The record of a killed run still has the status RUNNING."""
         if self.is_silent:
             return f"no sign of life since {self.last_sign or self.start:%Y-%m-%d %H:%M} UTC"
         return self.status.lower()
 
     @property
     def is_silent(self) -> bool:
-        """Whether the run is to be running, and has given no sign of life for some time: it was killed, most likely."""
+        """Whether the run should be running, but has written no heartbeat for some time: it was probably killed."""
         sign = self.last_sign or self.start
         return self.status == "RUNNING" and sign is not None and datetime.now(UTC).replace(tzinfo=None) - sign >= SILENT
 
     @property
     def has_ended_early(self) -> bool:
-        """Whether the run has ended, but is not complete."""
+        """Whether the run has ended without completing."""
         return self.is_silent if self.status == "RUNNING" else self.status != "COMPLETED"
 
     @property
     def seconds(self) -> float | None:
-        """How long the run has taken, as far as is known."""
+        """The duration of the run, if known."""
         return (self.last_sign - self.start).total_seconds() if self.start and self.last_sign else None
 
     @property
     def trained(self) -> bool:
-        """Whether the run trained its weights; it may have evaluated those of another run."""
+        """Whether the run trained its weights, rather than evaluating those of another run."""
         return self.command == "train" and self.config.get("train") is not False
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the images and labels; None if they were not recorded."""
+        """The fingerprint of images and labels; None if it was not recorded."""
         return (self.info.get("data") or {}).get("fingerprint")
 
     @property
@@ -89,7 +89,7 @@ class Record:
         return f"{name}{'+' if code.get('changed') else ''}"
 
     def artifact(self, name: str) -> bytes:
-        """The content of one of the run's files. Raises `UserError` if it has none of that name."""
+        """Read one of the run's files. Raises `UserError` if it does not exist."""
         return self.store.artifact(self, name)
 
     def artifact_names(self) -> list[str]:
@@ -101,11 +101,11 @@ class Record:
 
 
 class Store(ABC):
-    """A place where runs are recorded."""
+    """A place where runs are stored."""
 
     @abstractmethod
     def find(self, query: Query) -> list[Record]:
-        """The runs that `query` asks for, oldest first. Damaged ones are left out, and told in `problems`."""
+        """The runs that match `query`, oldest first. Damaged ones are left out, and listed in `problems`."""
 
     @abstractmethod
     def artifact(self, record: Record, name: str) -> bytes: ...
@@ -115,17 +115,17 @@ class Store(ABC):
 
     @abstractmethod
     def entry(self, record: Record) -> Mapping[str, Any]:
-        """All that Sacred keeps of the run itself: host, versions of packages, command line. Raises `UserError`."""
+        """Everything that Sacred records about the run: host, package versions, command line. Raises `UserError`."""
 
     @abstractmethod
     def sources(self, record: Record) -> dict[str, bytes]:
-        """The project's own code as the run had it, by path. Raises `UserError`."""
+        """The source code of the project at the time of the run, by path. Raises `UserError`."""
 
-    problems: Sequence[str] = ()  # a line for each damaged record that the last `find` met
+    problems: Sequence[str] = ()  # a line for each damaged record in the last `find`
 
 
 def record_of(entry: Mapping[str, Any], config: Any, info: Any, run_id: str, store: Store) -> Record:
-    """The record of a run, given Sacred's entry of it; all three have passed `schema.require_run`."""
+    """Build a record from Sacred's entry; all arguments have passed `schema.require_run`."""
     return Record(
         id=run_id,
         command=entry["command"],
@@ -140,13 +140,13 @@ def record_of(entry: Mapping[str, Any], config: Any, info: Any, run_id: str, sto
 
 
 def _time(value: str | datetime | None) -> datetime | None:
-    """Sacred's times, which are UTC: ISO text in files, datetimes in MongoDB."""
+    """Convert Sacred's times, which are UTC: ISO text in files, datetimes in MongoDB."""
     time = datetime.fromisoformat(value) if isinstance(value, str) else value
     return None if time is None else time.replace(tzinfo=None)
 
 
 class RecordedHistory(History):
-    """A history that grows no more: the metrics of an evaluation are computed once, however many rules ask for them."""
+    """A complete history: the metrics of each evaluation are computed once, for all rules."""
 
     @cached_property
     def _measured(self) -> dict[int, dict[str, dict[str, dict[str, float]]]]:
@@ -164,9 +164,9 @@ class RecordedHistory(History):
         return prediction[rule.metric]
 
 
-@lru_cache(maxsize=1)  # several questions to one run follow each other
+@lru_cache(maxsize=1)  # for consecutive queries of one run
 def parse_history(content: bytes, run_id: str) -> History:
-    """The history in evaluations.jsonl; a half-written last line is left out. Raises `UserError` if it is damaged."""
+    """Parse evaluations.jsonl; an incomplete last line is ignored. Raises `UserError` if it is damaged."""
     first, *lines = content.decode(errors="replace").splitlines() or [""]
     try:
         history = msgspec.convert({**json.loads(first), "evaluations": []}, RecordedHistory)

@@ -1,4 +1,4 @@
-"""Whether two runs of the same configuration have the same result, and what differs around them."""
+"""Compare two runs of the same configuration: their results, environments and code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ TOLERANCE = 0.5  # percent of the images of a split
 
 @dataclass(frozen=True)
 class Repetition:
-    """How far a repeated run is from its original.
+    """The differences between a repeated run and the original.
 
-    `evaluations` is their number; `counts` the largest difference of the correct counts of a split's groups, in percent
-    of its images, `where` it is; `weights` is file -> the largest relative difference of a tensor (0 only if all bits
-    are the same).
+    `evaluations` is their number; `counts` the largest difference in the correct counts of a split's groups, in percent
+    of its images, and `where` it occurs; `weights` is file -> the largest relative difference of a tensor (0 only if
+    all bits are equal).
     """
 
     evaluations: int
@@ -35,7 +35,7 @@ class Repetition:
 
     @property
     def is_identical(self) -> bool:
-        """Whether every count of every evaluation is the same, and every bit of the weights."""
+        """Whether all counts of all evaluations and all bits of the weights are equal."""
         return self.counts == 0 and not any(self.weights.values())
 
     def is_within(self, tolerance: float) -> bool:
@@ -44,7 +44,7 @@ class Repetition:
 
 
 def compare_runs(original: Record, repeated: Record) -> Repetition:
-    """Raises `UserError` for damaged evaluations or weights."""
+    """Compare two runs. Raises `UserError` for damaged evaluations or weights."""
     first, second = original.history(), repeated.history()
     counts, where = _largest_difference(first, second)
     there = weight_names(repeated)
@@ -56,14 +56,14 @@ def compare_runs(original: Record, repeated: Record) -> Repetition:
 
 
 def require_readable(record: Record) -> None:
-    """Raise `UserError` if evaluations or weights of a run that another is to be compared with are damaged."""
+    """Raise `UserError` if the evaluations or weights of a run are damaged, before it is compared with another."""
     record.history()
     for name in weight_names(record):
         read_weights(record, name)
 
 
 def _largest_difference(first: History, second: History) -> tuple[float, str]:
-    """(percent of the images of a split, where); infinite if the evaluations cannot be set side by side."""
+    """(percent of the images of a split, where); infinite if the evaluations cannot be compared."""
     if first.total != second.total:
         return inf, "the groups of the data"
     if len(first.evaluations) != len(second.evaluations):
@@ -90,7 +90,7 @@ def weight_names(record: Record) -> list[str]:
 
 
 def read_weights(record: Record, name: str) -> dict[str, Tensor]:
-    """The tensors of one of the run's files. Raises `UserError` if it is missing or damaged."""
+    """Read the tensors in one of the run's files. Raises `UserError` if it is missing or damaged."""
     try:
         return load(record.artifact(name))
     except SafetensorError as error:
@@ -116,7 +116,7 @@ def _relative_difference(first: Tensor, second: Tensor) -> float:
 
 
 def environment(record: Record) -> dict[str, str]:
-    """The versions and the machine that a result may depend on, by name."""
+    """Versions and hardware that results may depend on, by name."""
     entry = record.store.entry(record)
     host, machine = entry.get("host") or {}, record.info.get("machine") or {}
     found = {"Python": host.get("python_version"), "torch": machine.get("torch"), "device": machine.get("device")}
@@ -134,7 +134,7 @@ def differences(original: Mapping[str, str], repeated: Mapping[str, str]) -> lis
 
 
 def changed_files(record: Record, root: Path, now: set[str]) -> list[str]:
-    """The files of the code, by path under `root`, that are not what the run had; `now` are those there are now."""
+    """The source files, by path under `root`, that differ from those of the run; `now` are the current ones."""
     recorded = record.store.sources(record)
 
     def content(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""A recorded run brought back to life: its method with the weights that it left, alone or with its data."""
+"""Restore a recorded run: its method with the saved weights, with or without its data."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class RestoredRun:
 
 @dataclass(frozen=True)
 class RestoredMethod:
-    """The method of a run alone, in eval mode on the CPU, and what its weights are to be given: no data is needed."""
+    """The method of a run alone, in eval mode on the CPU, and the preprocessing of its inputs; needs no data."""
 
     method: Method
     facts: Mapping[str, Any]
@@ -39,7 +39,7 @@ class RestoredMethod:
 
 
 def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> RestoredRun:
-    """The run as it was when `rule` chose its weights: `last`, or the rule of its setting `selection`.
+    """Restore a run with the weights selected by `rule`: `last`, or the rule of its setting `selection`.
 
     `changes` are settings of this machine, dotted name -> value, such as data.root. The weights come from the record's
     files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
@@ -50,7 +50,7 @@ def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> Restor
         fingerprint = record.info.get("data", {}).get("fingerprint")
         if fingerprint not in (None, data.fingerprint):
             raise UserError(f"the data are not those of the run {record.id}: {data.fingerprint}, there {fingerprint}")
-        data = setup.placed(data, device)
+        data = setup.place(data, device)
         method = setup.build_method(data, device, pretrained=False)
         facts = setup.load_weights(path, method, data)
     method.eval()
@@ -58,9 +58,9 @@ def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> Restor
 
 
 def restore_method(record: Record, rule: str | None) -> RestoredMethod:
-    """The method of a run from its record alone, with the weights that `rule` chose (None: its setting `selection`).
+    """Restore the method of a run from its record alone, with the weights selected by `rule` (None: `selection`).
 
-    Raises `UserError` as `restore_run`, and for a run whose record does not say what the networks are to be given.
+    Raises `UserError` as `restore_run`, and for a run whose preprocessing is unknown.
     """
     setup = check(record.config)
     with weights_by(rule or setup.run.selection, record, setup) as path:
@@ -82,7 +82,7 @@ def restore_method(record: Record, rule: str | None) -> RestoredMethod:
 
 @contextmanager
 def weights_by(rule: str, record: Record, setup: Setup) -> Iterator[Path]:
-    """Within the block, a file of the weights that `rule` chose. Raises `UserError` if the record has none."""
+    """Yield a file with the weights selected by `rule`. Raises `UserError` if the record has none."""
     if record.status != "COMPLETED":
         raise UserError(f"the run {record.id} is {record.state}: only a complete one has left weights")
     kept = {"last": LAST, setup.run.selection: SELECTED}

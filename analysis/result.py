@@ -1,4 +1,4 @@
-"""The result of a run, as plain values and as a table."""
+"""The result of a run as plain values and as tables."""
 
 from collections.abc import Mapping, Sequence
 from math import isnan
@@ -22,14 +22,14 @@ COLUMNS = {
 
 
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
-    """The accuracies of the phase's evaluations chosen by `last` and by `rule`, in [0, 1]; None where undefined."""
+    """The accuracies of the phase's evaluations selected by `last` and by `rule`, in [0, 1]; None if undefined."""
     evaluations = history.of_phase(phase)
-    rows = {"last": evaluations[-1], rule.name: history.chosen(evaluations, rule)}
+    rows = {"last": evaluations[-1], rule.name: history.choose(evaluations, rule)}
     return {name: summary(history, evaluation) for name, evaluation in rows.items()}
 
 
 def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
-    """Where the evaluation stands, and `<split>/<branch>/<metric>` and, for the prediction, `<split>/<metric>`."""
+    """The position of the evaluation, `<split>/<branch>/<metric>` and, for the prediction, `<split>/<metric>`."""
     values: dict[str, Any] = {"phase": evaluation.phase, "epoch": evaluation.epoch, "step": evaluation.step}
     for split, branches in history.metrics(evaluation).items():
         for position, (branch, metrics) in enumerate(branches.items()):
@@ -41,7 +41,7 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def title_of(config: Mapping[str, Any]) -> str:
-    """Method and data of a run, from its configuration; says where a phase's weights were chosen on test images."""
+    """Method and data of a run, from its configuration, and whether a phase's weights were selected on test images."""
     data, method = config["data"], config["method"]
     limit = config.get("evaluate_images")
     limited = [f"judged on {limit} images of each split"] if limit else []
@@ -51,21 +51,21 @@ def title_of(config: Mapping[str, Any]) -> str:
 
 
 def chosen_on_test(config: Mapping[str, Any]) -> list[str]:
-    """The rules between the phases of a method that go by the test images, labelled."""
+    """The rules between the phases of a method that select on test images, labelled."""
     return [f"{rule} {CHOSEN_ON_TEST}" for rule in oracle_settings(config)]
 
 
 def oracle_settings(config: Mapping[str, Any]) -> list[str]:
-    """The method's settings by which the weights of a phase are chosen on test images: "hand_over oracle_test_..."."""
+    """The method's settings that select weights of a phase on test images: "hand_over oracle_test_..."."""
     hparams = config["method"]["hparams"]
     return [f"{name} {value}" for name, value in sorted(hparams.items()) if str(value).startswith("oracle_test_")]
 
 
 def accuracy_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str, str]) -> list[Table]:
-    """Test accuracies in percent, a table for each rule: a row for each branch, the prediction in bold.
+    """Test accuracies in percent, one table per rule: a row for each branch, with the prediction in bold.
 
-    Below them, those of the prediction on each extra split. Metrics that are not known of any row are left out; why is
-    said below the last table. `labels` are the rules' names for a reader.
+    Below them, the accuracies of the prediction on each extra split. Metrics that are undefined in all rows are left
+    out; the caption of the last table explains why. `labels` are the display names of the rules.
     """
     tables = []
     for name, values in result.items():
@@ -89,7 +89,7 @@ def accuracy_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str
 
 
 def why_unknown(values: Mapping[str, Any], split: str) -> str | None:
-    """Which of `COLUMNS` a summary does not have for a split, and why; None if it has all."""
+    """Which of `COLUMNS` are undefined for a split in a summary, and why; None if all are defined."""
     unknown = [metric for metric in COLUMNS if values.get(f"{split}/{metric}") is None]
     if not unknown:
         return None
@@ -97,7 +97,7 @@ def why_unknown(values: Mapping[str, Any], split: str) -> str | None:
     if "unbiased" in unknown:
         return f"{names}: not known, as the {split} images have no bias labels"
     if {"aligned", "conflicting"} <= set(unknown):
-        return f"{names}: not known, as no pair of target and bias is the usual one"
+        return f"{names}: not known, as no pair of target and bias is bias-aligned"
     return f"{names}: no such {split} image"
 
 
@@ -109,7 +109,7 @@ def branches_of(values: Mapping[str, Any], split: str) -> list[str]:
 
 
 def extra_splits(values: Mapping[str, Any]) -> list[str]:
-    """The splits in a summary beside "valid" and "test"."""
+    """The splits in a summary other than "valid" and "test"."""
     names = dict.fromkeys(name.split("/")[0] for name in values if name.count("/") == 2)
     return [name for name in names if name not in ("valid", "test")]
 

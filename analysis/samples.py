@@ -1,4 +1,4 @@
-"""A picture of sample images, labelled, as a PNG file."""
+"""Draw a labelled grid of sample images, as a PNG file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +11,18 @@ from torch import Tensor
 from debiaslab.analysis.plots import new_figure, save_figure
 from debiaslab.datasets import BiasedDataset
 
-COLUMNS = 10  # of images, at most
-ROWS = 3  # of bias-aligned images, and of bias-conflicting ones
+COLUMNS = 10  # maximum number of images
+ROWS = 3  # each for bias-aligned and bias-conflicting images
 INCHES = 1.1  # width of an image
-GAP, CLASS_GAP, HEADER_HEIGHT, LABEL_HEIGHT = 0.04, 0.2, 0.24, 0.15  # shares of an image's width
-CHARACTERS = 17  # in the width of an image
+GAP, CLASS_GAP, HEADER_HEIGHT, LABEL_HEIGHT = 0.04, 0.2, 0.24, 0.15  # relative to the width of an image
+CHARACTERS = 17  # per image width
 
 
 def save_sample_grid(path: Path, data: BiasedDataset) -> None:
-    """Training images, as they look in an evaluation, side by side for each class, with the bias below each image.
+    """Draw training images without augmentation, grouped by class, with the bias below each image.
 
-    Bias-aligned ones above, bias-conflicting ones below, if that is known; of many classes some, spread evenly; the
-    middle frame of a clip.
+    Bias-aligned images are above, bias-conflicting ones below, if that is known. Many classes are subsampled evenly;
+    clips show their middle frame.
     """
     shown = _spread(data.num_classes, COLUMNS)
     wide = COLUMNS // len(shown)  # images of a class in a row
@@ -49,7 +49,7 @@ def save_sample_grid(path: Path, data: BiasedDataset) -> None:
 
 
 def _blocks(data: BiasedDataset) -> dict[str, Tensor]:
-    """Title -> which training images, bool [N]."""
+    """Title -> mask of training images, bool [N]."""
     size = len(data.train)
     if not data.tells_conflicting():
         return {f"{size:,} training images": torch.ones(size, dtype=torch.bool)}
@@ -65,13 +65,13 @@ def _title(data: BiasedDataset, num_shown: int) -> str:
 
 
 def _some_of(data: BiasedDataset, label: int, chosen: Tensor, count: int) -> Tensor:
-    """Positions of up to `count` of the `chosen` training images of a class, spread evenly."""
+    """Indices of up to `count` of the `chosen` training images of a class, evenly spaced."""
     index = (chosen & (data.train.target.cpu() == label)).nonzero()[:, 0]
     return index[_spread(len(index), count)]
 
 
 def _draw_images(axis: Any, left: float, index: Tensor, data: BiasedDataset, wide: int, row_height: float) -> None:
-    """The training images `index`, so many in a row, from the position `left` on."""
+    """Draw the training images `index`, `wide` in a row, starting at the position `left`."""
     if len(index) == 0:
         _text(axis, left + wide / 2, row_height / 2, "none", "center", 7, wide)
         return
@@ -95,12 +95,12 @@ def _images(data: BiasedDataset, index: Tensor) -> Tensor:
 
 
 def _spread(size: int, count: int) -> Sequence[int]:
-    """Up to `count` numbers below `size`, spread evenly."""
+    """Up to `count` evenly spaced integers below `size`."""
     return numpy.linspace(0, size - 1, min(count, size)).round().astype(int).tolist()  # type: ignore[no-any-return]
 
 
 def _text(axis: Any, x: float, y: float, text: str, vertical: str, size: float, wide: int) -> None:
-    """`text`, as much of it as there is room for below so many images."""
+    """Draw `text`, truncated to the width of `wide` images."""
     room = CHARACTERS * wide
     shown = text if len(text) <= room else f"{text[: room - 1]}…"
     axis.text(x, y, shown, fontsize=size, ha="center", va=vertical, parse_math=False)

@@ -1,6 +1,6 @@
-"""The shape of a recorded run. It is checked once, where a record is read; all code behind relies on it.
+"""The schema of recorded runs. It is checked once, when a record is read; all other code relies on it.
 
-A record may come from another version, another machine, or a stranger: nothing in it is taken for granted.
+A record may come from another version, another machine or an untrusted source: everything in it is validated.
 """
 
 import re
@@ -16,10 +16,10 @@ from msgspec import Meta
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import History
 
-MAX_DEPTH = 20  # of nested settings
-LARGEST = 2**63 - 1  # whole number; neither MongoDB nor SQLite has greater ones
-NOT_IN_ID = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # an id is also the name of a folder
-BAD_ID = "its id is no name of a folder"
+MAX_DEPTH = 20  # nesting of settings
+LARGEST = 2**63 - 1  # the largest integer of MongoDB and SQLite
+NOT_IN_ID = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # an id is also a folder name
+BAD_ID = "its id is not a valid folder name"
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
@@ -86,7 +86,7 @@ class Info(TypedDict, total=False):
 
 
 class Chosen(TypedDict):
-    """Where in its training a result was measured; its metrics are beside it."""
+    """The evaluation that a result is from; its metrics are in the same dictionary."""
 
     phase: str
     epoch: Count
@@ -101,7 +101,7 @@ class Link(TypedDict):
 class ExperimentFacts(TypedDict, total=False):
     base_dir: str
     dependencies: list[str]
-    sources: list[tuple[str, Any]]  # path of a source file, and where its copy is
+    sources: list[tuple[str, Any]]  # (path of a source file, place of its copy)
 
 
 class Host(TypedDict, total=False):
@@ -125,7 +125,7 @@ class Entry(TypedDict, total=False):
 
 
 class Metric(TypedDict):
-    """What Sacred keeps of the scalars of one name, in the order in which they were logged."""
+    """The values of one scalar in Sacred, in the order of logging."""
 
     steps: list[float]
     values: list[float]
@@ -133,17 +133,17 @@ class Metric(TypedDict):
 
 
 def is_run_id(text: str) -> bool:
-    """Whether `text` may be the id of a run: it leads to no other folder, and can be printed."""
+    """Whether `text` can be the id of a run: a printable name that does not lead to another folder."""
     return text not in ("", ".", "..") and NOT_IN_ID.search(text) is None
 
 
 def require_entry(entry: Any, where: object) -> None:
-    """Raise `UserError`, naming the record `where`, if what Sacred keeps of a run is not as it writes it."""
+    """Raise `UserError`, naming the record `where`, if Sacred's entry of a run is invalid."""
     _require(Entry, entry, where, "run")
 
 
 def require_run(entry: Any, config: Any, info: Any, where: object) -> None:
-    """Raise `UserError`, naming the record `where`, if a run's entry, settings or facts cannot be those of a run."""
+    """Raise `UserError`, naming the record `where`, if a run's entry, settings or facts are invalid."""
     require_entry(entry, where)
     _require(Config, config, where, "config")
     _require(Info, info, where, "info")
@@ -160,7 +160,7 @@ def require_run(entry: Any, config: Any, info: Any, where: object) -> None:
 
 
 def require_metrics(metrics: Any, where: object) -> None:
-    """Raise `UserError`, naming the record `where`, if its scalars are not as Sacred writes them."""
+    """Raise `UserError`, naming the record `where`, if its scalars are invalid."""
     _require(dict[str, Metric], metrics, where, "metrics.json")
 
 
@@ -176,7 +176,7 @@ def _require(kind: Any, value: Any, where: object, part: str) -> None:
 
 
 def _require_plain(value: Any, depth: int = 0) -> None:
-    """Raise `ValueError` unless `value` is what JSON, SQLite and MongoDB can all hold, and a terminal can print."""
+    """Raise `ValueError` unless JSON, SQLite and MongoDB can store `value`, and a terminal can print it."""
     if depth > MAX_DEPTH:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
     if isinstance(value, Mapping):
@@ -187,26 +187,25 @@ def _require_plain(value: Any, depth: int = 0) -> None:
         for item in value:
             _require_plain(item, depth + 1)
     elif isinstance(value, str):
-        value.encode()  # half of a surrogate pair is no text
+        value.encode()  # fails for unpaired surrogates
     elif isinstance(value, float) and not isfinite(value):
         raise ValueError("a number in it is not finite")
     elif isinstance(value, int) and not -LARGEST <= value <= LARGEST:
         raise ValueError("a number in it is out of range")
     elif not isinstance(value, (int, float, type(None))):
-        raise ValueError(f"it holds a {type(value).__name__}")
+        raise ValueError(f"it contains a {type(value).__name__}")
 
 
 # ---- evaluations
 
 
 def require_history(history: History) -> None:
-    """Raise `ValueError` unless all counts are of the splits and groups that the history names.
-
-    And unless the evaluations of a phase have the same branches.
+    """Raise `ValueError` unless all counts match the splits and groups of the history, and all evaluations of a phase
+    have the same branches.
     """
     totals = {split: _counts(table) for split, table in history.total.items()}
     if len({len(row) for row in history.aligned}) > 1:
-        raise ValueError("rows of a table that are not of one length")
+        raise ValueError("the rows of a table have different lengths")
     aligned = numpy.array(history.aligned)
     if "test" not in totals or aligned.ndim != 2 or not aligned.size:
         raise ValueError("no counts of test images")
@@ -214,12 +213,12 @@ def require_history(history: History) -> None:
     if any(shape not in (aligned.shape, (len(aligned), 1)) for shape in shapes.values()):
         raise ValueError("the groups of its splits are not the same")
     if history.train is not None and _counts(history.train).shape != aligned.shape:
-        raise ValueError("counts of training images that are not of the groups")
+        raise ValueError("the counts of training images do not match the groups")
     sizes = history.attribute_sizes
     if history.min_group < 1 or (sizes and (min(sizes) < 1 or numpy.prod(sizes) != aligned.shape[1])):
-        raise ValueError("sizes of the groups that cannot be")
+        raise ValueError("the group sizes are impossible")
     if any(not splits or not totals.keys() >= {*splits} or name in totals for name, splits in history.means.items()):
-        raise ValueError("means over splits that it does not have")
+        raise ValueError("there are means over unknown splits")
     branches: dict[str, list[str]] = {}  # of each phase
     for evaluation in history.evaluations:
         if min(evaluation.epoch, evaluation.phase_step, evaluation.step) < 0:
@@ -233,14 +232,14 @@ def require_history(history: History) -> None:
             for table in tables.values():
                 correct = _counts(table)
                 if correct.shape != shapes[split] or (correct > totals[split]).any():
-                    raise ValueError("correct counts that are not of the groups")
+                    raise ValueError("correct counts do not match the groups")
 
 
 def _counts(table: list[list[int]]) -> Any:
     """int64 [num_classes, num_biases]. Raises `ValueError`."""
     if len({len(row) for row in table}) > 1:
-        raise ValueError("rows of a table that are not of one length")
+        raise ValueError("the rows of a table have different lengths")
     counts = numpy.array(table)
     if counts.ndim != 2 or not counts.size or counts.dtype.kind != "i" or (counts < 0).any():
-        raise ValueError("counts that are no table of whole numbers")
+        raise ValueError("the counts are not a table of integers")
     return counts

@@ -1,4 +1,4 @@
-"""What a search for hyper-parameters has found: from the records of its trials, wherever they are."""
+"""The results of a hyper-parameter search, from the records of its trials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from debiaslab.core.console import new_table
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule
 
-# what EnD's table reports: on images with the usual bias, and without a bias; the first that the data have
+# the metrics of EnD's table, on biased and on unbiased images; the first one that the data have
 REPORTED = (("test_biased/accuracy", "test/aligned"), ("test/unbiased",), ("test/conflicting",), ("test/accuracy",))
 
 
@@ -31,21 +31,21 @@ class SearchTrials:
     settings: tuple[str, ...]
 
     def complete(self) -> list[Record]:
-        """The trials that have a value, best first; the first of equals."""
+        """The trials that have a value, best first; ties keep their order."""
         values = {record.id: value for record in self.trials if (value := objective_of(record)) is not None}
         complete = [record for record in self.trials if record.id in values]
         return sorted(complete, key=lambda record: -values[record.id])
 
 
 def objective_of(record: Record) -> float | None:
-    """What a trial is judged by, in [0, 1]; None if it has none."""
+    """The objective of a trial, in [0, 1]; None if it has no value."""
     return _value(record, str(record.config.get("objective")))
 
 
 def find_trials(name: str, records: Sequence[Record], settings: Sequence[str] | None = None) -> SearchTrials:
-    """The trials of the search `name` among `records`. Raises `UserError` if they are of several searches, or none.
+    """The trials of the search `name` among `records`. Raises `UserError` for none, or for those of several searches.
 
-    Of several runs of one trial the first complete one counts. `settings` None: those in which the trials differ.
+    If a trial has several runs, the first completed one is used. `settings` None: those in which the trials differ.
     """
     by_number: dict[int, Record] = {}
     for record in records:
@@ -63,14 +63,14 @@ def find_trials(name: str, records: Sequence[Record], settings: Sequence[str] | 
     foreign += [mark for mark in ("seed", "objective") if len({repr(trial.config.get(mark)) for trial in trials}) > 1]
     if foreign:
         raise UserError(
-            f"the trials of {name} differ in {foreign[0]}: they are of several searches of that name;"
-            f" say which, with {foreign[0]}=VALUE"
+            f"the trials of {name} differ in {foreign[0]}: there are several searches of that name;"
+            f" select one with {foreign[0]}=VALUE"
         )
     return SearchTrials(name, trials, tuple(differing if settings is None else settings))
 
 
 def search_report(found: SearchTrials, top: int) -> list[Any]:
-    """A table of all trials and EnD's summary of the `top` best, to be shown one below the other."""
+    """A table of all trials, and EnD's summary of the `top` best."""
     best = found.complete()[:top]
     return [trials_table(found), summary_table(found, best) if best else f"no trial of {found.name} is complete yet"]
 
@@ -82,7 +82,7 @@ def best_settings(found: SearchTrials) -> dict[str, Any]:
 
 
 def summary_table(found: SearchTrials, best: Sequence[Record]) -> Table:
-    """Mean and spread over the trials `best`, of what they were judged by and of the test accuracies."""
+    """Mean and standard deviation of the objective and the test accuracies over the trials `best`."""
     config = best[0].config
     complete, rule = len(found.complete()), parse_rule(str(config["selection"]), True, "selection")
     table = new_table(
@@ -123,7 +123,7 @@ def trials_table(found: SearchTrials) -> Table:
 
 
 def reported_metrics(records: Sequence[Record]) -> list[str]:
-    """The accuracies of `REPORTED` that all of these trials have."""
+    """The accuracies of `REPORTED` that all of `records` have."""
     known = ((name for name in names if all(_value(r, name) is not None for r in records)) for names in REPORTED)
     return [name for name in (next(names, None) for names in known) if name is not None] if records else []
 

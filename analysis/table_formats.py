@@ -1,6 +1,6 @@
-"""Tables of results as text: for the terminal, Markdown, LaTeX, CSV.
+"""Format tables of results for the terminal, and as Markdown, LaTeX and CSV.
 
-Names and notes come from records, which may come from anyone: in every format they are text, and nothing else.
+Names and notes come from untrusted records, and are escaped in every format.
 """
 
 import csv
@@ -29,8 +29,8 @@ def as_terminal(table: ResultTable) -> Table:
 
 
 def as_rows(table: ResultTable, escape: Callable[[str], str], plus_minus: str, line_break: str) -> list[list[str]]:
-    """Header and a row for each method: our mean with its spread and n, then the published number and how far ours is
-    from it. `escape` is applied to all names."""
+    """A header and a row for each method: our mean, standard deviation and n, then the published number and the
+    difference. `escape` is applied to all names."""
     rows = [["method", *map(escape, table.columns)]]
     for row in table.rows:
         texts = [escape(row)]
@@ -49,7 +49,7 @@ def one_line(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """`text` as Markdown shows it: no markup, no HTML, no end of a cell. Underscores within a word are none."""
+    """Escape markup, HTML and cell separators in Markdown. Underscores within a word need no escape."""
     text = re.sub(r"([\\`*\[\]|~$]|(?<!\w)_|_(?!\w)|^[-+#>])", r"\\\1", html.escape(one_line(text), quote=False))
     return re.sub(r"^(\d+)([.)])", r"\1\\\2", text)
 
@@ -88,7 +88,7 @@ def as_latex(table: ResultTable) -> str:
 
 
 def escape_csv(text: str) -> str:
-    """`text` that no spreadsheet takes for a formula."""
+    """Escape text that a spreadsheet would take for a formula."""
     line = one_line(text)
     return f"'{line}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) or line.startswith(tuple("=+-@")) else line
 
@@ -97,7 +97,7 @@ LABEL_COLUMNS = ("labels_training", "labels_selection", "labels_evaluation", "va
 
 
 def as_csv(table: ResultTable) -> str:
-    """A line for each cell, with what has to be known of it, the versions of the code and the ids of its runs."""
+    """A line for each cell, with its notes, the versions of the code and the ids of its runs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     paper_columns = ["published", "published_std", "source"]

@@ -1,4 +1,4 @@
-"""Tables of results: methods x variants, mean and standard deviation over seeds, beside published numbers."""
+"""Tables of results: methods x variants, mean and standard deviation over seeds, with published numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from debiaslab.evaluation.bias_labels import BiasLabels
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import declarations, variant_of
 
-COLUMN_SETTINGS = ("data.", "evaluate_images")  # what is judged on; a difference makes a column of its own
-# a difference in any other setting makes a row of its own, but for the rule of the weights that are kept
+COLUMN_SETTINGS = ("data.", "evaluate_images")  # settings of the evaluation; if they differ, there are separate columns
+# differences in all other settings, except the selection rule, give separate rows
 NOT_ROW = (*COLUMN_SETTINGS, "selection")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracies in percent of the runs `ids`, one value each; `code` are the different versions that made them."""
+    """Accuracies in percent of the runs `ids`, one value each; `code` are the versions of the code that made them."""
 
     values: tuple[float, ...]
     ids: tuple[str, ...]
@@ -36,7 +36,7 @@ class Cell:
 
     @property
     def std(self) -> float:
-        """The standard deviation over seeds (of the sample: n - 1); not-a-number for one run."""
+        """The sample standard deviation over seeds (n - 1); NaN for one run."""
         return stdev(self.values) if len(self.values) > 1 else nan
 
     def text(self, separator: str = " +- ") -> str:
@@ -46,10 +46,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """`cells` (row, column) -> `Cell`; `published` the same for what the papers say. Rows are methods, columns data.
+    """`cells` (row, column) -> `Cell`; `published` the same for published numbers. Rows are methods, columns data.
 
-    All numbers are `metric` under the selection rule `rule`. `facts` are what a reader has to know of a cell, `labels`
-    the bias labels that it took, `remarks` what is to know of the whole table.
+    All numbers are `metric` under the selection rule `rule`. `facts` are notes on a cell, `labels` the bias labels that
+    it used, `remarks` notes on the whole table.
     """
 
     metric: str
@@ -64,14 +64,14 @@ class ResultTable:
 
     @property
     def notes(self) -> list[str]:
-        """Lines for below the table: of the cells, those of a column with the same fact together, and of the whole."""
+        """The notes below the table: on cells, where equal notes of a column are merged, and on the whole table."""
         labels = {place: [found.text()] for place, found in self.labels.items()}
         shared = {text for texts in labels.values() for text in texts}
         return [*_by_column(self.facts), *(shared if len(shared) == 1 else _by_column(labels)), *self.remarks]
 
     @property
     def title(self) -> str:
-        """Metric and rule, which says so if it goes by the test images."""
+        """Metric and rule, which is labelled if it selects on test images."""
         return f"{self.metric} (%), {parse_rule(self.rule, True, 'rule').label}"
 
 
@@ -84,11 +84,11 @@ def _by_column(facts: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
 
 
 def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTable:
-    """One cell for each method (and whatever else differs) and data set variant; `metric` such as "test/unbiased".
+    """One cell for each method (and other differing settings) and data set variant; `metric` such as "test/unbiased".
 
-    Runs that differ in anything but their seed never share a cell, nor do those whose data differ. Runs of different
-    versions of the code do, and a note says so. Runs that evaluated the weights of others are left out. Raises
-    `UserError` for no run, for an unknown rule or metric, and for a run whose evaluations are needed and damaged.
+    Runs that differ in more than their seed never share a cell, nor do those whose data differ. Runs of different
+    versions of the code do, with a note. Runs that evaluated the weights of others are left out. Raises `UserError` if
+    there are no runs, for an unknown rule or metric, and for a run whose evaluations are needed but damaged.
     """
     (table,) = result_tables(records, [rule], metric)
     return table
@@ -97,10 +97,10 @@ def result_table(records: Sequence[Record], rule: str, metric: str) -> ResultTab
 def result_tables(
     records: Sequence[Record], rules: Sequence[str], metric: str, left_out: Callable[[str], None] | None = None
 ) -> list[ResultTable]:
-    """The `result_table` of each rule; evaluations are read once. `left_out` is told of runs that are damaged."""
+    """The `result_table` of each rule; evaluations are read once. Damaged runs are passed to `left_out`."""
     trained = [record for record in records if record.trained]
     if records and not trained:
-        raise UserError("these runs evaluated the weights of others, and stand in no table; list=True shows them")
+        raise UserError("these runs evaluated the weights of others, and are not in tables; list=True shows them")
     by_id = {record.id: record for record in trained}
     frame = results_frame(trained, rules, left_out)
     tables = []
@@ -125,9 +125,9 @@ def fill_table(
     rule: str,
     metric: str,
 ) -> ResultTable:
-    """The table of `values` in [0, 1], which are `metric` under `rule` of each run; `rows` and `columns` say where.
+    """Build the table of `values` in [0, 1], the `metric` of each run under `rule`; `rows` and `columns` name its cell.
 
-    All three by the runs' ids. Raises `UserError` if no run has a value.
+    All three are keyed by run id. Raises `UserError` if no run has a value.
     """
     members: dict[tuple[str, str], dict[int, tuple[str, float]]] = {}
     for record in records:
@@ -135,13 +135,13 @@ def fill_table(
         if value is None or value != value:
             continue
         place, seed = (rows[record.id], columns[record.id]), record.config["seed"]
-        # of runs that were repeated, the last one counts
+        # if runs were repeated, the last one is used
         members.setdefault(place, {})[seed] = (record.id, 100 * float(value))
     if not members:
         raise UserError(f"no run has the metric {metric}: its data has no such images or no bias labels")
     by_id = {record.id: record for record in records}
     cells = {place: _cell(runs, by_id) for place, runs in members.items()}
-    configs = {place: by_id[cell.ids[0]].config for place, cell in cells.items()}  # its runs differ in their seed alone
+    configs = {place: by_id[cell.ids[0]].config for place, cell in cells.items()}  # its runs differ only in their seed
     published = {
         place: found for place, config in configs.items() if (found := published_result(config, metric)) is not None
     }
@@ -167,7 +167,7 @@ def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) 
 
 
 def notes_on_data(record: Record, metric: str) -> list[str]:
-    """What a run's data set says of the split that `metric` is of, such as images that are missing."""
+    """The notes of a run's data set on the split of `metric`, such as missing images."""
     split, _ = metric.rsplit("/", 1)
     return [note for note in record.info.get("data", {}).get("notes", []) if note.startswith(f"{split}: ")]
 
@@ -182,7 +182,7 @@ def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
-    """The method of each run; with the recipe, and further settings, where runs on the same data differ in them."""
+    """The method of each run, with the recipe and other settings in which runs on the same data differ."""
     names = {}
     for method in dict.fromkeys(run.config["method"]["name"] for run in runs):
         same_method = [run for run in runs if run.config["method"]["name"] == method]
@@ -203,7 +203,7 @@ def format_value(value: Any) -> str:
 
 
 def settings_that_differ_on_same_data(runs: Sequence[HasConfig]) -> list[str]:
-    """The settings in which runs on the same data differ, wherever these are; a CSV may name others."""
+    """The settings in which runs on the same data differ, wherever the data are stored."""
     places = {name for name, known in declarations().items() if not known.changes_result and not known.label}
     groups: dict[str, list[HasConfig]] = {}
     for run in runs:
@@ -214,8 +214,8 @@ def settings_that_differ_on_same_data(runs: Sequence[HasConfig]) -> list[str]:
 
 
 def column_names(records: Sequence[Record]) -> dict[str, str]:
-    """The data set and variant of each run; with further settings of the data where runs of that variant differ, and
-    with its fingerprint where the data themselves do."""
+    """The data set and variant of each run, with other settings of the data in which runs of that variant differ, and
+    with the fingerprint if the data differ."""
     groups: dict[str, list[Record]] = {}
     for record in records:
         data = record.config["data"]
@@ -240,9 +240,9 @@ def column_names(records: Sequence[Record]) -> dict[str, str]:
 
 
 def paired_test(first: Cell, second: Cell) -> tuple[float, float, int]:
-    """(mean difference in points, p of a two-sided paired t-test, number of pairs), over the seeds that both have.
+    """(mean difference in points, p of a two-sided paired t-test, number of pairs), over common seeds.
 
-    p is not-a-number for fewer than two pairs. Raises `UserError` for no common seed.
+    p is NaN for fewer than two pairs. Raises `UserError` if there is no common seed.
     """
     from scipy.stats import ttest_rel
 
@@ -258,7 +258,7 @@ def paired_test(first: Cell, second: Cell) -> tuple[float, float, int]:
 
 
 def comparisons(table: ResultTable, base: str) -> list[str]:
-    """A line for each row and column that has the row `base` beside it. Raises `UserError` for an unknown row."""
+    """Compare each row with the row `base`, one line per cell. Raises `UserError` for an unknown row."""
     if base not in table.rows:
         raise UserError(f"unknown row {base!r}{suggestion(base, table.rows)} one of {one_of(table.rows)}")
     lines = []

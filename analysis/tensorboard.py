@@ -1,4 +1,4 @@
-"""Recorded runs as event files of TensorBoard: scalars, settings and pictures."""
+"""Export recorded runs as event files for TensorBoard: scalars, settings and images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC
@@ -18,13 +18,13 @@ VERSION = "brain.Event:2"  # of the file format, its first event
 def write_events(
     folder: Path, record: Record, points: Sequence[tuple[int, Mapping[str, float]]], pictures: Mapping[str, bytes]
 ) -> None:
-    """Write `folder`/`EVENTS`, anew: `points` are (optimiser step, named scalars), `pictures` name -> PNG.
+    """Write or replace `folder`/`EVENTS`: `points` are (optimiser step, named scalars), `pictures` name -> PNG.
 
-    The settings that the result depends on are hyper-parameters, the run's result under each rule that it recorded
-    their metrics: `RULE/SPLIT/METRIC` in [0, 1]. Evaluations have no time of their own: every event has the run's
-    start. Raises `UserError` if the file cannot be written.
+    Settings that the result depends on are hyper-parameters, with the results under each recorded rule as metrics:
+    `RULE/SPLIT/METRIC` in [0, 1]. Evaluations have no timestamps: all events have the start time of the run. Raises
+    `UserError` if the file cannot be written.
     """
-    from tensorboardX.proto.event_pb2 import Event  # imported here: it takes seconds
+    from tensorboardX.proto.event_pb2 import Event  # a slow import
     from tensorboardX.record_writer import RecordWriter
 
     start = 0.0 if record.start is None else record.start.replace(tzinfo=UTC).timestamp()
@@ -54,7 +54,7 @@ def _settings_and_result(record: Record) -> Iterator[tuple[int, Any]]:
 
 
 def _simple(value: Any) -> Any:
-    """`value` as TensorBoard has it: text, a number, True or False, or None."""
+    """Convert `value` for TensorBoard: text, a number, True or False, or None."""
     return value if value is None or isinstance(value, (str, bool, int, float)) else repr(value)
 
 
@@ -62,7 +62,7 @@ def _scalars(points: Sequence[tuple[int, Mapping[str, float]]]) -> Iterator[tupl
     from tensorboardX.proto.summary_pb2 import Summary
 
     for step, values in points:
-        known = {tag: value for tag, value in values.items() if value == value}  # not-a-number is left out
+        known = {tag: value for tag, value in values.items() if value == value}  # without NaN
         yield step, Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in known.items()])
 
 

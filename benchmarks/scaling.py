@@ -93,7 +93,7 @@ def epoch_of(size: int) -> Callable[[], object]:
 
 
 def evaluation_of(size: int) -> Callable[[], object]:
-    data = published_data().limited(size)
+    data = published_data().limit(size)
     phase = lff_phase(data)
     return lambda: evaluate(data, phase)
 

@@ -20,7 +20,7 @@ from debiaslab.core.prefetching import prefetch
 from debiaslab.core.randomness import numpy_generator, torch_generator
 from debiaslab.datasets.augmentation import JitteredCropAndFlip
 from debiaslab.datasets.clips import ClipReader
-from debiaslab.datasets.videos import Video, indexed_videos, pyav
+from debiaslab.datasets.videos import Video, index_videos, pyav
 
 NUM_VIDEOS, NUM_FRAMES, WIDTH, HEIGHT = 24, 300, 340, 256
 BATCH = 4
@@ -76,7 +76,7 @@ def encoded(folder: Path, timed: Timer) -> list[Video]:
         copy.write_bytes(path.read_bytes())
     print(f"{path.stat().st_size / 2**20:.2f} MiB a video")
     with timed("videos checked, all processors", NUM_VIDEOS):
-        videos, _ = indexed_videos(folder, "videos", files)
+        videos, _ = index_videos(folder, "videos", files)
     return videos
 
 

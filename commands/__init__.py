@@ -1,15 +1,15 @@
-"""The commands of `main.py` that look into recorded runs or start several.
+"""The commands of `main.py` that query recorded runs or start several runs.
 
-Each is a module with `run(updates)`, which returns the exit code if that may be another than 0, and `WORDS`, the
-dataclass that declares its words. Those that are one Sacred run (`train.py`, `evaluate.py`, `inspect.py`) are commands
-of the experiment, which `runs.py` checks and makes ready before their record begins.
+Each is a module with `run(updates)`, which returns the exit code if it can be nonzero, and `WORDS`, the dataclass that
+declares its options. Those that are a single Sacred run (`train.py`, `evaluate.py`, `inspect.py`) are commands of the
+experiment, which `runs.py` checks and prepares before recording starts.
 """
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import cast
 
-# command -> its module, which is imported when it is called: starting a run needs none of them
+# command -> its module, which is imported on demand: starting a run needs none of them
 COMMANDS = {
     "audit": "debiaslab.commands.audit",
     "compare": "debiaslab.commands.compare",
@@ -29,12 +29,12 @@ COMMANDS = {
     "together": "debiaslab.commands.together",
 }
 
-# those of the experiment, for their --help
+# including commands of the experiment, for --help
 EXPLAINED = COMMANDS | {name: f"debiaslab.commands.{name}" for name in ("evaluate", "inspect", "train")}
 
-# commands that are followed by runs
+# commands with runs as arguments
 OF_RUNS = ("compare", "evaluate", "export_model", "finetune", "predict", "rerun", "resume")
-# options that are followed by a value
+# options with a value
 TAKE_VALUE = (
     *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),
     *("-b", "--beat-interval", "-C", "--capture", "-l", "--loglevel", "-P", "--priority"),
@@ -43,7 +43,7 @@ TAKE_VALUE = (
 
 
 def for_parser(arguments: Sequence[str]) -> list[str]:
-    """The command line as the parser knows it.
+    """Rewrite the command line for the parser.
 
     `compare RUN RUN` as `compare with id=RUN,RUN` (`evaluate` reads a Python literal), a run with `seeds=` as `seeds
     with ... seeds=`, and `COMMAND --help` as `help COMMAND`.
@@ -68,13 +68,13 @@ def for_parser(arguments: Sequence[str]) -> list[str]:
 
 
 def run_command(command: str, updates: Sequence[str]) -> int:
-    """Carry out one of `COMMANDS`, given the words after `with`, and return its exit code. Raises `UserError`."""
+    """Execute one of `COMMANDS` with the words after `with`; returns its exit code. Raises `UserError`."""
     run = cast(Callable[[Sequence[str]], int | None], import_module(COMMANDS[command]).run)
     return run(updates) or 0
 
 
 def command_help(command: str) -> str:
-    """What `COMMAND --help` shows: what it does, and a line for each of its words."""
+    """The output of `COMMAND --help`: a description, and a line for each of its options."""
     from debiaslab.commands.words import describe_words
 
     module = import_module(EXPLAINED[command])

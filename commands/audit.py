@@ -24,7 +24,7 @@ from debiaslab.commands.words import one_of_these, read_words, word
 from debiaslab.config import ex
 from debiaslab.core.console import show
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import nothing_left_behind, require_writable
+from debiaslab.core.files import remove_if_failed, require_writable
 from debiaslab.recording.configuration import unchecked_configuration
 from debiaslab.settings.declared import places
 from debiaslab.settings.setup import check_data, load_once
@@ -49,7 +49,7 @@ def run(updates: Sequence[str]) -> None:
     for name, value in {"epochs": words.epochs, "score": words.score}.items():
         if words.run is not None and value is not None:
             raise UserError(f"{name}={value} has no effect with run={words.run}, which is trained; leave it out")
-    with nothing_left_behind(folder):
+    with remove_if_failed(folder):
         if words.run is None:
             found, command = audit_data(folder, data_words, words)
         else:

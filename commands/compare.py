@@ -1,6 +1,6 @@
 """`python main.py compare RUN [RUN...]`: all accuracies of a few runs side by side.
 
-RUN is the id of a run, its folder, or a folder of runs. In place of them, `with WORDS` chooses runs as for `results`.
+RUN is the id of a run, its folder, or a folder of runs. Instead, `with WORDS` selects runs as for `results`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def run(updates: Sequence[str]) -> None:
         if not record.result:
             left_out(f"the run {record.id} is not complete: {record.state}")
     if not complete:
-        raise UserError(f"none of these runs is complete; `{program_name()} results with list=True` shows which are")
+        raise UserError(f"none of these runs is complete; `{program_name()} results with list=True` lists all runs")
     show(Columns([run_table(record) for record in complete]))
 
 

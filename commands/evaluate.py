@@ -50,7 +50,7 @@ def evaluate_weights(prepared: Prepared, run: Run) -> dict[str, Any]:
     """Group accuracies of the weights in `checkpoint` on all evaluation splits: recorded and printed."""
     setup, device, method, weights = prepared.setup, prepared.device, prepared.method, prepared.weights
     assert weights is not None
-    data = setup.placed(prepared.data, device)
+    data = setup.place(prepared.data, device)
     say_notes(setup, data)
     method.eval()
     phase = method.phases()[-1]

@@ -91,7 +91,7 @@ def _data(setup: Setup, source: Record) -> BiasedDataset:
     if data is not None and data.fingerprint == source.fingerprint:  # the run's CSV, in another place
         return setup.load_data()
     data = load_test_rows(setup.data, known_labels(source))
-    return data if setup.run.evaluate_images is None else data.limited(setup.run.evaluate_images)
+    return data if setup.run.evaluate_images is None else data.limit(setup.run.evaluate_images)
 
 
 def known_labels(source: Record) -> KnownLabels:

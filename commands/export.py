@@ -1,6 +1,6 @@
 """`python main.py export [with WORDS] [--out DIR]`: recorded runs as event files for TensorBoard.
 
-WORDS choose the runs, as for `results`. Each run gets a folder; what was exported before of the same runs is replaced.
+WORDS select the runs, as for `results`. Each run gets a folder; exporting a run again replaces it.
 """
 
 import shlex
@@ -19,8 +19,8 @@ from debiaslab.recording.recorder import scalars
 
 @dataclass(frozen=True, kw_only=True)
 class ExportWords(RunWords):
-    out: str = word("folder to write into, as --out", "tensorboard")
-    images: bool = word("whether to export the pictures, too", True)
+    out: str = word("output folder, same as --out", "tensorboard")
+    images: bool = word("export the images as well", True)
 
 
 WORDS = ExportWords
@@ -46,4 +46,4 @@ def run(updates: Sequence[str]) -> None:
         written += 1
     if not written:
         raise UserError("nothing exported: none of these runs has evaluations that can be read")
-    show(f"{folder}: {written} runs; to see them: tensorboard --logdir {shlex.quote(str(folder))}")
+    show(f"{folder}: {written} runs; to view them: tensorboard --logdir {shlex.quote(str(folder))}")

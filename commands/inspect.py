@@ -1,4 +1,4 @@
-"""`python main.py inspect with DATA`: what a data set is read from, and what it is."""
+"""`python main.py inspect with DATA`: summarise a data set and the files it is read from."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from debiaslab.settings.setup import check_data
 
 @ex.command(unobserved=True)
 def inspect(config: dict[str, Any]) -> None:
-    """Show what a data set is: the files it needs and which are missing, sizes, groups, sample images."""
+    """Show a data set: the files it needs and which are missing, sizes, groups, sample images."""
     run, data = check_data(config)
     for thing in summarize_dataset(config["data"]["name"], data, Path(run.log_dir), run.memory_gb):
         show(thing)

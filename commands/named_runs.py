@@ -1,4 +1,4 @@
-"""Runs by name: their ids, or their folders."""
+"""Find runs by id or folder."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -12,12 +12,12 @@ from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError
 from debiaslab.core.program import program_name
 
-SHOWN = 3  # runs that an error names
+SHOWN = 3  # maximum number of runs in an error
 
 
 def find_named_runs(names: Sequence[str], log_dir: str) -> list[Record]:
-    """The runs of these names, in their order: ids of runs in MongoDB or `log_dir`, folders of runs, or folders that
-    hold several. Raises `UserError` for one that is not there, or damaged."""
+    """Find the runs with these names, in order: ids of runs in MongoDB or `log_dir`, folders of runs, or folders that
+    contain several. Raises `UserError` for missing or damaged runs."""
     return [record for name in names for record in _named(name, log_dir, exact=True)]
 
 
@@ -31,20 +31,20 @@ def _named(name: str, log_dir: str, exact: bool) -> list[Record]:
 
 
 def find_one_run(name: str, log_dir: str, exact: bool = False) -> Record:
-    """The run of this name, which may be the beginning of its id unless it has to be `exact`.
+    """Find the run with this name, which may be the beginning of its id unless `exact`.
 
-    Raises `UserError` if it is not there, damaged, or the name of several.
+    Raises `UserError` if it is missing or damaged, or names several.
     """
     found = _named(name, log_dir, exact)
     if len(found) != 1:
-        raise UserError(f"{name} holds {len(found)} runs; name one of them")
+        raise UserError(f"{name} contains {len(found)} runs; name one of them")
     return found[0]
 
 
 def find_run(store: Store, run_id: str, exact: bool = True) -> Record:
-    """The run of this id, or, if it need not be `exact`, the only one whose id begins so.
+    """Find the run with this id or, unless `exact`, the only one whose id starts with it.
 
-    Raises `UserError` if it is not there, naming the nearest ids, if it is damaged, or if several ids begin so.
+    Raises `UserError` if it is missing, suggesting the closest ids, if it is damaged, or if several ids match.
     """
     found = store.find(Query({}, ids=[run_id]))
     if found:

@@ -1,8 +1,8 @@
-"""`python main.py plots [with WORDS]`: pictures of recorded runs, for print.
+"""`python main.py plots [with WORDS]`: publication-ready figures of recorded runs.
 
-WORDS are those that the runs were started with (named configurations and settings), which choose the runs, or say what
-is drawn: all kinds that the runs allow, unless kind= names some. Settings such as data.root= and device= say where
-images are and networks compute here, for the kinds that need them.
+WORDS select the runs (named configurations and settings, as when starting them) or are options: kind= selects the kinds
+of figures; by default all that the runs support. Settings such as data.root= and device= are used by kinds that need
+images and networks.
 """
 
 from collections.abc import Sequence
@@ -35,15 +35,18 @@ class PlotWords(RunWords):
     kinds: tuple[str, ...] = word(
         "what to draw: A,B", tuple(KINDS), name="kind", read=some_of_these("kind of plot", list(KINDS))
     )
-    out: str = word("folder to write into, as --out", "plots")
+    out: str = word("output folder, same as --out", "plots")
     format: str = word("png, pdf or svg", "png", read=one_of_these("format", list(FORMATS)))
-    columns: str = word("of a page: 1 or 2", "2", read=one_of_these("number of columns", [str(n) for n in WIDTHS]))
-    rule: str = word("rule that chose the weights", "last", read=read_rule)
-    metric: str = word("what is drawn", DEFAULT_METRIC, read=read_metric)
-    phase: str | None = word("phase of the training; the last one unless said")
-    band: str = word("around the mean of the seeds: minmax or std", "minmax", read=one_of_these("band", list(BANDS)))
+    columns: str = word("page columns: 1 or 2", "2", read=one_of_these("number of columns", [str(n) for n in WIDTHS]))
+    rule: str = word("selection rule", "last", read=read_rule)
+    metric: str = word("metric to plot", DEFAULT_METRIC, read=read_metric)
+    phase: str | None = word("phase of the training; default: the last one")
+    band: str = word("band around the mean over seeds: minmax or std", "minmax", read=one_of_these("band", list(BANDS)))
     projections: tuple[str, ...] = word(
-        "of features: A,B", ("pca", "tsne"), name="projection", read=some_of_these("projection", list(PROJECTIONS))
+        "of the features: A,B",
+        ("pca", "tsne"),
+        name="projection",
+        read=some_of_these("projection", list(PROJECTIONS)),
     )
 
 
@@ -51,7 +54,7 @@ WORDS = PlotWords
 
 
 def run(updates: Sequence[str]) -> None:
-    """Write the pictures and say where they are. Raises `UserError`."""
+    """Write the figures and print their paths. Raises `UserError`."""
     asked = read_run_query(updates, PlotWords, places())
     words, out = asked.words, Path(asked.words.out)
     require_writable(out, "out")
@@ -81,11 +84,11 @@ def run(updates: Sequence[str]) -> None:
                 raise UserError(f"{kind}: {error}") from None
             left_out(f"{kind}: {error}")
     if not count:
-        raise UserError("nothing could be drawn of these runs")
+        raise UserError("there is nothing to plot for these runs")
 
 
 def select_drawable(records: Sequence[Record], any_status: bool) -> list[Record]:
-    """The runs that trained and whose evaluations can be read; complete ones, unless `any_status` was asked for.
+    """Training runs with readable evaluations; only completed ones unless `any_status`.
 
     Raises `UserError` if there is none.
     """

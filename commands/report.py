@@ -1,6 +1,6 @@
-"""`python main.py report [with WORDS] [--out DIR]`: recorded runs as one page, which needs no network.
+"""`python main.py report [with WORDS] [--out DIR]`: recorded runs as one offline HTML page.
 
-WORDS choose the runs, as for `results`. The page is report.html.
+WORDS select the runs, as for `results`. The page is report.html.
 """
 
 import shlex
@@ -20,10 +20,10 @@ from debiaslab.core.files import atomic_write
 
 @dataclass(frozen=True, kw_only=True)
 class ReportWords(RunWords):
-    out: str = word("folder to write report.html into, as --out", "report")
-    rule: str | None = word("rule that is shown first", read=read_rule)
-    metric: str | None = word("metric that is shown first: test/unbiased")
-    images: bool = word("whether to show the pictures, too", True)
+    out: str = word("folder for report.html, same as --out", "report")
+    rule: str | None = word("rule to show first", read=read_rule)
+    metric: str | None = word("metric to show first: test/unbiased")
+    images: bool = word("include images", True)
 
 
 WORDS = ReportWords

@@ -1,8 +1,8 @@
-"""`python main.py rerun RUN [with WORDS]`: repeat a recorded run, and say whether the result is the same.
+"""`python main.py rerun RUN [with WORDS]`: repeat a recorded run, and compare the results.
 
-RUN is the id of a complete run, in files or in MongoDB, or its folder. Settings come from its record; WORDS may change
-what leaves a result as it is (device=, workers=, log_dir=, data.root=, ...). Exit code 0 if all counts and weights are
-the same or within the tolerance, 1 if not.
+RUN is the id of a completed run, in files or in MongoDB, or its folder. Settings come from its record; WORDS may only
+change settings that do not affect results (device=, workers=, log_dir=, data.root=, ...). The exit code is 0 if all
+counts and weights are equal or within the tolerance, else 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ from debiaslab.settings.declared import without_effect_on_results
 from debiaslab.settings.run import TRIAL_SETTINGS
 from debiaslab.settings.setup import load_once
 
-# settings that a repetition may change
+# settings that a rerun may change
 PLACES = without_effect_on_results() - {"train", "checkpoint", *TRIAL_SETTINGS}
 SHOWN_FILES = 5
 
@@ -56,15 +56,15 @@ def read_tolerance(name: str, text: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class RerunWords:
-    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
-    tolerance: float = word("percentage of a split's images by which counts may differ", TOLERANCE, read=read_tolerance)
+    ids: tuple[str, ...] = word("the run, if it is not given after the command", (), name="id")
+    tolerance: float = word("allowed difference, in percent of a split's images", TOLERANCE, read=read_tolerance)
 
 
 WORDS = RerunWords
 
 
 def run(updates: Sequence[str]) -> int:
-    """Repeat the run, and return 0 if the result is the same or within the tolerance, else 1. Raises `UserError`."""
+    """Repeat the run; returns 0 if the result is equal or within the tolerance, else 1. Raises `UserError`."""
     words, others = read_words(RerunWords, updates)
     ids, tolerance = words.ids, words.tolerance
     places = read_places(others)
@@ -74,7 +74,7 @@ def run(updates: Sequence[str]) -> int:
     original = find_one_run(ids[0], log_dir, exact=True)
     require_complete(original)
     require_readable(original)
-    # it is a run of its own: nothing to resume, and no trial of a search
+    # a separate run: nothing to resume, and not a trial of a search
     own_place = dict.fromkeys(("resume", *TRIAL_SETTINGS)) | {"log_dir": folder_for(ids[0], log_dir)}
     settings = merge(original.config, own_place | places)
     print(f"repeating {original.id}: {title_of(original.config)}, seed {original.config['seed']}")
@@ -93,7 +93,7 @@ def run(updates: Sequence[str]) -> int:
 
 
 def read_places(updates: Sequence[str]) -> dict[str, Any]:
-    """The settings, nested, in the words after `with`. Raises `UserError` for one that might change the result."""
+    """Parse the words after `with` into nested settings. Raises `UserError` for one that could change the result."""
     names = [update.partition("=")[0] for update in updates]
     for name, update in zip(names, updates, strict=True):
         if "=" not in update and not update.endswith(".json"):
@@ -102,18 +102,18 @@ def read_places(updates: Sequence[str]) -> dict[str, Any]:
     for name, _ in flattened(settings):
         if name not in PLACES:
             hint = suggestion(name, PLACES)
-            raise UserError(f"a repetition cannot change {name}{hint} what may differ is {one_of(PLACES)}")
+            raise UserError(f"a rerun cannot change {name}{hint} it can change {one_of(PLACES)}")
     return settings
 
 
 def require_complete(record: Record) -> None:
     if record.status != "COMPLETED" or record.result is None:
         how = f"resume it with {program_name()} resume {files_of(record)}"
-        raise UserError(f"the run {record.id} is {record.state}: only a complete one can be repeated; {how}")
+        raise UserError(f"the run {record.id} is {record.state}: only a completed run can be repeated; {how}")
 
 
 def say_code(record: Record) -> None:
-    """Whether the code is the one that the run had."""
+    """Report whether the code is the same as recorded."""
     here = code_version()
     commits = f"commit {record.code}, now {(here['commit'] or 'unknown')[:7]}{'+' if here['changed'] else ''}"
     try:
@@ -129,13 +129,13 @@ def say_code(record: Record) -> None:
 
 
 def say_data(record: Record, settings: Mapping[str, Any]) -> None:
-    """Whether the data are those that the run had. Raises `UserError` if they cannot be had."""
+    """Report whether the data are the same as recorded. Raises `UserError` if they cannot be loaded."""
     try:
         data = load_once(dataset_config(settings["data"]))
     except UserError as error:
         raise cannot_repeat(record, error) from None
     if record.fingerprint is None:
-        show(f"data: {data.fingerprint}; those of the record are not known")
+        show(f"data: {data.fingerprint}; the record has no fingerprint")
     elif record.fingerprint == data.fingerprint:
         show("data: the same as recorded")
     else:
@@ -143,7 +143,7 @@ def say_data(record: Record, settings: Mapping[str, Any]) -> None:
 
 
 def repeat(original: Record, settings: Mapping[str, Any]) -> tuple[Record, list[str]]:
-    """The record of a new run with `settings`, and the names of those that it has besides."""
+    """Start a new run with `settings`; returns its record, and settings that the original did not have."""
     try:
         ready = prepare(original.command, settings, info={"repeats": original.id})
     except UserError as error:

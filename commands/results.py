@@ -1,7 +1,7 @@
-"""`python main.py results [with WORDS]`: recorded results as a table, beside the published ones.
+"""`python main.py results [with WORDS]`: recorded results as a table, with published numbers.
 
-WORDS are those that the runs were started with (named configurations and settings), which choose the runs, or say what
-is shown of them. search=NAME alone shows what that search has found.
+WORDS select the runs (named configurations and settings, as when starting them) or are options of the table.
+search=NAME alone shows the results of that search.
 """
 
 from collections.abc import Sequence
@@ -49,20 +49,18 @@ def read_metrics(name: str, text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class TableWords:
-    """What a table of results shows, and how."""
+    """Options of tables of results."""
 
-    metrics: tuple[str, ...] = word("what is shown: A,B of SPLIT/METRIC", (), name="metric", read=read_metrics)
-    rules: tuple[str, ...] = word(
-        "rules that chose the weights: A,B; all that are recorded", (), name="rule", read=read_rules
-    )
+    metrics: tuple[str, ...] = word("metrics to show: A,B of SPLIT/METRIC", (), name="metric", read=read_metrics)
+    rules: tuple[str, ...] = word("selection rules: A,B; default: all recorded ones", (), name="rule", read=read_rules)
     format: str | None = word("terminal, markdown, latex or csv", read=one_of_these("format", list(FORMATS)))
-    against: str | None = word("row that the others are tested against")
+    against: str | None = word("row to compare the others with, by paired t-tests")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsWords(TableWords, RunWords):
-    listed: bool = word("True: a line for each run", False, name="list")
-    top: int | None = word("how many of the best trials of a search are summed up: 3 unless said")
+    listed: bool = word("True: list the runs", False, name="list")
+    top: int | None = word("number of best trials in the summary of a search; default: 3")
 
 
 WORDS = ResultsWords
@@ -73,7 +71,7 @@ def run(updates: Sequence[str]) -> None:
     asked = read_run_query(updates, ResultsWords)
     words, search = asked.words, asked.query.settings.get("search")
     if words.top is not None and search is None:
-        raise UserError(f"top={words.top}: sums up a search; name it with search=NAME")
+        raise UserError(f"top={words.top} needs a search; name it with search=NAME")
     records = find_records(asked.query, asked.log_dir)
     if words.listed:
         show(run_list(records), *resume_hints(records))
@@ -84,7 +82,7 @@ def run(updates: Sequence[str]) -> None:
 
 
 def show_tables(records: Sequence[Record], words: TableWords) -> None:
-    """A table for each metric and rule, as `words` ask for it. Raises `UserError`."""
+    """Show a table for each metric and rule of `words`. Raises `UserError`."""
     shown: list[Any] = []
     for metric in words.metrics or (DEFAULT_METRIC,):
         for table in result_tables(records, words.rules or recorded_rules(records), metric, left_out):
@@ -95,7 +93,7 @@ def show_tables(records: Sequence[Record], words: TableWords) -> None:
 
 
 def show_search(name: str, records: Sequence[Record], top: int) -> None:
-    """The trials of a search, and EnD's summary of the `top` best. Raises `UserError`."""
+    """Show the trials of a search, and EnD's summary of the `top` best. Raises `UserError`."""
     found = find_trials(name, records)
     show(*search_report(found, top))
     best = best_settings(found)
@@ -104,7 +102,7 @@ def show_search(name: str, records: Sequence[Record], top: int) -> None:
 
 
 def recorded_rules(records: Sequence[Record]) -> list[str]:
-    """The rules that all complete runs have recorded; `last` if there is no other."""
+    """The rules that all completed runs have recorded; `last` if there is no other."""
     complete = [set(record.result) for record in records if record.result]
     common = set.intersection(*complete) if complete else set()
     return [*(["last"] if "last" in common or not common else []), *sorted(common - {"last"})]

@@ -1,4 +1,4 @@
-"""Which recorded runs a command is about: from the words after `with` to the records."""
+"""Find the recorded runs for a command, from the words after `with`."""
 
 import ast
 import os
@@ -24,19 +24,19 @@ from debiaslab.settings.declared import without_effect_on_results
 from debiaslab.settings.run import TRIAL_SETTINGS
 
 DEFAULT_LOG_DIR = "runs"
-NO_CONDITIONS = without_effect_on_results() - {*TRIAL_SETTINGS}  # leave a result as it is, and choose no runs
+NO_CONDITIONS = without_effect_on_results() - {*TRIAL_SETTINGS}  # they do not select runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunWords:
-    """Words that choose runs, beside named configurations and settings."""
+    """Words that select runs, in addition to named configurations and settings."""
 
     status: str | None = word(
         "runs of this status: completed, running, interrupted, failed", read=lambda _, text: parse_status(text)
     )
     ids: tuple[str, ...] | None = word("ids of runs: A,B", name="id")
     since: datetime | None = word("runs started since then: 2026-11-22 or 2026-11-22T14:00 (UTC)", read=parse_date)
-    until: datetime | None = word("runs started before", read=parse_date)
+    until: datetime | None = word("runs started before this time", read=parse_date)
 
 
 W = TypeVar("W", bound=RunWords)
@@ -44,7 +44,7 @@ W = TypeVar("W", bound=RunWords)
 
 @dataclass(frozen=True)
 class RunQuery(Generic[W]):
-    """What was asked: which runs, where they are recorded, the command's own `words`, and settings of this machine."""
+    """A parsed query: the runs, where they are recorded, the command's own `words`, and settings of this machine."""
 
     query: Query
     log_dir: str
@@ -53,10 +53,10 @@ class RunQuery(Generic[W]):
 
 
 def read_run_query(updates: Sequence[str], cls: type[W], places: Collection[str] = ()) -> RunQuery[W]:
-    """The query in the words after `with`; those of `cls` are the command's own, as are the settings `places`.
+    """Parse the words after `with`; the words of `cls` and the settings `places` belong to the command.
 
-    Settings that leave a result as it is, such as folders, are no conditions. Raises `UserError` for a word that is no
-    named configuration, and for two of them that contradict each other.
+    Settings that do not affect results, such as folders, are not conditions. Raises `UserError` for an unknown named
+    configuration, and for contradictory ones.
     """
     words, others = read_words(cls, updates)
     named: dict[str, Mapping[str, Any]] = {}
@@ -81,7 +81,7 @@ def read_run_query(updates: Sequence[str], cls: type[W], places: Collection[str]
 
 
 def parse_literal(text: str) -> Any:
-    """The value that `text` writes; itself, if it is no Python literal."""
+    """Parse `text` as a Python literal; returns it unchanged if it is not one."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -89,7 +89,7 @@ def parse_literal(text: str) -> Any:
 
 
 def open_store(log_dir: str) -> Store:
-    """The runs in MongoDB if -m or the environment names one, else those in the folder. Raises `UserError`."""
+    """The runs in MongoDB if it is given by -m or the environment, else those in the folder. Raises `UserError`."""
     mongo_url = os.environ.get(MONGO_URL)
     if mongo_url:
         from debiaslab.analysis.mongo_store import MongoStore
@@ -101,7 +101,7 @@ def open_store(log_dir: str) -> Store:
 
 
 def find_records(query: Query, log_dir: str) -> list[Record]:
-    """The runs that are asked for; problems go to standard error. Raises `UserError` if there is none."""
+    """Find the runs for a query; problems are printed to standard error. Raises `UserError` if there are none."""
     store = open_store(log_dir)
     records = store.find(query)
     for problem in store.problems:
@@ -112,8 +112,8 @@ def find_records(query: Query, log_dir: str) -> list[Record]:
 
 
 def explain_empty(store: Store, log_dir: str) -> str:
-    """What to say where no run is as it was asked for."""
+    """The message if no run matches the query."""
     if not store.find(EVERYTHING):
         return "no run is recorded here yet: see log_dir=DIR, or -m for MongoDB"
     elsewhere = "" if log_dir == DEFAULT_LOG_DIR else f" log_dir={log_dir}"
-    return f"no recorded run is like that; `{program_name()} results with list=True{elsewhere}` shows all"
+    return f"no recorded run matches; `{program_name()} results with list=True{elsewhere}` shows all"

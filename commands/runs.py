@@ -1,6 +1,6 @@
-"""Runs of the experiment: checked, and made of data and method, before their record begins; then started.
+"""Prepare runs of the experiment: check them and build data and method before recording starts.
 
-So whatever is wrong is told before there is a record, and nothing is read or built twice.
+So mistakes are reported before there is a record, and nothing is loaded or built twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,24 +26,24 @@ from debiaslab.training.single_images import require_no_single_image
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run is made of: its settings, of which none is open any more, the data on the CPU, and the method."""
+    """A prepared run: its settings without "auto" rules, the data on the CPU, and the method."""
 
     setup: Setup
     device: torch.device
     data: BiasedDataset
     method: Method
-    weights: Weights | None = None  # that `method` has, in an evaluation
+    weights: Weights | None = None  # loaded into `method`, for an evaluation
 
 
 @dataclass(frozen=True)
 class ReadyRun:
-    """A run that can be started, and what its command is given."""
+    """A run that can be started, and the arguments of its command."""
 
     run: Run
     arguments: tuple[Any, ...]
 
     def start(self, *more: Any) -> Run:
-        """Run the command, which is given `more`, too, with its record. Raises `UserError` for an incomplete record."""
+        """Run and record the command, with additional arguments. Raises `UserError` for an incomplete record."""
         self.run(*self.arguments, *more)
         for observer in self.run.observers:
             if isinstance(observer, FileRecord):
@@ -59,7 +59,7 @@ def prepare(
     info: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> ReadyRun:
-    """The run of `command` with these settings, ready to start. Raises `UserError` for whatever is wrong."""
+    """Prepare a run of `command` with these settings. Raises `UserError` for any mistake."""
     if command == "evaluate" and "id" in settings:
         source, settings = evaluation_of_run(settings, named_configs)
         run = ex._create_run(command, settings, (), {"evaluates": source.id}, None, options)
@@ -105,7 +105,7 @@ def prepare_evaluation(run: Run, source: Record | None = None) -> tuple[Prepared
 
 
 def prepare_inspection(run: Run) -> tuple[dict[str, Any]]:
-    check_data(run.config)  # whatever the method
+    check_data(run.config)  # independent of the method
     return (run.config,)
 
 
@@ -114,7 +114,7 @@ def prepare_printing(run: Run) -> tuple[()]:
     return ()
 
 
-# command -> what has to be right, and is made, before it starts; its result is what the command is given
+# command -> function that prepares it, and returns the arguments of the command
 PREPARATIONS: Mapping[str, Callable[[Run], tuple[Any, ...]]] = {
     "train": prepare_training,
     "evaluate": prepare_evaluation,
@@ -125,7 +125,7 @@ PREPARATIONS: Mapping[str, Callable[[Run], tuple[Any, ...]]] = {
 
 
 def record(run: Run, setup: Setup) -> None:
-    """Have `run` recorded, with the settings of `setup`. Raises `UserError` if it cannot be."""
+    """Attach observers that record `run` with the settings of `setup`. Raises `UserError` if that is impossible."""
     require_writable(Path(setup.run.log_dir), "log_dir")
     mongo = mongo_from_environment()
     run.config = dict(setup.config)
@@ -133,6 +133,6 @@ def record(run: Run, setup: Setup) -> None:
 
 
 def record_folder(run: Run) -> Path | None:
-    """The run's folder; None for a run without records (-u), or whose record has not begun."""
+    """The run's folder; None for an unrecorded run (-u), or before recording starts."""
     files = (observer for observer in run.observers if isinstance(observer, FileRecord))
     return next((Path(observer.dir).absolute() for observer in files if observer.dir is not None), None)

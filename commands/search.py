@@ -1,7 +1,7 @@
-"""`python main.py search with WORDS RANGES`: look for the best hyper-parameters, each trial a recorded run.
+"""`python main.py search with WORDS RANGES`: hyper-parameter search; each trial is a recorded run.
 
-RANGES are settings of method and model: NAME=uniform(LOW,HIGH), log(LOW,HIGH), int(LOW,HIGH) or choice(A,B,...); none:
-those of the method's authors. The same command joins the search, or resumes it.
+RANGES are settings of method and model: NAME=uniform(LOW,HIGH), log(LOW,HIGH), int(LOW,HIGH) or choice(A,B,...);
+default: those of the method's authors. The same command joins or resumes the search.
 """
 
 import shlex
@@ -11,24 +11,24 @@ from dataclasses import replace
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.commands.run_query import find_records
-from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_begun, hide_password
+from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_existing, hide_password
 from debiaslab.commands.searches.plan import Plan, check, make_plan
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import SearchWords, read_search
 from debiaslab.commands.searches.worker import Worker
 from debiaslab.core.console import show
 from debiaslab.core.program import program_name
-from debiaslab.recording.command_line import typed_again
+from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.launcher import Local
 
 WORDS = SearchWords
 
 
 def run(updates: Sequence[str]) -> None:
-    """Run the trials that are wanted, and show what has been found. Raises `UserError`."""
+    """Run the remaining trials, and show the results. Raises `UserError`."""
     words = read_search(updates)
     plan = make_plan(words)
-    if words.name is None and (name := find_begun(plan)) is not None:
+    if words.name is None and (name := find_existing(plan)) is not None:
         plan = replace(plan, words=replace(words, name=name))
     if not words.listed:
         check(plan)
@@ -36,7 +36,7 @@ def run(updates: Sequence[str]) -> None:
     describe(plan)
     try:
         if not words.listed:
-            Worker(plan, trials, Local(), typed_again("search", updates)).work()
+            Worker(plan, trials, Local(), command_line_of("search", updates)).work()
         report(plan, trials)
     except DATABASE_ERRORS as error:
         raise database_problem(plan.storage, error) from None
@@ -50,7 +50,7 @@ def describe(plan: Plan) -> None:
 
 
 def report(plan: Plan, trials: Trials) -> None:
-    """A table of the trials, EnD's summary, how far the search is, and the best settings as a command."""
+    """Print a table of the trials, EnD's summary, the progress, and the best settings as a command."""
     counts = trials.counts()
     if not any(counts.values()):
         print("no trial has been run yet")

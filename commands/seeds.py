@@ -1,15 +1,14 @@
-"""`python main.py with WORDS seeds=5`: one configuration with several seeds, each a run of its own.
+"""`python main.py with WORDS seeds=5`: one configuration with several seeds, each a separate run.
 
-It is a study of one method: what is done is skipped, what was killed is resumed. Unless said, there is a run at a time
-for each core of the CPU (one on a GPU), and together=auto trains them as one where a short measurement finds that
-faster.
+It is a study of one method: completed runs are skipped, killed ones resumed. By default there is one parallel run per
+CPU core (one on a GPU), and together=auto trains them as one if a short measurement shows that this is faster.
 """
 
 import os
 from collections.abc import Sequence
 
 from debiaslab.commands.studies.words import NO_SEEDS, StudyWords, read_study
-from debiaslab.commands.study import carry_out
+from debiaslab.commands.study import run_study
 from debiaslab.commands.words import read_words
 from debiaslab.config import ex
 from debiaslab.core.errors import UserError
@@ -17,22 +16,22 @@ from debiaslab.core.program import program_name
 from debiaslab.recording.configuration import configuration
 from debiaslab.training.device import choose_device
 
-SEVERAL = ("methods", "variants")  # words of a study
+SEVERAL = ("methods", "variants")  # options of a study
 WORDS = StudyWords
 
 
 def run(updates: Sequence[str]) -> int:
-    """Run all; the exit code is 1 if one of them failed. Raises `UserError`, before any run starts."""
+    """Start all runs; returns 1 if one of them failed. Raises `UserError` before any run starts."""
     names = [update.partition("=")[0] for update in updates]
     if "seeds" not in names:
         raise UserError(NO_SEEDS)
     for name in SEVERAL:
         if name in names:
-            raise UserError(f"{name}= is a word of a study: {program_name()} study with ...")
+            raise UserError(f"{name}= is an option of a study: {program_name()} study with ...")
     config = configuration(ex, read_words(StudyWords, updates)[1])
     own = [f"methods={config['method']['name']}"]
     if "together" not in names:
         own.append("together=auto")
     if "jobs" not in names:
         own.append(f"jobs={1 if choose_device(config['device']).type == 'cuda' else os.cpu_count() or 1}")
-    return carry_out(read_study([*updates, *own]))
+    return run_study(read_study([*updates, *own]))

@@ -1,8 +1,7 @@
-"""`python main.py study with WORDS`: methods x variants x seeds, each a run, none of them twice.
+"""`python main.py study with WORDS`: methods x variants x seeds; each run is done once.
 
-WORDS are those of all runs, as for one run (named configurations and settings), and those of the study, such as
-methods=erm,lff variants=skewed1,skewed4 seeds=1-5; metric=, rule=, format= and against= are for the table at the end,
-as in `results`.
+WORDS are named configurations and settings for all runs, and options of the study, such as methods=erm,lff
+variants=skewed1,skewed4 seeds=1-5; metric=, rule=, format= and against= are for the final table, as in `results`.
 """
 
 import os
@@ -37,7 +36,7 @@ from debiaslab.recording.version import current_code
 
 @dataclass(frozen=True)
 class Planned:
-    """A run as its record will have it."""
+    """A run that is not recorded yet, with the configuration that will be recorded."""
 
     id: str
     config: Mapping[str, Any]
@@ -47,14 +46,14 @@ WORDS = StudyWords
 
 
 def run(updates: Sequence[str]) -> int:
-    """Run the study, or list it; the exit code is 1 if a run failed. Raises `UserError`, before any run starts."""
+    """Run the study, or list it; returns 1 if a run failed. Raises `UserError` before any run starts."""
     if not updates:
         raise UserError("which runs? name the data, methods and seeds: study with digits methods=erm,lff seeds=3")
-    return carry_out(read_study(updates))
+    return run_study(read_study(updates))
 
 
-def carry_out(study: StudyWords) -> int:
-    """The same of words that have been read."""
+def run_study(study: StudyWords) -> int:
+    """The same for parsed words."""
     jobs = jobs_of(study)
     check_row(jobs, study)
     recorded = Recorded(jobs[0].log_dir, current_code(ex))
@@ -62,7 +61,7 @@ def carry_out(study: StudyWords) -> int:
         list_jobs(jobs, recorded, study)
         return 0
     require_writable(recorded.log_dir, "log_dir")
-    mongo_from_environment()  # refuses a server that does not answer
+    mongo_from_environment()  # fails if the server does not respond
     show(f"checking {runs(len(jobs))} and the data")
     jobs = list(with_data(jobs))
     check_metrics(jobs, study)
@@ -83,7 +82,7 @@ def carry_out(study: StudyWords) -> int:
 
 
 def threads_per_run(parallel: int) -> int | None:
-    """Threads on the CPU of each of so many runs; None where the user's environment says it."""
+    """CPU threads of each of `parallel` runs; None if the environment sets them."""
     return None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // parallel)
 
 
@@ -91,21 +90,21 @@ def threads_per_run(parallel: int) -> int | None:
 
 
 def check_row(jobs: Sequence[Job], words: TableWords) -> None:
-    """Raise `UserError` for a row to compare with that the table at the end will not have."""
+    """Raise `UserError` if the final table will not have the row `against`."""
     if words.against is not None:
         names = row_names([Planned(job.key, as_recorded(job.setup.config)) for job in jobs])
         require_known("row", words.against, dict.fromkeys(names.values()), "against=")
 
 
 def check_metrics(jobs: Sequence[Job], words: TableWords) -> None:
-    """Raise `UserError` for a metric of none of the jobs' data."""
+    """Raise `UserError` for a metric that none of the jobs' data has."""
     splits = dict.fromkeys(split for job in jobs if job.data is not None for split in job.data.splits)
     for metric in words.metrics:
         require_known("metric", metric, [f"{split}/{name}" for split in splits for name in METRICS])
 
 
 def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dict[str, State]:
-    """Show what is to be done for each job, and return what is recorded of it."""
+    """Show what is to be done for each job, and return the recorded states."""
     states = recorded.states(jobs)
     for problem in recorded.problems:
         left_out(problem)
@@ -120,12 +119,12 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
     summary = ", ".join(f"{count} {what}" for what, count in counts.items())
     show(table, f"{runs(len(jobs))}: {summary}; {study.parallel} at a time")
     if any(state.done and not state.same_code for state in states.values()) and not study.again:
-        show("to repeat what another version of the code has done: again=True")
+        show("to repeat runs of other versions of the code: again=True")
     return states
 
 
 def plan_of(job: Job, state: State, again: bool) -> tuple[str, str | None]:
-    """What is to be done for a job, and the run that it has to do with."""
+    """What is to be done for a job, and the existing run, if any."""
     if state.settles(again):
         return "done" if state.same_code else "done (by another version of the code)", state.done
     if is_locked(job.log_dir, job.key):
@@ -139,7 +138,7 @@ def plan_of(job: Job, state: State, again: bool) -> tuple[str, str | None]:
 
 
 def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords) -> None:
-    """The table of `results` for exactly the runs of this study, by the metrics that papers report for their data."""
+    """Show the table of `results` for the runs of this study, with the metrics that papers report for their data."""
     if not done:
         return
     published = dict.fromkeys(metric for job in jobs for metric in published_metrics(job.setup.config["data"]["name"]))
@@ -153,6 +152,6 @@ def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords
 
 
 def failure_lines(failure: Failure) -> list[str]:
-    """What failed, why, where the whole output is, and how to repeat it alone."""
+    """The failed job, the reason, its output file, and the command that repeats it."""
     repeat = f"{program_name()} with {shlex.join(failure.job.words)}"
     return [f"FAILED {failure.job.label}: {failure.reason}", f"  output: {failure.output}", f"  to repeat: {repeat}"]

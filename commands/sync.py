@@ -1,8 +1,8 @@
 """`python main.py -m ADDRESS sync [with WORDS]`: copy file records into MongoDB.
 
-WORDS choose the runs as for `results`; log_dir=DIR names their folder. Runs, metrics, files, output and sources become
-what a run with -m would have left there. Again, it copies what is new since; after an outage, it completes what is
-there.
+WORDS select the runs as for `results`; log_dir=DIR is their folder. The copies are identical to what a run with -m
+records: runs, metrics, files, output and sources. Call it again to copy new runs and, after an outage, to complete
+existing ones.
 """
 
 import os
@@ -25,7 +25,7 @@ WORDS = RunWords
 
 
 def run(updates: Sequence[str]) -> None:
-    """Copy the runs that are asked for, and count what that took. Raises `UserError`."""
+    """Copy the selected runs, and print counts. Raises `UserError`."""
     url = os.environ.get(MONGO_URL)
     if not url:
         raise UserError(f"where to? Name the MongoDB with -m HOST:PORT:DB, or in {MONGO_URL}")

@@ -1,4 +1,4 @@
-"""What a run says: to its record, and to whoever started it."""
+"""What a run records and prints about its data, code and results."""
 
 import shlex
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from debiaslab.settings.setup import Setup
 
 
 def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[str, Any]:
-    """What a record says of data, machine and code, and of the bias labels that were used, beside the configuration."""
+    """Facts about data, machine, code and the bias labels used, to be recorded with the configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     facts: dict[str, Any] = {"fingerprint": data.fingerprint, "notes": list(data.notes)}
     facts["sizes"] = {name: len(split) for name, split in data.splits().items()}
@@ -36,19 +36,19 @@ def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[st
 
 
 def bias_labels(setup: Setup, data: BiasedDataset, rule: str) -> BiasLabels:
-    """Those that a run of `setup` uses, with the weights that `rule` chooses."""
+    """The bias labels that a run of `setup` uses, with the weights selected by `rule`."""
     rules = [*setup.method_config.rules().values(), rule]
     return count_bias_labels(label_facts(data), setup.method.needs_bias, rules)
 
 
 def labels_of_setup(setup: Setup, data: BiasedDataset, rule: str | None = None) -> str:
-    """What `bias_labels` says, for a reader; `rule` None: that of the run, which is named."""
+    """`bias_labels` as text; `rule` None: that of the run, which is named."""
     shown = f"with {setup.run.selection}, " if rule is None and setup.run.selection != "last" else ""
     return shown + bias_labels(setup, data, rule or setup.run.selection).text()
 
 
 def say_notes(setup: Setup, data: BiasedDataset) -> None:
-    """Print what the user should know of the recipe and of the data that was read."""
+    """Print notes on the recipe and the data."""
     if setup.recipe.source.startswith(UNPUBLISHED):
         print(f"recipe: {setup.recipe.source}")
     for note in data.notes:
@@ -64,7 +64,7 @@ def say_start(setup: Setup, run: Run) -> None:
 
 
 def say_where(setup: Setup, run: Run) -> None:
-    """Where the record is, and what to type next."""
+    """Print where the record is, and the next command."""
     folder = record_folder(run)
     if folder is None:
         print("not recorded (-u)")
@@ -75,7 +75,7 @@ def say_where(setup: Setup, run: Run) -> None:
     print(f"recorded in {shown}")
     for record in mongo:
         if record.failed:
-            print(f"not complete in MongoDB {record.address}, which failed on the way")
+            print(f"not complete in MongoDB {record.address}, which failed during the run")
         else:
             print(f"recorded in MongoDB {record.address} as run {run._id}")
     if setup.run.checkpoint is None:

@@ -1,8 +1,8 @@
-"""`python main.py together with WORDS seeds=1-5`: runs that differ in their seed alone, in one process, trained as one.
+"""`python main.py together with WORDS seeds=1-5`: runs that differ only in their seed, trained as one.
 
-Each is a run of its own, as if it had been typed: with its record, its evaluations, and a state to resume alone from.
-`seeds=5` with a run's words chooses between this and processes of their own by what is faster (`docs/studies.md`);
-`ids=A,B,...` are the runs' ids.
+They share a process, but each has its own record, evaluations, and a state to resume from separately. `seeds=5` with
+the words of a run chooses the faster of this and separate processes (`docs/studies.md`); `ids=A,B,...` are the ids of
+the runs.
 """
 
 import sys
@@ -16,7 +16,7 @@ from debiaslab.commands.words import read_list, read_number, read_seeds, read_wo
 from debiaslab.config import ex
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.lockstep.together import fit_together
-from debiaslab.recording.command_line import require_run_id, typed_again
+from debiaslab.recording.command_line import require_run_id, command_line_of
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.recording.updates import read_updates
@@ -25,8 +25,8 @@ from debiaslab.training.loop import Trained, Trainer
 
 @dataclass(frozen=True, kw_only=True)
 class TogetherWords:
-    seed: int | None = word("the first of so many seeds", read=read_number)
-    seeds: str | None = word("1,2,3 or 1-5, or how many")
+    seed: int | None = word("the first seed, if seeds= is a number", read=read_number)
+    seeds: str | None = word("1,2,3 or 1-5, or the number of seeds")
     ids: tuple[str, ...] | None = word("ids of the runs: A,B", read=read_list)
 
 
@@ -34,7 +34,7 @@ WORDS = TogetherWords
 
 
 def run(updates: Sequence[str]) -> int:
-    """Train all; the exit code is 1 if one of them failed. Raises `UserError` for words that are wrong."""
+    """Train all runs; returns 1 if one of them failed. Raises `UserError` for wrong words."""
     own, words = read_words(TogetherWords, updates)
     if own.seeds is None:
         raise UserError(NO_SEEDS)
@@ -44,32 +44,32 @@ def run(updates: Sequence[str]) -> int:
         raise UserError(f"ids={','.join(ids)}: {len(ids)} ids for {len(seeds)} seeds")
     for run_id in ids:
         require_run_id("ids", run_id)
-    configuration(ex, words)  # what is wrong with it is told once
+    configuration(ex, words)  # report mistakes once
     runs = Together(words, list(zip(seeds, ids, strict=True)))
     try:
         runs.start()
     except KeyboardInterrupt:
-        again = typed_again(None, [*words, f"seeds={','.join(map(str, seeds))}"])
+        again = command_line_of(None, [*words, f"seeds={','.join(map(str, seeds))}"])
         raise KeyboardInterrupt(f"interrupted; to resume: {again}") from None
     return 1 if runs.failed else 0
 
 
 class Together:
-    """Runs that wait for each other when they are ready to train, and are then trained as one.
+    """Starts runs that wait for each other before training, and are then trained as one.
 
-    Each starts the next one before it trains, so that it stays open, as a run of Sacred's, until those after it end.
+    Each run starts the next one before it trains, so that it stays open in Sacred until the later ones have ended.
     """
 
     def __init__(self, words: Sequence[str], runs: Sequence[tuple[int, str]]) -> None:
-        """`words` of all runs; `runs` are their seeds and ids."""
+        """`words` are common to all runs; `runs` are their seeds and ids."""
         self.words, self.waiting = words, list(runs)
-        self.out, self.err = sys.stdout, sys.stderr  # a run records what it prints, and not what those within it print
+        self.out, self.err = sys.stdout, sys.stderr  # each run records only its own output
         self.trainers: list[Trainer] = []
         self.outcomes: list[Trained | UserError | TrainingDiverged] = []
         self.failed = False
 
     def start(self) -> None:
-        """Start those that wait. What stops one of them is said, and does not stop the others."""
+        """Start the waiting runs. An error in one of them is printed, and does not stop the others."""
         while self.waiting:
             seed, run_id = self.waiting.pop(0)
             own = [*self.words, f"seed={seed}"]
@@ -82,7 +82,7 @@ class Together:
                 print(f"seed {seed}: {error}", file=self.err)
 
     def fit(self, trainer: Trainer) -> Trained:
-        """`trainer.fit()`, together with all others. Raises what stops this one."""
+        """`trainer.fit()`, together with all others. Raises the error of this run."""
         place = len(self.trainers)
         self.trainers.append(trainer)
         self.start()

@@ -1,4 +1,4 @@
-"""`python main.py with WORDS`: train a method on a data set, with a record of everything."""
+"""`python main.py with WORDS`: train a method on a data set, and record everything."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ from debiaslab.training.loop import Options, Trained, Trainer
 
 @ex.main
 def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *, _run: Run) -> dict[str, Any]:
-    """Train the method, record everything, print the result."""
+    """Train the method, record everything, and print the result."""
     setup, device, data, method = prepared.setup, prepared.device, prepared.data, prepared.method
     if not setup.run.train:
         return evaluate_weights(prepared, _run)
@@ -45,7 +45,7 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
         save_sample_grid(folder / "samples.png", data)
         _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
 
-    data = setup.placed(data, device)
+    data = setup.place(data, device)
     options = Options(
         seed=setup.run.seed,
         selection=setup.run.selection,
@@ -84,7 +84,7 @@ def save_outcome(
     trained: Trained,
     result: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write weights and pictures into the run's folder, and make them artifacts of its record."""
+    """Write weights and figures into the run's folder, and add them as artifacts."""
     title = f"{title_of(setup.config)}\n{labels_of_setup(setup, data)}"
     setup.save_weights(folder / LAST, method.weights(), data, {"rule": "last", **result["last"]})
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")

@@ -1,7 +1,7 @@
-"""Words of a command, such as `jobs=2`: each declared once, with type, default, help and check, and read from text.
+"""Options of a command ("words"), such as `jobs=2`: declared once, with type, default, help and parser.
 
-A frozen dataclass declares them: `jobs: int = word("runs at a time", 1)`. `read_words` makes an instance of what was
-typed, `describe_words` lists them for `--help`.
+A frozen dataclass declares them: `jobs: int = word("parallel runs", 1)`. `read_words` parses the command line into an
+instance, `describe_words` lists them for `--help`.
 """
 
 import re
@@ -13,22 +13,22 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from debiaslab.core.errors import UserError, require_known
 
 W = TypeVar("W")
-Reader = Callable[[str, str], Any]  # from a word's name and text to its value; raises `UserError`
+Reader = Callable[[str, str], Any]  # maps a word's name and text to its value; raises `UserError`
 
 
 def word(help: str, default: Any = None, *, name: str | None = None, read: Reader | None = None) -> Any:
-    """A field of a dataclass of words; `name` is typed where it is not the field's.
+    """A field of a dataclass of words; `name` is the name on the command line, if it is not the field's.
 
-    `read` where the type says too little: bool is read as True or False, int as a whole number from 1 on, a tuple as a
-    list A,B, and str as it is.
+    `read` parses the value if the type is not sufficient: bool is parsed as True or False, int as a positive integer, a
+    tuple as a list A,B, and str unchanged.
     """
     return field(default=default, metadata={"help": help, "name": name, "read": read})
 
 
 def read_words(cls: type[W], updates: Sequence[str]) -> tuple[W, list[str]]:
-    """(the words of `cls` among `updates`, the other updates). Of a word that comes twice the last one counts.
+    """Parse the words of `cls` among `updates`; returns (words, other updates). The last of repeated words is used.
 
-    Raises `UserError` for a value that is wrong.
+    Raises `UserError` for an invalid value.
     """
     known = dict(declared_words(cls))
     given: dict[str, str] = {}
@@ -45,13 +45,13 @@ def read_words(cls: type[W], updates: Sequence[str]) -> tuple[W, list[str]]:
 
 
 def require_no_others(cls: type, others: Sequence[str]) -> None:
-    """Raise `UserError` for what is left when the words of `cls` have been read, and no settings are taken."""
+    """Raise `UserError` if there are `others` than the words of `cls`, for commands without settings."""
     for update in others:
         require_known("word", update.partition("=")[0], word_names(cls))
 
 
 def declared_words(cls: type) -> Iterator[tuple[str, "Field[Any]"]]:
-    """(name as it is typed, field) of each word of `cls`."""
+    """(name on the command line, field) of each word of `cls`."""
     for each in fields(cls):
         if "help" in each.metadata:
             yield each.metadata["name"] or each.name, each
@@ -79,7 +79,7 @@ def _reader(declared: "Field[Any]", hints: Mapping[str, Any]) -> Reader:
     return READERS[kinds[0]]
 
 
-# ---- readers, with one message for each kind
+# ---- parsers
 
 
 def read_flag(name: str, text: str) -> bool:
@@ -89,19 +89,19 @@ def read_flag(name: str, text: str) -> bool:
 
 
 def read_flag_or_auto(name: str, text: str) -> bool | None:
-    """None for "auto"."""
+    """Parse True, False or auto (None)."""
     if text not in ("auto", "True", "False"):
         raise UserError(f"{name}={text}: must be auto, True or False")
     return None if text == "auto" else text == "True"
 
 
 def read_count(name: str, text: str) -> int:
-    """A whole number from 1 on."""
+    """Parse an integer, 1 or more."""
     return _whole_number(name, text, 1)
 
 
 def read_number(name: str, text: str) -> int:
-    """A whole number from 0 on."""
+    """Parse an integer, 0 or more."""
     return _whole_number(name, text, 0)
 
 
@@ -112,7 +112,7 @@ def _whole_number(name: str, text: str, least: int) -> int:
 
 
 def read_list(name: str, text: str) -> tuple[str, ...]:
-    """What is separated by commas, each once."""
+    """Parse a comma-separated list, without duplicates."""
     parts = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if not all(parts):
         raise UserError(f"{name}={text}: something is missing; write {name}=A,B")
@@ -120,7 +120,7 @@ def read_list(name: str, text: str) -> tuple[str, ...]:
 
 
 def one_of_these(kind: str, options: Sequence[str]) -> Reader:
-    """A reader of one of `options`; `kind` is what they are ("sampler")."""
+    """A parser for one of `options`; `kind` describes them ("sampler")."""
 
     def read(name: str, text: str) -> str:
         require_known(kind, text, options)
@@ -130,7 +130,7 @@ def one_of_these(kind: str, options: Sequence[str]) -> Reader:
 
 
 def some_of_these(kind: str, options: Sequence[str]) -> Reader:
-    """The same of a list."""
+    """The same for a list."""
 
     def read(name: str, text: str) -> tuple[str, ...]:
         parts = read_list(name, text)
@@ -145,7 +145,7 @@ MAX_SEEDS = 10_000
 
 
 def read_seeds(text: str, first: int | None = None) -> tuple[int, ...]:
-    """The seeds of "1,2,3", "1-5" or "1,4-6"; of "5", five of them, from `first` (None: 1) on. Raises `UserError`."""
+    """Parse "1,2,3", "1-5" or "1,4-6"; "5" gives five seeds starting at `first` (None: 1). Raises `UserError`."""
     hint = "write seeds=1,2,3 or seeds=1-5"
     if text.isdecimal():
         start = 1 if first is None else first
@@ -157,7 +157,7 @@ def read_seeds(text: str, first: int | None = None) -> tuple[int, ...]:
         match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part)
         low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if low > high:
-            raise UserError(f"seeds={text}: {part!r} is no seed; {hint}")
+            raise UserError(f"seeds={text}: {part!r} is not a seed; {hint}")
         if high - low >= MAX_SEEDS:
             raise UserError(f"seeds={text}: more than {MAX_SEEDS:,} seeds; {hint}")
         seeds |= dict.fromkeys(range(low, high + 1))

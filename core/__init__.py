@@ -1,1 +1,1 @@
-"""What every other package needs: errors, settings, randomness, files. Depends on torch and numpy only."""
+"""Shared by all other packages: errors, settings, randomness, files. Depends on torch and numpy only."""

@@ -1,4 +1,4 @@
-"""What commands print. Text from records and data sets is shown, never obeyed: control characters are written out."""
+"""Printing to the terminal. Control characters in text from records and data sets are escaped."""
 
 import re
 import sys
@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# but for line feed and tab; the last ones turn the direction of what follows
+# except line feed and tab; the last ones change the text direction
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-WIDTH = 240  # characters of a line where no terminal says how wide it is
+WIDTH = 240  # characters per line if the output is not a terminal
 
 
 def printable(text: str) -> str:
-    r"""`text` with control characters, which could move the cursor or hide what is there, as escapes (`\x1b`)."""
+    r"""Escape control characters in `text` (`\x1b`), which could move the cursor or hide other text."""
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
 
 
@@ -25,20 +25,20 @@ def one_line(text: str) -> str:
 
 
 class PrintableConsole(Console):
-    """rich's console; all text that is no `rich.text.Text` goes through `printable`."""
+    """rich's console; text that is not a `rich.text.Text` goes through `printable`."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)
 
 
 def new_table(title: str | None = None, caption: str | None = None) -> Table:
-    """A table as all commands have it."""
+    """A table in the style of all commands."""
     left: Any = {"title_justify": "left", "caption_justify": "left"}
     return Table(title=title, caption=caption, title_style="bold", box=SIMPLE_HEAD, pad_edge=False, **left)
 
 
 def show(*things: Any) -> None:
-    """Print to standard output, one below the other: on a terminal, tables as wide as it is; all else is unbroken."""
+    """Print `things` to standard output. Tables are fitted to the width of a terminal; other text is not wrapped."""
     console = PrintableConsole(file=sys.stdout, highlight=False, markup=False, emoji=False)
     console.width = max(console.width, 80) if console.is_terminal else WIDTH
     for thing in things:
@@ -46,5 +46,5 @@ def show(*things: Any) -> None:
 
 
 def left_out(what: object) -> None:
-    """Say on standard error what is left out, and why."""
+    """Report on standard error what is left out, and why."""
     print(f"left out: {printable(str(what))}", file=sys.stderr)

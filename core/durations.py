@@ -2,7 +2,7 @@
 
 
 def duration(seconds: float) -> str:
-    """`seconds` as text, such as "45 s", "12 min" or "3 h 20 min"."""
+    """Format `seconds` as "45 s", "12 min" or "3 h 20 min"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

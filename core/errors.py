@@ -1,4 +1,4 @@
-"""Errors that a user can fix, and "did you mean" suggestions."""
+"""Errors for the user, and "did you mean" suggestions."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -22,7 +22,7 @@ NOWHERE: Mapping[str, str] = {}
 def suggestion(name: str, options: Iterable[str], elsewhere: Mapping[str, str] = NOWHERE) -> str:
     """`"; did you mean 'denetdm'?"` for the option closest to `name`, or ";" if none is close.
 
-    `elsewhere` maps further names that the user may mean to what they should type. Case is ignored: papers write "LfF"
+    `elsewhere` maps other names that the user may mean to what to suggest for them. Case is ignored: papers write "LfF"
     for lff.
     """
     typed = {key.lower(): value for key, value in {**elsewhere, **{option: option for option in options}}.items()}
@@ -35,8 +35,8 @@ def require_known(
 ) -> None:
     """Raise `UserError` unless `name` is one of `options`.
 
-    `kind` says what is being named ("method"); `prefix` is what the user types before the name ("method.hparams.");
-    `elsewhere` as in `suggestion`.
+    `kind` is the kind of thing that is named ("method"); `prefix` is what precedes the name on the command line
+    ("method.hparams."); `elsewhere` as in `suggestion`.
     """
     options = list(options)
     if name not in options:

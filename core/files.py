@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and reading none that could block."""
+"""Atomic writes, file locks, and checks of paths."""
 
 import os
 import shutil
@@ -15,18 +15,18 @@ from debiaslab.core.sharing import make_shared_folder, share
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is locked
+except ImportError:  # Windows, where locks do nothing
     fcntl = None  # type: ignore[assignment]
 
-LONGEST_NAME = 255  # bytes, in the file systems in use
-PART = ".part"  # ends the name of a file that is being written
+LONGEST_NAME = 255  # bytes, the limit of common file systems
+PART = ".part"  # suffix of files that are being written
 
 
 @contextmanager
 def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; at the end of the block it is flushed to disk and becomes `path`.
+    """Yield a temporary path in the same folder; after the block, flush it to disk and rename it to `path`.
 
-    If the block fails or the process dies, `path` is what it was before; what a killed writer of `path` has left is
+    If the block fails or the process dies, `path` is unchanged. Temporary files of killed writers of `path` are
     removed. Raises `UserError` naming `path` for a read-only folder, a full disk and the like, and before the block if
     fewer than `size` bytes are free.
     """
@@ -61,26 +61,26 @@ def cannot_write(path: Path, reason: object) -> UserError:
 def _require_space(path: Path, size: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < size:
-        raise cannot_write(path, f"it takes {size / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free")
+        raise cannot_write(path, f"it needs {size / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free")
 
 
-# ---- files in the making, locked by their writers
+# ---- temporary files, locked by their writers
 
 
 def _new_part(path: Path) -> tuple[int, Path]:
-    """An open file beside `path`, locked as long as it is open, and its path."""
+    """Open a temporary file beside `path`, locked while it is open; returns its descriptor and its path."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         lock(handle, wait=False)
-        if _is_at(handle, Path(name)):  # not taken for a leftover before it was locked
+        if _is_at(handle, Path(name)):  # not removed as a leftover before it was locked
             return handle, Path(name)
         os.close(handle)
 
 
 def remove_leftovers(folder: Path, name: str) -> None:
-    """Remove what killed writers of the file `name` in `folder` have left: the kernel has released their locks.
+    """Remove temporary files of killed writers of `name` in `folder`, recognised by their released locks.
 
-    `name` may be a pattern, for several files.
+    `name` may be a glob pattern.
     """
     for path in folder.glob(f".{name}.*{PART}"):
         with suppress(OSError), path.open("r+b") as file:
@@ -90,12 +90,12 @@ def remove_leftovers(folder: Path, name: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Within the block no other process is in such a block for the same `path`, a file that is there only meanwhile."""
+    """Hold an exclusive lock on `path` within the block. The file exists only as long as the lock is held."""
     while True:
-        handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)  # another user's can be locked, too
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)  # read-only, so that another user's can be locked
         try:
             lock(handle, wait=True)
-            if _is_at(handle, path):  # not removed by the one who had it before
+            if _is_at(handle, path):  # not removed by the previous holder
                 try:
                     yield
                     return
@@ -107,7 +107,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def lock(handle: int, wait: bool) -> bool:
-    """Lock an open file until it is closed; False if another process has it, or the file system has no locks."""
+    """Lock an open file until it is closed; False if another process holds the lock or locks are not supported."""
     if fcntl is None:
         return False
     try:
@@ -124,13 +124,13 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-# ---- folders, and files of others
+# ---- paths given by the user
 
 
 def require_regular(path: Path) -> os.stat_result:
-    """The file's status. Raises `UserError` for a pipe, a device and the like, which could be read without an end.
+    """Return the status of a file or folder. Raises `UserError` for pipes, devices and the like, where reads can block.
 
-    Raises `OSError` if there is nothing, or nothing that can be read.
+    Raises `OSError` if `path` does not exist or cannot be accessed.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
@@ -139,25 +139,25 @@ def require_regular(path: Path) -> os.stat_result:
 
 
 def expand(text: str, name: str) -> str:
-    """The value `text` of the setting `name` with `~` and `$VARIABLE` replaced, as a shell does in the names of files.
+    """Expand `~` and `$VARIABLE` in `text`, the value of the setting `name`, as a shell does.
 
-    What is there as it is written stays. Raises `UserError` for an unknown user or variable, and for what cannot be the
-    name of a file.
+    A path that exists literally is not expanded. Raises `UserError` for an unknown user or variable, and for text that
+    cannot be a path.
     """
     if "\0" in text or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in text.split("/")):
         raise UserError(f"{name}={text[:20]!r}...: no part of it may have over {LONGEST_NAME} bytes, or a zero byte")
     if (text.startswith("~") or "$" in text) and not os.path.lexists(text):
         full = os.path.expandvars(os.path.expanduser(text))
         if full.startswith("~") or "$" in full:
-            raise UserError(f"{name}={text}: there is no such user or environment variable; write the whole path")
+            raise UserError(f"{name}={text}: there is no such user or environment variable; write the full path")
         text = full
     return text if text.isascii() or not text else str(as_on_disk(Path(text)))
 
 
 def as_on_disk(path: Path) -> Path:
-    """`path`, or the file that is there and whose name has the same letters, put together in another way.
+    """`path`, or an existing file whose name is equal to it after Unicode normalisation.
 
-    Unicode has two ways to write an "ê", and file names of macOS may have the one that is not typed elsewhere.
+    Unicode has two encodings of "ê", and file names from macOS may use the one that keyboards do not produce elsewhere.
     """
     if path == path.parent or os.path.lexists(path):
         return path
@@ -171,16 +171,13 @@ def as_on_disk(path: Path) -> Path:
 
 @lru_cache(maxsize=8)
 def _names_in(folder: Path, changed: int) -> dict[str, str]:
-    """The names in a folder, as it is since `changed`, by their composed forms."""
+    """The names in a folder by their composed forms; `changed`, its modification time, is part of the cache key."""
     return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}
 
 
 @contextmanager
-def nothing_left_behind(folder: Path) -> Iterator[None]:
-    """If the block ends in a `UserError` or is interrupted, `folder` and those above it that are new are removed again.
-
-    Unless something is in them.
-    """
+def remove_if_failed(folder: Path) -> Iterator[None]:
+    """If the block raises `UserError` or is interrupted, remove `folder` and its parents if they are new and empty."""
     folders = (folder, *folder.parents)
     new = folders[: next((number for number, path in enumerate(folders) if path.exists()), 0)]
     try:
@@ -193,7 +190,7 @@ def nothing_left_behind(folder: Path) -> Iterator[None]:
 
 
 def require_writable(folder: Path, setting: str, needed_bytes: int = 64 * 2**20) -> None:
-    """Raise `UserError`, saying to change `setting`, unless `folder` can be written and has `needed_bytes` free."""
+    """Raise `UserError`, naming `setting`, unless `folder` is writable and has `needed_bytes` free."""
     fix = f"choose another with {setting}=DIR"
     try:
         make_shared_folder(folder)

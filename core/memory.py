@@ -1,7 +1,7 @@
-"""Reuse of the memory of large tensors on the CPU.
+"""Reuse of the memory of large CPU tensors.
 
-PyTorch returns the memory of a large tensor to the system as soon as the tensor is freed, and the system clears new
-memory page by page: for images of 224 x 224 pixels, this takes longer than writing them.
+PyTorch returns the memory of a large tensor to the system as soon as the tensor is freed, and the system zeroes new
+memory page by page: for batches of 224x224 images, this takes longer than writing them.
 """
 
 import weakref
@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-KEPT = range(2**20, 2**28)  # sizes, in bytes, worth keeping: smaller ones are cheap, larger ones are rare
+KEPT = range(2**20, 2**28)  # sizes worth keeping, in bytes: smaller ones are cheap, larger ones are rare
 
 _free: dict[torch.dtype, list[NDArray[Any]]] = defaultdict(list)
 
 
 def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """An uninitialised tensor of `shape` on the CPU.
+    """An uninitialised CPU tensor of `shape`.
 
-    The memory of a large one is reused once every tensor that shares it, and every autograd graph that saved one, has
-    been freed.
+    Large ones use memory from a pool, to which it returns when all tensors that share it, and all autograd graphs that
+    saved one, have been freed.
     """
     size = prod(shape)
     if size * dtype.itemsize not in KEPT:
@@ -41,12 +41,12 @@ def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def placed(values: Tensor, device: torch.device) -> Tensor:
-    """`values` on `device`, copied asynchronously; except to "mps", which may read memory after it has been reused."""
+    """Copy `values` to `device`, asynchronously except to "mps", which may read memory after it has been reused."""
     return values.to(device, non_blocking=device.type != "mps")
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:
-    """`values[index]`, with index int64 [M], in reused memory if `values` are on the CPU."""
+    """`values[index]` for index int64 [M], in reused memory if `values` is on the CPU."""
     if values.device.type != "cpu":
         return values.index_select(0, index)
     return torch.index_select(values, 0, index, out=reused_memory((len(index), *values.shape[1:]), values.dtype))

@@ -1,4 +1,4 @@
-"""Addresses of MongoDB servers, and how to print them without passwords."""
+"""Parse addresses of MongoDB servers, and print them without passwords."""
 
 from debiaslab.core.errors import UserError
 
@@ -8,7 +8,7 @@ DEFAULT_DATABASE = "debiaslab"
 
 
 def parse_address(url: str) -> tuple[str, str]:
-    """(address for pymongo, database) of "HOST:PORT:DB", "DB", or "mongodb://.../DB"; raises `UserError`."""
+    """Parse "HOST:PORT:DB", "DB" or "mongodb://.../DB" into (URL for pymongo, database); raises `UserError`."""
     if "://" in url:
         from pymongo.errors import ConfigurationError, InvalidURI
         from pymongo.uri_parser import parse_uri
@@ -35,11 +35,11 @@ def unreadable_address(url: str) -> UserError:
 
 
 def without_password(url: str) -> str:
-    """`url` with everything before an @, and all options, left out."""
+    """`url` without everything before an @, and without options."""
     scheme, separator, rest = url.rpartition("://")
     return scheme + separator + rest.rpartition("@")[2].partition("?")[0]
 
 
 def reason(error: Exception) -> str:
-    """First part of a pymongo error; never the address with credentials, which pymongo leaves out itself."""
+    """The first part of a pymongo error. Contains no credentials: pymongo leaves them out."""
     return str(error).partition(",")[0].partition(" (configured timeouts")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""A parallel map over worker processes, for CPU work that would hold Python's lock in threads."""
+"""A parallel map over worker processes, for CPU work that holds the GIL."""
 
 import ctypes
 import multiprocessing
@@ -13,7 +13,7 @@ from debiaslab.core.process import keep_freed_memory
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# Forked workers start at once. Outside of Linux forking is unsafe, and workers spend seconds on their imports
+# Forked workers start instantly. Outside of Linux forking is unsafe, and workers spend seconds on imports
 START = "fork" if sys.platform == "linux" else "spawn"
 CHUNK = 4  # jobs sent to a worker at a time
 DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
@@ -44,9 +44,9 @@ _jobs: Sequence[Any]
 
 
 def _begin(work: Callable[[Job], Result], jobs: Sequence[Job]) -> None:
-    """Signals that reach every process of a terminal or a job are for the parent to handle, which ends the workers.
+    """Reset the signal handlers inherited from the parent, and ignore signals sent to whole terminals or jobs.
 
-    Forked, a worker has its parent's handlers.
+    The parent handles those, and ends the workers.
     """
     global _work, _jobs
     _work, _jobs = work, jobs

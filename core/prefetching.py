@@ -1,4 +1,4 @@
-"""Read batches ahead of training, in threads."""
+"""Prefetch batches in threads."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ def prefetch(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
         yield from map(read, jobs)
         return
     waiting: deque[Future[Result]] = deque()
-    torch.get_num_threads()  # fixes the number for this thread, which otherwise takes that of the first worker
+    torch.get_num_threads()  # fixes the number for this thread, which would otherwise copy the first worker's
     with ThreadPoolExecutor(workers, initializer=_compute_alone) as pool:
         try:
             for job in jobs:
@@ -37,5 +37,5 @@ def prefetch(read: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -
 
 
 def _compute_alone() -> None:
-    """Keep PyTorch from starting threads of its own in this worker: together they would exceed the cores."""
+    """Keep PyTorch from starting further threads in this worker: together they would exceed the number of cores."""
     torch.set_num_threads(1)

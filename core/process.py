@@ -1,7 +1,7 @@
-"""Everything that a program of this project sets for its whole process; importing the package sets nothing.
+"""Process-wide set-up; importing the package changes nothing in the process.
 
-`python main.py` and the command `debiaslab` do it first thing. So may a notebook or a script that is to train as fast,
-and with the same bits, as they do:
+`python main.py` and the command `debiaslab` call it first. So can a notebook or script that should train as fast as
+they do, with bit-identical results:
 
     from debiaslab.core import process
 
@@ -20,25 +20,25 @@ from contextlib import contextmanager
 
 # Read once, when torch is imported
 ENVIRONMENT = {
-    # OpenMP's idle threads spin, by default for so long that beside other busy processes small steps take many times
-    # as long. A short spin keeps most of the speed on an idle machine.
+    # Idle OpenMP threads spin. With the default spin count, small steps take many times as long when other processes
+    # are busy; a short spin keeps most of the speed on an idle machine.
     "GOMP_SPINCOUNT": "1000",
-    # The system clears new memory page by page, which for pages of 4 KiB takes several times as long as to write the
-    # tensor. PyTorch then asks Linux for pages of 2 MiB.
+    # The system zeroes new memory page by page, which for 4 KiB pages takes several times as long as writing the
+    # tensor. This makes PyTorch ask Linux for 2 MiB pages.
     "THP_MEM_ALLOC_ENABLE": "1",
 }
 
-# Options of glibc's mallopt, in bytes: keep up to so much freed memory, and serve requests up to so large from it
+# Options of glibc's mallopt, in bytes: freed memory to keep, and the largest request to serve from it
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = (-1, 2**28), (-3, 2**25)
 
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Set the environment variables that torch reads, and make the imports within the block fast.
+    """Set the environment variables that torch reads, and speed up the imports within the block.
 
-    Imported objects live as long as the process: within the block the garbage collector does not look for dead ones
-    among them, which takes a tenth of the start, and after it never will. Sacred imports pandas where it is installed,
-    only to pickle data frames, which nothing here records: within the block it is not.
+    Imported objects live as long as the process: garbage collection is off within the block, which saves a tenth of the
+    start-up time, and ignores them from then on. Sacred imports pandas if it is installed, only to pickle data frames,
+    which are never recorded here: pandas is hidden within the block.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -52,10 +52,10 @@ def starting() -> Iterator[None]:
 
 
 def set_up_torch() -> None:
-    """Set how PyTorch computes on the CPU, in this thread and in threads that start later: call it before computing.
+    """Set up PyTorch on the CPU, for this thread and threads that start later: call it before computing anything.
 
-    Numbers below the least normal one, 1e-38, become 0: Intel's processors take many times as long for them, and
-    decayed weights and averages of rare gradients end there.
+    Denormal numbers (below 1e-38) are flushed to 0: Intel processors take many times as long for them, and decayed
+    weights and averages of rare gradients end up there.
     """
     import torch  # imported here: `starting` must come before
 
@@ -64,7 +64,7 @@ def set_up_torch() -> None:
 
 
 def set_up_cuda() -> None:
-    """Make results on a GPU repeatable: deterministic algorithms wherever there are any, silently others elsewhere."""
+    """Make results on a GPU reproducible: use deterministic algorithms where they exist, and do not warn elsewhere."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -75,7 +75,7 @@ def set_up_cuda() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what this process frees: else every step's gradients are new memory from the system."""
+    """Make glibc keep freed memory; otherwise each step allocates its gradients from the system."""
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None)
@@ -86,9 +86,9 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def without(name: str) -> Iterator[None]:
-    """Within the block, importing the package `name` fails as if it were not installed, unless it is imported already.
+    """Hide the package `name` within the block, as if it were not installed, unless it is imported already.
 
-    For a library that imports it where it is installed, whether or not it will be used.
+    For libraries that import an optional package even if it will not be used.
     """
     if name in sys.modules:
         yield

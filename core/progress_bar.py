@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def progress_bar(items: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Yield the `total` items, with a bar labelled `label` on standard error; without one if that is no terminal."""
+    """Yield the `total` items, with a bar labelled `label` on standard error if that is a terminal."""
     if sys.__stderr__ is None or not sys.__stderr__.isatty():
         yield from items
         return

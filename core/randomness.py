@@ -1,7 +1,7 @@
 """Random generators derived from one root seed, one per consumer.
 
-Each is seeded by a hash of (root seed, name of the consumer), so adding a consumer never shifts the numbers of another,
-and a resumed run needs no generator state: the order of epoch 7 is a function of (seed, "order", phase, 7).
+Each is seeded by a hash of (root seed, name of the consumer), so adding a consumer never changes the numbers of
+another, and resuming needs no generator state: the order of epoch 7 is a function of (seed, "order", phase, 7).
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def numpy_generator(seed: int, *names: object) -> numpy.random.Generator:
 
 @contextmanager
 def seeded(seed: int, *names: object) -> Iterator[None]:
-    """Within the block, torch's global CPU generator, which initialisers use, is seeded for the consumer `names`."""
+    """Seed torch's global CPU generator, which initialisers use, for the consumer `names` within the block."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, *names))
         yield

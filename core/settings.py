@@ -1,4 +1,4 @@
-"""Settings declared once, as fields of frozen dataclasses; from a plain mapping to a checked instance."""
+"""Settings: declared once, as fields of frozen dataclasses, and checked when an instance is built from a mapping."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,23 +13,26 @@ from debiaslab.core.files import expand
 T = TypeVar("T")
 Check = Callable[[str, Any], None]  # of a setting's name and value; raises `ValueError` or `UserError`
 
-TYPE_NAMES = {NoneType: "None", tuple: "list, such as [A, B]"}  # as a user knows them
-LARGEST = 10**15  # of whole numbers: more than any training could take
-METADATA = "setting"  # where a dataclass field keeps its declaration
+TYPE_NAMES = {NoneType: "None", tuple: "list, such as [A, B]"}  # in messages to the user
+LARGEST = 10**15  # the largest allowed integer: more than any training could take
+METADATA = "setting"  # key of the declaration in a dataclass field's metadata
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is declared of a setting beside its name, type and default.
+    """The declaration of a setting, apart from its name, type and default.
 
-    `help` is what `print_config` and the docs say of it. `check` refuses single values; None is never checked.
-    `place`: it names something on this machine, such as a folder or a device. `identity`: results depend on it; those
-    of a place never do. `label`: tables and titles name a variant by it, as "NAME VALUE"; a text is shown as it is
-    wherever the setting is on. `percent` gives the percentage of bias-conflicting training images for a value.
-    `published`: published numbers are of its default; runs with another value are compared with none. `unless` is
-    another setting that takes its place: where that is set, this one is None. `before` is what runs were made with
-    that were recorded before there was this setting. `part`: it is the length of a part of training, in "steps" or in
-    "epochs", and shrinks with it.
+    - `help`: its description in `print_config` and the docs.
+    - `check`: rejects invalid values; None is never checked.
+    - `place`: it names something on this machine, such as a folder or a device, which results do not depend on.
+    - `identity`: results depend on it, unless it is a `place`.
+    - `label`: tables and titles include it in the name of a variant, as "NAME VALUE"; if it is a text, that text is
+      shown wherever the setting is on.
+    - `percent`: maps a value to the percentage of bias-conflicting training images.
+    - `published`: published numbers are for its default; runs with another value are not compared with them.
+    - `unless`: another setting that replaces this one: if that is set, this one is None.
+    - `before`: the value of runs that were recorded before the setting existed.
+    - `part`: it is the length of a part of training, in "steps" or "epochs", and is scaled down with the whole.
     """
 
     help: str = ""
@@ -48,7 +51,7 @@ class Setting:
         return self.identity and not self.place
 
 
-PLAIN = Setting()  # of a field without a declaration
+PLAIN = Setting()  # for fields without a declaration
 
 
 def setting(default: Any, help: str, check: Check | None = None, **declared: Any) -> Any:
@@ -57,7 +60,7 @@ def setting(default: Any, help: str, check: Check | None = None, **declared: Any
 
 
 def declared(cls: type) -> dict[str, Setting]:
-    """The declarations of a dataclass's fields; a subclass that only changes a default keeps its base's."""
+    """The declarations of a dataclass's fields; a subclass that only changes a default inherits the declaration."""
     return {field.name: _declaration(cls, field.name) for field in fields(cls)}
 
 
@@ -71,10 +74,10 @@ def _declaration(cls: type, name: str) -> Setting:
 
 
 class Settings:
-    """Base of the dataclasses of settings: an instance has passed the checks that its fields declare.
+    """Base class of settings dataclasses: creating an instance runs the checks that the fields declare.
 
-    Checks of several settings at once come on top, in the `__post_init__` of the subclass. `PREFIX` is what is typed
-    before their names.
+    Checks that involve several settings belong in the `__post_init__` of the subclass. `PREFIX` precedes the names of
+    the settings on the command line.
     """
 
     PREFIX: ClassVar[str] = ""
@@ -96,7 +99,7 @@ class Settings:
 
 
 def must_be(allowed: str, holds: Callable[[Any], bool]) -> Check:
-    """Refuses a value for which `holds` is False; `allowed` completes "must be ..."."""
+    """A check that rejects values for which `holds` is False; `allowed` completes "must be ..."."""
 
     def check(name: str, value: Any) -> None:
         require(holds(value), name, value, allowed)
@@ -105,20 +108,20 @@ def must_be(allowed: str, holds: Callable[[Any], bool]) -> Check:
 
 
 def choice(options: Iterable[Any], allowed: str | None = None) -> Check:
-    """One of `options`."""
+    """A check that the value is one of `options`."""
     known = list(options)
     names = ", ".join(f"{option:g}" if isinstance(option, float) else str(option) for option in known)
     return must_be(allowed or f"one of {names}", lambda value: value in known)
 
 
 def known_as(kind: str, options: Iterable[str], prefix: str = "") -> Check:
-    """One of many `options`: the error names the nearest one."""
+    """A check that the value is one of `options`, whose error suggests the closest one."""
     names = list(options)
     return lambda name, value: require_known(kind, value, names, prefix=f"{prefix}{name}=" if prefix else "")
 
 
 def between(low: float, high: float, allowed: str | None = None) -> Check:
-    """`low` to `high`, both included."""
+    """A check that the value is in [low, high]."""
     return must_be(allowed or f"{low:g} to {high:g}", lambda value: low <= value <= high)
 
 
@@ -134,18 +137,18 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name}={value!r}: must be {allowed}")
 
 
-# ---- from plain values, and to them
+# ---- conversion from and to plain values
 
 
 def setting_names(cls: type) -> list[str]:
-    """Names of the fields of a settings dataclass."""
+    """The names of a dataclass's settings."""
     return [field.name for field in fields(cls)]
 
 
 def default_settings(cls: type, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The defaults of a settings dataclass, as plain values (tuples as lists, so that records read back equal).
+    """The defaults of a settings dataclass as plain values, with tuples as lists, as JSON records return them.
 
-    None for those that a setting among the `given` ones takes the place of.
+    None for settings that are replaced by another one (`Setting.unless`) among the `given` settings.
     """
     values: dict[str, Any] = {}
     for known_field in fields(cls):
@@ -159,10 +162,10 @@ def default_settings(cls: type, given: Mapping[str, Any] | None = None) -> dict[
 
 
 def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """An instance of the frozen dataclass `cls` from `values`.
+    """Build an instance of the frozen dataclass `cls` from `values`.
 
-    `where` is the prefix that the user types ("method.hparams."). Raises `UserError` for an unknown name, a value of
-    another type than the field's, or one that the class refuses with `ValueError`.
+    `where` is the prefix of the names on the command line ("method.hparams."). Raises `UserError` for an unknown name,
+    a value of the wrong type, or one that the class rejects with `ValueError`.
     """
     hints = get_type_hints(cls)
     for name in values:
@@ -178,7 +181,7 @@ def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted name, value) of every setting of a nested configuration."""
+    """Yield (dotted name, value) for every setting of a nested configuration."""
     for name, value in config.items():
         if isinstance(value, Mapping):
             yield from flattened(value, f"{prefix}{name}.")
@@ -208,7 +211,7 @@ def merge(config: Mapping[str, Any], updates: Mapping[str, Any]) -> dict[str, An
 
 
 def _checked(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint` (int to float, list to tuple), or `UserError`."""
+    """Convert `value` to the type `hint` (int to float, list to tuple); raises `UserError` if that is impossible."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for option in options:
         origin = get_origin(option) or option
@@ -217,7 +220,7 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
         if isinstance(value, int) and abs(value) > LARGEST:
             raise UserError(f"{name}={str(value)[:20]}...: must be at most {LARGEST:g} in size")
         if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            if not isfinite(value):  # nor could a record be read by others: JSON has no such number
+            if not isfinite(value):  # JSON, and so a record, has no such numbers
                 raise UserError(f"{name}={value!r}: must be a finite number")
             return float(value)
         if origin is int and isinstance(value, int) and not isinstance(value, bool):
@@ -229,11 +232,11 @@ def _checked(value: Any, hint: Any, name: str) -> Any:
         if origin is bool and isinstance(value, bool):
             return value
     names = [TYPE_NAMES.get(get_origin(option) or option) or option.__name__ for option in options]
-    advice = f"; with a point, as in {number}" if float in options and (number := _with_point(value)) else ""
+    advice = f"; use a decimal point: {number}" if float in options and (number := _with_point(value)) else ""
     raise UserError(f"{name}={value!r}: must be of type {' or '.join(names)}, not {type(value).__name__}{advice}")
 
 
 def _with_point(value: Any) -> str | None:
-    """The number that was written with a comma: "0,01" is read as a text, "0,1" as two numbers. None if none was."""
+    """The decimal number if `value` was written with a comma ("0,01" is parsed as text, "0,1" as a pair), else None."""
     text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return text.replace(",", ".") if re.fullmatch(r"-?\d+,\d+", text) else None

@@ -1,4 +1,4 @@
-"""Folders that several users write into: what one of them makes there, the others can write, too."""
+"""Folders shared by several users: what one user creates in them is writable for the others."""
 
 import stat
 from contextlib import suppress
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def make_shared_folder(folder: Path) -> None:
-    """Make `folder`, and those above it, if they are not there; `share` each. Raises `OSError`."""
+    """Create `folder` and missing parents, and `share` each of them. Raises `OSError`."""
     if not folder.is_dir():
         make_shared_folder(folder.parent)
         folder.mkdir(exist_ok=True)
@@ -14,12 +14,12 @@ def make_shared_folder(folder: Path) -> None:
 
 
 def share(path: Path) -> None:
-    """Let those write `path` who can write the folder that it is in, whatever the umask, if that is a shared one.
+    """Give `path` the write permissions of its folder, whatever the umask, if that is a shared folder.
 
-    It is if it gives its files to its group (mode 2770, `chmod g+ws`), or if all can write it (777); but for one where
-    each has files of their own, as in /tmp (1777).
+    A folder is shared if it passes its group on to its files (mode 2770, `chmod g+ws`) or if it is writable for all
+    (777), unless it is sticky, as /tmp is (1777).
     """
-    with suppress(OSError):  # another user's, who has done so
+    with suppress(OSError):  # it belongs to another user, who has done so
         folder, mode = path.parent.stat().st_mode, path.stat().st_mode
         shared = folder & stat.S_IWOTH or folder & stat.S_ISGID
         write = folder & (stat.S_IWGRP | stat.S_IWOTH) if shared and not folder & stat.S_ISVTX else 0

@@ -1,4 +1,4 @@
-"""State dicts in files of others, as people save them: bare or in a training's checkpoint, with or without prefixes."""
+"""Read state dicts from foreign files: bare or inside a training checkpoint, with or without name prefixes."""
 
 import stat
 from collections.abc import Collection, Iterator, Mapping
@@ -13,20 +13,20 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_regular
 
 State = Mapping[str, Tensor]
-USUAL = ("state_dict", "model", "model_state_dict")  # where a checkpoint has the weights, if it has several
+USUAL = ("state_dict", "model", "model_state_dict")  # preferred keys of a checkpoint with several state dicts
 NO_TENSORS = "has no tensors by name, as torch.save(network.state_dict(), PATH) writes"
-MISTAKEN = {  # how a file begins that is often taken for weights -> what it is
+MISTAKEN = {  # first bytes of files that are often mistaken for weights -> what they are
     b"version https://git-lfs": "is a pointer of Git LFS, not the weights; get them with `git lfs pull`",
     b"<": "is a web page, not the weights; the download needs another address, or a login",
 }
 
 
 def read_state(path: Path, names: Collection[str], fix: str) -> dict[str, Tensor]:
-    """The tensors of the state dict in `path` that has most of `names`, without the prefix that it has before them.
+    """Read the state dict in `path` that contains most of `names`, and strip the prefix of its names.
 
-    What stands beside that prefix is left out. Numbers of any precision become float32; nothing in the file is run.
-    Raises `UserError`, ending in `fix`, for a file without tensors, with several such state dicts, or with a value
-    that is not finite.
+    Names without that prefix are left out. Floating-point values become float32; no code in the file is executed.
+    Raises `UserError`, ending in `fix`, for a file without tensors, with several matching state dicts, or with values
+    that are not finite.
     """
     found: dict[str, State] = {}
     for place, state in _state_dicts(_content(path, fix), ""):
@@ -48,12 +48,12 @@ def read_state(path: Path, names: Collection[str], fix: str) -> dict[str, Tensor
     state = {name: value.float() if value.is_floating_point() else value for name, value in found[best[0]].items()}
     odd = [name for name in names if name in state and not bool(state[name].isfinite().all())]
     if odd:
-        raise UserError(f"{path} is of no use: {odd[0]} has values that are infinite or not a number; {fix}")
+        raise UserError(f"{path} is unusable: {odd[0]} has values that are infinite or NaN; {fix}")
     return state
 
 
 def _content(path: Path, fix: str) -> Any:
-    """What is in the file; None for a file of another kind."""
+    """Load the file; None for a file of another format."""
     try:
         if stat.S_ISDIR(require_regular(path).st_mode):
             return None
@@ -70,17 +70,17 @@ def _content(path: Path, fix: str) -> Any:
         if start[8:9] == b"{":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # there is no end to what the readers raise for a file of another kind
+    except Exception as error:  # the readers raise all kinds of errors for files of other formats
         if "Unsupported global" in str(error):
             raise UserError(
-                f"{path} {NO_TENSORS}, but other objects too, which could run code and are not read;"
-                f" save the weights alone; {fix}"
+                f"{path} contains Python objects, which could run code and are not loaded;"
+                f" save the state dict alone; {fix}"
             ) from None
         return None
 
 
 def _state_dicts(content: Any, place: str) -> Iterator[tuple[str, State]]:
-    """The mappings of names to tensors in `content`, with where they are: "" or such as "state_dict/"."""
+    """Yield (place, state dict) for the state dicts in `content`; a place is "" or such as "state_dict/"."""
     if not isinstance(content, Mapping):
         return
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
@@ -91,6 +91,6 @@ def _state_dicts(content: Any, place: str) -> Iterator[tuple[str, State]]:
 
 
 def _prefixes(state: State, names: Collection[str]) -> set[str]:
-    """What may stand before `names`: nothing, or what stands before the first one, wherever it is."""
+    """The possible prefixes of `names` in `state`: none, and those with which the first name occurs."""
     first = next(iter(names))
     return {"", *(name.removesuffix(first) for name in state if name.endswith(f".{first}"))}

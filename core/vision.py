@@ -6,14 +6,14 @@ from types import ModuleType
 
 import torch
 
-_libraries: list[torch.library.Library] = []  # operators exist as long as their library object
+_libraries: list[torch.library.Library] = []  # operators exist only as long as their library object
 
 
 def torchvision(submodule: str) -> ModuleType:
-    """`torchvision.<submodule>`, imported on first use.
+    """Import `torchvision.<submodule>` on first use.
 
-    A torchvision built for CUDA cannot load its compiled operators next to a CPU-only torch, and then fails to import
-    because two of them are undeclared. Nothing here calls them, so declaring them is enough.
+    A torchvision built for CUDA cannot load its compiled operators with a CPU-only torch, and then fails to import
+    because two of them are undeclared. They are never called here, so declaring them is enough.
     """
     try:
         return importlib.import_module(f"torchvision.{submodule}")

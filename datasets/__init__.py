@@ -1,4 +1,4 @@
-"""Data sets, by name. Torch and numpy only."""
+"""The data sets, by name. Needs torch and numpy only."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -50,10 +50,10 @@ DATASETS: dict[str, type[DatasetConfig]] = {
 
 
 def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
-    """The checked settings of the data set `values["name"]`.
+    """Check the settings of the data set `values["name"]` and return its config.
 
-    Raises `UserError` for a setting that the data set does not have, unless it is None: older records have all settings
-    of all data sets.
+    Raises `UserError` for a setting that the data set does not have, unless it is None: older records contain the
+    settings of all data sets.
     """
     name = values["name"]
     require_known("data set", name, DATASETS)
@@ -71,8 +71,8 @@ def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
 
 
 def judged_by_settings(values: Mapping[str, Any]) -> Judged:
-    """What the images are that weights are chosen on, as far as the settings tell; those that are wrong are refused
-    where they are read."""
+    """What is known about the images for checkpoint selection from the settings; invalid settings are rejected when
+    the data are loaded."""
     try:
         config = dataset_config(values)
         return IID if config.protocol == "iid" else config.judged()

@@ -1,6 +1,6 @@
 """Ready-made array folders of the LfF and DeNetDM code: `<folder>/{train,valid}/{images,attrs}.npy`.
 
-Their "valid" is what the papers test on, and becomes `test` here. The pickle beside them is never opened.
+The papers test on "valid", so it becomes `test` here. The pickle file in the folder is never opened.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ from debiaslab.datasets.cache import fingerprint
 from debiaslab.datasets.groups import share_of_every_class
 from debiaslab.datasets.splits import Split
 
-VERSION = 2  # of how images are held out; raise it with every change of the result
-MAX_CLASSES = 10  # both data sets that come as array folders, Colored MNIST and Corrupted CIFAR-10, have ten
+VERSION = 2  # of how images are held out; increment it whenever the result changes
+MAX_CLASSES = 10  # of Colored MNIST and Corrupted CIFAR-10, the two data sets that exist as array folders
 
 
 def array_sources(folder: Path) -> list[Source]:
@@ -34,12 +34,12 @@ def array_sources(folder: Path) -> list[Source]:
 
 
 def read_arrays(folder: Path, name: str, num_valid: int, seed: int, reverse: bool) -> BiasedDataset:
-    """The data set in `folder`: images.npy uint8 [N, H, W, 3], attrs.npy integers [N, 2 or more], (target, bias, ...).
+    """Read the data set in `folder`: images.npy uint8 [N, H, W, 3], attrs.npy integers [N, 2+] (target, bias, ...).
 
-    `num_valid` > 0 keeps about that many training images for validation, drawn with `seed` so that the aligned and the
-    conflicting ones of every class give the same share: these images cannot be coloured anew, so theirs is the biased
-    distribution, in which few groups of conflicting ones have an image. `reverse` swaps target and bias. Raises
-    `UserError` for a folder, a shape, a type or labels that do not fit.
+    `num_valid` > 0 holds out about that many training images for validation, drawn with `seed`: the same fraction of
+    the aligned and of the conflicting images of each class. As these images cannot be recoloured, they have the biased
+    distribution, in which many conflicting groups have no image. `reverse` swaps target and bias. Raises `UserError`
+    for a missing folder and for unexpected shapes, dtypes or labels.
     """
     parts = {part: _read_split(folder / part) for part in ("train", "valid")}
     labels = numpy.concatenate([attrs for _, attrs, _ in parts.values()])
@@ -95,8 +95,8 @@ def _read(path: Path) -> NDArray[Any]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except UserError:
         raise
-    except Exception:  # numpy's words advise to load a pickle, and it raises much for a damaged header
-        raise UserError(f"{path} is no array of numbers; write it with numpy.save, and not of objects") from None
+    except Exception:  # numpy's message suggests to load a pickle, and it raises many errors for damaged headers
+        raise UserError(f"{path} is not an array of numbers; write it with numpy.save, without objects") from None
     return array
 
 

@@ -1,7 +1,7 @@
-"""Random changes of training images: of a whole batch at once, on the device that the images are on.
+"""Augmentation of training images: a whole batch at a time, on the device of the images.
 
-The random numbers come from outside, a row for each image, so that an image's change is a function of
-(seed, epoch, image) alone, whatever the batch.
+Random numbers are passed in, a row for each image, so that an image's augmentation is a function of
+(seed, epoch, image) alone, independent of the batch.
 """
 
 from dataclasses import dataclass, replace
@@ -17,18 +17,18 @@ from debiaslab.core.memory import reused_memory
 
 
 class Augmentation(Protocol):
-    """A random change of images uint8 [B, channels, height, width], or clips [B, channels, frames, height, width]."""
+    """A random transform of images uint8 [B, channels, height, width] or clips [B, channels, frames, height, width]."""
 
     @property
     def num_draws(self) -> int:
-        """How many random numbers the change of one image takes."""
+        """The number of random numbers per image."""
         ...
 
     def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
-        """The changed images, new tensors, of values in [0, 255] (uint8, or float32 where values are interpolated).
+        """Return transformed copies, with values in [0, 255] (uint8, or float32 if values are interpolated).
 
-        `index` int64 [B] are their positions in the training split; `draws` float32 [B, num_draws] in [0, 1), None for
-        the plain view, which is not random: what the images look like in an evaluation.
+        `index` int64 [B]: positions in the training split; `draws` float32 [B, num_draws] in [0, 1), or None for the
+        deterministic view that is used in evaluation.
         """
         ...
 
@@ -37,9 +37,9 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True)
 class CropAndFlip:
-    """A random crop of the original size from the image with `padding` black pixels around it, and a random flip.
+    """A random crop of the original size after adding `padding` black pixels on each side, and a random flip.
 
-    The flip is horizontal, for half of the images, if there is to be one; 0 `padding` leaves the crop out.
+    With `flip`, half of the images are flipped horizontally; with `padding` 0 there is no crop.
     """
 
     padding: int
@@ -55,7 +55,7 @@ class CropAndFlip:
         return self._image_by_image(images, shift, flip) if on_cpu else self._all_at_once(images, shift, flip)
 
     def _image_by_image(self, images: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-        """Rows of pixels are copied as they are, several times faster on a CPU than pixel by pixel."""
+        """Copy whole rows of pixels, which is several times faster on a CPU than gathering single pixels."""
         _, channels, height, width = images.shape
         padded = numpy.zeros((channels, height + 2 * self.padding, width + 2 * self.padding), dtype=numpy.uint8)
         middle = padded[:, self.padding : self.padding + height, self.padding : self.padding + width]
@@ -82,15 +82,15 @@ class CropAndFlip:
 
 @dataclass(frozen=True)
 class RandomResizedCropAndFlip:
-    """A random part of the image, resized to `size` x `size`, and a random flip, of images stretched to one shape.
+    """A random crop resized to `size` x `size`, and a random horizontal flip, for images stretched to a common shape.
 
-    `sizes` int [N, 2] are the (height, width) that the images had before they were stretched: the parts are random
-    boxes of the original images, as torchvision's RandomResizedCrop draws them: a share of the area within `scale` and
-    a ratio of width to height within `ratio`, uniform in its logarithm; after `tries` boxes that do not fit into the
-    image, the largest part in its middle whose ratio is allowed. The flip is horizontal, for half of the images. Pixels
-    are interpolated linearly (float32), without a filter against aliasing: stretching has filtered the images already.
+    `sizes` int [N, 2] are the (height, width) of the images before stretching: crops are boxes of the original images,
+    drawn as in torchvision's RandomResizedCrop: a fraction of the area within `scale` and an aspect ratio within
+    `ratio`, log-uniform; after `tries` boxes that do not fit into the image, the largest centre crop with an allowed
+    aspect ratio. Half of the images are flipped. Interpolation is bilinear (float32) without antialiasing, as
+    stretching has low-pass filtered the images already.
 
-    The plain view is the square in the middle, of `center` times the short side.
+    The deterministic view is the centre square of `center` times the short side.
     """
 
     size: int
@@ -102,7 +102,7 @@ class RandomResizedCropAndFlip:
 
     @property
     def num_draws(self) -> int:
-        return 2 * self.tries + 3  # share and ratio of each box, position of the chosen one, flip
+        return 2 * self.tries + 3  # area and aspect ratio of each box, position of the chosen one, flip
 
     def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         sizes = self.sizes.index_select(0, index).float()
@@ -113,9 +113,9 @@ class RandomResizedCropAndFlip:
         return resized_crops(images, corner / sizes, shape / sizes, self.size, flip=draws[:, -1] < 0.5)
 
     def random_boxes(self, sizes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """(top, left) and (height, width), float32 [B, 2] each, whole pixels of images of `sizes` [B, 2].
+        """Draw boxes: (top, left) and (height, width), float32 [B, 2] each, whole pixels of images of `sizes` [B, 2].
 
-        `draws` [B, 2 * tries + 2] are in [0, 1).
+        `draws` [B, 2 * tries + 2] is in [0, 1).
         """
         share, position_in_ratio, position = torch.split(draws, [self.tries, self.tries, 2], dim=1)
         area = sizes.prod(dim=1, keepdim=True) * (self.scale[0] + (self.scale[1] - self.scale[0]) * share)
@@ -137,12 +137,12 @@ class RandomResizedCropAndFlip:
 
 @dataclass(frozen=True)
 class JitteredCropAndFlip:
-    """A random square of `crop` pixels from the image or clip, whose short side has a random length, and a random flip.
+    """Scale jitter, a random square crop of `crop` pixels, and a random horizontal flip, for images or clips.
 
-    `sizes` int [N, 2] are the heights and widths of the training images before they were stretched to the common size:
-    what is cut out has their proportions. The length of the short side is uniform in [`shortest`, `longest`] pixels;
-    the flip is horizontal, for half of the images. All frames of a clip are changed alike. The plain view is the square
-    in the middle of the short side's length, in the size that the image has.
+    The image is scaled so that its short side is uniform in [`shortest`, `longest`] pixels. `sizes` int [N, 2] are the
+    (height, width) of the training images before they were stretched to a common size: crops keep their aspect ratios.
+    Half of the images are flipped. All frames of a clip get the same transform. The deterministic view is the largest
+    centre square, in the size of the stretched image.
     """
 
     sizes: Tensor
@@ -153,7 +153,7 @@ class JitteredCropAndFlip:
 
     def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         sizes = self.sizes.index_select(0, index).float()
-        square = sizes.amin(dim=1, keepdim=True) / sizes  # [B, 2], that of the short side's length, as a share
+        square = sizes.amin(dim=1, keepdim=True) / sizes  # [B, 2], the largest square, as fractions of the sides
         if draws is None:
             return resized_crops(images, (1 - square) / 2, square, images.shape[-1])
         shape = square * self.crop / (self.shortest + (self.longest - self.shortest) * draws[:, :1])
@@ -164,17 +164,17 @@ class JitteredCropAndFlip:
 
 
 def resized_crops(images: Tensor, corner: Tensor, shape: Tensor, size: int, flip: Tensor | None = None) -> Tensor:
-    """A box of each image [B, C, H, W] or clip [B, C, T, H, W], resized to `size` x `size` pixels: float32.
+    """Crop a box from each image [B, C, H, W] or clip [B, C, T, H, W] and resize it to `size` x `size`: float32.
 
-    `corner` (top, left) and `shape` (height, width), float32 [B, 2], are shares of the image's height and width; `flip`
-    bool [B] says which are flipped horizontally. All frames of a clip have one box.
+    `corner` (top, left) and `shape` (height, width), float32 [B, 2], are fractions of the image's height and width;
+    crops where `flip`, bool [B], is True are flipped horizontally. All frames of a clip have the same box.
     """
     steps = (torch.arange(size, device=images.device) + 0.5) / size
-    places = 2 * (corner[:, :, None] + shape[:, :, None] * steps) - 1  # from -1 to 1, as grid_sample counts
+    places = 2 * (corner[:, :, None] + shape[:, :, None] * steps) - 1  # in [-1, 1], the coordinates of grid_sample
     row, column = places.unbind(dim=1)  # [B, size] each
     if flip is not None:
         column = torch.where(flip[:, None], column.flip(1), column)
     grid = torch.stack([column[:, None, :].expand(-1, size, -1), row[:, :, None].expand(-1, -1, size)], dim=3)
-    planes = images.flatten(1, -3).float()  # the frames of a clip are like channels
+    planes = images.flatten(1, -3).float()  # frames of a clip are treated as channels
     crops = grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return crops.view(*images.shape[:-2], size, size)

@@ -1,12 +1,12 @@
-"""Biased Action Recognition (Nam et al., NeurIPS 2020): six actions, each in its usual place; no bias labels but these.
+"""Biased Action Recognition (Nam et al., NeurIPS 2020): six actions, each with a typical place, and no bias labels.
 
-All published training images show the usual place, all test images another one. An image in the usual place has its
-class as bias label. Of any other place is known only that it is not the usual one: its label is the next class, as
-BiasEnsemble (Lee et al., AAAI 2023) has it in training.
+All published training images show the typical place, all test images another one. The bias label of an image in the
+typical place is its class. Of other places it is only known that they are not typical: their bias label is the next
+class, as in the training images of BiasEnsemble (Lee et al., AAAI 2023).
 
-Two layouts: the original one, and BiasEnsemble's folders with their own splits. From the original one, `percent` > 0
-moves test images into training (`bar_split.py`), and `holdout` validates on further ones. `iid` validates on a tenth of
-the training images, and tests as `holdout` does. `published` is LfF's split
+Two layouts are supported: the original one, and BiasEnsemble's folders with their own splits. With the original layout,
+`percent` > 0 moves test images into training (`bar_split.py`), and `holdout` validates on others of them. `iid`
+validates on a tenth of the training images, with the same test images as `holdout`. `published` is LfF's split
 (`percent` 0: all 1,941 training and 654 test images, no validation) or BiasEnsemble's folders.
 """
 
@@ -18,7 +18,7 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.datasets.bar_split import num_moved, saved_split
+from debiaslab.datasets.bar_split import count_moved, read_or_draw_split
 from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.declarations import percent_setting
@@ -39,7 +39,7 @@ from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Stretched
 from debiaslab.datasets.splits import UNKNOWN_BIAS, Split
 
-VERSION = 1  # of how splits are made; raise it with every change of the result
+VERSION = 1  # of how splits are made; increment it whenever the result changes
 ACTIONS = ("climbing", "diving", "fishing", "racing", "throwing", "pole vaulting")  # in the order of the class indices
 PERCENTS = (0.0, 0.5, 1.0, 2.0, 5.0)
 FOLDERS = ("BAR", "bar")
@@ -55,14 +55,14 @@ class BAR(DatasetConfig):
 
     cache: str | None = setting(None, "folder of the decoded images and of the split; None: <root>/cache", place=True)
     percent: float = percent_setting(1.0, PERCENTS, "; 0: none, as published")
-    image_size: int = setting(224, "pixels, height and width that images are stretched to", between(1, 4096))
+    image_size: int = setting(224, "height and width that images are stretched to, in pixels", between(1, 4096))
 
     @property
     def folder(self) -> Path:
-        """`<root>/BAR` or `<root>/bar`. Raises `UserError` if both are there: they may hold different splits."""
+        """`<root>/BAR` or `<root>/bar`. Raises `UserError` if both exist: they may contain different splits."""
         found = [path for path in (Path(self.root) / name for name in FOLDERS) if path.is_dir()]
         if len(found) == 2 and not found[0].samefile(found[1]):
-            raise UserError(f"{found[0]} and {found[1]} are both there; keep one of them in data.root={self.root}")
+            raise UserError(f"{found[0]} and {found[1]} both exist; keep one of them in data.root={self.root}")
         return found[0] if found else Path(self.root) / FOLDERS[0]
 
     @property
@@ -79,9 +79,9 @@ class BAR(DatasetConfig):
             origin = f"linked on the authors' page: {BIAS_ENSEMBLE}"
             contents = {
                 self.folder / "train" / ALIGN: "bias-aligned training images, <class>/<id>_<target>_<number>.jpg",
-                self.conflict_folder: "bias-conflicting training images, named alike; data.percent chooses the folder",
-                self.folder / "valid": "validation images, named alike",
-                self.folder / "test": "test images, named alike",
+                self.conflict_folder: "bias-conflicting training images, same names; data.percent selects the folder",
+                self.folder / "valid": "validation images, same names",
+                self.folder / "test": "test images, same names",
             }
         else:
             origin = f"the repository {ORIGINAL}, or BiasEnsemble's folders, linked on {BIAS_ENSEMBLE}"
@@ -92,7 +92,7 @@ class BAR(DatasetConfig):
         return [Source(path, content, origin) for path, content in contents.items()]
 
     def judged(self) -> Judged:
-        """BiasEnsemble's folders, which may be there instead, have validation images without bias labels."""
+        """Depends on the layout: BiasEnsemble's folders have validation images without bias labels."""
         if self.protocol == "published":
             return Judged(knows_bias=True, has_valid=True if self.percent > 0 else None)
         return Judged(knows_bias=None, has_valid=True)
@@ -151,15 +151,15 @@ class BAR(DatasetConfig):
         names = {action: [path.name for path in paths] for action, paths in test.items()}
         num_aligned = {action: len(paths) for action, paths in train.items()}
         index = cache_folder(self.root, self.cache) / f"bar-split-seed{self.seed}.json"
-        split = saved_split(index, names, num_aligned, self.seed)
+        split = read_or_draw_split(index, names, num_aligned, self.seed)
         folder = self.folder / "test"
         moved = []
         for action in ACTIONS:
-            wanted = num_moved(num_aligned[action], self.percent)
+            wanted = count_moved(num_aligned[action], self.percent)
             if wanted > len(split.moved[action]):
                 raise UserError(
                     f"{index} moves {len(split.moved[action])} images of {action}, data.percent={self.percent:g} needs"
-                    f" {wanted}; use a smaller one, or delete the file to split them anew"
+                    f" {wanted}; use a smaller one, or delete the file to split them again"
                 )
             moved += [folder / name for name in split.moved[action][:wanted]]
         return {
@@ -171,7 +171,7 @@ class BAR(DatasetConfig):
     # ---- BiasEnsemble's folders
 
     def _splits_of_bias_ensemble(self) -> dict[str, Split]:
-        """Whether its validation images are aligned is not documented: their bias is unknown."""
+        """The bias labels of validation images are unknown: whether they are aligned is not documented."""
         if not self.percent:
             raise UserError(
                 f"data.percent=0 is LfF's split, and {self.folder} has BiasEnsemble's layout;"
@@ -194,7 +194,7 @@ class BAR(DatasetConfig):
         return {name.partition("-")[0]: self._decoded(f"bar-{name}", part) for name, part in parts.items()}
 
     def _files(self, folder: Path, shift: int | None) -> LabelledFiles:
-        """The images <id>_<target>_<number>; their bias is the class `shift` further on, or unknown."""
+        """The images <id>_<target>_<number>; their bias label is target + `shift`, or unknown if that is None."""
         if not folder.is_dir():
             raise missing(folder, "bar", self.root)
         files = image_files(folder)
@@ -207,7 +207,7 @@ class BAR(DatasetConfig):
 
 
 def _by_action(folder: Path) -> FilesByAction:
-    """The images <action>_<number> of each action, in the order of the numbers. Raises `UserError` for other names."""
+    """The images <action>_<number> by action, sorted by number. Raises `UserError` for other names."""
     numbered: dict[str, list[tuple[int, str, Path]]] = {action: [] for action in ACTIONS}
     for path in image_files(folder, levels=0):
         action, _, number = path.stem.rpartition("_")
@@ -225,7 +225,7 @@ def _listed(files: FilesByAction) -> list[Path]:
 
 
 def _labelled(folder: Path, train: FilesByAction, test: FilesByAction) -> LabelledFiles:
-    """All images of both folders: those of train aligned, those of test conflicting."""
+    """All images of both folders; those of train are labelled as aligned, those of test as conflicting."""
     files, targets, biases = [], [], []
     for part, shift in ((train, 0), (test, 1)):
         for target, action in enumerate(ACTIONS):

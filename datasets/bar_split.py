@@ -1,9 +1,9 @@
-"""A split of BAR's test images, all of them bias-conflicting, kept in a file so that a seed stands for one split.
+"""A split of BAR's test images, which are all bias-conflicting; saved to a file so that each seed has one fixed split.
 
-The rule: the test images of an action, in the order of their numbers, are shuffled with the seed. The first
-`VALID_SHARE` of them (rounded down, 1 at least) are for validation; then come as many as `MAX_PERCENT` % of the
-training images, which may be moved into training; all others are the test images. So the validation and the test
-images are the same for every percentage, and a smaller percentage's training images are among those of a larger one.
+The test images of each action, sorted by number, are shuffled with the seed. The first `VALID_SHARE` of them (rounded
+down, at least 1) are for validation; the next ones, enough for `MAX_PERCENT` % of the training images, can be moved
+into training; the rest are the test images. So validation and test images are the same for all percentages, and the
+training images of a smaller percentage are a subset of those of a larger one.
 """
 
 import json
@@ -27,23 +27,23 @@ ByAction = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class ConflictingSplit:
-    """Names of test images by action: for training (`moved`, the first ones first), for validation, for the test."""
+    """Names of test images by action: for training (`moved`, in the order of moving), validation and test."""
 
     moved: ByAction
     valid: ByAction
     test: ByAction
 
 
-def num_moved(num_aligned: int, percent: float) -> int:
-    """How many images are moved beside `num_aligned` for `percent` % of both to conflict; 1 at least, but for 0 %."""
+def count_moved(num_aligned: int, percent: float) -> int:
+    """The number of conflicting images that are `percent` % together with `num_aligned`; at least 1, unless 0 %."""
     return max(1, round(num_aligned * percent / (100 - percent))) if percent else 0
 
 
-def saved_split(path: Path, names: ByAction, num_aligned: Mapping[str, int], seed: int) -> ConflictingSplit:
-    """The split in the file `path`, which is made by the rule if it is not there.
+def read_or_draw_split(path: Path, names: ByAction, num_aligned: Mapping[str, int], seed: int) -> ConflictingSplit:
+    """Read the split in the file `path`, or draw and save it if the file does not exist.
 
-    `names` are the test images of each action in the order of their numbers, `num_aligned` counts its training images.
-    Raises `UserError` for a file that does not split these very images.
+    `names` are the test images of each action, sorted by number; `num_aligned` are the numbers of training images.
+    Raises `UserError` for a file that does not split exactly these images.
     """
     if path.exists():
         return _read(path, names, seed)
@@ -55,13 +55,13 @@ def saved_split(path: Path, names: ByAction, num_aligned: Mapping[str, int], see
 
 
 def draw_split(names: ByAction, num_aligned: Mapping[str, int], seed: int) -> ConflictingSplit:
-    """The split of the rule. Raises `UserError` for an action with too few images."""
+    """Draw the split. Raises `UserError` for an action with too few images."""
     moved, valid, test = {}, {}, {}
     for action, images in names.items():
         order = torch.randperm(len(images), generator=torch_generator(seed, "bar split", action)).tolist()
         shuffled = [images[position] for position in order]
         start = max(1, int(VALID_SHARE * len(images)))
-        end = start + num_moved(num_aligned[action], MAX_PERCENT)
+        end = start + count_moved(num_aligned[action], MAX_PERCENT)
         if end >= len(images):
             raise UserError(f"BAR: {len(images)} test images of {action}, at least {end + 1} needed to split them")
         valid[action], moved[action], test[action] = shuffled[:start], shuffled[start:end], shuffled[end:]
@@ -69,13 +69,15 @@ def draw_split(names: ByAction, num_aligned: Mapping[str, int], seed: int) -> Co
 
 
 def _read(path: Path, names: ByAction, seed: int) -> ConflictingSplit:
-    fix = "delete the file to split them anew"
+    fix = "delete the file to split them again"
     try:
         content = json.loads(path.read_text())
         split = ConflictingSplit(*(_lists(content[part], names) for part in ("moved", "valid", "test")))
         found_seed = content["seed"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is no split of BAR's test images ({type(error).__name__}: {error}); {fix}") from None
+        raise UserError(
+            f"{path} is not a split of BAR's test images ({type(error).__name__}: {error}); {fix}"
+        ) from None
     if found_seed != seed:
         raise UserError(f"{path} is the split of data.seed={found_seed}, not of {seed}; {fix}")
     for action, images in names.items():
@@ -89,7 +91,7 @@ def _read(path: Path, names: ByAction, seed: int) -> ConflictingSplit:
 
 
 def _lists(content: Any, names: ByAction) -> dict[str, list[str]]:
-    """The lists by action of a part of the file. Raises `TypeError` or `KeyError` for anything else."""
+    """A part of the file, as lists by action. Raises `TypeError` or `KeyError` for anything else."""
     if set(content) != set(names) or not all(isinstance(content[action], list) for action in names):
         raise TypeError("not a list for each action")
     return {action: [str(name) for name in content[action]] for action in names}

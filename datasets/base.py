@@ -1,4 +1,4 @@
-"""What every data set is: its settings, what it reads, and the splits that it is loaded as."""
+"""The interface of data sets: their settings, the files they read, and the splits they return."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from debiaslab.datasets.augmentation import Augmentation
 from debiaslab.datasets.preprocessing import Normalization, Preparation, Preprocessing, Stretched
 from debiaslab.datasets.splits import Split
 
-# `holdout` validates on images kept out of training, in several data sets without their bias; `iid` on a share of the
-# training images, with their bias; `published` splits the data as the papers do
+# `holdout` validates on images held out of training, unbiased in several data sets; `iid` on a random part of the
+# training split, with the same bias; `published` uses the splits of the papers
 PROTOCOLS = ("holdout", "iid", "published")
-KINDS = ("digits", "small images", "photographs", "clips")  # digits: 28 pixels and few shapes; small images: 32 pixels
+KINDS = ("digits", "small images", "photographs", "clips")  # digits: 28x28 pixels; small images: 32x32 pixels
 
 
 def split_of(protocol: str) -> str:
-    """The protocol whose images are read, or built: `iid` splits those of `published`."""
+    """The protocol whose splits are read or built: `iid` starts from those of `published`."""
     return "published" if protocol == "iid" else protocol
 
 
@@ -33,27 +33,25 @@ IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.22
 
 
 def inspect_command(dataset: str, root: str) -> str:
-    """What says which files a data set needs in the folder `root`, and where to get them."""
+    """The command that lists the files a data set needs in the folder `root`, and where to get them."""
     return f"{program_name()} inspect with {dataset} data.root={root}"
 
 
 @dataclass(frozen=True)
 class BiasedDataset:
-    """A biased training split with the splits it is judged on.
+    """A biased training split and the splits to evaluate on.
 
-    `valid` is None where the protocol has no validation images. `fingerprint` identifies the content: equal
-    fingerprints mean equal images and labels. `extra` are further test splits, by name. Networks get images in [0, 1],
-    less the mean and divided by the standard deviation of `normalize` where there is one; training images go through
-    `augment` first. `prepare` is how test images were made to have one size; None: they are stretched. `aligned` bool
-    [num_classes, num_biases] says which (target, bias) pairs are the usual ones; None: bias class c goes with class c.
-
-    A bias label may stand for several attributes at once, of `attribute_sizes` values each (the last one changes
-    fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out. `means` are
-    results that are the mean over several extra splits, by name.
-
-    `notes` are lines for the user on what was read, such as files that had to be left out; one that begins with the
-    name of a split and a colon stands below the tables of that split's metrics.
-    `class_names` and `bias_names` are what the labels stand for, by class index; None: numbers.
+    - `valid`: None if the protocol has no validation images. `extra`: additional test splits, by name.
+    - `fingerprint` identifies the content: equal fingerprints mean equal images and labels.
+    - `augment`: applied to training images. `normalize`: mean and standard deviation for images in [0, 1], if any.
+    - `prepare`: how test images were resized to a common size; None: stretched.
+    - `aligned` bool [num_classes, num_biases]: the bias-aligned (target, bias) pairs; None: those with equal indices.
+    - `attribute_sizes`: the bias label encodes several attributes with this many values each (the last one changes
+      fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out.
+    - `means`: results that are means over several extra splits, by name.
+    - `notes`: messages for the user about the data, such as skipped files. A note that begins with the name of a split
+      and a colon is shown below the tables of that split's metrics.
+    - `class_names`, `bias_names`: by index; None: the indices are shown.
     """
 
     name: str
@@ -80,21 +78,21 @@ class BiasedDataset:
         return {"train": self.train, **self.evaluation_splits()}
 
     def evaluation_splits(self) -> dict[str, Split]:
-        """The splits that every evaluation covers: "valid" where there is one, "test", and the extra ones."""
+        """The splits of every evaluation: "valid" if there is one, "test", and the extra ones."""
         return ({} if self.valid is None else {"valid": self.valid}) | {"test": self.test, **self.extra}
 
     def to(self, device: torch.device, memory: float = float("inf")) -> "BiasedDataset":
-        """On `device`, with images that are on file too if all of them fit into `memory` bytes.
+        """Move to `device`, loading images on file into memory if all of them fit into `memory` bytes.
 
-        Otherwise they stay on file and are read as they are needed.
+        Otherwise they stay on file and are read on demand.
         """
         fits = sum(split.file_bytes() for split in self.splits().values()) <= memory
         moved = self if not fits else self._with_splits({k: _loaded(split) for k, split in self.splits().items()})
         moved = moved._with_splits({name: split.to(device) for name, split in moved.splits().items()})
         return replace(moved, augment=None if self.augment is None else self.augment.to(device))
 
-    def limited(self, num_images: int) -> "BiasedDataset":
-        """The same with at most so many images, chosen at random, in every evaluation split."""
+    def limit(self, num_images: int) -> "BiasedDataset":
+        """A copy with at most `num_images` random images in each evaluation split."""
         splits = {"train": self.train}
         for name, split in self.evaluation_splits().items():
             order = torch.randperm(len(split), generator=torch_generator(0, "limited", name))
@@ -102,40 +100,40 @@ class BiasedDataset:
         return self._with_splits(splits)
 
     def judged(self, protocol: str) -> "Judged":
-        """What the images are that weights are chosen on: the test images, where the papers' protocol says so."""
+        """Describe the images for checkpoint selection: validation images, or test images as in the papers."""
         if protocol == "iid":
             return IID
         split = self.test if protocol == "published" or self.valid is None else self.valid
         return Judged(knows_bias=split.has_bias, has_valid=self.valid is not None)
 
     def aligned_groups(self) -> Tensor:
-        """bool [num_classes, num_biases], True for the usual (target, bias) pairs."""
+        """bool [num_classes, num_biases], True for the bias-aligned (target, bias) pairs."""
         if self.aligned is not None:
             return self.aligned
         return torch.eye(self.num_classes, self.num_biases, dtype=torch.bool)
 
     def aligned_samples(self, split: Split) -> Tensor:
-        """bool [N]: the samples of `split`, which has bias labels, whose bias is the usual one of their target."""
+        """bool [N], True for the bias-aligned samples of `split`, which must have bias labels."""
         return self.aligned_groups().to(split.target.device)[split.target, split.bias]
 
     def tells_conflicting(self, split: Split | None = None) -> bool:
-        """Whether the images of `split` (None: those of training) are known to be bias-aligned or bias-conflicting."""
+        """Whether it is known which images of `split` (None: the training split) are bias-conflicting."""
         has_bias = self.train.has_bias if split is None else split.has_bias
         return has_bias and bool(self.aligned_groups().any())
 
     def preprocessing(self) -> Preprocessing | None:
-        """What makes another image what the networks take; None for clips and arrays that no image file becomes."""
+        """How to turn an image file into a network input; None for clips and for arrays without image files."""
         channels, *size = self.test.image_shape
         if channels != 3 or len(size) != 2 or len(set(size)) != 1:
             return None
         return Preprocessing(self.prepare or Stretched(size[0]), self.normalize)
 
     def class_labels(self) -> list[str]:
-        """The classes for a reader: their names, or their numbers."""
+        """The names of the classes, or their indices as text."""
         return [str(label) for label in self.class_names or range(self.num_classes)]
 
     def bias_labels(self) -> list[str]:
-        """The biases for a reader: their names, or their numbers."""
+        """The names of the bias classes, or their indices as text."""
         return [str(label) for label in self.bias_names or range(self.num_biases)]
 
     def group_shape(self, split: Split) -> torch.Size:
@@ -143,7 +141,7 @@ class BiasedDataset:
         return torch.Size((self.num_classes, self.num_biases if split.has_bias else 1))
 
     def groups(self, split: Split) -> Tensor:
-        """The number of each sample's (target, bias) group, int64 [N]: its place in a flat table of `group_shape`."""
+        """The index of each sample's (target, bias) group, int64 [N], in a flattened table of `group_shape`."""
         return split.target * self.num_biases + split.bias if split.has_bias else split.target
 
     def _with_splits(self, splits: Mapping[str, Split]) -> "BiasedDataset":
@@ -157,19 +155,19 @@ def _loaded(split: Split) -> Split:
 
 @dataclass(frozen=True)
 class Source:
-    """A file or folder that a data set is read from: where it has to be, what it is, and where to get it.
+    """A file or folder that a data set is read from: its path, its content, and where to get it.
 
-    `required` is False for what `load` downloads itself, or can do without.
+    `required` is False for optional files and those that `load` downloads itself.
     """
 
     path: Path
     content: str  # such as "19,200 training images"
-    origin: str  # an address, or what to do; for a reader
+    origin: str  # a URL or instructions for the user
     required: bool = True
 
     @property
     def is_there(self) -> bool:
-        """Whether the file is there, or the folder, with something in it."""
+        """Whether the file exists, or the folder, with something in it."""
         try:
             return self.path.is_file() or any(self.path.iterdir())
         except OSError:
@@ -178,9 +176,9 @@ class Source:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the images are that weights are chosen on. None: only the data can tell.
+    """What is known about the images for checkpoint selection; None: it depends on the files.
 
-    `knows_bias`: they have bias labels, which rules that the user has not named may read. `has_valid`: there are
+    `knows_bias`: they have bias labels, which default rules may use. `has_valid`: there are
     validation images.
     """
 
@@ -193,13 +191,13 @@ IID = Judged(knows_bias=False, has_valid=True)  # under the protocol iid, whatev
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetConfig(Settings, ABC):
-    """The settings of one data set, which can load it.
+    """The settings of a data set, and the function that loads it.
 
-    What its fields declare (`core.settings.Setting`) is all that the rest of the code knows of them.
+    The rest of the code knows the fields only through their declarations (`core.settings.Setting`).
 
-    `NUM_TRAIN` is its number of training images, of the published protocol: it says how many steps an epoch has before
-    the data is at hand. None: not known. `KIND` of images, of `KINDS`: by it, methods have recipes for data that they
-    were not published on. `LICENCE` of the images, as their authors state it; None: not known.
+    `NUM_TRAIN`: the number of training images in the published protocol, which gives the steps per epoch before the
+    data are loaded; None: unknown. `KIND`: the kind of image, one of `KINDS`, which selects the recipe of methods that
+    were not published on this data set. `LICENCE` of the images, as stated by their authors; None: unknown.
     """
 
     PREFIX = "data."
@@ -210,35 +208,35 @@ class DatasetConfig(Settings, ABC):
     root: str = setting("data", "folder of the downloaded files", place=True)
     protocol: str = setting(
         "holdout",
-        "holdout: validation images are kept out of training; iid: they are a random share of it, with its bias, and no"
-        " rule reads their bias labels unless asked to; published: the papers' split",
+        "holdout: validation images are held out of training; iid: they are a random part of the training split, with"
+        " its bias, and default rules do not use their bias labels; published: the splits of the papers",
         choice(PROTOCOLS, ", ".join(PROTOCOLS)),
         published=False,
     )
     seed: int = setting(
         0,
-        "of what is random in the data (colour noise, corruptions, splits); never the run's",
+        "seed of random colours, corruptions and splits, independent of the run's seed",
         must_be(SEEDS_IN_WORDS, lambda seed: seed in SEEDS),
         published=False,
     )
 
     def sources(self) -> list[Source]:
-        """What `load` reads; what it downloads itself is among them. Empty: nothing has to be there."""
+        """The files and folders that `load` reads, including those that it downloads. Empty: it needs none."""
         return []
 
     def require_sources(self, name: str) -> None:
-        """Raise `UserError` if something that the data set `name` cannot do without is missing."""
+        """Raise `UserError` if a required source of the data set `name` is missing."""
         missing = [source.path for source in self.sources() if source.required and not source.is_there]
         if missing:
             others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise UserError(
-                f"{name} needs {missing[0]}{others}, which is missing; what to get: {inspect_command(name, self.root)}"
+                f"{name} needs {missing[0]}{others}, which is missing; for details: {inspect_command(name, self.root)}"
             )
 
     def judged(self) -> "Judged":
-        """What the images are that weights are chosen on, as far as the settings tell; nothing is read."""
+        """What the settings determine about the images for checkpoint selection; reads nothing."""
         return Judged(knows_bias=True, has_valid=self.protocol != "published")
 
     @abstractmethod
     def load(self) -> BiasedDataset:
-        """Read, or build and cache, the data. Raises `UserError` for whatever is missing or damaged."""
+        """Load the data, or build and cache them. Raises `UserError` for missing or damaged files."""

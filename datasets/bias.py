@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 def assign_bias(target: NDArray[numpy.int64], aligned_ratio: float, num_classes: int) -> NDArray[numpy.int64]:
     """Bias labels int64 [N] for targets int64 [N], a function of the order of the targets alone.
 
-    Within each class, in data-set order, the first samples get bias 0, the next bias 1, and so on; bias b ends where
-    the rounded cumulative share does (the class's own bias has share `aligned_ratio`, the others equal shares).
+    Within each class, in data-set order, the first samples get bias 0, the next bias 1, and so on, with boundaries at
+    the rounded cumulative fractions: `aligned_ratio` for the class's own bias, equal fractions for all others.
     """
     others = (1 - aligned_ratio) / (num_classes - 1)
     shares = aligned_ratio * numpy.eye(num_classes) + others * (1 - numpy.eye(num_classes))

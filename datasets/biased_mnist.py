@@ -1,10 +1,10 @@
-"""Biased MNIST (Bahng et al., ICML 2020): white digits, on a background whose colour usually tells the class.
+"""Biased MNIST (Bahng et al., ICML 2020): white digits on a background whose colour correlates with the class.
 
 Protocols: `published` trains on all 60,000 images and validates as EnD does (Tartaglione et al., CVPR 2021): on 30 % of
-the training images, coloured anew without bias while they also stay in training, so the digits are known. `holdout`
-keeps the last 5,000 training images, coloured without bias, out for validation; `iid` keeps about as many random ones,
-as biased as the others. All test on the same 10,000 digits, coloured three times: at
-rho 0.1, where no colour is the usual one (`test`), at rho 1 (`test_biased`) and at rho 0 (`test_rho0`).
+the training images, recoloured without bias; they also stay in training, so validation digits leak. `holdout` holds out
+the last 5,000 training images, coloured without bias; `iid` holds out about as many random ones with the training bias.
+All test on the same 10,000 digits, coloured three times: unbiased at rho 0.1 (`test`), at rho 1 (`test_biased`) and at
+rho 0 (`test_rho0`).
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ from debiaslab.datasets.preprocessing import Normalization
 from debiaslab.datasets.splits import Split
 
 STATISTICS: Normalization = ((0.5,) * 3, (0.5,) * 3)
-VERSION = 1  # of what is built; raise it with every change of the result
-NUM_VALID = 5_000  # kept out of training under `holdout`
-LEAKED_SHARE = 0.3  # of the training images that `published` validates on
+VERSION = 1  # increment it whenever the result changes
+NUM_VALID = 5_000  # held out of training by `holdout`
+LEAKED_SHARE = 0.3  # fraction of the training images that `published` validates on
 
 # RGB; row c is the background colour of bias class c
 COLORS = numpy.array(
@@ -62,12 +62,14 @@ class BiasedMNIST(DatasetConfig):
     cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
     rho: float = setting(
         0.997,
-        "fraction of the training images that have the colour of their class",
+        "fraction of training images in the colour of their class",
         between(0, 1, "from 0 to 1"),
         label=True,
         percent=lambda rho: 100 * (1 - rho),
     )
-    n_confusing: int = setting(9, "colours that the other training images of a class have", between(1, NUM_COLORS - 1))
+    n_confusing: int = setting(
+        9, "number of colours among the other training images of a class", between(1, NUM_COLORS - 1)
+    )
 
     def sources(self) -> list[Source]:
         return mnist_sources(Path(self.root))
@@ -103,11 +105,11 @@ class BiasedMNIST(DatasetConfig):
 def build_biased_digits(
     train: Digits, test: Digits, *, num_valid: int, leaks: bool, rho: float, n_confusing: int, seed: int
 ) -> dict[str, Tensor]:
-    """Tensors "<split>/<field>" of train, valid and the splits of `TESTS`.
+    """Build tensors "<split>/<field>" for train, valid and the splits of `TESTS`.
 
-    The validation images are unbiased: the last `num_valid` training images, which leave train; or, if validation
-    `leaks`, so many random ones, which stay in train. `rho` and `n_confusing` (see `assign_background`) are those of
-    train.
+    The validation images are unbiased: the last `num_valid` training images, which are removed from train, or, if
+    validation `leaks`, `num_valid` random ones, which stay in train. `rho` and `n_confusing` (see `assign_background`)
+    apply to train.
     """
     tensors: dict[str, Tensor] = {}
 
@@ -137,8 +139,8 @@ def assign_background(
 ) -> NDArray[numpy.int64]:
     """Bias labels int64 [N] for targets int64 [N] by the protocol of ReBias.
 
-    Of the n samples of a class, in random order, the first int(n * rho) have the bias of the class. The others are cut
-    into chunks of equal length, rounded up; each has one of the next `n_confusing` biases, in random order.
+    Of the n samples of a class, in random order, the first int(n * rho) have the bias of the class. The others are
+    split into chunks of equal size, rounded up, which get the next `n_confusing` biases in random order.
     """
     bias = target.copy()
     for label in numpy.unique(target):
@@ -151,12 +153,12 @@ def assign_background(
 
 
 def color_background(digits: NDArray[numpy.uint8], bias: NDArray[numpy.int64]) -> NDArray[numpy.uint8]:
-    """Grey digits uint8 [N, H, W] on the colour of their bias: uint8 [N, 3, H, W]; every pixel but 0 becomes white."""
+    """Put grey digits uint8 [N, H, W] on the colour of their bias: uint8 [N, 3, H, W]; nonzero pixels become white."""
     return numpy.where(digits[:, None] != 0, numpy.uint8(255), COLORS[bias][:, :, None, None])
 
 
 def dataset_from_tensors(tensors: dict[str, Tensor], key: str) -> BiasedDataset:
-    """The data set of tensors named as `build_biased_digits` does."""
+    """The data set of the tensors that `build_biased_digits` returns."""
     train, valid, test, biased, rho0 = (
         Split(tensors[f"{part}/images"], tensors[f"{part}/target"], tensors[f"{part}/bias"])
         for part in ("train", "valid", *TESTS)

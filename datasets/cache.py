@@ -1,4 +1,4 @@
-"""Data sets that are built once and read from then on."""
+"""Build data sets once and cache them in files."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import (
     atomic_write,
-    nothing_left_behind,
+    remove_if_failed,
     remove_leftovers,
     require_regular,
     require_writable,
@@ -25,22 +25,21 @@ from debiaslab.core.files import (
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.tensor_files import Damaged, Foreign, read_tensors, write_tensors
 
-BLOCK = 2**20  # bytes of a file that are in memory at a time
-SETTLED = 2 * 10**9  # nanoseconds, more than the steps in which file systems keep times
+BLOCK = 2**20  # bytes of a file to read at a time
+SETTLED = 2 * 10**9  # nanoseconds, more than the resolution of file times
 
 
 def fingerprint(**content: object) -> str:
-    """16 hexadecimal digits for what determines a data set: builder version, checksums of sources, variant."""
+    """A hash, 16 hex digits, of what determines a data set: builder version, checksums of sources, variant."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def content_of(files: Sequence[Path], folder: Path) -> str:
-    """16 hexadecimal digits for the bytes of `files`, in their order.
+    """A hash, 16 hex digits, of the bytes of `files`, in their order.
 
-    They are read once. The digits are kept in the cache `folder` for as long as path, size, inode and the times of the
-    last change of content and of status stay the same: the system sets the latter, whatever a program asks for. Files
-    that have changed in the last seconds are read again, as another change might leave the same times. Raises
-    `UserError` for a file that cannot be read, or that is a pipe or a device.
+    Files are read once: the hash is cached in `folder` and reused as long as path, size, inode, mtime and ctime (which
+    programs cannot set) are the same. Files that changed in the last seconds are read again next time, as another
+    change might have the same times. Raises `UserError` for a file that cannot be read, or is a pipe or a device.
     """
     now = time.time_ns()
     entries = [_entry(path) for path in files]
@@ -72,20 +71,20 @@ def _digest(path: Path) -> str:
             while block := file.read(BLOCK):
                 digest.update(block)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions, and the disk") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions and the disk") from None
     return digest.hexdigest()
 
 
 def cache_folder(root: str, cache: str | None) -> Path:
-    """The folder of built data sets: `cache`, or the one beside the downloaded files."""
+    """The folder of built data sets: `cache`, or by default `<root>/cache`."""
     return Path(cache) if cache is not None else Path(root) / "cache"
 
 
 def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors that `build` makes, from `<folder>/<name>-<key>.safetensors` if that is there.
+    """Read the tensors in `<folder>/<name>-<key>.safetensors`, or `build` and write them if the file does not exist.
 
-    The file appears only when it is complete; builders at the same time in several processes do not disturb each
-    other. A damaged file is built anew, which is said. Raises `UserError` if the folder cannot be written.
+    The file appears only when it is complete, and several processes can build it at the same time. A damaged file is
+    rebuilt, with a message. Raises `UserError` if the folder cannot be written.
     """
     path = folder / f"{name}-{key}.safetensors"
     if path.exists():
@@ -95,7 +94,7 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, T
             say_rebuilt(path, error)
         except OSError as error:
             raise UserError(f"cannot read the cached data set {path}: {error.strerror or error}") from None
-    with nothing_left_behind(folder):
+    with remove_if_failed(folder):
         require_writable(folder, "data.cache")
         tensors = dict(build())
         remove_leftovers(folder, "*.safetensors")
@@ -104,6 +103,6 @@ def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, T
 
 
 def say_rebuilt(path: Path, error: Damaged | Foreign) -> None:
-    """Tell the user why the file `path` of the cache is not used."""
-    reason = f"is damaged ({error})" if isinstance(error, Damaged) else "has no checksum, as those of older versions"
-    print(f"{path} {reason}; it is built anew", file=sys.stderr)
+    """Tell the user why the cached file `path` is rebuilt."""
+    reason = f"is damaged ({error})" if isinstance(error, Damaged) else "is of an older version, without a checksum"
+    print(f"{path} {reason}; rebuilding it", file=sys.stderr)

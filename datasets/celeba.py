@@ -1,6 +1,6 @@
-"""CelebA (Liu et al., ICCV 2015) as debiasing work uses it: an attribute of a face is the target, another the bias.
+"""CelebA (Liu et al., ICCV 2015) as used in debiasing: one attribute of a face is the target, another one the bias.
 
-All protocols take the official splits: 162,770 training, 19,867 validation and 19,962 test images, all of one
+All protocols use the official splits: 162,770 training, 19,867 validation and 19,962 test images of the same
 distribution.
 """
 
@@ -32,7 +32,7 @@ ATTRIBUTES = (
 )
 SPLITS = ("train", "valid", "test")  # 0, 1, 2 in the file
 
-# file -> MD5 (the files of the archive on Kaggle have no official one)
+# file -> MD5 (there are no official ones for the files of the Kaggle archive)
 LABELS, PARTITION = "list_attr_celeba", "list_eval_partition"
 CHECKSUMS = {
     f"{LABELS}.txt": "75e246fa4810816ffd6ee81facbd244c",
@@ -50,9 +50,9 @@ class CelebA(DatasetConfig):
     LICENCE = "for non-commercial research only (the agreement of CelebA)"
 
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
-    target_attribute: str = setting("Blond_Hair", "what is to be learnt", ATTRIBUTE, label=True)
-    bias_attribute: str = setting("Male", "what usually comes with it", ATTRIBUTE, label=True)
-    image_size: int = setting(224, "pixels, height and width", between(1, 4096))
+    target_attribute: str = setting("Blond_Hair", "attribute to predict", ATTRIBUTE, label=True)
+    bias_attribute: str = setting("Male", "attribute that correlates with it", ATTRIBUTE, label=True)
+    image_size: int = setting(224, "height and width that images are stretched to, in pixels", between(1, 4096))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +79,7 @@ class CelebA(DatasetConfig):
         absent = set(names) - {path.name for path in folder.iterdir()}
         if absent:
             raise UserError(
-                f"{folder} lacks {len(absent)} images, such as {min(absent)}; unpack img_align_celeba.zip anew"
+                f"{folder} lacks {len(absent)} images, such as {min(absent)}; unpack img_align_celeba.zip again"
             )
         files = [folder / name for name in names]
         images = mapped_images(cache_folder(self.root, self.cache), "celeba", files, Stretched(self.image_size))
@@ -106,18 +106,18 @@ class CelebA(DatasetConfig):
         return Path(self.root) / "celeba"
 
     def _images(self) -> Path:
-        """The folder of the images, which the archive on Kaggle has in another one of the same name."""
+        """The folder of the images; in the Kaggle archive it is inside another folder of the same name."""
         folder = self._folder() / "img_align_celeba"
         return folder / folder.name if (folder / folder.name).is_dir() else folder
 
     def _file(self, name: str) -> Path:
-        """The official file, or the CSV of the archive on Kaggle if only that is there."""
+        """The official file, or the CSV of the Kaggle archive if only that exists."""
         official, csv = (self._folder() / f"{name}.{kind}" for kind in ("txt", "csv"))
         return csv if csv.is_file() and not official.is_file() else official
 
 
 def _read_labels(path: Path, attributes: Sequence[str]) -> tuple[list[str], Tensor]:
-    """(image names, 0 or 1 int64 [N, len(attributes)])."""
+    """Read (image names, int64 [N, len(attributes)] of 0 or 1)."""
     lines = _read_lines(path)
     if path.suffix == ".txt":
         lines = lines[1:]  # the first line of the official file is the number of images
@@ -136,7 +136,7 @@ def _read_labels(path: Path, attributes: Sequence[str]) -> tuple[list[str], Tens
 
 
 def _read_partition(path: Path, names: Sequence[str]) -> Tensor:
-    """The place in `SPLITS` of each image, int64 [N]."""
+    """Read the index in `SPLITS` of each image, int64 [N]."""
     rows = [row for row in _read_lines(path) if row != ["image_id", "partition"]]
     splits = {row[0]: row[1] for row in rows if len(row) == 2 and row[1] in ("0", "1", "2")}
     absent = set(names) - set(splits)
@@ -146,13 +146,13 @@ def _read_partition(path: Path, names: Sequence[str]) -> Tensor:
 
 
 def _read_lines(path: Path) -> list[list[str]]:
-    """The values of each line. Raises `UserError` if it is not the official file, or cannot be read."""
+    """Read the values in each line. Raises `UserError` if it is not the official file, or cannot be read."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     expected, found = CHECKSUMS.get(path.name), hashlib.md5(content).hexdigest()
     if expected not in (None, found):
-        raise UserError(f"{path} is damaged: MD5 {found}, expected {expected}; get it anew from {PAGE}")
+        raise UserError(f"{path} is damaged: MD5 {found}, expected {expected}; download it again from {PAGE}")
     text = content.decode("utf-8", errors="replace")
     return [line.replace(",", " ").split() for line in text.splitlines() if line.strip()]

@@ -1,7 +1,7 @@
 """CIFAR-10 (Krizhevsky, 2009): the original files as torchvision lays them out, or folders of images.
 
-The original files are pickles. Each is read into memory, compared with its published checksum, and only then decoded,
-by an unpickler that knows nothing but arrays: no file can make this process run code.
+The original files are pickles. Each is verified against its published checksum before it is decoded, by an unpickler
+that can create arrays only: no file can make this process run code.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ URL, ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "cifar
 ARCHIVE_CHECKSUM = "c58f30108f718f92721af3b95e74349a"  # MD5, as the authors publish it
 ARCHIVE_BYTES = 360 * 2**20  # packed and unpacked
 
-# MD5 of the unpacked files; that collisions can be made is no help to who must match a given sum
+# MD5 of the unpacked files; MD5 collisions do not help an attacker to match a given sum
 CHECKSUMS = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -38,7 +38,7 @@ CHECKSUMS = {
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
 
-# the only names that a pickle of arrays, numbers and bytes needs
+# the only globals that a pickle of arrays, numbers and bytes needs
 ARRAY_NAMES = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -49,7 +49,7 @@ ARRAY_NAMES = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where CIFAR-10 is read from: `content` tells the pixels apart, `read` gives the training and the test images."""
+    """Where CIFAR-10 is read from: `content` identifies the pixels, `read` returns training and test images."""
 
     content: Any
     read: Callable[[], tuple[Pictures, Pictures]]
@@ -58,8 +58,8 @@ class Origin:
 def cifar10(root: Path, cache: Path) -> Origin:
     """The original files if they are in `root`, else the images in `root`/cifar10.
 
-    If there is neither, reading downloads the original files into `root`. Images are decoded once, into the folder
-    `cache`. Raises `UserError`, as does reading, for whatever is missing, damaged or misplaced.
+    If neither exist, reading downloads the original files into `root`. Images are decoded once, into the folder
+    `cache`. Raises `UserError`, as does reading, for missing, damaged or misplaced files.
     """
     batches, images = batches_folder(root), root / IMAGE_FOLDER
     if batches is not None:
@@ -71,7 +71,7 @@ def cifar10(root: Path, cache: Path) -> Origin:
 
 
 def cifar10_files(root: Path) -> list[Source]:
-    """What `cifar10` reads."""
+    """The sources of `cifar10`."""
     images, batches = root / IMAGE_FOLDER, batches_folder(root)
     if batches is None and images.is_dir():
         origin = "your copy of CIFAR-10, named after the classes; remove the folder to download the original"
@@ -84,7 +84,7 @@ def cifar10_files(root: Path) -> list[Source]:
 
 
 def batches_folder(root: Path) -> Path | None:
-    """The folder of the original files: in `root`, or in `root`/CIFAR10, where LfF's code puts it. None: not there."""
+    """The folder of the original files: in `root`, or in `root`/CIFAR10, where LfF's code puts it; None if missing."""
     folders = (root / FOLDER, root / "CIFAR10" / FOLDER)
     return next((folder for folder in folders if all((folder / name).is_file() for name in CHECKSUMS)), None)
 
@@ -110,7 +110,7 @@ def _read_batch(path: Path, expected: str) -> Pictures:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Refuses whatever is not an array, a number, a text, or a list or dict of them."""
+    """Accepts only arrays, numbers, strings, and lists or dicts of them."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ARRAY_NAMES:
@@ -119,7 +119,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _download(root: Path) -> tuple[Pictures, Pictures]:
-    """Download (or only unpack, if the archive is in `root`) and read. Nothing is unpickled before its check."""
+    """Download (or only unpack, if the archive is in `root`) and read. Nothing is unpickled before it is verified."""
     require_writable(root, "data.root", ARCHIVE_BYTES)
     try:
         fetch = torchvision("datasets.utils").download_and_extract_archive

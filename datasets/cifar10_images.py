@@ -21,10 +21,10 @@ Pictures = tuple[NDArray[numpy.uint8], NDArray[numpy.int64]]  # images [N, 3, 32
 
 
 def read_images(folder: Path, cache: Path, split: str) -> tuple[Pictures, list[str]]:
-    """The images of `split`, train or test, in the order of `list_files`; and checksums of pixels and labels.
+    """Read the images of `split`, train or test, in the order of `list_files`, and checksums of pixels and labels.
 
-    Images are decoded into the folder `cache`, once as long as the files stay what they are. Raises
-    `UserError` for a folder or file that is missing, does not belong, or is not an image of 32x32 pixels.
+    Images are decoded once into the folder `cache`, and again only if the files change. Raises `UserError` for a
+    missing folder, an unexpected file, or one that is not an image of 32x32 pixels.
     """
     files = list_files(folder / split)
     images = mapped_images(cache, f"cifar10-{split}", [path for path, _ in files], Stretched(SIZE))
@@ -40,12 +40,12 @@ def read_images(folder: Path, cache: Path, split: str) -> tuple[Pictures, list[s
 
 
 def list_files(folder: Path) -> list[tuple[Path, int]]:
-    """The images in the class folders of `folder`, with their labels.
+    """List the images in the class folders of `folder`, with their labels.
 
-    In the order of the files' names within a class; the first files of all classes come first, then the second ones,
-    and so on, so that the last ones are of all classes.
+    Sorted by name within each class, and interleaved: first the first file of every class, then the second, and so on,
+    so that the images at the end are of all classes.
     """
-    expected = f"{folder} must hold one folder of images for each class: {', '.join(CLASSES)}"
+    expected = f"{folder} must contain one folder of images for each class: {', '.join(CLASSES)}"
     try:
         names = sorted(path.name for path in folder.iterdir())
     except OSError as error:

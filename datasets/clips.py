@@ -1,4 +1,4 @@
-"""Clips of videos, decoded as they are needed: a few frames at equal distances, from any place in a video."""
+"""Clips of videos, decoded on demand: a few frames at equal intervals, from any position in a video."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[numpy.uint8]
 
-# the kinds of file, by FFmpeg's names, with a time for each frame; where frames lack it, times differ after seeking
+# FFmpeg's names of containers with a timestamp for each frame; without timestamps, times change after seeking
 SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-FAR = 100  # frames ahead; what is further away is sought, nearer frames are decoded on the way
+FAR = 100  # frames; seek to frames that are further ahead, decode up to nearer ones
 
 
 @dataclass(frozen=True)
 class ClipReader:
-    """A `Reader` of clips uint8 [3, frames, size, size]: a row is the number of a video in `videos`.
+    """A `Reader` of clips uint8 [3, frames, size, size]; a row is the index of a video in `videos`.
 
-    A clip has every `stride`-th frame, counted at 30 frames per second: in other videos about as much time passes
-    between two frames. The one number drawn for a clip places it in the video: it begins as early as can be at 0, as
-    late as can be towards 1. Of a shorter video the last frame is repeated.
+    A clip consists of every `stride`-th frame at 30 frames per second; at other frame rates, of frames that are about
+    as far apart in time. One random number per clip is its position in the video, from the earliest (0) to the latest
+    possible one (towards 1). In a video that is too short, the last frame is repeated.
 
-    Frames are stretched to `size` x `size` pixels; with `center`, the short side is, and of the frame the square in the
-    middle is read.
+    Frames are stretched to `size` x `size` pixels; with `center`, the short side is resized to `size` pixels, and the
+    centre square is read.
     """
 
     videos: Sequence[Video]
@@ -62,7 +62,7 @@ class ClipReader:
         return torch.from_numpy(images)
 
     def frame_numbers(self, video: Video, position: float) -> list[int]:
-        """The numbers of the frames of the clip at `position` in [0, 1), from 0."""
+        """The indices of the frames of the clip at `position` in [0, 1)."""
         step = self.stride * video.rate / RATE
         room = max(len(video.times) - round(self.frames * step), 0)
         start = int(position * (room + 1))
@@ -81,18 +81,18 @@ class ClipReader:
 
 
 def read_frames(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels]:
-    """`pixels` of the frames `numbers`, ascending, of `video`. Raises `UserError` if one of them cannot be decoded."""
+    """Decode the frames `numbers`, in ascending order, of `video`. Raises `UserError` if one cannot be decoded."""
     found: dict[int, Pixels] = {}
     try:
         for run in _runs(numbers):
-            found |= (_sought(video, run, pixels) if video.can_seek else None) or _counted(video, run, pixels)
+            found |= (_seek(video, run, pixels) if video.can_seek else None) or _count(video, run, pixels)
     except pyav().FFmpegError as error:
-        raise _changed(video, f"FFmpeg says: {error.strerror}") from None
+        raise _changed(video, f"FFmpeg: {error.strerror}") from None
     return found
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:
-    """`numbers`, cut where they are far apart."""
+    """Split `numbers` where they are far apart."""
     runs = [[numbers[0]]]
     for number in numbers[1:]:
         if number - runs[-1][-1] > FAR:
@@ -101,8 +101,8 @@ def _runs(numbers: Sequence[int]) -> list[list[int]]:
     return runs
 
 
-def _sought(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels] | None:
-    """The frames `numbers`, decoded from a key frame before them; None if that does not lead to all of them."""
+def _seek(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels] | None:
+    """Decode the frames `numbers` from the key frame before them; None if not all of them are found that way."""
     number_at = {int(video.times[number]): number for number in numbers}
     first, last = min(number_at), max(number_at)
     found: dict[int, Pixels] = {}
@@ -118,13 +118,13 @@ def _sought(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame]
                     found[number_at[frame.pts]] = pixels(frame)
                 if len(found) == len(numbers):
                     return found
-    except pyav().FFmpegError:  # a file that cannot be sought in
+    except pyav().FFmpegError:  # the file is not seekable
         return None
     return None
 
 
-def _counted(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels]:
-    """The frames `numbers`, decoded and counted from the beginning."""
+def _count(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels]:
+    """Decode the frames `numbers`, counting frames from the start of the video."""
     found: dict[int, Pixels] = {}
     with opened(video.path) as (container, stream):
         for number, frame in enumerate(container.decode(stream) if stream is not None else ()):
@@ -137,5 +137,5 @@ def _counted(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame
 
 def _changed(video: Video, reason: str) -> UserError:
     return UserError(
-        f"{video.path} can no longer be read ({reason}): it has changed; replace or remove the file and start anew"
+        f"{video.path} can no longer be read ({reason}): it has changed; replace or remove the file and start again"
     )

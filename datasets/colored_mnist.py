@@ -1,8 +1,8 @@
-"""Colored MNIST (Nam et al., NeurIPS 2020): each digit class has a usual colour.
+"""Colored MNIST (Nam et al., NeurIPS 2020): the colour of a digit correlates with its class.
 
-Protocols: `published` trains on all 60,000 images and, as the papers, has no validation images; `holdout` keeps the
-last 5,000 training images, coloured without bias, for validation; `iid` keeps about as many random ones, as biased as
-the others. All test on the same 10,000 unbiased images.
+Protocols: `published` trains on all 60,000 images and has no validation images, as in the papers; `holdout` holds out
+the last 5,000 training images, coloured without bias, for validation; `iid` about as many random ones with the training
+bias. All test on the same 10,000 unbiased images.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from debiaslab.datasets.declarations import arrays_setting, reverse_setting, ske
 from debiaslab.datasets.groups import with_iid_validation
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
 
-VERSION = 1  # of what is built; raise it with every change of the result
+VERSION = 1  # increment it whenever the result changes
 NUM_VALID = 5_000
 
 

@@ -1,4 +1,4 @@
-"""Grey digits in the colours of the Colored MNIST protocol (Nam et al., NeurIPS 2020)."""
+"""Colour grey digits by the protocol of Colored MNIST (Nam et al., NeurIPS 2020)."""
 
 from typing import Any
 
@@ -35,15 +35,15 @@ COLORS = numpy.array(
 # standard deviation of the colour noise for severity 1, 2, ...: the higher the severity, the purer the colour
 NOISE_STD = (0.05, 0.02, 0.01, 0.005, 0.002)
 
-UNBIASED_RATIO = 0.1  # bias-aligned part of the evaluation images: with ten colours, none is the usual one
+UNBIASED_RATIO = 0.1  # bias-aligned fraction of the evaluation images; with ten colours, all are equally frequent
 
 
 def color_digits(
     digits: NDArray[numpy.uint8], bias: NDArray[numpy.int64], noise: NDArray[numpy.float32], severity: int
 ) -> NDArray[numpy.uint8]:
-    """Grey digits uint8 [N, H, W] in the colours of their bias: uint8 [N, 3, H, W].
+    """Colour grey digits uint8 [N, H, W] by their bias: uint8 [N, 3, H, W].
 
-    `noise` float32 [N, 3] is standard normal: one draw of three per image. `severity` is 1 to 5.
+    `noise` float32 [N, 3] is standard normal. `severity` is 1 to 5.
     """
     colors = numpy.clip(COLORS[bias] + noise * numpy.float32(NOISE_STD[severity - 1]), 0, 1)  # [N, 3]
     images = numpy.empty((len(digits), 3, *digits.shape[1:]), dtype=numpy.uint8)
@@ -55,10 +55,10 @@ def color_digits(
 def build_colored_digits(
     train: Digits, test: Digits, *, num_valid: int, skew: float, severity: int, seed: int
 ) -> dict[str, Tensor]:
-    """Tensors "<split>/<field>" of train, valid and test.
+    """Build tensors "<split>/<field>" for train, valid and test.
 
-    `skew` is the bias-conflicting fraction of train; valid, the last `num_valid` training images (none: no such
-    split), and test are unbiased. The colour noise of an image depends on `seed` and its position alone.
+    `skew` is the bias-conflicting fraction of train; valid, the last `num_valid` training images (0: no such split),
+    and test are unbiased. The colour noise of an image depends on `seed` and its position alone.
     """
     tensors: dict[str, Tensor] = {}
 
@@ -85,7 +85,7 @@ def color_noise(seed: int, split: str, size: int) -> NDArray[numpy.float32]:
 
 
 def dataset_from_tensors(name: str, tensors: dict[str, Tensor], key: str, reverse: bool) -> BiasedDataset:
-    """The data set of tensors named as `build_colored_digits` does; `reverse` swaps target and bias."""
+    """The data set of tensors named as in `build_colored_digits`; `reverse` swaps target and bias."""
     target, bias = ("bias", "target") if reverse else ("target", "bias")
 
     def split(part: str) -> Split:
@@ -107,7 +107,7 @@ def coloring_setting(**declared: Any) -> Any:
     highest = len(NOISE_STD)
     return setting(
         4,
-        f"how pure the colours are, 1 to {highest}: the purer, the stronger the bias",
+        f"purity of the colours, 1 to {highest}: the purer, the stronger the bias",
         between(1, highest),
         label=True,
         **declared,

@@ -1,8 +1,8 @@
-"""Corrupted CIFAR-10 (Nam et al., NeurIPS 2020): each class has a usual corruption.
+"""Corrupted CIFAR-10 (Nam et al., NeurIPS 2020): the corruption of an image correlates with its class.
 
-Protocols: `published` trains on all 50,000 images and, as the papers, has no validation images; `holdout` keeps the
-last 5,000 training images, corrupted without bias, for validation; `iid` keeps as many random ones, as biased as the
-others. All test on the same 10,000 unbiased images.
+Protocols: `published` trains on all 50,000 images and has no validation images, as in the papers; `holdout` holds out
+the last 5,000 training images, corrupted without bias, for validation; `iid` as many random ones with the training
+bias. All test on the same 10,000 unbiased images.
 """
 
 import os
@@ -33,10 +33,10 @@ from debiaslab.datasets.corruptions.weather import INSTALL, frost_textures, text
 from debiaslab.datasets.declarations import arrays_setting, reverse_setting, skew_setting
 from debiaslab.datasets.groups import with_iid_validation
 
-VERSION = 1  # of what is built; raise it with every change of the result
+VERSION = 1  # increment it whenever the result changes
 NUM_VALID = 5_000
 MAX_SEVERITY = 4
-CHUNK = 100  # images that are corrupted at a time: few enough to stay in a cache, and in memory that is there
+CHUNK = 100  # images to corrupt at a time: few enough to stay in the CPU cache
 AUGMENT = CropAndFlip(padding=4)
 
 # the corruptions of bias class 0, 1, ...
@@ -69,12 +69,12 @@ TYPES: dict[str, tuple[str, ...]] = {
 
 
 def named_corruptions(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names of corruptions that the setting `value` stands for; none if it is not known."""
+    """The names of the corruptions that the setting `value` stands for; empty if it is unknown."""
     return value if isinstance(value, tuple) else TYPES.get(value or "", ())
 
 
 def require_corruptions(name: str, value: str | tuple[str, ...]) -> None:
-    """Raise an error unless `value` stands for as many different corruptions as there are classes."""
+    """Raise an error unless `value` stands for one corruption per class, all different."""
     names = named_corruptions(value)
     for corruption in names:
         require_known("corruption", corruption, CORRUPTIONS)
@@ -90,7 +90,7 @@ class CorruptedCIFAR10(DatasetConfig):
     cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
     corruptions: str | tuple[str, ...] | None = setting(
         "type0",
-        "what biases the images: type0, type1, or the names of ten corruptions",
+        "corruptions that bias the images: type0, type1, or the names of ten",
         require_corruptions,
         label=True,
         unless="arrays",
@@ -98,7 +98,7 @@ class CorruptedCIFAR10(DatasetConfig):
     skew: float | None = skew_setting(0.01, unless="arrays")
     severity: int | None = setting(
         4,
-        "how strong the corruptions are, 0 to 4: CIFAR-10-C's severity less one",
+        "strength of the corruptions, 0 to 4: CIFAR-10-C's severity minus one",
         between(0, MAX_SEVERITY),
         label=True,
         unless="arrays",
@@ -107,7 +107,7 @@ class CorruptedCIFAR10(DatasetConfig):
     reverse: bool = reverse_setting("object and corruption")
 
     def names(self) -> tuple[str, ...]:
-        """The corruptions of bias class 0, 1, ...; none with `arrays`."""
+        """The corruptions of bias class 0, 1, ...; empty with `arrays`."""
         return named_corruptions(self.corruptions)
 
     def sources(self) -> list[Source]:
@@ -125,7 +125,7 @@ class CorruptedCIFAR10(DatasetConfig):
             data = read_arrays(Path(self.arrays), "corrupted_cifar10", self._num_valid(), self.seed, self.reverse)
             return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT)
         if "frost" in self.names():
-            frost_textures()  # if they are missing, it is known before any work
+            frost_textures()  # fail early if they are missing
         folder = cache_folder(self.root, self.cache)
         origin = cifar10(Path(self.root), folder)
         key = fingerprint(
@@ -164,14 +164,14 @@ class CorruptedCIFAR10(DatasetConfig):
 class Chunk:
     """Some images of a split that get the same corruption."""
 
-    images: NDArray[numpy.uint8]  # of the split, [N, 3, 32, 32]
-    index: NDArray[numpy.int64]  # of the chunk's images in the split
+    images: NDArray[numpy.uint8]  # all images of the split, [N, 3, 32, 32]
+    index: NDArray[numpy.int64]  # indices of the chunk's images in the split
     corruption: str
     severity: int
     seed: int
-    names: Sequence[str]  # of the images, which their random numbers depend on
+    names: Sequence[str]  # names of the chunk's images, which their random numbers depend on
 
-    def corrupted(self) -> NDArray[numpy.uint8]:
+    def corrupt(self) -> NDArray[numpy.uint8]:
         seeds = [derived_seed(self.seed, "corruption", self.corruption, name) for name in self.names]
         return corrupt(self.images[self.index], self.corruption, self.severity, seeds)
 
@@ -187,15 +187,15 @@ def build_corrupted_images(
     seed: int,
     workers: int | None = None,
 ) -> dict[str, Tensor]:
-    """Tensors "<split>/<field>" of train, valid and test.
+    """Build tensors "<split>/<field>" for train, valid and test.
 
-    `skew` is the bias-conflicting fraction of train; valid, the last `num_valid` training images (none: no such
-    split), and test are unbiased. Bias class b is `corruptions[b]`, at `severity` 1 to 5. The random numbers of an
-    image depend on `seed`, the corruption and the image's position in CIFAR-10 alone. `workers`: processes; None: one
-    for each core.
+    `skew` is the bias-conflicting fraction of train; valid, the last `num_valid` training images (0: no such split),
+    and test are unbiased. Bias class b is `corruptions[b]`, at `severity` 1 to 5. The random numbers of an image depend
+    on `seed`, the corruption and the image's position in CIFAR-10 alone. `workers`: number of processes; None: one per
+    core.
     """
     tensors: dict[str, Tensor] = {}
-    jobs: list[tuple[NDArray[numpy.uint8], Chunk]] = []  # each with the split that the chunk's result is a part of
+    jobs: list[tuple[NDArray[numpy.uint8], Chunk]] = []  # (images of the split to write the result to, chunk)
 
     def add(split: str, pictures: Pictures, names: Sequence[str], aligned_ratio: float) -> None:
         images, target = pictures
@@ -222,7 +222,7 @@ def build_corrupted_images(
     add("test", test, [f"test/{position}" for position in range(len(test[0]))], UNBIASED_RATIO)
     label = f"corrupting {len(images) + len(test[0]):,} images once"
     load_all(corruptions)
-    made = map_in_processes(Chunk.corrupted, [chunk for _, chunk in jobs], workers or os.cpu_count() or 1)
+    made = map_in_processes(Chunk.corrupt, [chunk for _, chunk in jobs], workers or os.cpu_count() or 1)
     for (corrupted, chunk), images in zip(jobs, progress_bar(made, len(jobs), label), strict=True):
         corrupted[chunk.index] = images
     return tensors

@@ -1,4 +1,4 @@
-"""A CSV of images and their labels, checked line by line. Every mistake is told with file and line."""
+"""A CSV of images and their labels, checked line by line. Errors name the file and the line."""
 
 import csv
 import io

@@ -36,11 +36,11 @@ NORMALIZATIONS = {"imagenet": IMAGENET_STATISTICS, "none": None}
 @dataclass(frozen=True, kw_only=True)
 class Custom(DatasetConfig):
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
-    csv: str | None = setting(None, "the CSV that names the images; it has to be given", place=True, label=True)
-    image_size: int = setting(224, "pixels, height and width", between(1, 4096))
+    csv: str | None = setting(None, "CSV file that lists the images; required", place=True, label=True)
+    image_size: int = setting(224, "height and width that images are stretched to, in pixels", between(1, 4096))
     augment: str = setting(
         "crop_flip",
-        "random change of training images: crop_flip, crop (for digits or text), none",
+        "augmentation of training images: crop_flip, crop (for digits or text), none",
         choice(AUGMENTATIONS),
     )
     normalize: str = setting(

@@ -1,4 +1,4 @@
-"""Settings that several data sets have, each with what is said of it there."""
+"""Declarations of settings that several data sets share."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def skew_setting(default: float, **declared: Any) -> Any:
 def percent_setting(default: float, percents: tuple[float, ...], note: str = "") -> Any:
     return setting(
         default,
-        f"of the training images that conflict with the bias{note}",
+        f"percentage of bias-conflicting training images{note}",
         choice(percents),
         label=True,
         percent=lambda percent: percent,
@@ -27,7 +27,7 @@ def percent_setting(default: float, percents: tuple[float, ...], note: str = "")
 
 
 def arrays_setting(instead: str) -> Any:
-    help = f"a ready-made LfF/DeNetDM array folder to read instead of {instead}"
+    help = f"an existing LfF/DeNetDM array folder to read instead of {instead}"
     return setting(None, help, label=True, published=False)
 
 

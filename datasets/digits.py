@@ -1,7 +1,8 @@
-"""Colored digits: scikit-learn's bundled 1,797 real 8x8 digits, enlarged to 28x28 and coloured as Colored MNIST.
+"""Colored digits: scikit-learn's bundled 1,797 real 8x8 digits, enlarged to 28x28 and coloured like Colored MNIST.
 
-Nothing is downloaded: the data set to try things on. Test: the last 397 images (other writers than the training
-ones); validation under `holdout`: the 200 before them, without bias; under `iid` about as many random training images.
+Nothing needs to be downloaded: use this data set to try things out. Test: the last 397 images (by other writers than
+the training images); validation with `holdout`: the 200 before them, without bias; with `iid`: about as many random
+training images.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from debiaslab.datasets.coloring import Digits, build_colored_digits, coloring_s
 from debiaslab.datasets.declarations import reverse_setting, skew_setting
 from debiaslab.datasets.groups import with_iid_validation
 
-VERSION = 1  # of what is built; raise it with every change of the result
+VERSION = 1  # increment it whenever the result changes
 NUM_TEST = 397
 NUM_VALID = 200
 SIZE = 28  # pixels, height and width
@@ -63,8 +64,8 @@ class ColoredDigits(DatasetConfig):
 
 
 def read_digits() -> Digits:
-    """Images uint8 [1797, 28, 28] and targets int64 [1797], in scikit-learn's order."""
-    from sklearn.datasets import load_digits  # imported here: it takes seconds, and the cache saves them
+    """Read images uint8 [1797, 28, 28] and targets int64 [1797], in scikit-learn's order."""
+    from sklearn.datasets import load_digits  # a slow import, needed only to fill the cache
 
     bunch = load_digits()
     small = torch.from_numpy(bunch.images.astype(numpy.float32))[:, None] * (255 / 16)

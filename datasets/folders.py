@@ -1,12 +1,12 @@
-"""Data sets that their authors publish as image folders, aligned and conflicting training images apart.
+"""Data sets that are published as image folders, with separate aligned and conflicting training images.
 
 `<root>/<name>/<percent>pct/{align,conflict}/<class>/<id>_<target>_<bias>.png`: Colored MNIST, Corrupted CIFAR-10 and
 BFFHQ of DisEnt (Lee et al., NeurIPS 2021), and Dogs & Cats of BiasEnsemble (Lee et al., AAAI 2023).
 
-`holdout` and `published` take the authors' splits as they are. Without a folder of validation images, `holdout` keeps
-`VALID_SHARE` of the aligned and of the conflicting training images of each class for it, and `published` has none.
-`iid` keeps that share of the training images of each class, whatever their bias, in place of the authors' validation
-images.
+`holdout` and `published` use the authors' splits. If there is no folder of validation images, `holdout` holds out
+`VALID_SHARE` of the aligned and of the conflicting training images of each class, and `published` has no validation
+images. `iid` holds out that fraction of the training images of each class, whatever their bias, instead of using the
+authors' validation images.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Normalization, Stretched
 from debiaslab.datasets.splits import Split
 
-VERSION = 1  # of splits; what is in them is in the fingerprint, too
+VERSION = 1  # of the splits; the fingerprint includes their content as well
 PERCENTS = (0.5, 1.0, 2.0, 5.0)
 VALID_SHARE = 0.1
 ALIGN, CONFLICT = "align", "conflict"
@@ -47,15 +47,15 @@ BIAS_ENSEMBLE = "https://github.com/kakaoenterprise/BiasEnsemble"
 
 @dataclass(frozen=True, kw_only=True)
 class AlignConflictFolders(DatasetConfig):
-    NAME: ClassVar[str]  # of the data set, and of its folder
-    NUM_CLASSES: ClassVar[int]  # and biases: bias class c is the usual one of class c
-    PAGES: ClassVar[tuple[str, ...]]  # of the authors, who link the download there
+    NAME: ClassVar[str]  # name of the data set and of its folder
+    NUM_CLASSES: ClassVar[int]  # and of biases; bias class c is aligned with class c
+    PAGES: ClassVar[tuple[str, ...]]  # pages of the authors that link to the download
     AUGMENT: ClassVar[Augmentation | None] = CropAndFlip(padding=4)
     NORMALIZE: ClassVar[Normalization | None] = CIFAR10_STATISTICS
 
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
     percent: float = percent_setting(1.0, PERCENTS)
-    image_size: int = setting(224, "pixels, height and width that images are stretched to", between(1, 4096))
+    image_size: int = setting(224, "height and width that images are stretched to, in pixels", between(1, 4096))
 
     @property
     def folder(self) -> Path:
@@ -63,13 +63,13 @@ class AlignConflictFolders(DatasetConfig):
 
     @property
     def train_folder(self) -> Path:
-        """The folder of the percentage; or `train`, as in DeNetDM's copy, if only that is there."""
+        """The folder of the percentage; or `train`, as in DeNetDM's copy, if only that exists."""
         folder, other = self.folder / f"{self.percent:g}pct", self.folder / "train"
         return other if other.is_dir() and not folder.is_dir() else folder
 
     @property
     def valid_folder(self) -> Path:
-        """The authors' validation images: of the percentage, or of all percentages."""
+        """The folder of the authors' validation images: for this percentage, or common to all percentages."""
         own, common = self.train_folder / "valid", self.folder / "valid"
         return own if own.is_dir() or not common.is_dir() else common
 
@@ -78,7 +78,7 @@ class AlignConflictFolders(DatasetConfig):
         return self.folder / "test"
 
     def sources(self) -> list[Source]:
-        origin = f"linked on the authors' page: {' or '.join(self.PAGES)}; data.percent chooses the folder"
+        origin = f"linked on the authors' page: {' or '.join(self.PAGES)}; data.percent selects the folder"
         names = "<id>_<target>_<bias>.png"
         return [
             Source(self.train_folder / ALIGN, f"bias-aligned training images, <class>/{names}", origin),
@@ -93,7 +93,7 @@ class AlignConflictFolders(DatasetConfig):
         ]
 
     def judged(self) -> Judged:
-        """Validation images come with the data sets, but somebody may have left them out."""
+        """The published data sets have validation images, but a copy may lack them."""
         return Judged(knows_bias=True, has_valid=None if self.protocol == "published" else True)
 
     def load(self) -> BiasedDataset:
@@ -132,7 +132,7 @@ class AlignConflictFolders(DatasetConfig):
         return part.split(mapped_images(folder, file_name, part.files, prepare))
 
     def _train_files(self) -> LabelledFiles:
-        """Aligned images, then conflicting ones; an image that is in the wrong one of the two folders is refused."""
+        """Aligned images, then conflicting ones. Raises `UserError` for an image in the wrong folder of the two."""
         parts = [self._files(self.train_folder / name) for name in (ALIGN, CONFLICT)]
         for part, aligned in zip(parts, (True, False), strict=True):
             for path, target, bias in zip(part.files, part.target, part.bias, strict=True):
@@ -157,7 +157,7 @@ class AlignConflictFolders(DatasetConfig):
         return LabelledFiles(folder, files, [target for target, _ in labels], [bias for _, bias in labels])
 
     def _require_percent(self, train: LabelledFiles) -> None:
-        """Raise `UserError` if the name of the folder does not tell the percentage, and it is another one."""
+        """Raise `UserError` if the images in a folder `train` have another percentage than `data.percent`."""
         if self.train_folder.name != "train":
             return
         conflicting = sum(target != bias for target, bias in zip(train.target, train.bias, strict=True))
@@ -172,7 +172,7 @@ class AlignConflictFolders(DatasetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BFFHQ(AlignConflictFolders):
-    """Faces: age (young or old), with gender as bias."""
+    """Faces: the target is age (young or old), the bias gender."""
 
     NAME = "bffhq"
     NUM_CLASSES = 2
@@ -185,17 +185,17 @@ class BFFHQ(AlignConflictFolders):
 
 @dataclass(frozen=True, kw_only=True)
 class DogsAndCats(AlignConflictFolders):
-    """Animals: dog or cat, with the colour of the fur, bright or dark, as bias."""
+    """Animals: the target is dog or cat, the bias the colour of the fur, bright or dark."""
 
     NAME = "dogs_and_cats"
     NUM_CLASSES = 2
-    NUM_TRAIN = 8_100  # about: it differs with the percentage
+    NUM_TRAIN = 8_100  # approximately; depends on the percentage
     PAGES = (BIAS_ENSEMBLE,)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderMNIST(AlignConflictFolders):
-    """DisEnt's Colored MNIST: digits, with their colour as bias."""
+    """DisEnt's Colored MNIST: the target is the digit, the bias its colour."""
 
     NAME = "cmnist"
     NUM_CLASSES = 10
@@ -210,12 +210,12 @@ class FolderMNIST(AlignConflictFolders):
 
 @dataclass(frozen=True, kw_only=True)
 class FolderCIFAR10(AlignConflictFolders):
-    """DisEnt's Corrupted CIFAR-10: objects, with the corruption as bias."""
+    """DisEnt's Corrupted CIFAR-10: the target is the object, the bias the corruption."""
 
     NAME = "cifar10c"
     NUM_CLASSES = 10
     KIND = "small images"
-    NUM_TRAIN = 45_000  # about: it differs with the percentage
+    NUM_TRAIN = 45_000  # approximately; depends on the percentage
     PAGES = (DISENT,)
 
     image_size: int = 32

@@ -1,4 +1,4 @@
-"""(target, bias) groups: which pairs are the usual ones, and a share of every group."""
+"""(target, bias) groups: find the bias-aligned pairs, and sample a fraction of each group."""
 
 from dataclasses import replace
 
@@ -11,11 +11,12 @@ from debiaslab.datasets.base import BiasedDataset
 
 
 def usual_pairs(target: Tensor, bias: Tensor, num_classes: int, num_biases: int) -> Tensor:
-    """bool [num_classes, num_biases]: for each target class the bias that goes with it, from labels int64 [N].
+    """bool [num_classes, num_biases]: the bias-aligned pairs, estimated from labels int64 [N].
 
-    It is the bias whose number of images is the most above what it would be if the bias did not depend on the target
-    (several biases in a tie). That need not be the most frequent one: in CelebA most people who are not blond are
-    women, but fewer than among all people, so that men are the usual ones. A class has no usual bias if none is above.
+    A class is aligned with the bias whose count exceeds its expectation under independence of target and bias the most
+    (or with several in a tie). That need not be the most frequent one: in CelebA most people who are not blond are
+    women, but the proportion is lower than among all people, so that class is aligned with men. A class has no aligned
+    bias if no count exceeds its expectation.
     """
     counts = torch.bincount(target * num_biases + bias, minlength=num_classes * num_biases)
     counts = counts.view(num_classes, num_biases)
@@ -24,17 +25,17 @@ def usual_pairs(target: Tensor, bias: Tensor, num_classes: int, num_biases: int)
 
 
 def share_of_every_class(target: Tensor, bias: Tensor, share: float, seed: int) -> Tensor:
-    """`share_of_every_group`, of the aligned and of the conflicting samples of each class; bias c is that of class c.
+    """`share_of_every_group` for the aligned and the conflicting samples of each class; bias c is aligned with class c.
 
-    Where a class has a conflicting sample or two of each bias, no (target, bias) group could spare one.
+    For data with so few conflicting samples that no single (target, bias) group could spare one.
     """
     return share_of_every_group(2 * target + (target != bias), share, seed)
 
 
 def share_of_every_group(group: Tensor, share: float, seed: int) -> Tensor:
-    """bool [N], True for `share` of the samples of every group (rounded down), chosen at random.
+    """bool [N], True for a random `share` of the samples of every group (rounded down).
 
-    `group` int64 [N] numbers the groups. Of a group of three or more samples at least one is chosen.
+    `group` int64 [N] are group indices. At least one sample of each group of three or more is chosen.
     """
     chosen = torch.zeros(len(group), dtype=torch.bool)
     for label in sorted(set(group.tolist())):

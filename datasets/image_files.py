@@ -1,4 +1,4 @@
-"""Folders of image files, and the labels that their names hold."""
+"""Folders of image files with labels in the file names."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from debiaslab.datasets.pixels import MappedImages
 from debiaslab.datasets.splits import ImagesOnFile, Split
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-JUNK = ("thumbs.db", "desktop.ini", "__macosx")  # what operating systems leave behind, hidden files apart
+JUNK = ("thumbs.db", "desktop.ini", "__macosx")  # created by operating systems, apart from hidden files
 
 
 @dataclass(frozen=True)
 class LabelledFiles:
-    """The image files of a split, with a target and a bias label each."""
+    """The image files of a split, with target and bias labels."""
 
     folder: Path
     files: Sequence[Path]
@@ -27,23 +27,22 @@ class LabelledFiles:
     bias: Sequence[int]
 
     def split(self, images: MappedImages) -> Split:
-        """The split, of `images` decoded from `files` in their order."""
+        """Build the split; `images` are decoded from `files` in the same order."""
         return Split(
             ImagesOnFile(images, torch.arange(len(self.files))), torch.tensor(self.target), torch.tensor(self.bias)
         )
 
 
 def missing(path: Path, dataset: str, root: str) -> UserError:
-    """What to raise where the download of a data set into the folder `root`, or a part of it, is not there."""
+    """The error for a missing file or folder of a data set that should be in the folder `root`."""
     advice = inspect_command(dataset, root)
     return UserError(f"{path} is not there; type `{advice}` for what to get and where to put it")
 
 
 def image_files(folder: Path, levels: int = 1) -> list[Path]:
-    """The images in `folder` and so many `levels` of folders in it, sorted by path; hidden files and `JUNK` left out.
+    """List the images in `folder` and `levels` of subfolders, sorted by path, without hidden files and `JUNK`.
 
-    Raises `UserError` for a file of another kind, a folder further down, a folder that cannot be read, and if there is
-    no image at all.
+    Raises `UserError` for other files, deeper folders, a folder that cannot be read, and if there are no images.
     """
     files = sorted(_walk(folder, levels), key=Path.as_posix)
     if not files:
@@ -64,7 +63,7 @@ def _walk(folder: Path, levels: int) -> Iterator[Path]:
         elif entry.is_dir() and levels:
             yield from _walk(entry, levels - 1)
         else:
-            raise UserError(f"{entry} is no image ({', '.join(SUFFIXES)}); move it out of {folder}")
+            raise UserError(f"{entry} is not an image ({', '.join(SUFFIXES)}); move it out of {folder}")
 
 
 def name_numbers(path: Path) -> tuple[int, int]:
@@ -76,13 +75,13 @@ def name_numbers(path: Path) -> tuple[int, int]:
 
 
 def require_label(label: int, num_labels: int, kind: str, path: Path) -> None:
-    """Raise `UserError` unless the `kind` label in the name of `path` is a class index."""
+    """Raise `UserError` unless the label in the name of `path` (`kind`: target or bias) is a class index."""
     if label >= num_labels:
         raise UserError(f"{path}: {kind} {label} in its name, must be 0 to {num_labels - 1}; rename or remove the file")
 
 
 def require_class_folder(path: Path, folder: Path, target: int) -> None:
-    """Raise `UserError` if `path` is in a folder of `folder` that is named by the index of another class."""
+    """Raise `UserError` if `path` is in a subfolder of `folder` whose name is the index of another class."""
     name = path.parent.name
     if path.parent != folder and name.isascii() and name.isdecimal() and int(name) != target:
         raise UserError(f"{path}: target {target} in its name, but in the folder of class {name}; move or rename it")
@@ -98,7 +97,7 @@ def require_every_class(part: LabelledFiles, num_classes: int) -> None:
 
 
 def require_conflicting(part: LabelledFiles, num_classes: int) -> None:
-    """Raise `UserError` unless every class has an image whose bias label is another one."""
+    """Raise `UserError` unless every class has a bias-conflicting image."""
     having = {target for target, bias in zip(part.target, part.bias, strict=True) if target != bias}
     absent = sorted(set(range(num_classes)) - having)
     if absent:
@@ -109,7 +108,7 @@ def require_conflicting(part: LabelledFiles, num_classes: int) -> None:
 
 
 def content_fingerprint(version: int, splits: Mapping[str, Split]) -> str:
-    """The fingerprint of splits of decoded images: of their pixels, rows and labels."""
+    """The fingerprint of splits of decoded images, from their pixels, rows and labels."""
     content = {}
     for name, split in splits.items():
         images = split.images

@@ -1,13 +1,13 @@
 """9-class ImageNet (Bahng et al., ICML 2020): 42 ImageNet synsets in nine classes; the bias is texture.
 
-Trained on ImageNet's training images of these synsets, without bias labels. The test images are ImageNet's validation
-images; their bias labels are texture clusters (`texture.py`), so that "accuracy" is what the paper calls biased, and
-"unbiased" what it calls unbiased: a mean over the (class, cluster) cells of at least 10 images, then over three
-clusterings. Further test splits: `imagenet_a`, natural images that networks find hard (Hendrycks et al., CVPR 2021),
-and `imagenet_c_<corruption>`, corrupted validation images (Hendrycks & Dietterich, ICLR 2019), all severities together.
+The training images are ImageNet's for these synsets, without bias labels. The test images are ImageNet's validation
+images; their bias labels are texture clusters (`texture.py`), so that "accuracy" is the paper's biased accuracy, and
+"unbiased" its unbiased accuracy: a mean over the (class, cluster) cells of at least 10 images, then over three
+clusterings. Additional test splits: `imagenet_a`, natural adversarial examples (Hendrycks et al., CVPR 2021),
+and `imagenet_c_<corruption>`, corrupted validation images (Hendrycks & Dietterich, ICLR 2019), all severities combined.
 
-Protocols: `published` has no validation images (the paper reports the last epoch); `holdout` and `iid` keep a tenth of
-the training images of every synset for validation.
+Protocols: `published` has no validation images (the paper reports the last epoch); `holdout` and `iid` hold out a
+tenth of the training images of every synset for validation.
 """
 
 import json
@@ -40,22 +40,22 @@ from debiaslab.datasets.texture import (
     vgg16_file,
 )
 
-VERSION = 1  # of what is made of the images; raise it with every change of the result
-HELD_OUT = 0.1  # share of the training images of every synset that `holdout` validates on
-MIN_CELL = 10  # images of a (class, cluster) cell that counts
+VERSION = 1  # increment it whenever the result changes
+HELD_OUT = 0.1  # fraction of the training images of every synset that `holdout` validates on
+MIN_CELL = 10  # minimum number of images of a (class, cluster) cell
 SEVERITIES = range(1, 6)
-CORRUPTED = "imagenet_c_"  # begins the names of the splits of ImageNet-C
-BENCHMARK = (  # the corruptions whose mean counts; ImageNet-C comes with four more
+CORRUPTED = "imagenet_c_"  # prefix of the splits of ImageNet-C
+BENCHMARK = (  # the corruptions to average over; ImageNet-C has four more
     *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
     *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
 )
-HELP = f"type `{program_name()} inspect with imagenet9`, with your data.root=, for what to get and where to put it"
+HELP = f"for what to get and where to put it, run `{program_name()} inspect with imagenet9` with your data.root="
 
 _listing = json.loads(Path(__file__).with_suffix(".json").read_text())
 SYNSETS: dict[str, list[str]] = _listing["synsets"]  # of each class, in the order of the class indices
 CLASSES = tuple(SYNSETS)
 CLASS_OF: dict[str, int] = {synset: index for index, name in enumerate(CLASSES) for synset in SYNSETS[name]}
-IMAGENET_A: list[str] = _listing["imagenet_a"]  # those of the synsets that ImageNet-A has
+IMAGENET_A: list[str] = _listing["imagenet_a"]  # the synsets that ImageNet-A has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,19 +63,19 @@ class ImageNet9(DatasetConfig):
     LICENCE = "for non-commercial research and education only (the terms of ImageNet)"
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
     imagenet: str = setting("imagenet", "folder of ImageNet's train/ and val/, in root or absolute", place=True)
-    imagenet_a: str | None = setting(None, "folder of ImageNet-A, alike; None: not tested on", place=True)
-    imagenet_c: str | None = setting(None, "folder of ImageNet-C, alike; None: not tested on", place=True)
-    image_size: int = setting(224, "pixels, height and width", between(1, 4096))
+    imagenet_a: str | None = setting(None, "folder of ImageNet-A, in root or absolute; None: not evaluated", place=True)
+    imagenet_c: str | None = setting(None, "folder of ImageNet-C, in root or absolute; None: not evaluated", place=True)
+    image_size: int = setting(224, "height and width of the network's input, in pixels", between(1, 4096))
     clusters: str = setting(
         "vgg16",
-        "texture clusters, the bias labels: vgg16 (made here), none, or the CSV file of the ReBias code",
+        "texture clusters, the bias labels: vgg16 (computed here), none, or the CSV file of the ReBias code",
         published=False,
     )
     vgg16: str | None = setting(None, "file of torchvision's VGG-16 weights; None: downloaded", place=True)
 
     @property
     def folders(self) -> dict[str, Path]:
-        """The folders of images, by setting; a path in the root, or an absolute one."""
+        """The folders of images, by setting."""
         given = {"imagenet": self.imagenet, "imagenet_a": self.imagenet_a, "imagenet_c": self.imagenet_c}
         return {name: Path(self.root) / folder for name, folder in given.items() if folder is not None}
 
@@ -108,7 +108,7 @@ class ImageNet9(DatasetConfig):
         return found
 
     def judged(self) -> Judged:
-        """The authors' clusters are those of the test images."""
+        """The authors' clusters cover the test images only."""
         published = self.protocol == "published"
         knows_bias = self.clusters == "vgg16" or (self.clusters != "none" and published)
         return Judged(knows_bias, has_valid=not published)
@@ -163,7 +163,7 @@ class ImageNet9(DatasetConfig):
         )
 
     def _listings(self) -> dict[str, "Listing"]:
-        """The images of each split; those of "train" are all training images, before any is held out."""
+        """The images of each split; "train" includes images that will be held out."""
         folders = self.folders
         listings = {
             "test": list_images(folders["imagenet"] / "val", CLASS_OF),
@@ -176,7 +176,7 @@ class ImageNet9(DatasetConfig):
         return listings
 
     def preparation(self, name: str) -> Preparation:
-        """How the images of a split are made to have one size."""
+        """How the images of a split are resized to a common size."""
         resize = round(self.image_size * 256 / 224)
         if name == "train":
             return Stretched(resize)
@@ -184,7 +184,7 @@ class ImageNet9(DatasetConfig):
         return ResizedCenterCrop(self.image_size if has_been_cropped else resize, self.image_size)
 
     def _held_out(self, train: "Listing") -> Tensor:
-        """bool [N], True for the training images that are kept for validation: a share of every synset."""
+        """bool [N], True for the training images to hold out for validation: a fraction of every synset."""
         chosen = torch.zeros(len(train.files), dtype=torch.bool)
         if self.protocol == "published":
             return chosen
@@ -200,7 +200,7 @@ class ImageNet9(DatasetConfig):
         return chosen
 
     def _published_clusters(self, test: "Listing") -> dict[str, Tensor]:
-        """The clusters of the file that `clusters` names, which has those of the test images alone."""
+        """Read the clusters of the test images, by split, from the CSV file `clusters`."""
         if self.clusters in ("vgg16", "none"):
             return {}
         images = [(file.relative_to(test.root).as_posix(), CLASSES[CLASS_OF[file.parent.name]]) for file in test.files]
@@ -216,7 +216,7 @@ def _bias(clusters: Tensor | None, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Listing:
-    """Image files below `root`, each in a folder that is named for its synset."""
+    """Image files below `root`, each in a folder named after its synset."""
 
     root: Path
     files: list[Path]
@@ -231,7 +231,7 @@ class Listing:
 
 
 def list_images(folder: Path, synsets: Iterable[str]) -> Listing:
-    """All images of `<folder>/<synset>/*`, sorted. Raises `UserError`, naming the synsets that have none."""
+    """List all images of `<folder>/<synset>/*`, sorted. Raises `UserError`, naming synsets without images."""
     names = sorted(synsets)
     files = {name: _files(folder / name) for name in names}
     missing = [name for name in names if not files[name]]
@@ -243,10 +243,10 @@ def list_images(folder: Path, synsets: Iterable[str]) -> Listing:
 
 
 def list_corrupted(folder: Path) -> dict[str, Listing]:
-    """The images of ImageNet-C in `folder`: "imagenet_c_<corruption>" -> those of all severities.
+    """List the images of ImageNet-C in `folder`: "imagenet_c_<corruption>" -> images of all severities.
 
-    The folders of corruptions may be in folders of categories. A severity that has no folder is left out, as
-    `missing_severities` tells. Raises `UserError` for missing synsets.
+    The folders of corruptions may be inside folders of categories. A severity without a folder is skipped, and reported
+    by `missing_severities`. Raises `UserError` for missing synsets.
     """
     found: dict[str, list[Path]] = {}
     for severity in SEVERITIES:
@@ -258,21 +258,21 @@ def list_corrupted(folder: Path) -> dict[str, Listing]:
 
 
 def missing_severities(listings: Mapping[str, "Listing"], averaged: Sequence[str]) -> list[str]:
-    """A line for each corruption that lacks a severity, and for the mean over `averaged` if it is one of these."""
+    """A note for each corruption that lacks a severity, and for the mean if one of `averaged` does."""
     notes = {}
     for name, listing in listings.items():
         there = (
             {int(file.parent.parent.name) for file in listing.files} if name.startswith(CORRUPTED) else {*SEVERITIES}
         )
         if missing := sorted({*SEVERITIES} - there):
-            notes[name] = f"{name}: without severity {', '.join(map(str, missing))}, of which there is no folder"
+            notes[name] = f"{name}: without severity {', '.join(map(str, missing))}, which has no folder"
     incomplete = [name for name in averaged if name in notes]
     mean = [f"{CORRUPTED}mean: {', '.join(incomplete)} without some severities"] if incomplete else []
     return [*notes.values(), *mean]
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files in `folder` that are not hidden, sorted; none if it is not there."""
+    """The files in `folder` that are not hidden, sorted; empty if it does not exist."""
     try:
         with os.scandir(folder) as entries:
             return sorted(folder / entry.name for entry in entries if entry.is_file() and entry.name[0] != ".")

@@ -1,4 +1,4 @@
-"""Images as the networks take them: float32 in [0, 1], or normalised."""
+"""Convert images to network inputs: float32 in [0, 1], or normalised."""
 
 from functools import lru_cache
 from math import prod
@@ -9,11 +9,11 @@ from torch import Tensor
 from debiaslab.core.memory import reused_memory
 from debiaslab.datasets.preprocessing import Normalization
 
-CACHED_VALUES = 2**17  # float32 that stay in a processor's cache from one pass over them to the next
+CACHED_VALUES = 2**17  # float32 values that fit into the CPU cache
 
 
 def as_input(images: Tensor, normalize: Normalization | None = None) -> Tensor:
-    """Images [B, C, ...] in [0, 255] as float32 in [0, 1], less the mean and divided by the standard deviation, if
+    """Convert images [B, C, ...] in [0, 255] to float32 in [0, 1], and normalise them by mean and standard deviation if
     given."""
     if images.device.type == "cpu":
         return _as_input_on_cpu(images, normalize)
@@ -25,10 +25,9 @@ def as_input(images: Tensor, normalize: Normalization | None = None) -> Tensor:
 
 
 def _as_input_on_cpu(images: Tensor, normalize: Normalization | None) -> Tensor:
-    """The same numbers, a few images at a time, which stay in the processor's cache from one pass to the next.
+    """The same values, computed a few images at a time, which stay in the CPU cache between passes.
 
-    By numpy, which takes one thread: threads that start and wait for each other at every pass are slower, above all on
-    a busy machine.
+    Uses numpy, which is single-threaded: synchronising threads in every pass is slower, especially on a busy machine.
     """
     result = reused_memory(images.shape, torch.float32)
     pixels, values = images.numpy(), result.numpy()
@@ -46,7 +45,7 @@ def _as_input_on_cpu(images: Tensor, normalize: Normalization | None) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _per_channel(normalize: Normalization, device: torch.device, dimensions: int) -> tuple[Tensor, Tensor]:
-    """float32 [C, 1, ...] each, for images of so many dimensions, kept on the device."""
+    """Mean and standard deviation, float32 [C, 1, ...], for images with `dimensions` axes; cached on the device."""
     shape = (-1, *[1] * (dimensions - 2))
     mean, std = (torch.tensor(values, device=device).view(shape) for values in normalize)
     return mean, std

@@ -1,12 +1,12 @@
-"""Kinetics and Mimetics as ReBias uses them (Bahng et al., ICML 2020): actions, and the places where they are usual.
+"""Kinetics and Mimetics as used by ReBias (Bahng et al., ICML 2020): actions, biased by their typical scenes.
 
-Trained on the training videos of Kinetics-400 (Kay et al., 2017) of the 50 classes of Mimetics (Weinzaepfel and Rogez,
-IJCV 2021), or of every fifth of them. Two test splits: `test`, "unbiased", are the videos of Mimetics, where actions
-are mimed out of their usual places; `kinetics`, "biased", are the validation videos of Kinetics. Nobody has labelled
-the bias, so there are plain accuracies only.
+The training videos are those of Kinetics-400 (Kay et al., 2017) of the 50 classes of Mimetics (Weinzaepfel and Rogez,
+IJCV 2021), or of every fifth class. Two test splits: `test` ("unbiased"), the videos of Mimetics, where actions are
+mimed outside of their typical scenes, and `kinetics` ("biased"), the validation videos of Kinetics. There are no bias
+labels, so only plain accuracies are reported.
 
-Protocols: `published` has no validation videos (the paper reports the last epoch); `holdout` and `iid` keep a tenth of
-the training videos of every class for validation.
+Protocols: `published` has no validation videos (the paper reports the last epoch); `holdout` and `iid` hold out a
+tenth of the training videos of every class for validation.
 """
 
 import json
@@ -29,22 +29,22 @@ from debiaslab.datasets.clips import ClipReader
 from debiaslab.datasets.image_files import missing
 from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
 from debiaslab.datasets.video_files import FoundVideos, find_videos
-from debiaslab.datasets.videos import Broken, Video, indexed_videos
+from debiaslab.datasets.videos import Broken, Video, index_videos
 
-VERSION = 1  # of what is made of the videos; raise it with every change of the result
-HELD_OUT = 0.1  # share of the training videos of every class that `holdout` validates on
-VIEWS = 10  # clips of a video whose predictions are averaged in an evaluation
+VERSION = 1  # increment it whenever the result changes
+HELD_OUT = 0.1  # fraction of the training videos of every class that `holdout` validates on
+VIEWS = 10  # clips per video whose predictions are averaged in evaluation
 STATISTICS = ((0.45,) * 3, (0.225,) * 3)  # mean and standard deviation of each channel
 
 MIMETICS: tuple[str, ...] = tuple(json.loads((Path(__file__).parent / "mimetics.json").read_text())["classes"])
 
-# split -> what it holds, for a reader
+# split -> description for the user
 CONTENT = {
     "train": "training videos of Kinetics",
     "test": "videos of Mimetics, unbiased",
     "kinetics": "validation videos of Kinetics, biased",
 }
-# split -> names of the annotation file, of which the first that is there counts, and its names for the split
+# split -> names of the annotation file (the first that exists is used), and the file's names for the split
 ANNOTATIONS = {
     "train": (("train.csv", "train.json", "kinetics-400.json"), ("train", "training")),
     "test": (("mimetics_v1.0.csv",), ("test",)),
@@ -62,29 +62,29 @@ class Kinetics50(DatasetConfig):
     KIND: ClassVar[str] = "clips"
     CLASSES: ClassVar[tuple[str, ...]] = MIMETICS
 
-    cache: str | None = setting(None, "folder of what is kept of the videos; None: <root>/cache", place=True)
+    cache: str | None = setting(None, "folder of the index of the videos; None: <root>/cache", place=True)
     image_size: int = setting(
         256,
-        "pixels, height and width of an evaluation's clips; training crops have 7/8 of it",
+        "height and width of clips in evaluation, in pixels; training crops have 7/8 of it",
         between(8, 4096),
     )
-    frames: int = setting(8, "frames of a clip", between(1, 1000))
+    frames: int = setting(8, "frames per clip", between(1, 1000))
     stride: int = setting(
-        8, "from one frame of a clip to the next, of videos with 30 frames per second", between(1, 1000)
+        8, "distance between the frames of a clip, in frames at 30 frames per second", between(1, 1000)
     )
 
     @property
     def folders(self) -> dict[str, Path]:
         """The folder of each split."""
         kinetics, mimetics = Path(self.root) / "kinetics", Path(self.root) / "mimetics"
-        data = mimetics / "data"  # where the authors' code has the folders of the classes
+        data = mimetics / "data"  # where the authors' code puts the class folders
         return {"train": kinetics / "train", "test": data if data.is_dir() else mimetics, "kinetics": kinetics / "val"}
 
     def sources(self) -> list[Source]:
         root, folders = Path(self.root), self.folders
         kinetics = "Kinetics-400, for instance by https://github.com/cvdfoundation/kinetics-dataset"
         mimetics = "https://europe.naverlabs.com/research/computer-vision/mimetics/"
-        listing = "which videos there should be (optional)"
+        listing = "list of the videos that should exist (optional)"
         return [
             Source(folders["train"], "training videos of Kinetics-400, a folder for each class", kinetics),
             Source(root / "kinetics" / "train.csv", listing, kinetics, required=False),
@@ -127,7 +127,7 @@ class Kinetics50(DatasetConfig):
         )
 
     def _find(self, split: str) -> FoundVideos:
-        """The video files of a split. Raises `UserError` for a folder that is not there."""
+        """Find the video files of a split. Raises `UserError` for a missing folder."""
         folder = self.folders[split]
         if not folder.is_dir():
             raise missing(folder, self.NAME, self.root)
@@ -145,7 +145,7 @@ class Kinetics50(DatasetConfig):
         )
 
     def _held_out(self, target: Tensor) -> Tensor:
-        """bool [N], True for the training videos that are kept for validation."""
+        """bool [N], True for the training videos to hold out for validation."""
         held_out = torch.zeros(len(target), dtype=torch.bool)
         if self.protocol == "published":
             return held_out
@@ -169,7 +169,7 @@ class Kinetics10(Kinetics50):
 
 @dataclass(frozen=True)
 class Part:
-    """The whole videos of a split, with their targets int64 [N], and those that had to be left out."""
+    """The intact videos of a split with their targets int64 [N], and the broken ones, which are left out."""
 
     found: FoundVideos
     videos: Sequence[Video]
@@ -183,16 +183,16 @@ class Part:
 
 
 def _read(found: FoundVideos, cache: Path) -> Part:
-    """What the video files are. Raises `UserError` for a class of which none is whole."""
+    """Index the video files. Raises `UserError` for a class without an intact video."""
     videos: list[Video] = []
     broken: list[Broken] = []
     targets: list[int] = []
     for label, (class_name, files) in enumerate(found.files.items()):
-        whole, others = indexed_videos(cache, f"kinetics-{class_name}", files)
+        whole, others = index_videos(cache, f"kinetics-{class_name}", files)
         if not whole:
             raise UserError(
-                f"no video of the class {class_name} in {found.folder} is whole ({others[0].path.name}:"
-                f" {others[0].problem}); get them anew"
+                f"no video of the class {class_name} in {found.folder} is intact ({others[0].path.name}:"
+                f" {others[0].problem}); download them again"
             )
         videos += whole
         broken += others
@@ -201,12 +201,12 @@ def _read(found: FoundVideos, cache: Path) -> Part:
 
 
 def _notes(name: str, parts: Mapping[str, Part], cache: Path) -> tuple[str, ...]:
-    """How many videos each split has, and how many had to be left out; a file lists those."""
+    """Notes on the number of videos in each split, and of videos left out, which are listed in a file."""
     notes, left_out = [], []
     for split, part in parts.items():
         counts = [f"{len(part.videos):,} {CONTENT[split]}"]
         absent, unlisted = part.found.missing, part.found.unlisted
-        counts.append("no list of what there should be" if absent is None else f"{len(absent):,} missing")
+        counts.append("no list of the expected videos" if absent is None else f"{len(absent):,} missing")
         counts.append(f"{len(part.broken):,} broken")
         counts += [f"{len(unlisted):,} not listed"] if unlisted else []
         notes.append(f"{name} {split}: {', '.join(counts)}")
@@ -219,5 +219,5 @@ def _notes(name: str, parts: Mapping[str, Part], cache: Path) -> tuple[str, ...]
         if not path.exists():
             with atomic_write(path) as temporary:
                 temporary.write_text(text)
-        notes.append(f"{name}: what is left out ({len(left_out):,}) is listed in {path}")
+        notes.append(f"{name}: the {len(left_out):,} videos left out are listed in {path}")
     return tuple(notes)

@@ -4,12 +4,12 @@ import hashlib
 from pathlib import Path
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import nothing_left_behind, require_writable
+from debiaslab.core.files import remove_if_failed, require_writable
 from debiaslab.core.vision import torchvision
 from debiaslab.datasets.base import Source
 from debiaslab.datasets.coloring import Digits
 
-# SHA-256 of the uncompressed files (torchvision itself checks the compressed ones while it downloads)
+# SHA-256 of the uncompressed files (torchvision verifies the compressed ones after downloading)
 CHECKSUMS = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -19,21 +19,21 @@ CHECKSUMS = {
 
 
 def mnist_sources(root: Path) -> list[Source]:
-    """The files that `read_mnist` reads, where it looks for them or puts them."""
+    """The files that `read_mnist` reads or downloads."""
     base = next((base for base in (root, root / "MNIST") if _is_complete(base)), root)
     origin = "downloaded when it is first needed (torchvision), or put it there yourself, uncompressed"
     return [Source(base / "MNIST" / "raw" / name, "a file of MNIST", origin, required=False) for name in CHECKSUMS]
 
 
 def read_mnist(root: Path) -> tuple[Digits, Digits]:
-    """((images uint8 [60000, 28, 28], targets int64 [60000]), the same for the 10,000 test images).
+    """Read ((images uint8 [60000, 28, 28], targets int64 [60000]), the same for the 10,000 test images).
 
-    Reads `<root>/MNIST/raw`, or `<root>/MNIST/MNIST/raw` (where LfF's code puts it), and downloads what is missing
-    into the former. Raises `UserError` for a folder that cannot be read, a failed download or a damaged file.
+    Reads `<root>/MNIST/raw`, or `<root>/MNIST/MNIST/raw` (where LfF's code puts it), and downloads missing
+    files into the former. Raises `UserError` for a folder that cannot be read, a failed download or a damaged file.
     """
     base = next((base for base in (root, root / "MNIST") if _is_complete(base)), root)
     if not _is_complete(base):
-        with nothing_left_behind(root / "MNIST" / "raw"):
+        with remove_if_failed(root / "MNIST" / "raw"):
             _download(root)
     raw = base / "MNIST" / "raw"
     for name, expected in CHECKSUMS.items():
@@ -62,7 +62,7 @@ def _download(root: Path) -> None:
     try:
         torchvision("datasets").MNIST(root, download=True)
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1]  # the first ones are what was tried
+        reason = str(error).strip().splitlines()[-1]  # the earlier lines list the attempts
         raise UserError(
             f"MNIST is not in {root / 'MNIST' / 'raw'} and could not be downloaded ({reason});"
             f" put the four files {', '.join(CHECKSUMS)} there, or name another folder with data.root=DIR"

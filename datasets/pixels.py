@@ -1,9 +1,9 @@
-"""Image files, decoded and resized once into a file that is mapped into memory from then on.
+"""Decode and resize image files once, into a file that is memory-mapped from then on.
 
 The file is in the safetensors format: "images" uint8 [N, channels, height, width], "sizes" int32 [N, 2], the (height,
-width) of each original, and "sums" int64 [N], a checksum of the pixels of each image (XXH3, 64 bits). An image is
-compared with its sum whenever it is read, so that none is used that is damaged, and opening the file takes no time. Its
-metadata holds a checksum of sizes and sums, and digests of blocks of the pixels, which identify them.
+width) of each original, and "sums" int64 [N], a checksum of the pixels of each image (XXH3, 64 bits). Each image is
+verified when it is read, so that opening the file takes no time and damaged images are never used. The metadata has a
+checksum of sizes and sums, and digests of blocks of pixels, which identify the content.
 """
 
 import hashlib
@@ -35,20 +35,20 @@ from debiaslab.core.tensor_files import Damaged
 from debiaslab.datasets.cache import content_of, fingerprint, say_rebuilt
 from debiaslab.datasets.preprocessing import Preparation, decoded, described
 
-VERSION = 2  # of the file; raise it with every change of what is in it
-BLOCK = 64 * 2**20  # bytes of pixels under one digest
-ANNOUNCED = 256 * 2**20  # bytes from which on the work is announced where there is no progress bar, too
-MARGIN = 64 * 2**20  # bytes of the disk that the file leaves free
+VERSION = 2  # of the file; increment it whenever its content changes
+BLOCK = 64 * 2**20  # bytes of pixels per digest
+ANNOUNCED = 256 * 2**20  # bytes; larger files are announced even without a progress bar
+MARGIN = 64 * 2**20  # bytes to leave free on the disk
 
 
 @dataclass(frozen=True)
 class MappedImages:
-    """A `Reader` of the images in a file: a row is an image's number in the file."""
+    """A `Reader` of the images in a file; a row is an image's index in the file."""
 
     path: Path
-    images: Tensor  # uint8 [N, channels, height, width], mapped; not compared with their sums
+    images: Tensor  # uint8 [N, channels, height, width], memory-mapped, not verified
     sizes: Tensor  # int32 [N, 2], original (height, width)
-    sums: NDArray[numpy.int64]  # [N], of each image
+    sums: NDArray[numpy.int64]  # [N], checksum of each image
     identity: str  # digest of the pixels
     files: Sequence[Path]  # the original of each image
     prepare: Preparation
@@ -62,14 +62,14 @@ class MappedImages:
         return tuple(self.images.shape[1:])
 
     def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
-        """As `Reader` says. Raises `UserError` for an image that is damaged and whose original has changed."""
+        """See `Reader`. Raises `UserError` for a damaged image whose original has changed."""
         pixels = memory.rows(self.images, rows)
         for place in numpy.flatnonzero(_sums(pixels.numpy()) != self.sums[rows.numpy()]):
-            pixels[place] = torch.from_numpy(self._decoded_anew(int(rows[place])))
+            pixels[place] = torch.from_numpy(self._repair(int(rows[place])))
         return pixels
 
-    def _decoded_anew(self, row: int) -> NDArray[numpy.uint8]:
-        """The pixels of an image that is damaged in the file, where they are mended if that can be written."""
+    def _repair(self, row: int) -> NDArray[numpy.uint8]:
+        """Decode the original of a damaged image again, and repair the file if it is writable."""
         pixels = decoded(self.files[row], self.prepare)[0]
         if _sums(pixels[None]) != self.sums[row]:
             raise UserError(f"{self.path} is damaged, and {self.files[row]} has changed; delete the former")
@@ -77,12 +77,12 @@ class MappedImages:
         with suppress(OSError), self.path.open("r+b") as file:
             file.seek(offset)
             file.write(pixels.tobytes())
-        print(f"{self.path} is damaged: {self.files[row]} is decoded anew", file=sys.stderr)
+        print(f"{self.path} is damaged: decoding {self.files[row]} again", file=sys.stderr)
         return pixels
 
 
 def mapped_images(folder: Path, name: str, files: Sequence[Path], prepare: Preparation) -> MappedImages:
-    """The images `files`, in that order, from `<folder>/<name>-<key>.safetensors`, which is built if it is not there.
+    """Open the decoded images of `files` in `<folder>/<name>-<key>.safetensors`, building the file if necessary.
 
     The key changes with the bytes of the files and with `prepare`. Raises `UserError` for an image that cannot be read,
     and a folder that cannot be written or has too little space.
@@ -119,7 +119,7 @@ def _build(path: Path, files: Sequence[Path], prepare: Preparation) -> None:
 
 
 def _decode(files: Sequence[Path], prepare: Preparation, images: NDArray[numpy.uint8], where: str) -> bytes:
-    """Fill `images`, and return their sizes and sums as the file has them."""
+    """Fill `images`, and return their sizes and sums as the bytes to write."""
     sizes, sums = numpy.empty((len(files), 2), dtype="<i4"), numpy.empty(len(files), dtype="<i8")
 
     def decode(position: int) -> None:
@@ -129,8 +129,8 @@ def _decode(files: Sequence[Path], prepare: Preparation, images: NDArray[numpy.u
     label = f"decoding {len(files):,} images once ({where})"
     if images.nbytes >= ANNOUNCED:
         print(label, file=sys.stderr)
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow leaves Python's lock to others
-        warnings.simplefilter("ignore")  # of details that are damaged, such as EXIF
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases the GIL
+        warnings.simplefilter("ignore")  # about damaged details, such as EXIF
         try:
             for _ in progress_bar(pool.map(decode, range(len(files)), chunksize=1), len(files), label):
                 pass
@@ -146,7 +146,7 @@ def _sums(images: NDArray[numpy.uint8]) -> NDArray[numpy.int64]:
 
 
 def _digests(pixels: NDArray[numpy.uint8]) -> list[str]:
-    """One of each block, computed in parallel."""
+    """The digest of each block, computed in parallel."""
     blocks = [pixels[start : start + BLOCK] for start in range(0, len(pixels), BLOCK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(lambda block: hashlib.sha256(block).hexdigest()[:16], blocks))
@@ -156,7 +156,7 @@ def _digests(pixels: NDArray[numpy.uint8]) -> list[str]:
 
 
 def _opened(path: Path, files: Sequence[Path], prepare: Preparation) -> MappedImages:
-    """Raises `Damaged` for a file that is not what `_build` makes of `files`, whatever the pixels are."""
+    """Raises `Damaged` for a file that `_build` has not made from `files`; pixels are not verified."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -168,9 +168,9 @@ def _opened(path: Path, files: Sequence[Path], prepare: Preparation) -> MappedIm
         raise UserError(f"cannot read the decoded images in {path}: {error.strerror or error}") from None
     if tuple(images.shape) != (len(files), *prepare.image_shape):
         raise Damaged(f"images {list(images.shape)}")
-    sizes, sums = sizes.clone(), sums.numpy().copy()  # of the memory that is compared, not of the file
+    sizes, sums = sizes.clone(), sums.numpy().copy()  # copies, so that what is verified is what is used
     if metadata.get("table") != _table_checksum(digests, sizes.numpy().tobytes() + sums.tobytes()):
-        raise Damaged("the checksum of its checksums is another")
+        raise Damaged("the checksum of its checksums does not match")
     return MappedImages(path, images, sizes, sums, fingerprint(checksums=digests), files, prepare)
 
 
@@ -179,7 +179,7 @@ def _table_checksum(digests: Sequence[str], table: bytes) -> str:
 
 
 def _header(num_images: int, image_shape: tuple[int, ...], digests: Sequence[str], table: bytes) -> bytes:
-    """What a safetensors file begins with, padded to a length that depends on the shapes alone."""
+    """The header of a safetensors file, padded to a length that depends on the shapes alone."""
     ends = [num_images * size for size in (int(numpy.prod(image_shape)), 8, 8)]
     ends = [sum(ends[: number + 1]) for number in range(len(ends))]
     tensors: dict[str, Any] = {
@@ -199,7 +199,7 @@ def _header_size(num_images: int, image_shape: tuple[int, ...]) -> int:
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Make the file so large. Raises `OSError` if the disk has not the space, where the system can reserve it."""
+    """Grow the file to `size` bytes. Raises `OSError` if the disk is too full, where the system can reserve space."""
     with path.open("r+b") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)

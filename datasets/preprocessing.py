@@ -1,4 +1,4 @@
-"""From an image to what a network takes: brought to one size, then normalised. A record keeps it beside the weights."""
+"""The preprocessing of images: resizing to a common size and normalisation. It is recorded with the weights."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,18 +12,18 @@ from PIL import Image
 from torch import Tensor
 
 from debiaslab.core.settings import require, settings
-from debiaslab.datasets.image_decoding import as_shown, read_image
+from debiaslab.datasets.image_decoding import convert_to_rgb, read_image
 
-# mean and standard deviation of each channel, of images in [0, 1]
+# mean and standard deviation of each channel, for images in [0, 1]
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Preparation(Protocol):
-    """A frozen dataclass: how an image is made to have the common size."""
+    """A frozen dataclass that resizes images to a common size."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of what it makes."""
+        """(channels, height, width) of the results."""
         ...
 
     def __call__(self, image: Image.Image) -> Image.Image: ...
@@ -35,7 +35,7 @@ class Preparation(Protocol):
 
 @dataclass(frozen=True)
 class Stretched:
-    """The whole image, stretched to `size` x `size` pixels (bilinear, antialiased)."""
+    """Stretch the image to `size` x `size` pixels (bilinear, antialiased)."""
 
     size: int
 
@@ -54,9 +54,9 @@ class Stretched:
 
 @dataclass(frozen=True)
 class ResizedCenterCrop:
-    """The image resized so that its short side has `resize` pixels, and of that the middle `crop` x `crop` pixels.
+    """Resize the short side to `resize` pixels, then take the centre crop of `crop` x `crop` pixels.
 
-    The pixels of torchvision's Resize and CenterCrop (bilinear, antialiased). `crop` is at most `resize`.
+    As torchvision's Resize and CenterCrop (bilinear, antialiased). `crop` is at most `resize`.
     """
 
     resize: int
@@ -87,12 +87,12 @@ PREPARATIONS: dict[str, type[Stretched] | type[ResizedCenterCrop]] = {
 
 
 def described(prepare: Preparation) -> dict[str, Any]:
-    """The preparation as plain values: its kind, and its sizes."""
+    """The preparation as plain values: its kind and its sizes."""
     return {"kind": type(prepare).__name__, **asdict(prepare)}  # type: ignore[call-overload]
 
 
 def decoded(path: Path, prepare: Preparation) -> tuple[NDArray[numpy.uint8], list[int]]:
-    """The pixels uint8 [channels, height, width] of an image file, and [height, width] of the original.
+    """Decode an image file: pixels uint8 [channels, height, width], and [height, width] of the original.
 
     Raises `BrokenImage`.
     """
@@ -108,12 +108,12 @@ class Preprocessing:
     normalize: Normalization | None
 
     def __call__(self, image: Image.Image | Path | str) -> Tensor:
-        """What the network takes of an image, or of an image file: float32 [channels, height, width].
+        """Turn an image or an image file into a network input: float32 [channels, height, width].
 
         Raises `BrokenImage` for a file that cannot be read.
         """
         if isinstance(image, Image.Image):
-            pixels = numpy.asarray(self.prepare(as_shown(image))).transpose(2, 0, 1)
+            pixels = numpy.asarray(self.prepare(convert_to_rgb(image))).transpose(2, 0, 1)
         else:
             pixels, _ = decoded(Path(image), self.prepare)
         values = torch.tensor(pixels).to(torch.float32).div_(255)
@@ -123,7 +123,7 @@ class Preprocessing:
         return values.sub_(mean).div_(std)
 
     def facts(self) -> dict[str, Any]:
-        """As plain values, for a record."""
+        """The preprocessing as plain values, for a record."""
         normalize = None if self.normalize is None else [list(values) for values in self.normalize]
         return {"color": "RGB", "prepare": described(self.prepare), "normalize": normalize}
 

@@ -1,4 +1,4 @@
-"""Images with their labels: in memory, or on file."""
+"""Images with labels, in memory or on file."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from debiaslab.core.memory import rows as gathered_rows
 
-READ_AT_ONCE = 256  # images on file, on their way into memory
+READ_AT_ONCE = 256  # images to load from file at a time
 UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
 
 
 class Reader(Protocol):
-    """Reads images that are not in memory: of a file, or clips of videos. Threads may read at the same time."""
+    """Reads images that are not in memory, from a file or as clips of videos. Called from several threads."""
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -22,22 +22,21 @@ class Reader(Protocol):
 
     @property
     def num_draws(self) -> int:
-        """How many random numbers the reading of one image takes; 0: each row is one fixed image."""
+        """The number of random numbers per image; 0: each row is one fixed image."""
         ...
 
     def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
-        """The images uint8 [B, *image_shape] of `rows` int64 [B].
+        """Read the images uint8 [B, *image_shape] of `rows` int64 [B].
 
-        `draws` float32 [B, num_draws] in [0, 1) choose among the views of an image, such as the clips of a video; None:
-        the middle one. A row may come several times, with other draws. Rows and draws are on the CPU, and so are the
-        images.
+        `draws` float32 [B, num_draws] in [0, 1) select a view of each image, such as a clip of a video; None: the
+        middle one. A row may occur several times with different draws. All tensors are on the CPU.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ImagesOnFile:
-    """Images that `reader` reads from its `rows`, int64 [N] on the CPU, whenever they are asked for."""
+    """Images that are read on demand by `reader` from its `rows`, int64 [N] on the CPU."""
 
     reader: Reader
     rows: Tensor
@@ -56,7 +55,7 @@ class ImagesOnFile:
         return ImagesOnFile(self.reader, self.rows[index])
 
     def read(self, index: Tensor, draws: Tensor | None = None) -> Tensor:
-        """The images uint8 [B, *image_shape] at `index` int64 [B]; `draws` as a `Reader` takes them."""
+        """Read the images uint8 [B, *image_shape] at `index` int64 [B]; for `draws`, see `Reader`."""
         return self.reader(gathered_rows(self.rows, index.to(self.rows.device)), draws)
 
     def in_memory(self) -> Tensor:
@@ -71,9 +70,8 @@ class ImagesOnFile:
 class Split:
     """Images with target and bias, int64 [N], class indices from 0.
 
-    `images` are in memory, uint8 [N, channels, height, width], or on file. All bias labels are `UNKNOWN_BIAS` where the
-    bias is not known. A sample's prediction is the mean over `views` evenly spaced views of it, if the reader of its
-    images offers several.
+    `images` are in memory, uint8 [N, channels, height, width], or on file. All bias labels are `UNKNOWN_BIAS` if
+    the bias is unknown. A sample's prediction is the mean over `views` evenly spaced views, if the reader has several.
     """
 
     images: Tensor | ImagesOnFile
@@ -86,7 +84,7 @@ class Split:
 
     @property
     def reader(self) -> Reader | None:
-        """What reads the images if they are on file."""
+        """The reader of the images, if they are on file."""
         return self.images.reader if isinstance(self.images, ImagesOnFile) else None
 
     @property
@@ -99,7 +97,7 @@ class Split:
         return bool((self.bias != UNKNOWN_BIAS).all())
 
     def read(self, index: Tensor, draws: Tensor | None = None) -> Tensor:
-        """The images uint8 [B, *image_shape] at `index` int64 [B]; `draws` as a `Reader` takes them."""
+        """Read the images uint8 [B, *image_shape] at `index` int64 [B]; for `draws`, see `Reader`."""
         if isinstance(self.images, ImagesOnFile):
             return self.images.read(index, draws)
         return gathered_rows(self.images, index.to(self.images.device))

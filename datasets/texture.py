@@ -1,7 +1,7 @@
-"""Texture clusters: images grouped by what their textures are like, as a bias that no one has labelled.
+"""Texture clusters: images clustered by texture, as bias labels for data that have none.
 
 Bahng et al. (ReBias, ICML 2020), sec. 4.3: k-means on the L2-normalised gram matrices of VGG-16's conv1_2 features. The
-features are what that convolution puts out, before its ReLU. Three clusterings, each from a random start of its own.
+features are taken before the ReLU. Three clusterings, each from a different random state.
 """
 
 import csv
@@ -22,11 +22,11 @@ from debiaslab.datasets.base import IMAGENET_STATISTICS
 from debiaslab.datasets.cache import cached, content_of, fingerprint
 from debiaslab.datasets.pixels import MappedImages
 
-VERSION = 1  # of the clusters; raise it with every change of the result
+VERSION = 1  # of the clusters; increment it whenever the result changes
 NUM_CLUSTERS = 9
 NUM_CLUSTERINGS = 3
-STARTS = 10  # of each clustering, of which the best counts
-CHUNK = 8  # images whose features are in memory at once
+STARTS = 10  # random initialisations of each clustering; the best result is used
+CHUNK = 8  # images to compute features of at a time
 
 VGG16 = "https://download.pytorch.org/models/vgg16-397923af.pth"  # torchvision's; the name ends with the checksum
 SHAPES = {  # of conv1_1 and conv1_2, named as in torchvision
@@ -39,12 +39,12 @@ COLUMNS = ("path", "category", *(f"cluster{number}" for number in range(1, NUM_C
 
 
 def vgg16_file() -> Path:
-    """Where torch keeps the VGG-16 that it has downloaded."""
+    """The file of the VGG-16 weights in torch.hub's folder."""
     return Path(torch.hub.get_dir()) / "checkpoints" / VGG16.rpartition("/")[2]
 
 
 def texture_clusters(images: MappedImages, weights: dict[str, Tensor], folder: Path) -> Tensor:
-    """The cluster of every image in each clustering, int64 [N, 3] of 0 to 8; computed once, and kept in `folder`.
+    """The cluster of every image in each clustering, int64 [N, 3] of 0 to 8; computed once and cached in `folder`.
 
     `weights` are those of `first_layers`. Raises `UserError` for fewer images than clusters.
     """
@@ -59,7 +59,7 @@ def texture_clusters(images: MappedImages, weights: dict[str, Tensor], folder: P
 
 
 def gram_matrices(images: MappedImages, weights: dict[str, Tensor]) -> Tensor:
-    """Of the conv1_2 features of each image, with norm 1: float32 [N, 64 * 64]."""
+    """Gram matrices of the conv1_2 features of each image, L2-normalised: float32 [N, 64 * 64]."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET_STATISTICS)
     first, first_bias, second, second_bias = (weights[name] for name in SHAPES)
     chunks = torch.split(torch.arange(len(images)), CHUNK)
@@ -74,8 +74,8 @@ def gram_matrices(images: MappedImages, weights: dict[str, Tensor]) -> Tensor:
 
 
 def clusterings(features: Tensor) -> Tensor:
-    """Cluster labels int64 [N, 3] of features float32 [N, D], by k-means from three random states."""
-    from sklearn.cluster import KMeans  # imported here: it takes seconds, and the cache saves them
+    """Cluster features float32 [N, D] by k-means from three random states: labels int64 [N, 3]."""
+    from sklearn.cluster import KMeans  # a slow import, needed only to fill the cache
 
     values = features.numpy()
     labels = [KMeans(NUM_CLUSTERS, n_init=STARTS, random_state=seed).fit_predict(values) for seed in range(3)]
@@ -83,7 +83,7 @@ def clusterings(features: Tensor) -> Tensor:
 
 
 def as_bias(clusters: Tensor) -> Tensor:
-    """One label int64 [N] for the clusters int64 [N, 3] of an image, the last clustering changing fastest."""
+    """Encode the clusters int64 [N, 3] as one label int64 [N]; the last clustering changes fastest."""
     places = NUM_CLUSTERS ** torch.arange(NUM_CLUSTERINGS - 1, -1, -1)
     return (clusters * places).sum(dim=1)
 
@@ -92,10 +92,10 @@ def as_bias(clusters: Tensor) -> Tensor:
 
 
 def first_layers(file: str | None, folder: Path) -> dict[str, Tensor]:
-    """Weights of VGG-16's first two convolutions, trained on ImageNet, named as in torchvision.
+    """Load the weights of VGG-16's first two convolutions, trained on ImageNet, named as in torchvision.
 
-    From `file`, a state dict as torchvision publishes it, or downloaded (528 MB, once); kept in `folder` without the
-    other layers. Raises `UserError` if they cannot be had.
+    From `file`, torchvision's state dict, or downloaded (528 MB, once); cached in `folder` without the other layers.
+    Raises `UserError` if they are missing or cannot be read.
     """
     if file is None:
         return cached(folder, "vgg16_first_layers", fingerprint(url=VGG16), _downloaded)
@@ -115,7 +115,7 @@ def _downloaded() -> dict[str, Tensor]:
         except (OSError, HTTPException, RuntimeError) as error:
             raise UserError(
                 f"texture clusters need torchvision's VGG-16, and {VGG16} could not be downloaded ({error}); put that"
-                f" file into {path.parent}, or name it with data.vgg16=FILE, or go on without with data.clusters=none"
+                f" file into {path.parent}, or name it with data.vgg16=FILE, or do without with data.clusters=none"
             ) from None
     return _read(path)
 
@@ -125,7 +125,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         weights = {name: state[name].float().clone() for name in SHAPES}
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
-        raise UserError(f"cannot read the VGG-16 in {path}: damaged, or no state dict saved by torch") from None
+        raise UserError(f"cannot read the VGG-16 in {path}: damaged, or not a state dict saved by torch") from None
     except (KeyError, TypeError, AttributeError, IndexError):
         weights = {}
     if {name: tuple(value.shape) for name, value in weights.items()} != SHAPES:
@@ -141,9 +141,9 @@ def _checksum(weights: dict[str, Tensor]) -> str:
 
 
 def read_clusters(file: str, images: Sequence[tuple[str, str]]) -> Tensor:
-    """The clusters int64 [N, 3] of `images`, pairs of "<synset>/<file name>" and class name, from a table.
+    """Read the clusters int64 [N, 3] of `images`, pairs of "<synset>/<file name>" and class name.
 
-    The table is that of the ReBias code, a CSV file with the columns path, category and cluster1 to cluster3. Raises
+    `file` is the table of the ReBias code, a CSV file with the columns path, category and cluster1 to cluster3. Raises
     `UserError` if it cannot be read, or does not fit the images.
     """
     path = Path(file)

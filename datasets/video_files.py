@@ -1,7 +1,7 @@
-"""Folders of videos, one for each class, and the annotation files that say which videos belong there.
+"""Folders of videos, one per class, and the annotation files that list the videos.
 
-A video file is named `<youtube id>_<start>_<end>` (seconds, six digits each), or `<youtube id>`, and whatever follows
-the first dot.
+A video file is named `<youtube id>_<start>_<end>` (seconds, six digits each) or `<youtube id>`, followed by any
+extension.
 """
 
 import csv
@@ -26,8 +26,8 @@ Listed = dict[str, dict[str, str]]
 class FoundVideos:
     """The videos of one split in `folder`: `files` by class.
 
-    `missing` are the videos that the annotation lists and that are not there, None without an annotation; `unlisted`
-    are the files that it does not list.
+    `missing` are the listed videos that do not exist, None without an annotation; `unlisted` are the files that the
+    annotation does not list.
     """
 
     folder: Path
@@ -37,10 +37,10 @@ class FoundVideos:
 
 
 def find_videos(folder: Path, classes: Sequence[str], annotation: Path | None, subsets: Collection[str]) -> FoundVideos:
-    """The videos of `classes` in `folder`: in `<folder>/<class>`, with underscores or spaces in the name of the class.
+    """Find the videos of `classes` in `<folder>/<class>`, with underscores or spaces in the name of the class.
 
-    With an `annotation`, those that it lists, if it does so for one of `subsets` or names none; they may also lie in
-    `folder` itself. Raises `UserError` for what cannot be read, and for a class without videos.
+    With an `annotation`, only those that it lists for one of `subsets` or without a subset; these may also be in
+    `folder` itself. Raises `UserError` for unreadable files and folders, and for a class without videos.
     """
     files = _videos_of_classes(folder, classes)
     missing: list[str] | None = None
@@ -61,7 +61,7 @@ def find_videos(folder: Path, classes: Sequence[str], annotation: Path | None, s
 
 
 def _kept(there: Mapping[str, Path], listed: Mapping[str, str]) -> dict[str, Path]:
-    """The files of the videos `listed` among those that are `there`, by the name that is listed."""
+    """The files of the `listed` videos among those that exist (`there`), by the listed name."""
     clips = Counter(listed.values())
     kept = {}
     for name, youtube_id in listed.items():
@@ -99,7 +99,7 @@ def _add(videos: dict[str, Path], others: Mapping[str, Path]) -> None:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in `folder`, sorted, without hidden files."""
+    """The entries of `folder`, sorted, without hidden files."""
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -115,11 +115,11 @@ def _plain(label: str) -> str:
 
 
 def read_annotation(path: Path, subsets: Collection[str]) -> Listed:
-    """The videos that `path` lists for one of `subsets`, or without naming any.
+    """Read the videos that `path` lists for one of `subsets` or without a subset.
 
-    A CSV has at least `COLUMNS`, and may have `split`; a JSON file has an object for each video, by its name or YouTube
-    id, with `annotations.label`, `annotations.segment` and `subset`: at the top, or in `database`. Raises `UserError`
-    for a file that is neither, and for a video that is listed twice.
+    A CSV has at least `COLUMNS`, and may have `split`; a JSON file has an object for each video, keyed by its name or
+    YouTube id, with `annotations.label`, `annotations.segment` and `subset`, at top level or in `database`. Raises
+    `UserError` for a file that is neither, and for a video that is listed twice.
     """
     listed: Listed = {}
     try:
@@ -137,7 +137,7 @@ def read_annotation(path: Path, subsets: Collection[str]) -> Listed:
         columns = ",".join(COLUMNS)
         raise UserError(
             f"{path} is not an annotation of Kinetics: a CSV with the columns {columns} or a JSON file;"
-            " download it again, or remove it to take all videos that are there"
+            " download it again, or remove it to use all existing videos"
         ) from None
     return listed
 
@@ -155,7 +155,7 @@ def _json_rows(content: Any) -> Iterator[Row]:
     for name, video in content.get("database", content).items():
         clip = re.fullmatch(r"(.+)_\d{6}_\d{6}", name)
         label = video["annotations"].get("label")
-        if label is None:  # of a test set
+        if label is None:  # in a test set
             continue
         segment = video["annotations"].get("segment")
         full_name = name if clip or not segment else _clip_name(name, segment)

@@ -1,7 +1,7 @@
-"""Video files, each decoded once from beginning to end, to see that it is whole and when its frames are shown.
+"""An index of video files: each is decoded once to verify that it is complete and to find its frames' timestamps.
 
-What was found is kept in the cache, so that only new and changed files are decoded again. PyAV decodes, whose wheels
-bring FFmpeg along; it is imported where videos are read.
+The index is cached, and rebuilt if files change. Videos are decoded by PyAV, whose wheels include FFmpeg; it is
+imported only when videos are read.
 """
 
 import hashlib
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-VERSION = 1  # of what is kept of a video; raise it with every change
+VERSION = 1  # of the index; increment it whenever it changes
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".wmv"),
     *(".flv", ".mpg", ".mpeg", ".ts", ".ogv"),
 )
 PROBLEMS = ("", "damaged, or not a video", "without a video stream", "without a frame", "cut short")
 WHOLE, DAMAGED, NO_STREAM, NO_FRAME, CUT_SHORT = range(len(PROBLEMS))
-RATE = 30.0  # frames per second, of a video that does not tell
-MISSING_SECONDS, MISSING_SHARE = 0.5, 0.1  # a file that is so much longer than its frames are shown is cut short
+RATE = 30.0  # frames per second, if the video does not specify it
+MISSING_SECONDS, MISSING_SHARE = 0.5, 0.1  # a file that lacks more than this at its end is cut short
 
 
 @dataclass(frozen=True)
 class Video:
-    """A whole video. `times` int64 [frames] are those at which the frames are shown, in order, in the file's units."""
+    """An intact video. `times` int64 [frames] are the timestamps of the frames, in order, in the file's units."""
 
     path: Path
     height: int
@@ -53,7 +53,7 @@ class Video:
 
     @cached_property
     def can_seek(self) -> bool:
-        """Whether the times tell the frames apart, which they do not in every kind of file."""
+        """Whether the timestamps identify the frames, which they do not in all formats."""
         return bool((numpy.diff(self.times) > 0).all())
 
 
@@ -63,11 +63,11 @@ class Broken:
     problem: str
 
 
-def indexed_videos(folder: Path, name: str, files: Sequence[Path]) -> tuple[list[Video], list[Broken]]:
-    """The whole ones of the videos `files`, and the broken ones, each in the order of `files`, of which there are some.
+def index_videos(folder: Path, name: str, files: Sequence[Path]) -> tuple[list[Video], list[Broken]]:
+    """Index `files`, of which there must be some: the intact videos and the broken ones, each in the order of `files`.
 
-    What they are is read from `<folder>/<name>-<key>.safetensors`; if that is not there, all `files` are decoded to
-    build it. The key changes with the bytes of the files. Raises `UserError` for a file that cannot be opened, and for
+    The index is read from `<folder>/<name>-<key>.safetensors`; if that does not exist, all `files` are decoded to build
+    it. The key changes with the bytes of the files. Raises `UserError` for a file that cannot be opened, and for
     a folder that cannot be written.
     """
     key = fingerprint(version=VERSION, content=content_of(files, folder))
@@ -87,7 +87,7 @@ def indexed_videos(folder: Path, name: str, files: Sequence[Path]) -> tuple[list
 
 
 def pyav() -> ModuleType:
-    """The package that decodes videos. Raises `UserError` if it is not installed."""
+    """Import the package that decodes videos. Raises `UserError` if it is not installed."""
     try:
         import av
     except ImportError:
@@ -97,7 +97,7 @@ def pyav() -> ModuleType:
 
 @contextmanager
 def opened(path: Path) -> "Iterator[tuple[InputContainer, VideoStream | None]]":
-    """The file and its first video stream, to be decoded by one thread; None: it has none, or none that is known.
+    """Open a file; yields it with its first video stream for single-threaded decoding, None if there is no known one.
 
     Raises PyAV's `FFmpegError` if it is not a video file.
     """
@@ -108,7 +108,7 @@ def opened(path: Path) -> "Iterator[tuple[InputContainer, VideoStream | None]]":
         yield container, stream
 
 
-# ---- what a video is
+# ---- probing
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class _Probe:
 
 
 def _probed(files: Sequence[Path], label: str) -> list[_Probe]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg decodes outside of Python's lock
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # FFmpeg releases the GIL
         try:
             return list(progress_bar(pool.map(_probe, files), len(files), label))
         except BaseException:
@@ -157,7 +157,7 @@ def _checksum(path: Path) -> int:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").digest()
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions, and the disk") from None
+        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions and the disk") from None
     return int.from_bytes(digest[:8], "little", signed=True)
 
 

@@ -1,1 +1,1 @@
-"""Group counts, metrics, selection rules, history and diagnostics: what is measured, without any training."""
+"""Group counts, metrics, selection rules, history and diagnostics; independent of training."""

@@ -1,4 +1,4 @@
-"""Accuracy of every branch on a split, in one pass on the split's device."""
+"""Count the correct predictions of every branch on a split, in one pass on the split's device."""
 
 from collections.abc import Callable
 from math import prod
@@ -12,11 +12,11 @@ from debiaslab.datasets.inputs import as_input
 from debiaslab.evaluation.metrics import GroupCounts
 
 MAX_CHUNK, MIN_CHUNK = 2_000, 64  # images per forward pass
-CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images where they are larger than 32 x 32
+CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images if they are larger than 32x32
 
 
 def chunk_size(split: Split) -> int:
-    """How many images of `split` go through the networks at once in an evaluation."""
+    """The number of images of `split` per forward pass in an evaluation."""
     return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(split.image_shape)))
 
 
@@ -24,10 +24,10 @@ def chunk_size(split: Split) -> int:
 def count_groups(
     logits: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int = 0
 ) -> dict[str, GroupCounts]:
-    """The group counts of each branch that `logits` returns, on a `split` of `data`.
+    """Count correct predictions by group for each branch that `logits` returns, on a `split` of `data`.
 
-    `workers` threads read images that are on file. A split without bias labels has one group for each class. The
-    networks must be in eval mode. The host waits for the device once, at the end.
+    `workers` threads read images that are on file. A split without bias labels has one group per class. The networks
+    must be in eval mode. Synchronises with the device once, at the end.
     """
     hits: dict[str, list[Tensor]] = {}
     size = max(1, chunk_size(split) // split.views)
@@ -48,9 +48,9 @@ def count_groups(
 def correct_counts(
     logits: Callable[[Tensor], dict[str, Tensor]], data: BiasedDataset, workers: int = 0
 ) -> dict[str, dict[str, list[list[int]]]]:
-    """How many images of each group are classified correctly: split -> branch -> [num_classes][num_biases].
+    """The number of correctly classified images per group: split -> branch -> [num_classes][num_biases].
 
-    For all evaluation splits of `data`; everything else as in `count_groups`.
+    For all evaluation splits of `data`; otherwise as `count_groups`.
     """
     return {
         name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
@@ -60,7 +60,7 @@ def correct_counts(
 
 
 def view_draws(split: Split, size: int) -> Tensor | None:
-    """The draws for the views of `size` images, evenly spaced, those of one image together; None for the only view."""
+    """The draws for evenly spaced views of `size` images, grouped by image; None if there is a single view."""
     if split.reader is None or split.views == 1:
         return None
     positions = torch.arange(split.views) / split.views
@@ -68,7 +68,7 @@ def view_draws(split: Split, size: int) -> Tensor | None:
 
 
 def _over_views(logits: Tensor, views: int) -> Tensor:
-    """What images are predicted to be, [B, num_classes]: their logits; of several views, the mean of probabilities."""
+    """The scores of images, [B, num_classes]: the logits or, for several views, the mean of the probabilities."""
     return logits if views == 1 else logits.softmax(dim=1).view(-1, views, logits.shape[1]).mean(dim=1)
 
 

@@ -1,7 +1,7 @@
-"""Linear decodability: how well target and bias can be read from a network's features by a linear probe.
+"""Linear decodability: how well a linear probe predicts target and bias from a network's features.
 
-A probe is fitted to the features of one half of some test images and judged on the other half. The networks are not
-changed, and no training or selection depends on it.
+A probe is fitted to the features of one half of some test images and evaluated on the other half. The networks are not
+changed, and neither training nor selection depends on it.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,16 @@ from torch.nn.functional import one_hot
 
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
-from debiaslab.evaluation.outputs import outputs_at, stratified
+from debiaslab.evaluation.outputs import draw_stratified, outputs_at
 
-PREFIX = "decodability"  # of the names of what is measured: decodability/<target or bias>/<branch>
-NUM_IMAGES = 2_000  # of the test images, at most
-RIDGE = 1e-2  # penalty of the probe's weights, for standardised features and a mean squared error
+PREFIX = "decodability"  # of the metrics' names: decodability/<target or bias>/<branch>
+NUM_IMAGES = 2_000  # maximum number of test images
+RIDGE = 1e-2  # L2 penalty on the probe's weights, for standardised features and mean squared error
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Test images for the probes: positions int64 [M], the groups' weights float64 [M], which half each is in."""
+    """The test images for the probes: indices int64 [M], sample weights float64 [M], and which half each is in."""
 
     index: Tensor
     weight: Tensor
@@ -31,35 +31,35 @@ class Probed:
 
 
 class Decodability:
-    """Measures the features of any networks on the same test images of `data`, a function of the data alone."""
+    """Measures decodability on a fixed sample of the test images, which is a function of the data alone."""
 
     def __init__(self, data: BiasedDataset, workers: int = 0) -> None:
         self.data, self.workers = data, workers
 
     @cached_property
     def probed(self) -> Probed:
-        """Images as evenly from all (target, bias) groups as they allow, half of each group to fit a probe to.
+        """Images stratified by (target, bias) group, half of each group for fitting.
 
-        Every group has the same weight in each half, so that neither label tells the other.
+        All groups have the same weight within each half, so that the two labels are independent.
         """
         split = self.data.test
         generator = torch_generator(0, PREFIX)
-        index = stratified(split, self.data, NUM_IMAGES, generator)
+        index = draw_stratified(split, self.data, NUM_IMAGES, generator)
         group = self.data.groups(split).cpu()[index]
         order = torch.randperm(len(index), generator=generator)
         order = order[group[order].argsort(stable=True)]
         is_fitted = torch.zeros(len(index), dtype=torch.bool)
-        is_fitted[order[::2]] = True  # of one group after the other, every second image
+        is_fitted[order[::2]] = True  # every second image of each group
         weight = torch.zeros(len(index), dtype=torch.float64)
         for half in (is_fitted, ~is_fitted):
             weight[half] = torch.bincount(group[half])[group[half]].to(weight.dtype).reciprocal()
         return Probed(index, weight, is_fitted)
 
-    def measured(self, features: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, float]:
-        """`<PREFIX>/<label>/<branch>` -> share of the other half that the probe gets right, in [0, 1].
+    def measure(self, features: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, float]:
+        """Fit and evaluate the probes: `<PREFIX>/<label>/<branch>` -> accuracy on the other half, in [0, 1].
 
-        `features` are those of a `Phase`, its networks in eval mode. Left out are labels that are not known or have one
-        value alone, and branches with features that are not finite.
+        `features` is that of a `Phase`, with networks in eval mode. Leaves out labels that are unknown or constant, and
+        branches with features that are not finite.
         """
         split, probed = self.data.test, self.probed
         labels = {"target": split.target} | ({"bias": split.bias} if split.has_bias else {})
@@ -77,16 +77,16 @@ class Decodability:
 
 
 def probe_accuracy(features: Tensor, label: Tensor, probed: Probed) -> float:
-    """Weighted accuracy of ridge regression from `features` float64 [M, F] to `label` int64 [M]: fitted, and judged.
+    """Fit a ridge regression from `features` float64 [M, F] to `label` int64 [M]; returns its weighted accuracy.
 
-    In closed form: the features are standardised by the fitted half, the intercept is not penalised.
+    In closed form: features are standardised with the statistics of the fitting half; the intercept is not penalised.
     """
     fit, weight = probed.is_fitted, probed.weight
     share = (weight[fit] / weight[fit].sum())[:, None]
     wanted = one_hot(label).to(features.dtype)
     mean, wanted_mean = (share * features[fit]).sum(dim=0), (share * wanted[fit]).sum(dim=0)
     std = (share * (features[fit] - mean).square()).sum(dim=0).sqrt()
-    standard = (features - mean) / std.where(std > 1e-6 * std.max(), torch.inf)  # what does not vary becomes 0
+    standard = (features - mean) / std.where(std > 1e-6 * std.max(), torch.inf)  # constant features become 0
     gram = standard[fit].T @ (share * standard[fit])
     moment = standard[fit].T @ (share * (wanted[fit] - wanted_mean))
     solution = torch.linalg.solve(gram + RIDGE * torch.eye(len(gram), dtype=gram.dtype), moment)

@@ -1,4 +1,4 @@
-"""How well a method tells bias-conflicting training samples apart: for the record only, never used in training."""
+"""How well a method identifies bias-conflicting training samples: recorded only, never used in training."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import SampleNotes
 
 WEIGHT_ALIGNED, WEIGHT_CONFLICTING = "weight/aligned", "weight/conflicting"
-SAMPLES = "samples.safetensors"  # the file of a run's record with `tabulate_samples`
+SAMPLES = "samples.safetensors"  # file of a run's record with the result of `tabulate_samples`
 PRECISION, RECALL = "conflicting/precision", "conflicting/recall"
 
 
 @torch.no_grad()
 def sample_diagnostics(notes: SampleNotes, data: BiasedDataset) -> dict[str, float]:
-    """How a method's `notes` on the training samples of `data` agree with their bias labels; empty without labels.
+    """Compare a method's `notes` on the training samples with the bias labels; empty without labels.
 
-    `WEIGHT_...`: mean sample weight on the aligned and on the conflicting samples, of those that have one already;
-    `PRECISION` and `RECALL` of "this sample is conflicting". What the method does not have is left out, and means over
-    no sample.
+    `WEIGHT_...`: mean sample weight of the aligned and of the conflicting samples that have a weight already;
+    `PRECISION` and `RECALL` of detecting conflicting samples. Values that the method does not compute, and means
+    over no samples, are left out.
     """
     weights, taken = notes.weight, notes.conflicting
     if not data.tells_conflicting():
@@ -36,10 +36,10 @@ def sample_diagnostics(notes: SampleNotes, data: BiasedDataset) -> dict[str, flo
 
 
 def tabulate_samples(notes: SampleNotes, data: BiasedDataset) -> dict[str, Tensor]:
-    """What a method's `notes` say of each training sample, beside its `target` and `bias`, [N] each.
+    """Tabulate a method's `notes` on each training sample with its `target` and `bias`, [N] each.
 
-    `weight`, `kept` and `votes`, those that it has; `conflicting` bool by the bias labels, where they are known. Empty
-    for a method that does not tell samples apart.
+    `weight`, `kept` and `votes`, if the method has them; `conflicting` bool, from the bias labels, if they are known.
+    Empty for a method without per-sample values.
     """
     said = {"weight": notes.weight, "kept": notes.kept, "votes": notes.votes}
     found = {name: values for name, values in said.items() if values is not None}
@@ -50,10 +50,10 @@ def tabulate_samples(notes: SampleNotes, data: BiasedDataset) -> dict[str, Tenso
 
 
 def selection_report(kept: Tensor, data: BiasedDataset) -> dict[str, Any]:
-    """The indices of the selection `kept`, bool [N], of training samples as bias-aligned, and how it agrees with the
-    bias labels, if they are known.
+    """The indices of the training samples `kept`, bool [N], as bias-aligned, and their agreement with the bias labels,
+    if known.
 
-    Precision and recall are those of "conflicting" for the samples that are not kept; None over no sample.
+    Precision and recall are for detecting conflicting samples by `~kept`; None if undefined.
     """
     indices = {"kept": kept.nonzero()[:, 0].tolist()}
     if not data.tells_conflicting():

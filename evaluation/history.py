@@ -1,4 +1,4 @@
-"""What a run has measured: one evaluation after the other, as plain values that fit a record."""
+"""The history of a run: its evaluations as plain values, to be recorded."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,18 +11,18 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.metrics import METRICS, GroupCounts
-from debiaslab.evaluation.selection import Rule, chosen_index, without_bias
+from debiaslab.evaluation.selection import Rule, best_index, without_bias
 
-EVALUATIONS = "evaluations.jsonl"  # the file of a run's record that holds its history
+EVALUATIONS = "evaluations.jsonl"  # file of a run's record with its history
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: where training stood, mean losses since the last one, and correct counts.
+    """One evaluation: the point in training, mean losses since the previous one, and correct counts.
 
-    `step` counts the optimiser steps of the whole run, `phase_step` and `epoch` those of the phase. `correct` is split
-    -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction. `diagnostics` are those
-    of the training samples (`diagnostics.py`).
+    `step` counts the optimiser steps of the whole run; `phase_step` and `epoch` are relative to the phase. `correct` is
+    split -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction. `diagnostics` are
+    those of the training samples (`diagnostics.py`) and decodability.
     """
 
     phase: str
@@ -39,13 +39,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class History:
-    """All evaluations of a run. `total` is split -> counts [num_classes][num_biases], `aligned` the usual pairs.
-
-    `train` are the counts of the training images; None where their bias is not known, and in records made before they
-    were counted.
+    """All evaluations of a run. `total` is split -> counts [num_classes][num_biases], `aligned` the bias-aligned
+    pairs. `train` are the group counts of the training images; None if their bias is unknown, and in older records.
 
     A split without bias labels has counts [num_classes][1]. `attribute_sizes` and `min_group` as in `GroupCounts`;
-    `means` is the name of a mean -> the splits that it is over.
+    `means` maps the name of a mean to the splits that it averages.
     """
 
     evaluations: list[Evaluation]
@@ -72,7 +70,7 @@ class History:
         return GroupCounts(numpy.array(correct), total, aligned, sizes, self.min_group, train)
 
     def metrics(self, evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
-        """Split -> branch -> metric -> value in [0, 1] or not-a-number; after the splits come the `means`."""
+        """Split -> branch -> metric -> value in [0, 1] or NaN; the `means` come after the splits."""
         values = {
             split: {branch: self.counts(evaluation, split, branch).metrics() for branch in branches}
             for split, branches in evaluation.correct.items()
@@ -85,16 +83,16 @@ class History:
         return values
 
     def value(self, evaluation: Evaluation, rule: Rule) -> float:
-        """What `rule`, not `last`, compares: the prediction's metric on the rule's split."""
+        """The value that `rule` (not `last`) compares: the prediction's metric on the rule's split."""
         assert rule.split is not None
         assert rule.metric is not None
         return self.counts(evaluation, rule.split).metrics()[rule.metric]
 
-    def chosen(self, evaluations: Sequence[Evaluation], rule: Rule) -> Evaluation:
-        """The one of `evaluations` that `rule` chooses."""
+    def choose(self, evaluations: Sequence[Evaluation], rule: Rule) -> Evaluation:
+        """The evaluation that `rule` selects among `evaluations`."""
         if rule.split is None:
             return evaluations[-1]
-        return evaluations[chosen_index([self.value(evaluation, rule) for evaluation in evaluations])]
+        return evaluations[best_index([self.value(evaluation, rule) for evaluation in evaluations])]
 
 
 def empty_history(data: BiasedDataset) -> History:
@@ -115,7 +113,7 @@ def group_sizes(data: BiasedDataset, split: Split) -> list[list[int]]:
 
 
 def require_defined(rule: Rule, data: BiasedDataset, setting: str) -> None:
-    """Raise `UserError`, naming `setting`, if the images that `rule` goes by do not have its metric."""
+    """Raise `UserError`, naming `setting`, if the metric of `rule` is undefined on the images of its split."""
     if rule.split is None or rule.metric is None:
         return
     history = empty_history(data)

@@ -9,16 +9,16 @@ METRICS = (
     *("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "align_conflict_harmonic"),
     *("worst_class", "train_weighted", "worst_intersection"),
 )
-WITHOUT_BIAS = ("accuracy", "worst_class")  # those that need no bias labels
+WITHOUT_BIAS = ("accuracy", "worst_class")  # metrics that need no bias labels
 
 
 @dataclass(frozen=True)
 class GroupCounts:
-    """correct and total int64 [num_classes, num_biases]; aligned bool, True for the usual (target, bias) pairs.
+    """correct and total int64 [num_classes, num_biases]; aligned bool, True for bias-aligned pairs.
 
-    One column stands for images without bias labels. A bias may combine several attributes, of `attribute_sizes` values
+    Images without bias labels have a single column. The bias may combine several attributes of `attribute_sizes` values
     each (the last one changes fastest); groups of fewer than `min_group` images are left out of every mean. `train`
-    int64 [num_classes, num_biases] are the sizes of the groups in training; None where they are not known.
+    int64 [num_classes, num_biases] are the group sizes of the training split; None if unknown.
     """
 
     correct: NDArray[numpy.int64]
@@ -29,20 +29,20 @@ class GroupCounts:
     train: NDArray[numpy.int64] | None = None
 
     def accuracies(self) -> NDArray[numpy.float64]:
-        """Accuracy of each group in [0, 1], not-a-number for a group without samples."""
+        """The accuracy of each group in [0, 1], NaN for a group without samples."""
         with numpy.errstate(invalid="ignore"):
             return self.correct / self.total
 
     def metrics(self) -> dict[str, float]:
-        """All of `METRICS`, in [0, 1]; not-a-number where no group counts, or the bias is not known.
+        """All of `METRICS`, in [0, 1]; NaN if there are no groups to average over, or the bias is unknown.
 
-        `accuracy` over samples; `unbiased`, `aligned` and `conflicting`: means over all, the aligned and the other
-        groups; `worst_group`: the least; `align_conflict_harmonic`: harmonic mean of aligned and conflicting. With
-        several attributes, `unbiased` is the mean of theirs, `worst_group` the least of theirs, and
-        `worst_intersection` that of the groups in which all of them are fixed. `worst_class`: the least accuracy of a
-        class, over its images. `train_weighted`: the groups weighted by their share of the training images, which
-        papers on Waterbirds call average accuracy (Sagawa et al., ICLR 2020); not known where a group of the training
-        images has no image here.
+        `accuracy`: over samples. `unbiased`, `aligned` and `conflicting`: means over all, the aligned and the
+        conflicting groups; `worst_group`: the minimum over groups; `align_conflict_harmonic`: harmonic mean of aligned
+        and conflicting. With several attributes, `unbiased` and `worst_group` are the mean and the minimum over the
+        attributes, and `worst_intersection` is the minimum over combinations of all attributes. `worst_class`: the
+        minimum accuracy of a class, over its images. `train_weighted`: mean over groups weighted by their fraction of
+        the training images, which papers on Waterbirds call average accuracy (Sagawa et al., ICLR 2020); NaN if a group
+        of the training split has no image here.
         """
         values = dict.fromkeys(METRICS, float("nan"))
         if self.total.any():

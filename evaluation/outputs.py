@@ -1,4 +1,4 @@
-"""What networks say of chosen images: features or predictions, outside of training."""
+"""Compute features or predictions for selected images, outside of training."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -16,9 +16,9 @@ from debiaslab.evaluation.counting import chunk_size, view_draws
 def outputs_at(
     index: Tensor, call: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int = 0
 ) -> dict[str, Tensor]:
-    """Branch -> outputs [M, F] of `call` for the images of a `split` of `data` at `index`, int64 [M].
+    """Branch -> outputs [M, F] of `call` for the images at `index`, int64 [M], of a `split` of `data`.
 
-    A sample with several views has the mean over them. `workers` threads read images that are on file. The networks
+    Outputs are averaged over the views of a sample. `workers` threads read images that are on file. The networks
     must be in eval mode.
     """
     found: dict[str, list[Tensor]] = {}
@@ -33,15 +33,15 @@ def outputs_at(
     return {branch: torch.cat(values) for branch, values in found.items()}
 
 
-def stratified(split: Split, data: BiasedDataset, count: int, generator: torch.Generator) -> Tensor:
-    """Positions int64 of about `count` images of `split` chosen at random, as evenly from its groups as they allow.
+def draw_stratified(split: Split, data: BiasedDataset, count: int, generator: torch.Generator) -> Tensor:
+    """Sample about `count` images of `split`, as evenly from its groups as possible; returns sorted indices int64.
 
-    At least one of each group that has any. In order; on the CPU.
+    At least one image of each group that is not empty. On the CPU.
     """
     group = data.groups(split).cpu()
     order = torch.randperm(len(group), generator=generator)
     sizes = torch.bincount(group)
     by_group = order[group[order].argsort(stable=True)]
-    rank = torch.arange(len(group)) - (sizes.cumsum(0) - sizes)[group[by_group]]  # place of each within its group
+    rank = torch.arange(len(group)) - (sizes.cumsum(0) - sizes)[group[by_group]]  # rank of each image within its group
     share = bisect_right(range(len(group) + 1), count, key=lambda most: int(sizes.clamp(max=most).sum())) - 1
     return by_group[rank < max(1, share)].sort().values

@@ -1,7 +1,7 @@
-"""Rules by which one evaluation of a run is chosen. A run records all of them; a table names the rule it uses.
+"""Rules that select one evaluation of a run. Runs record all evaluations; tables name the rule they use.
 
-`last`, `best_valid_<metric>`, or `oracle_test_<metric>`: the last one chooses on the test images, as some papers do;
-it is for comparison with them, and labelled wherever it is shown.
+The rules are `last`, `best_valid_<metric>` and `oracle_test_<metric>`. The latter selects on the test images, as some
+papers do; it is for comparison with them, and is labelled wherever it is shown.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from math import isnan
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.metrics import METRICS, WITHOUT_BIAS
 
-CHOSEN_ON_TEST = "(chosen on test images)"  # behind the name of a rule
+CHOSEN_ON_TEST = "(chosen on test images)"  # follows the name of such a rule
 PREFIXES = {"best_valid_": "valid", "oracle_test_": "test"}
 RULES = ["last", *(prefix + metric for prefix in PREFIXES for metric in METRICS)]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """`split` and `metric` are None for `last`."""
+    """A selection rule; `split` and `metric` are None for `last`."""
 
     name: str
     split: str | None
@@ -26,25 +26,25 @@ class Rule:
 
     @property
     def label(self) -> str:
-        """The name for a reader, with a warning where the test images decide."""
+        """The name for display, with a warning if the rule selects on test images."""
         return f"{self.name} {CHOSEN_ON_TEST}" if self.split == "test" else self.name
 
 
 def default_rule(protocol: str, knows_bias: bool) -> str:
-    """The rule for the weights that are kept, unless the user names another."""
+    """The default rule of a protocol."""
     rule = "oracle_test_unbiased" if protocol == "published" else "best_valid_unbiased"
     return rule if knows_bias else without_bias(rule)
 
 
 def without_bias(rule: str) -> str:
-    """`rule`, by the accuracy over all images in place of a metric that needs bias labels."""
+    """`rule`, with accuracy instead of a metric that needs bias labels."""
     prefix = next((prefix for prefix in PREFIXES if rule.startswith(prefix)), None)
     return rule if prefix is None or rule.removeprefix(prefix) in WITHOUT_BIAS else f"{prefix}accuracy"
 
 
 def parse_rule(name: str, has_valid: bool, setting: str) -> Rule:
-    """The rule `name`. Raises `UserError`, naming `setting`, for an unknown rule or one that needs validation images
-    where there are none."""
+    """Parse the rule `name`. Raises `UserError`, naming `setting`, for an unknown rule, or one that needs validation
+    images if there are none."""
     if name not in RULES:
         raise UserError(
             f"unknown rule {setting}={name!r}{suggestion(str(name), RULES)} one of last,"
@@ -62,12 +62,12 @@ def parse_rule(name: str, has_valid: bool, setting: str) -> Rule:
 
 
 def is_better(value: float, best: float | None) -> bool:
-    """Whether `value` replaces `best`: ties keep the earlier one, not-a-number never wins."""
+    """Whether `value` replaces `best`: ties keep the earlier one, NaN never wins."""
     return not isnan(value) and (best is None or value > best)
 
 
-def chosen_index(values: Sequence[float]) -> int:
-    """Position of the best of `values`, one per evaluation; the last one if all are not-a-number."""
+def best_index(values: Sequence[float]) -> int:
+    """The index of the best of `values`, one per evaluation; the last index if all are NaN."""
     best, index = None, len(values) - 1
     for position, value in enumerate(values):
         if is_better(value, best):

@@ -1,1 +1,1 @@
-"""Training several seeds as one, and CUDA graphs: an addition to the training loop, which does not know it."""
+"""Train several seeds as one, and CUDA graphs: built on top of the training loop, which does not depend on it."""

@@ -12,7 +12,7 @@ from debiaslab.training.batches import Batches, Plan
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """The batch that a run takes next, not made yet; `images` are there if threads have read them ahead."""
+    """The next batch of a run, not made yet; `images` is set if threads have prefetched them."""
 
     source: Batches
     plan: Plan
@@ -24,7 +24,7 @@ class PlannedBatch:
 
 @dataclass(frozen=True)
 class Step:
-    """The next update of a run: `phase.update(batch.make())`, or the same with those of other runs as one."""
+    """The next update of a run: `phase.update(batch.make())`, or the same step together with other runs."""
 
     method: Method
     phase: Phase
@@ -36,10 +36,10 @@ def plan_batches(source: Batches, step: int) -> Iterator[PlannedBatch]:
     return (PlannedBatch(source, plan, images) for plan, images in source.read_ahead(source.plans(step)))
 
 
-def make_as_one(planned: Sequence[PlannedBatch]) -> Batch:
-    """The batches of R runs at the same step as one, whose tensors are [R, B, ...].
+def make_stacked(planned: Sequence[PlannedBatch]) -> Batch:
+    """Make the batches of R runs at the same step as one batch of tensors [R, B, ...].
 
-    Batches of the same data are made in one go, unless their images have been read ahead.
+    Batches of the same data are made in one go, unless their images have been prefetched.
     """
     first, plans = planned[0], [batch.plan for batch in planned]
     same_data = len({batch.source.data.fingerprint for batch in planned}) == 1

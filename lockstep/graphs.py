@@ -1,4 +1,4 @@
-"""CUDA graphs: a training step is captured on the GPU once and then replayed, without the cost of its launches."""
+"""CUDA graphs: capture a training step once, then replay it without the overhead of kernel launches."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.phase import Descent
 from debiaslab.training.loop import Trainer
 
-WARM_UP = 3  # steps before the capture, which make all that is made once: optimiser states, handles of libraries
+WARM_UP = 3  # steps before the capture, which create optimiser states, library handles and the like
 
 Scalars = dict[str, Tensor]
 
 
 class Descending(Protocol):
-    """A `Descent`, of one run or of several as one: all that its calls change is changed in place."""
+    """A `Descent` of one run or of several stacked runs, which updates everything in place."""
 
     @property
     def optimizers(self) -> Sequence[Optimizer]: ...
@@ -31,10 +31,10 @@ class Descending(Protocol):
 
 @dataclass(frozen=True)
 class CapturedStep:
-    """A step that `replay` repeats, on the current values of `batch`; its results are in `scalars` then.
+    """A captured step: `replay` runs it on the current values of `batch`, and writes its results into `scalars`.
 
-    It holds for the `constants` of its kernels: the learning rates, and where the parameters are in memory, all of
-    which move together.
+    It is valid for the `constants` of its kernels: the learning rates and the addresses of the parameters, which are
+    always moved together.
     """
 
     batch: Batch
@@ -44,10 +44,10 @@ class CapturedStep:
 
 
 class Capturer(Protocol):
-    """What the device does for `ReplayedDescent`."""
+    """Captures steps for `ReplayedDescent`."""
 
     def run(self, step: Callable[[], Scalars]) -> Scalars:
-        """Run the step as required of one that will be captured later."""
+        """Run a step that will be captured later."""
         ...
 
     def capture(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
@@ -56,10 +56,10 @@ class Capturer(Protocol):
 
 
 class CudaCapturer:
-    """Captures by `torch.cuda.CUDAGraph`.
+    """Captures with `torch.cuda.CUDAGraph`.
 
-    Steps before the capture run on the stream that is captured: what autograd and the libraries keep for a stream is
-    then there, and no part of a captured step belongs to another.
+    Steps before the capture run on the capturing stream, so that autograd and the libraries have set up their state for
+    that stream, and no part of a captured step belongs to another one.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -75,7 +75,7 @@ class CudaCapturer:
 
     def capture(self, step: Callable[[], Scalars]) -> tuple[Scalars, Callable[[], None]]:
         graph = torch.cuda.CUDAGraph()
-        # thread_local: threads that read images ahead may allocate pinned memory meanwhile
+        # thread_local: threads that prefetch images may allocate pinned memory meanwhile
         with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             scalars = step()
         return scalars, graph.replay
@@ -84,18 +84,18 @@ class CudaCapturer:
 class ReplayedDescent:
     """A `Descent` whose steps are replayed from a captured one: the same kernels with the same arguments.
 
-    The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are not captured. The
-    step is captured anew when a learning rate has changed, or the parameters have moved to other memory. The
-    optimisers' states must not be replaced once they exist.
+    The first `WARM_UP` steps, and those on smaller batches, such as the last one of an epoch, are not replayed. The
+    step is captured again when a learning rate has changed or the parameters have moved in memory. The states of the
+    optimisers must not be replaced once they exist.
 
     A captured step keeps its memory until it is released.
     """
 
     def __init__(self, descent: Descending, new_capturer: Callable[[torch.device], Capturer]) -> None:
         self.descent, self.new_capturer = descent, new_capturer
-        self.capturer: Capturer | None = None  # made at the first step, for the device of its batch
+        self.capturer: Capturer | None = None  # created at the first step, on the device of its batch
         self.captured: CapturedStep | None = None
-        self.batch_size, self.warm_up = 0, WARM_UP  # the largest batch so far, and steps on such before the capture
+        self.batch_size, self.warm_up = 0, WARM_UP  # largest batch so far; remaining steps before the capture
 
     def __call__(self, batch: Batch) -> Scalars:
         size = batch.target.numel()
@@ -116,7 +116,7 @@ class ReplayedDescent:
         return {name: value.clone() for name, value in self.captured.scalars.items()}
 
     def release(self) -> None:
-        """Free the memory of the captured step; a later step is captured anew."""
+        """Free the memory of the captured step; a later step is captured again."""
         self.captured = None
 
     def _constants(self) -> tuple[float, ...]:
@@ -132,9 +132,9 @@ class ReplayedDescent:
 
 @contextmanager
 def capturable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
-    """Within the block, Adam lets itself be captured: fused, it can be, but has to be told.
+    """Set `capturable` on Adam's parameter groups within the block: fused Adam needs it to be captured.
 
-    Told so in a step that is not captured, it warns.
+    Adam warns if it is set in a step that is not captured.
     """
     groups = [group for optimizer in optimizers for group in optimizer.param_groups if "capturable" in group]
     for group in groups:
@@ -147,13 +147,13 @@ def capturable(optimizers: Sequence[Optimizer]) -> Iterator[None]:
 
 
 def descent_of(phase: Phase) -> Descent | None:
-    """The `Descent` of one run that is the phase's update, replayed or not; None if it is of another kind."""
+    """The phase's update if it is a `Descent`, replayed or not; otherwise None."""
     update = phase.update.descent if isinstance(phase.update, ReplayedDescent) else phase.update
     return update if isinstance(update, Descent) else None
 
 
 def capturable_descent(phase: Phase) -> Descent | None:
-    """What can be captured of `phase`: a `Descent` with fused optimisers, which do not wait for the device."""
+    """The phase's update if it can be captured: a `Descent` with fused optimisers, which do not synchronise."""
     update = phase.update
     if not isinstance(update, Descent):
         return None
@@ -162,7 +162,7 @@ def capturable_descent(phase: Phase) -> Descent | None:
 
 
 def require_capturable(method: Method, name: str) -> None:
-    """Raise `UserError` if no step of `method`, which is called `name`, can be captured."""
+    """Raise `UserError` if no step of `method`, called `name`, can be captured."""
     if not method.can_be_captured or not any(map(capturable_descent, method.phases())):
         raise UserError(
             f"cuda_graphs=True: the steps of {name}, with these optimisers, cannot be captured; set it to False"
@@ -172,7 +172,7 @@ def require_capturable(method: Method, name: str) -> None:
 def replay_phases(
     phases: Sequence[Phase], new_capturer: Callable[[torch.device], Capturer] = CudaCapturer
 ) -> list[Phase]:
-    """The same phases, with the steps of those that can be captured replayed. A phase's end frees what it captured."""
+    """Copies of `phases` whose steps are replayed where they can be captured; a phase frees its graph at its end."""
     return [
         phase if descent is None else _replay_phase(phase, ReplayedDescent(descent, new_capturer))
         for phase in phases
@@ -190,7 +190,7 @@ def _replay_phase(phase: Phase, update: ReplayedDescent) -> Phase:
 
 @contextmanager
 def replay_steps(trainer: Trainer, new_capturer: Callable[[torch.device], Capturer] = CudaCapturer) -> Iterator[None]:
-    """Within the block, `trainer` takes its steps by CUDA graphs where it can; their memory is freed at its end."""
+    """Make `trainer` use CUDA graphs within the block where it can; their memory is freed at the end."""
     phases = trainer.phases
     trainer.phases = replay_phases(phases, new_capturer)
     try:

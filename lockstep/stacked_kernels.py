@@ -1,7 +1,7 @@
-"""Operations of stacked networks in about as few kernels as those of a single one.
+"""Operations of stacked networks with about as few kernels as for a single network.
 
-`torch.vmap` makes four kernels of each linear layer, as many for its gradient, and some twenty of a cross-entropy.
-Where launches are what a step costs, that is more than stacking saves.
+`torch.vmap` launches four kernels for a linear layer, as many for its gradient, and about twenty for a cross-entropy.
+If a step is bound by launches, that costs more than stacking saves.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 
 
 class FewKernels(TorchFunctionMode):
-    """Within the block, what `torch.vmap` maps takes few kernels. The numbers are the same but for rounding.
+    """Make operations under `torch.vmap` use few kernels within the block; results are the same up to rounding.
 
-    It is for what methods compute: the targets of cross-entropies are classes, each of which counts.
+    Covers what methods compute: linear layers, and cross-entropies with class indices as targets.
     """
 
     def __torch_function__(
@@ -39,13 +39,13 @@ class FewKernels(TorchFunctionMode):
 
 
 def _is_usual(settings: Mapping[str, Any]) -> bool:
-    """Whether these settings of `cross_entropy`, of which there are all, are what methods need."""
+    """Whether these arguments of `cross_entropy` (all of them) are supported."""
     others = {name: value for name, value in settings.items() if name != "reduction" and value is not None}
     return settings["reduction"] in ("mean", "none") and others == {"ignore_index": -100, "label_smoothing": 0.0}
 
 
 def _are_mapped(values: Sequence[Any], dimensions: tuple[int, ...]) -> bool:
-    """Whether they are tensors of so many dimensions each, all mapped over the first of those below."""
+    """Whether `values` are tensors with these numbers of dimensions, all mapped over the first stacked dimension."""
     return len(values) == len(dimensions) and all(
         isinstance(value, Tensor) and value.ndim == number and is_batchedtensor(value) and maybe_get_bdim(value) == 0
         for value, number in zip(values, dimensions, strict=True)
@@ -53,9 +53,9 @@ def _are_mapped(values: Sequence[Any], dimensions: tuple[int, ...]) -> bool:
 
 
 def _below_the_map(function: Callable[..., Tensor], mapped: Sequence[Tensor]) -> Tensor:
-    """`function` of the stacked tensors [R, ...] that `mapped` are, mapped as they are.
+    """Apply `function` to the stacked tensors [R, ...] below `mapped`, and map the result like them.
 
-    A `torch.autograd.Function` with a rule for `vmap` would do the same, and take 0.2 ms of the host for each call.
+    A `torch.autograd.Function` with a vmap rule would do the same, with 0.2 ms of host time per call.
     """
     interpreter = retrieve_current_functorch_interpreter()
     stacked = [get_unwrapped(tensor) for tensor in mapped]
@@ -65,9 +65,9 @@ def _below_the_map(function: Callable[..., Tensor], mapped: Sequence[Tensor]) ->
 
 
 class _StackedLinear(Function):
-    """Values [R, B, in] by weights [R, out, in] and biases [R, out]: [R, B, out].
+    """Linear layers: values [R, B, in], weights [R, out, in] and biases [R, out] to [R, B, out].
 
-    Autograd's own gradient of such a product is transposed in memory, and copied for that.
+    Autograd's own gradient of the product is transposed in memory, which needs a copy.
     """
 
     @staticmethod
@@ -86,5 +86,5 @@ class _StackedLinear(Function):
 
 
 def _stacked_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy of each sample, [R, B], as that of R * B samples. Logits [R, B, C], targets int64 [R, B]."""
+    """Cross-entropy per sample, [R, B], computed as for R * B samples. Logits [R, B, C], targets int64 [R, B]."""
     return cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(target.shape)

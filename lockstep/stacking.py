@@ -1,4 +1,4 @@
-"""The networks and optimisers of several runs as one: a step of all of them is one step of stacked tensors."""
+"""Stack the networks and optimisers of several runs, so that one step on stacked tensors is a step of each run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -9,20 +9,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.optim import Optimizer
 
-from debiaslab.lockstep.batches import Step, make_as_one
+from debiaslab.lockstep.batches import Step, make_stacked
 from debiaslab.lockstep.graphs import ReplayedDescent, Scalars, descent_of
 from debiaslab.lockstep.stacked_kernels import FewKernels
 from debiaslab.methods import Batch, Method
 from debiaslab.methods.phase import Descent
 
-COUNT = "step"  # the entry of an optimiser's state that counts; others have a value for each of a parameter
+COUNT = "step"  # the step count in an optimiser's state; other entries have the shape of their parameter
 
 
 class Stack:
-    """Methods of one kind in the same phase, whose steps are taken as one: replayed, if each one's own are."""
+    """Runs of one method in the same phase, whose steps are taken as one; replayed if their own steps are."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        """`steps` are the next ones of the methods, whose phases have a `Descent` as their update."""
+        """`steps` are the next steps of the runs; the updates of their phases are `Descent`s."""
         self.stacked = StackedDescent(steps)
         self.descend: Callable[[Batch], Scalars] = self.stacked
         alone = steps[0].phase.update
@@ -30,21 +30,21 @@ class Stack:
             self.descend = ReplayedDescent(self.stacked, alone.new_capturer)
 
     def update(self, steps: Sequence[Step]) -> list[Scalars]:
-        """Do what `phase.update(batch.make())` of each would do, and return what each would return."""
-        rows = self.descend(make_as_one([step.batch for step in steps]))
+        """Equivalent to `phase.update(batch.make())` for each of `steps`; returns the scalars of each."""
+        rows = self.descend(make_stacked([step.batch for step in steps]))
         return [{name: row[place] for name, row in rows.items()} for place in range(len(steps))]
 
     def part(self) -> None:
-        """Let each run continue without the others."""
+        """Separate the runs, so that each can continue alone."""
         for optimizer in self.stacked.joined:
             optimizer.part()
 
 
 class StackedDescent:
-    """The `Descent` of R methods of one kind in the same phase, as one.
+    """The `Descent`s of R runs of one method in the same phase, as one.
 
-    Each tensor of their networks is stacked, [R, ...], and so are the states of their optimisers. The methods' own
-    tensors become views into the stack, so that whoever reads, loads or optimises them does so with the stacked ones.
+    The tensors of their networks are stacked, [R, ...], and so are the states of their optimisers. The methods' own
+    tensors become views into the stack, so that reading, loading or optimising them accesses the stacked ones.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
@@ -54,11 +54,11 @@ class StackedDescent:
         self.losses = _Losses(steps[0].method, descents[0])
         members = [_tensors(step.method) for step in steps]
         self.stacked: dict[str, Tensor] = {}
-        self.trained: dict[Tensor, Tensor] = {}  # the stacked parameter of the first method's
+        self.trained: dict[Tensor, Tensor] = {}  # parameter of the first method -> stacked parameter
         with torch.no_grad():
             for name, first in members[0].items():
                 own = [member[name] for member in members]
-                self.stacked[name] = stacked = _stacked(own)
+                self.stacked[name] = stacked = _stack(own)
                 for place, tensor in zip(stacked, own, strict=True):
                     tensor.data = place
                 if first.requires_grad:
@@ -69,7 +69,7 @@ class StackedDescent:
         ]
 
     def __call__(self, batch: Batch) -> Scalars:
-        """One step of each run, on tensors [R, B, ...] of all their batches; returns scalars [R]."""
+        """Take one step of each run on a stacked batch of tensors [R, B, ...]; returns scalars [R]."""
 
         def losses_of(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> Scalars:
             scalars: Scalars = functional_call(self.losses, dict(tensors), (replace(batch, **own),))
@@ -86,14 +86,14 @@ class StackedDescent:
 
 
 class JoinedOptimizer:
-    """The optimisers of several runs, alike and after as many steps, as one of stacked parameters.
+    """The optimisers of several runs, with equal settings and step counts, as one optimiser of stacked parameters.
 
-    Each keeps a state of its own, of views into that of all, so that it can be saved or continue alone. This holds for
-    fused optimisers, which treat each value by itself; others, and those whose settings differ, step in turn.
+    The state of each run's optimiser consists of views into the stacked state, so that it can be saved or continue
+    alone. This works for fused optimisers, which are elementwise; others, or with different settings, step in turn.
     """
 
     def __init__(self, own: Sequence[Optimizer], stacked_of: Mapping[Tensor, Tensor]) -> None:
-        """`stacked_of` is the stacked parameter of each of the first optimiser's that is trained."""
+        """`stacked_of` maps the trained parameters of the first optimiser to stacked parameters."""
         self.own = own
         self.parameters = [
             (stacked_of[parameters[0]], parameters)
@@ -113,13 +113,13 @@ class JoinedOptimizer:
         for stacked, parameters in self.parameters:
             states = [optimizer.state.get(parameter, {}) for optimizer, parameter in zip(own, parameters, strict=True)]
             for name, value in states[0].items():
-                joined = value.clone() if name == COUNT else _stacked([state[name] for state in states])
+                joined = value.clone() if name == COUNT else _stack([state[name] for state in states])
                 self.optimizer.state[stacked][name] = joined
-        self.unshared = list(self.parameters)  # those whose states are not the runs' yet
+        self.unshared = list(self.parameters)  # parameters whose states are not shared with the runs yet
         self._share(self.optimizer)
 
     def step(self) -> None:
-        """One step of each, down the gradients of the stacked parameters."""
+        """Take one step of each optimiser, on the gradients of the stacked parameters."""
         if self.optimizer is None:
             for stacked, parameters in self.parameters:
                 for place, parameter in enumerate(parameters):
@@ -133,7 +133,7 @@ class JoinedOptimizer:
         self._share(self.optimizer)
 
     def _share(self, optimizer: Optimizer) -> None:
-        """Make the runs' optimisers' states views into those that now exist; the count of steps is shared."""
+        """Turn the states of the runs' optimisers into views into the stacked states; the step count is shared."""
         there, self.unshared = self.unshared, [entry for entry in self.unshared if not optimizer.state.get(entry[0])]
         for stacked, parameters in there:
             for place, (own, parameter) in enumerate(zip(self.own, parameters, strict=True)):
@@ -141,7 +141,7 @@ class JoinedOptimizer:
                     own.state[parameter][name] = value if name == COUNT else value[place]
 
     def part(self) -> None:
-        """Let each of the runs' optimisers count its own steps from now on."""
+        """Give each run's optimiser its own step count."""
         for optimizer in () if self.optimizer is None else self.own:
             for state in optimizer.state.values():
                 if COUNT in state:
@@ -149,7 +149,7 @@ class JoinedOptimizer:
 
 
 class _Losses(nn.Module):
-    """The losses of a phase as a module that holds all tensors of the method."""
+    """The losses of a phase, as a module that contains all tensors of the method."""
 
     def __init__(self, method: Method, descent: Descent) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ def _tensors(method: Method) -> dict[str, Tensor]:
 
 
 def _settings(optimizer: Optimizer) -> list[dict[str, Any]]:
-    """Of each of its groups of parameters."""
+    """The settings of each parameter group."""
     return [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
 
 
@@ -180,5 +180,5 @@ def _parameters(optimizer: Optimizer) -> list[Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack([tensor.detach() for tensor in tensors])

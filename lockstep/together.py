@@ -1,10 +1,10 @@
-"""Runs that differ in their seed alone, trained as one: each step of all of them is one step of stacked networks.
+"""Train runs that differ only in their seed as one: a step of all of them is one step of stacked networks.
 
-A product of matrices for five runs costs less than five products where a step is bound by the calls, not by the
-arithmetic: small networks on a GPU. Whether it pays is measured (`commands/studies/pace.py`).
+One batched matrix product for five runs costs less than five products if a step is bound by kernel launches rather than
+arithmetic: for small networks on a GPU. Whether it pays off is measured (`commands/studies/pace.py`).
 
-Each run keeps its own trainer, order of images, optimisers, evaluations and checkpoints, so that it can continue alone
-from its own checkpoint. The numbers are those of the run alone but for rounding.
+Each run has its own trainer, order of images, optimisers, evaluations and checkpoints, so that it can continue alone
+from its checkpoint. Results are those of the run alone up to rounding.
 """
 
 from collections.abc import Generator, Sequence
@@ -21,12 +21,12 @@ from debiaslab.training.loop import Trained, Trainer
 
 
 def fit_together(trainers: Sequence[Trainer]) -> list[Trained | UserError | TrainingDiverged]:
-    """The outcome of `fit` of each, in order; what stops one of them does not stop the others."""
+    """Train all runs; returns the outcome of each, in order. An error in one run does not stop the others."""
     return Lockstep(trainers).outcomes()
 
 
 def steps_of(trainer: Trainer) -> Generator[Step]:
-    """The steps of `trainer.fit()`, which the caller takes: after each, it calls `trainer.finish_step`."""
+    """Yield the steps of `trainer.fit()`; the caller takes each step and calls `trainer.finish_step`."""
     trainer.save()
     for phase in trainer.phases[trainer.phase_index :]:
         trainer.start_phase()
@@ -59,19 +59,19 @@ class Member:
             self.stop(error)
 
     def stop(self, error: UserError | TrainingDiverged) -> None:
-        self.steps.close()  # ends the threads that read images ahead
-        self.step, self.outcome = None, error.with_traceback(None)  # whose frames would keep stacks alive
+        self.steps.close()  # ends the threads that prefetch images
+        self.step, self.outcome = None, error.with_traceback(None)  # its frames would keep the stacks alive
 
 
 class Lockstep:
-    """Runs that proceed step by step; those that are at the same step of the same phase take it as one."""
+    """Advances runs step by step; runs at the same step of the same phase take it as one."""
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
         self.members = [
             Member(number, trainer, steps_of(trainer), can_be_stacked(trainer.method))
             for number, trainer in enumerate(trainers)
         ]
-        self.stacks: dict[tuple[str, frozenset[int]], Stack] = {}  # by phase and members; each member is in one at most
+        self.stacks: dict[tuple[str, frozenset[int]], Stack] = {}  # by phase and members; each member is in at most one
 
     def outcomes(self) -> list[Trained | UserError | TrainingDiverged]:
         for member in self.members:
@@ -85,7 +85,7 @@ class Lockstep:
         return [member.outcome for member in self.members if member.outcome is not None]
 
     def _take(self, group: Sequence[Member]) -> None:
-        """Take one step of each."""
+        """Take one step of each member."""
         steps = [member.step for member in group if member.step is not None]
         try:
             scalars = self._update(frozenset(member.number for member in group), steps)
@@ -109,12 +109,12 @@ class Lockstep:
 
 
 def can_be_stacked(method: Method) -> bool:
-    """Whether runs of `method` can take steps as one; PyTorch cannot map over networks of other precision or layout."""
+    """Whether runs of `method` can be stacked; vmap does not support networks with another precision or layout."""
     return method.can_be_stacked and computes_as_usual(method)
 
 
 def key_of(member: Member) -> tuple[Any, ...]:
-    """Equal for members that can take their next steps as one."""
+    """A key that is equal for members that can take their next step as one."""
     step = member.step
     assert step is not None
     if not member.stackable or descent_of(step.phase) is None:

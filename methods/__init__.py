@@ -1,4 +1,4 @@
-"""Methods, by name. Torch only."""
+"""The methods, by name. Needs torch only."""
 
 from debiaslab.core.errors import require_known
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
@@ -43,6 +43,6 @@ METHODS: dict[str, type[Method]] = {
 
 
 def method_class(name: str) -> type[Method]:
-    """The method `name`; raises `UserError` for an unknown one."""
+    """Return the class of the method `name`; raises `UserError` for an unknown one."""
     require_known("method", name, METHODS)
     return METHODS[name]

@@ -1,7 +1,7 @@
 """The contract between a method and the training loop.
 
-A method owns its networks, its optimisers and its per-sample state, and yields the phases it is trained in. The loop
-(`training/loop.py`) owns everything else: batches, evaluation, selection of weights, checkpoints, resume, records.
+A method owns its networks, optimisers and per-sample state, and defines the phases it is trained in. The loop
+(`training/loop.py`) owns everything else: batches, evaluation, checkpoint selection, resuming and recording.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from debiaslab.models import Networks
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may know of its task: the training targets int64 [N], for per-sample state, and the run's seed."""
+    """What a method may know about its task: training targets int64 [N], for per-sample state, and the run's seed."""
 
     num_classes: int
     train_target: Tensor
@@ -32,10 +32,10 @@ class MethodConfig(Settings):
     """Hyper-parameters that every method has."""
 
     optimizer: str = setting("adam", ", ".join(OPTIMIZERS), OPTIMIZER)
-    learning_rate: float = setting(1e-3, "initial step size of the optimiser", positive)
-    weight_decay: float = setting(0.0, "of the optimiser", not_negative)
+    learning_rate: float = setting(1e-3, "initial learning rate", positive)
+    weight_decay: float = setting(0.0, "weight decay of the optimiser", not_negative)
     batch_size: int = setting(256, "images in a training batch", positive)
-    epochs: int | None = setting(100, "length of each phase, unless the method has a setting for the phase", positive)
+    epochs: int | None = setting(100, "length of each phase that has no length setting of its own", positive)
     num_steps: int | None = setting(None, "length of each phase in optimiser steps, instead of epochs", positive)
 
     def __post_init__(self) -> None:
@@ -43,25 +43,25 @@ class MethodConfig(Settings):
         require((self.epochs is None) != (self.num_steps is None), "epochs", self.epochs, "set, or num_steps, not both")
 
     def rules(self) -> dict[str, str]:
-        """The selection rules among the settings, by the setting's name."""
+        """The settings that are checkpoint selection rules, with their values."""
         return {}
 
     def learning_rate_factor(self) -> Callable[[int, int], float]:
-        """The schedule of a phase as long as the settings say, for `Phase.learning_rate_factor`."""
+        """The learning-rate schedule of a phase of the configured length, for `Phase.learning_rate_factor`."""
         return lambda step, steps_per_epoch: 1.0
 
     def without_effect(self) -> dict[str, tuple[str, ...]]:
-        """Settings that are switched off by others: "hand_over=None" -> their names."""
+        """Settings that have no effect because of others: "hand_over=None" -> their names."""
         return {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleNotes:
-    """What a method says of each training sample, [N] each; None for what it does not say.
+    """A method's values for each training sample, [N] each; None for those it does not compute.
 
-    `weight`, float: in the debiased loss, not-a-number for a sample that no batch has contained yet; `conflicting`,
-    bool: whether it is taken for bias-conflicting; `kept`, bool: whether it is selected as bias-aligned; `votes`,
-    integers: how many biased models take it for bias-aligned.
+    `weight`, float: the sample's weight in the debiased loss, NaN before it has been in a batch; `conflicting`, bool:
+    whether the method considers it bias-conflicting; `kept`, bool: whether it is selected as bias-aligned; `votes`,
+    integers: how many biased models consider it bias-aligned.
     """
 
     weight: Tensor | None = None
@@ -71,21 +71,21 @@ class SampleNotes:
 
 
 class Method(nn.Module):
-    """Base of all methods: networks and per-sample state are submodules and buffers, so `state_dict` is complete."""
+    """Base class: networks and per-sample state are submodules and buffers, so `state_dict` is complete."""
 
     Config: ClassVar[type[MethodConfig]]
     RECIPES: ClassVar[Recipes]
-    UNPUBLISHED: ClassVar[Mapping[str, Recipe]]  # ours for other data, by the kind of their images (`datasets.base`)
-    PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' own selection, for their protocol
+    UNPUBLISHED: ClassVar[Mapping[str, Recipe]]  # ours for other data, by kind of image (`datasets.base.KINDS`)
+    PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' checkpoint selection
     WITHOUT_VALID: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters for data without validation images
 
-    # what a method needs and can; `tests/methods/test_contract.py` holds it to that
+    # what a method requires and supports, verified by `tests/methods/test_contract.py`
     needs_bias: ClassVar[bool] = False  # batches with bias labels
-    needs_whole_batch: ClassVar[bool] = False  # its loss is no mean of losses over parts of the batch
-    can_be_stacked: ClassVar[bool] = True  # runs can take the steps of at least one phase as one: a `Descent`
+    needs_whole_batch: ClassVar[bool] = False  # the loss is not a mean of per-sample losses
+    can_be_stacked: ClassVar[bool] = True  # in at least one phase, a `Descent`, several runs can be trained as one
     can_be_captured: ClassVar[bool] = True  # the same steps can be captured as CUDA graphs, with fused optimisers
 
-    # beginnings of names in `state_dict`: what has a value for each training sample, and no effect on predictions
+    # name prefixes in `state_dict` of per-sample state, which predictions do not depend on
     SAMPLE_STATE: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
@@ -93,14 +93,14 @@ class Method(nn.Module):
         self.config = config
 
     def phases(self) -> Sequence[Phase]:
-        """The phases in order; the last one's prediction is the method's."""
+        """The phases in order; the prediction of the last one is the method's."""
         raise NotImplementedError
 
     @classmethod
     def search_space(cls, data: Mapping[str, Any]) -> dict[str, str]:
-        """The ranges in which the authors searched their hyper-parameters on data of the settings `data`, in words.
+        """The authors' search ranges for their hyper-parameters, on data with the settings `data`.
 
-        "uniform(0, 1)" and the like, by hyper-parameter (`docs/search.md`); empty where they told none.
+        Distributions such as "uniform(0, 1)" by hyper-parameter (`docs/search.md`); empty if none are published.
         """
         return {}
 
@@ -113,13 +113,13 @@ class Method(nn.Module):
         return next(iter(phase.logits(image).values()))
 
     def sample_notes(self) -> SampleNotes:
-        """What is to be recorded about the training samples, as of now; called in evaluations only."""
+        """The current values to record for each training sample; called in evaluations only."""
         return SampleNotes()
 
     def phase(self, name: str, *, losses: Losses | None = None, **settings: Any) -> Phase:
-        """A phase with these `settings`; all others of its length and batches are those of the hyper-parameters.
+        """Build a phase from `settings`; its length and batches come from the hyper-parameters unless given.
 
-        With `losses`, its update is the `Descent` of all its optimisers.
+        With `losses`, the update is the `Descent` on them with all of the phase's optimisers.
         """
         config = self.config
         common: dict[str, Any] = {
@@ -134,19 +134,19 @@ class Method(nn.Module):
         return Phase(name=name, **common | settings)
 
     def optimizer_of(self, *modules: nn.Module) -> Optimizer:
-        """The optimiser of the trainable parameters of `modules` that the hyper-parameters say."""
+        """Build the configured optimiser over the trainable parameters of `modules`."""
         config = self.config
         return build_optimizer(config.optimizer, modules, config.learning_rate, config.weight_decay)
 
-    # ---- weights without the state of training samples
+    # ---- weights without per-sample state
 
     def weights(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """What predictions depend on: `state` (None: `state_dict`) without `SAMPLE_STATE`."""
+        """The part of `state` (None: of `state_dict`) that predictions depend on: all but `SAMPLE_STATE`."""
         state = self.state_dict() if state is None else state
         return {name: tensor for name, tensor in state.items() if not name.startswith(self.SAMPLE_STATE)}
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """Load `weights` of a run on any number of training images; older files have its `SAMPLE_STATE`, too.
+        """Load the `weights` of a run with any number of training images; `SAMPLE_STATE` in older files is ignored.
 
         Raises `RuntimeError` if the weights do not fit.
         """

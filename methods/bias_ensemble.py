@@ -1,12 +1,13 @@
 """BiasEnsemble: LfF or DisEnt with an amplified bias (Lee et al., AAAI 2023, arXiv:2205.14594).
 
-Several biased classifiers are trained briefly by generalised cross-entropy. The training samples that most of them
-classify with confidence are kept as bias-aligned, and the biased network of the inner method learns from those only.
+Several biased classifiers are trained briefly with generalised cross-entropy. The training samples that most of them
+classify with high confidence are kept as bias-aligned, and the biased network of the inner method is trained on those
+only.
 
 Deviations from the authors' code:
-- Where the data have no validation images (`data.protocol=published` of Colored MNIST and the like) the weights of the
-  biased classifiers are chosen on the test images, by `ensemble_selection=oracle_test_accuracy`.
-- DisEnt+BE: in a class whose running losses are all exactly 0 the weights are 0; theirs divides 0 by 0.
+- Where the data have no validation images (such as Colored MNIST with `data.protocol=published`) the checkpoints of the
+  biased classifiers are selected on the test images, by `ensemble_selection=oracle_test_accuracy`.
+- DisEnt+BE: in a class whose running losses are all exactly 0 the weights are 0; their code divides 0 by 0.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,32 +21,32 @@ from torch.nn.functional import softmax
 
 from debiaslab.core.settings import must_be, positive, require, setting
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
-from debiaslab.methods.declarations import leave_out_last
+from debiaslab.methods.declarations import drop_last_setting
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
 from debiaslab.methods.losses import generalized_cross_entropy
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from debiaslab.methods.recipes import merged, named, stand_ins, unpublished
+from debiaslab.methods.recipes import merge, named, stand_ins, unpublished
 from debiaslab.models import Networks
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleConfig(MethodConfig):
-    """The settings beside those of the inner method; `q` serves the biased classifiers only."""
+    """The settings in addition to those of the inner method, whose `q` is used by the biased classifiers only."""
 
-    ensemble_size: int = setting(5, "biased classifiers", positive)
-    ensemble_steps: int = setting(1_000, "steps for which each of them is trained", positive, part="steps")
+    ensemble_size: int = setting(5, "number of biased classifiers", positive)
+    ensemble_steps: int = setting(1_000, "training steps of each biased classifier", positive, part="steps")
     ensemble_check_steps: int = setting(
-        500, "each is evaluated after its first step and every so many steps from there", positive, part="steps"
+        500, "each is evaluated after its first step and at this interval in steps from there", positive, part="steps"
     )
-    ensemble_selection: str = setting("best_valid_accuracy", "rule for the weights of each")
+    ensemble_selection: str = setting("best_valid_accuracy", "checkpoint selection rule for the biased classifiers")
     ensemble_confidence: float = setting(
         0.99,
-        "a classifier votes for a sample if its class has a probability above this",
+        "a classifier votes for a sample if it predicts the target with a probability above this",
         must_be("0 or more, below 1", lambda confidence: 0 <= confidence < 1),
     )
-    ensemble_votes: int = setting(3, "a sample with so many votes is kept as bias-aligned")
+    ensemble_votes: int = setting(3, "a sample with at least this many votes is kept as bias-aligned")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +58,7 @@ class EnsembleConfig(MethodConfig):
 
 
 class BiasEnsemble(Method):
-    """Selects the samples that are kept as bias-aligned, then trains `Inner` with them."""
+    """Selects the samples to keep as bias-aligned, then trains `Inner` with them."""
 
     Inner: ClassVar[type[LfF] | type[DisEnt]]
     WITHOUT_VALID = {"ensemble_selection": "oracle_test_accuracy"}
@@ -75,8 +76,8 @@ class BiasEnsemble(Method):
         self.optimizer = self.optimizer_of(self.classifier)
         self.register_buffer("votes", torch.zeros(len(task.train_target), dtype=torch.uint8))
         self.register_buffer("voters", torch.zeros((), dtype=torch.int64))
-        everything = torch.ones(len(task.train_target), dtype=torch.bool)
-        self.inner = self.Inner(config, networks, task, kept=everything)
+        all_samples = torch.ones(len(task.train_target), dtype=torch.bool)
+        self.inner = self.Inner(config, networks, task, kept=all_samples)
 
     def phases(self) -> Sequence[Phase]:
         config = self.config
@@ -108,7 +109,7 @@ class BiasEnsemble(Method):
 
     @torch.no_grad()
     def vote(self, number: int, training_images: Iterable[Batch]) -> None:
-        """Count the votes of classifier `number`; then initialise the next one or, after the last, select."""
+        """Count the votes of classifier `number`; then initialise the next one or, after the last, set `kept`."""
         for batch in training_images:
             probability = softmax(self.classifier(batch.image), dim=1).gather(1, batch.target[:, None])[:, 0]
             self.votes[batch.index] += probability > self.config.ensemble_confidence
@@ -121,7 +122,7 @@ class BiasEnsemble(Method):
             self.inner.kept.copy_(self.votes >= self.config.ensemble_votes)
 
     def sample_notes(self) -> SampleNotes:
-        """None are kept until all classifiers have voted; those not kept are taken for bias-conflicting then."""
+        """`kept` is None until all classifiers have voted; then the other samples count as bias-conflicting."""
         notes = replace(self.inner.sample_notes(), conflicting=None, votes=self.votes)
         if self.inner.kept is None or int(self.voters) < self.config.ensemble_size:
             return notes
@@ -137,10 +138,10 @@ class LfFBE(BiasEnsemble):
 
     @dataclass(frozen=True, kw_only=True)
     class Config(EnsembleConfig, LfF.Config):
-        drop_last: bool = leave_out_last(True)
+        drop_last: bool = drop_last_setting(True)
 
     Inner = LfF
-    RECIPES = merged(
+    RECIPES = merge(
         named("debiaslab", DIGITS, ensemble_steps=600, ensemble_check_steps=500),
         named("debiaslab", unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES),
         named("lee2023", LEE | LEE_2023),
@@ -156,7 +157,7 @@ class DisEntBE(BiasEnsemble):
         pass
 
     Inner = DisEnt
-    RECIPES = merged(
+    RECIPES = merge(
         named("debiaslab", for_disent(DIGITS), ensemble_steps=600, ensemble_check_steps=500),
         named("debiaslab", for_disent(unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES)),
         named("lee2023", for_disent(LEE | LEE_2023)),

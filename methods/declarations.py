@@ -1,4 +1,4 @@
-"""Settings that several methods have, each with what is said of it there."""
+"""Declarations of settings that several methods share."""
 
 from typing import Any
 
@@ -8,17 +8,17 @@ from debiaslab.core.settings import must_be, positive, setting
 def gce_exponent() -> Any:
     return setting(
         0.7,
-        "exponent of generalised cross-entropy; towards 0 it becomes cross-entropy",
+        "exponent of generalised cross-entropy; as it goes to 0, the loss becomes cross-entropy",
         must_be("above 0, at most 1", lambda q: 0 < q <= 1),
     )
 
 
 def running_loss_decay() -> Any:
-    return setting(0.7, "decay of the running loss of each sample", must_be("0 or more, below 1", lambda d: 0 <= d < 1))
+    return setting(0.7, "decay of each sample's running loss", must_be("0 or more, below 1", lambda d: 0 <= d < 1))
 
 
-def leave_out_last(default: bool) -> Any:
-    return setting(default, "leave out the last, smaller batch of an epoch")
+def drop_last_setting(default: bool) -> Any:
+    return setting(default, "drop the last, incomplete batch of each epoch")
 
 
 def outer_loss_weight() -> Any:
@@ -26,4 +26,4 @@ def outer_loss_weight() -> Any:
 
 
 def train_head_setting() -> Any:
-    return setting(True, "train the head on the biased features; False: as in the published code")
+    return setting(True, "train the additional head; False: keep its initial weights, as in the published code")

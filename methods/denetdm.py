@@ -1,16 +1,16 @@
 """DeNetDM: debiasing by network depth modulation (Sreelatha et al., NeurIPS 2024, arXiv:2403.19863).
 
-A shallow and a deep branch share a linear head on the sum of their features (a product of experts). Trained together,
-the deep branch takes the bias and the shallow one what is left: the core attribute. A second, deep target branch then
-learns from both, by the same sum and by distillation from the shallow branch.
+A shallow and a deep branch share a linear head on the sum of their features (a product of experts). When they are
+trained together, the deep branch learns the bias and the shallow branch what is left: the core attribute. In a second
+phase a deep target branch learns from both, by the same product of experts and by distillation from the shallow branch.
 
 Deviations from the authors' code:
-- The distillation phase runs (there, an option that is on by default skips it), and the seed is honoured.
-- The teacher keeps modules of its own; theirs is a second copy of the model. The numbers are the same.
-- On CelebA, where their code has no second phase and its shallow branch does not fit the linear layer behind it, that
+- The distillation phase runs (an option of their code that is on by default skips it), and the seed has an effect.
+- The teacher has modules of its own; in their code it is a second copy of the model. The results are the same.
+- On CelebA, where their code has no second phase and the shallow branch does not fit the linear layer after it, that
   layer is left out and the shallow branch predicts.
-- By default the weights that phase two starts from are chosen on validation images, by the same metric as theirs
-  (accuracy on bias-conflicting images); theirs, chosen on the test images, is `hand_over=oracle_test_conflicting`.
+- By default the checkpoint that phase two starts from is selected on validation images, by the same metric as theirs
+  (accuracy on bias-conflicting images); their selection on the test images is `hand_over=oracle_test_conflicting`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,29 +26,39 @@ from debiaslab.methods.losses import distillation_loss
 from debiaslab.methods.optimizers import OPTIMIZER, build_optimizer
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_SREELATHA, OWN_BRANCHES, SREELATHA
-from debiaslab.methods.recipes import Recipe, merged, named, stand_ins, unpublished
+from debiaslab.methods.recipes import Recipe, merge, named, stand_ins, unpublished
 from debiaslab.models import Networks
 
 
 class DeNetDM(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(MethodConfig):
-        weight_decay: float = setting(1e-3, "of the optimiser of the separation phase", not_negative)
+        weight_decay: float = setting(1e-3, "weight decay in the separation phase", not_negative)
         batch_size: int = 64
         hand_over: str | None = setting(
             "best_valid_conflicting",
-            "rule for the separation weights that distillation starts from; None: none, the shallow branch predicts",
+            "selection rule for the checkpoint that distillation starts from; None: no distillation, the shallow"
+            " branch predicts",
         )
-        distill_optimizer: str | None = setting(None, "None: that of the separation phase", OPTIMIZER)
-        distill_learning_rate: float = setting(1e-3, "initial step size in the distillation phase", positive)
-        distill_weight_decay: float = setting(0.0, "of the optimiser of the distillation phase", not_negative)
+        distill_optimizer: str | None = setting(
+            None, "optimiser of the distillation phase; None: as in the separation phase", OPTIMIZER
+        )
+        distill_learning_rate: float = setting(1e-3, "initial learning rate in the distillation phase", positive)
+        distill_weight_decay: float = setting(0.0, "weight decay in the distillation phase", not_negative)
         distill_epochs: int | None = setting(
-            None, "None, and no distill_steps: as long as the separation phase", positive, part="epochs"
+            None,
+            "length of the distillation phase; None, without distill_steps: that of the separation phase",
+            positive,
+            part="epochs",
         )
-        distill_steps: int | None = setting(None, "the same in optimiser steps", positive, part="steps")
-        poe_weight: float = setting(1.0, "weight of the cross-entropy of target + deep branch", not_negative)
+        distill_steps: int | None = setting(
+            None, "length of the distillation phase in optimiser steps", positive, part="steps"
+        )
+        poe_weight: float = setting(
+            1.0, "weight of the cross-entropy of the product of target and deep branch", not_negative
+        )
         distill_weight: float = setting(1.0, "weight of the distillation loss", not_negative)
-        temperature: float = setting(2.0, "of the softmax in the distillation loss", positive)
+        temperature: float = setting(2.0, "softmax temperature in the distillation loss", positive)
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -63,7 +73,7 @@ class DeNetDM(Method):
             own = {"hand_over=None": (*of_distillation, "poe_weight", "temperature")} if self.hand_over is None else {}
             return super().without_effect() | own
 
-    RECIPES = merged(
+    RECIPES = merge(
         {
             "digits": {
                 "debiaslab": Recipe(
@@ -93,7 +103,7 @@ class DeNetDM(Method):
         if config.hand_over is None:
             return
         self.target = networks.encoder("target")
-        # copies of deep and head that go on in phase two, while the originals stay as the teacher's
+        # copies of the deep branch and the head for phase two; the teacher uses the originals
         self.target_deep = networks.encoder("deep").requires_grad_(False)
         self.target_head = networks.head("head", self.deep.feature_dim)
         self.constants = FrozenOutputs(self.teach, [self.shallow, self.head, self.target_deep])
@@ -143,7 +153,7 @@ class DeNetDM(Method):
         return {"loss": cross_entropy(self.head(features), batch.target)}
 
     def start_distillation(self, training_images: Iterable[Batch] = ()) -> None:
-        """Phase two starts from the deep branch and head that phase one hands over."""
+        """Initialise phase two from the deep branch and the head of the checkpoint that phase one hands over."""
         self.target_deep.load_state_dict(self.deep.state_dict())
         self.target_head.load_state_dict(self.head.state_dict())
 
@@ -156,7 +166,7 @@ class DeNetDM(Method):
         return {"loss": loss, "poe": poe_loss, "distillation": distillation}
 
     def teach(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """What stays as it is in phase two: the teacher's logits, and the features of the deep branch."""
+        """The outputs that are constant in phase two: the teacher's logits and the deep branch's features."""
         return self.head(self.shallow(image)), self.target_deep(image)
 
     def separation_logits(self, image: Tensor) -> dict[str, Tensor]:

@@ -1,11 +1,12 @@
 """DisEnt: debiasing by disentangled feature augmentation (Lee et al., NeurIPS 2021, arXiv:2107.01372); also LDD, DFA.
 
-Two encoders, for intrinsic and for bias attributes, with a linear head each on the features of both. The heads learn
-as the networks of LfF do, each passing its gradient to its own encoder only. After `curr_step` steps the bias features
-are also swapped between the images of a batch, which makes bias-conflicting features out of bias-aligned images.
+Two encoders, one for intrinsic and one for bias attributes; on the features of both, a linear head for each. The heads
+are trained like the networks of LfF, and each backpropagates into its own encoder only. After `curr_step` steps the
+bias features are also swapped between the images of a batch, which turns bias-aligned samples into bias-conflicting
+ones.
 
 Deviations from the authors' code:
-- In a class whose running losses are all exactly 0 the weights are 0; theirs divides 0 by 0.
+- In a class whose running losses are all exactly 0 the weights are 0; their code divides 0 by 0.
 """
 
 from collections.abc import Sequence
@@ -19,18 +20,18 @@ from debiaslab.core.memory import placed
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import must_be, not_negative, positive, setting
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
-from debiaslab.methods.declarations import gce_exponent, leave_out_last, running_loss_decay
+from debiaslab.methods.declarations import drop_last_setting, gce_exponent, running_loss_decay
 from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from debiaslab.methods.recipes import merged, named, stand_ins
+from debiaslab.methods.recipes import merge, named, stand_ins
 from debiaslab.models import Networks
 
 
 class DisEnt(Method):
-    """With `kept`, bool [N], the bias branch learns from those training samples only, by cross-entropy instead of
-    generalised cross-entropy: the main run of BiasEnsemble (`bias_ensemble.py`), which sets the values later."""
+    """With `kept`, bool [N], the bias branch is trained on those samples only, with cross-entropy instead of
+    generalised cross-entropy: the second part of BiasEnsemble (`bias_ensemble.py`), which fills in the values later."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(MethodConfig):
@@ -42,18 +43,18 @@ class DisEnt(Method):
         curr_step: int = setting(10_000, "last step without swapping", not_negative, part="steps")
         lr_decay_step: int | None = setting(
             10_000,
-            "learning rate times lr_gamma every so many steps from curr_step on; None: never",
+            "steps between decays of the learning rate by lr_gamma, counted from curr_step; None: no decay",
             must_be("positive, or None", lambda steps: steps > 0),
             part="steps",
         )
-        lr_gamma: float = setting(0.5, "factor on the learning rate, every lr_decay_step steps", positive)
-        drop_last: bool = leave_out_last(True)
+        lr_gamma: float = setting(0.5, "decay factor of the learning rate, every lr_decay_step steps", positive)
+        drop_last: bool = drop_last_setting(True)
 
         def without_effect(self) -> dict[str, tuple[str, ...]]:
             own = {"lr_decay_step=None": ("lr_gamma",)} if self.lr_decay_step is None else {}
             return super().without_effect() | own
 
-    RECIPES = merged(
+    RECIPES = merge(
         named("debiaslab", for_disent(DIGITS | OWN_IMAGES)),
         named("lee2021", for_disent(LEE | LEE_2021)),
         named("lee2023", for_disent(LEE_2023)),
@@ -62,7 +63,7 @@ class DisEnt(Method):
 
     SAMPLE_STATE = ("kept", "difficulty.")
     needs_whole_batch = True
-    can_be_stacked = can_be_captured = False  # each step draws a permutation of its own
+    can_be_stacked = can_be_captured = False  # each step draws a new permutation
 
     config: Config
     kept: Tensor | None
@@ -94,7 +95,7 @@ class DisEnt(Method):
         ]
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """Returns the loss and its four terms, those of the bias branch times their lambda."""
+        """Returns the loss and its four terms; those of the bias branch are multiplied by their lambda."""
         target, config = batch.target, self.config
         intrinsic, bias = self.intrinsic_encoder(batch.image), self.bias_encoder(batch.image)
         kept = None if self.kept is None else self.kept[batch.index]
@@ -122,18 +123,18 @@ class DisEnt(Method):
         return {"loss": loss.detach()} | {name: term.detach() for name, term in terms.items()}
 
     def heads(self, intrinsic: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of both heads for features [B, F] each; a head passes gradient to its own kind of features only."""
+        """Logits of both heads for features [B, F] each; each head backpropagates into its own features only."""
         intrinsic_logits = self.intrinsic_head(torch.cat([intrinsic, bias.detach()], dim=1))
         bias_logits = self.bias_head(torch.cat([intrinsic.detach(), bias], dim=1))
         return intrinsic_logits, bias_logits
 
     def permutation(self, batch: Batch) -> Tensor:
-        """The order int64 [B] in which bias features are swapped, a function of seed and step."""
+        """The permutation int64 [B] of the bias features, a function of seed and step."""
         order = torch.randperm(len(batch.index), generator=torch_generator(self.seed, "swap", batch.step))
         return placed(order, batch.index.device)
 
     def learning_rate_factor(self, step: int, steps_per_epoch: int) -> float:
-        """A StepLR that is stepped at the end of every step from `curr_step` on."""
+        """Equivalent to a StepLR scheduler that is stepped after every update from `curr_step` on."""
         config = self.config
         if config.lr_decay_step is None:
             return 1.0

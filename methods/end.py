@@ -1,14 +1,16 @@
 """EnD: entangling and disentangling deep representations (Tartaglione et al., CVPR 2021, arXiv:2103.02023).
 
-A classifier on L2-normalised features, with two more losses on the cosines between the samples of a batch: samples of
-one bias class shall not be alike (disentangle), samples of one target class and different bias classes shall be
-(entangle). It is told the bias labels of the training images. With alpha = beta = 0 it is ERM on normalised features.
+A classifier on L2-normalised features, with two regularisers on the cosine similarities within a batch: features of the
+same bias class are pushed apart (disentangling), features of the same target class and different bias classes are
+pulled together (entangling). It uses the bias labels of the training images. With alpha = beta = 0 it is ERM on
+normalised features.
 
 Deviations from the authors' code:
-- Vectorised, without a loop over classes; the numbers are the same. As there, of the pairs i > j of a batch only those
-  with b_i < b_j entangle: on average, half of them.
-- alpha and beta were found by a search (uniform in [0, 1] for rho 0.990, 0.995 and 0.997, in [0, 50] for 0.999; at
-  least 20 runs, by validation accuracy): `main.py search`. The defaults are the check value of the authors, 0.1 each.
+- Vectorised, without a loop over classes; the results are the same. As in their code, only those pairs i > j of a batch
+  with b_i < b_j are entangled: half of them on average.
+- The authors found alpha and beta by a search (uniform in [0, 1] for rho 0.990, 0.995 and 0.997, in [0, 50] for 0.999;
+  at least 20 runs, by validation accuracy): `main.py search`. Our default for both is 0.1, the value with which the
+  authors check their code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +25,7 @@ from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, OWN_IMAGES
-from debiaslab.methods.recipes import Recipe, merged, named, stand_ins
+from debiaslab.methods.recipes import Recipe, merge, named, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -34,7 +36,7 @@ class EnD(Method):
         alpha: float = setting(0.1, "weight of the disentangling loss", not_negative)
         beta: float = setting(0.1, "weight of the entangling loss", not_negative)
 
-    RECIPES = merged(
+    RECIPES = merge(
         {
             "digits": {
                 "debiaslab": Recipe(
@@ -71,7 +73,7 @@ class EnD(Method):
 
     @classmethod
     def search_space(cls, data: Mapping[str, Any]) -> dict[str, str]:
-        """That of the paper; on other data than Biased MNIST, its ranges for the weaker biases."""
+        """The search space of the paper; on data other than Biased MNIST, its ranges for the weaker biases."""
         rho = data.get("rho")
         high = 50 if isinstance(rho, (int, float)) and rho >= 0.999 else 1
         return dict.fromkeys(("alpha", "beta"), f"uniform(0, {high})")
@@ -117,19 +119,19 @@ def cosines(features: Tensor) -> Tensor:
 def disentangling_loss(cosine: Tensor, bias: Tensor) -> Tensor:
     """Sum over bias classes of |sum of the cosines of the class's pairs|, divided by the number of all these pairs.
 
-    cosine [B, B], bias int64 [B]; a scalar; 0 where no two samples share a bias class.
+    cosine [B, B], bias int64 [B]; returns a scalar, 0 if no two samples share a bias class.
     """
     same_bias = bias[:, None] == bias
     pairs = same_bias.tril(-1)
-    # sums per class without knowing the number of classes: each sample gets that of its own, and a share in it
+    # sums per class without the number of classes: each sample gets the sum of its class, divided by the class's size
     class_sum = same_bias.to(cosine.dtype) @ (cosine * pairs).sum(dim=1)
     return (class_sum.abs() / same_bias.sum(dim=1)).sum() / pairs.sum().clamp(min=1)
 
 
 def entangling_loss(cosine: Tensor, target: Tensor, bias: Tensor) -> Tensor:
-    """1 - mean of (1 + cosine) / 2 over the pairs i > j of one target class and bias classes b_i < b_j.
+    """1 - mean of (1 + cosine) / 2 over the pairs i > j of the same target class with bias classes b_i < b_j.
 
-    cosine [B, B], target and bias int64 [B]; a scalar; 0 where there is no such pair.
+    cosine [B, B], target and bias int64 [B]; returns a scalar, 0 if there is no such pair.
     """
     pairs = ((target[:, None] == target) & (bias[:, None] < bias)).tril(-1)
     num_pairs = pairs.sum()

@@ -1,7 +1,7 @@
 """Empirical risk minimisation: plain cross-entropy, the baseline ("vanilla") of every paper.
 
-Settings: those of the LfF code (Nam et al., NeurIPS 2020), of the DisEnt code (Lee et al., NeurIPS 2021) and of the
-ReBias code (Bahng et al., ICML 2020).
+Recipes: those of the LfF code (Nam et al., NeurIPS 2020), the DisEnt code (Lee et al., NeurIPS 2021) and the ReBias
+code (Bahng et al., ICML 2020).
 Deviations from the authors' code: none known.
 """
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.methods.base import Method, Task
-from debiaslab.methods.declarations import leave_out_last
+from debiaslab.methods.declarations import drop_last_setting
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
-from debiaslab.methods.recipes import Recipe, merged, named, stand_ins
+from debiaslab.methods.recipes import Recipe, merge, named, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -23,9 +23,9 @@ from debiaslab.models import Networks
 class ERM(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScheduledConfig):
-        drop_last: bool = leave_out_last(False)
+        drop_last: bool = drop_last_setting(False)
 
-    RECIPES = merged(
+    RECIPES = merge(
         {
             "digits": {
                 "debiaslab": Recipe(

@@ -1,4 +1,4 @@
-"""What constant networks say of the training images, computed once."""
+"""Cached outputs of frozen networks."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -11,23 +11,23 @@ from debiaslab.methods.phase import Batch
 
 
 class FrozenOutputs(nn.Module):
-    """The outputs of `networks` that no longer change, of batches of training images.
+    """The outputs of frozen networks for batches of training images.
 
-    They are computed for every batch, without gradient, until `keep` has computed them for all training images; from
-    then on they are looked up. They are a function of the weights, so no checkpoint needs them.
+    They are computed for every batch, without gradients, until `keep` has cached them for all training images. The
+    cache can be recomputed from the weights, so checkpoints do not contain it.
     """
 
     def __init__(self, compute: Callable[[Tensor], tuple[Tensor, ...]], networks: Sequence[nn.Module]) -> None:
-        """`compute` maps images [B, C, H, W] to outputs [B, ...] by `networks`, which are part of the method, alone."""
+        """`compute` maps images [B, C, H, W] to outputs [B, ...], using only `networks`, submodules of the method."""
         super().__init__()
         self.compute, self.networks = compute, tuple(networks)
         self.num_kept = 0
 
     @torch.no_grad()
     def keep(self, training_images: Iterable[Batch]) -> None:
-        """Compute the outputs of all training images, given in order; the networks are in the modes of the training.
+        """Cache the outputs for all training images, given in order; the networks are in the modes of the phase.
 
-        Does nothing where an output depends on the batch or on chance: with batch norm or dropout in train mode.
+        Does nothing if outputs depend on the rest of the batch or on chance: with batch norm or dropout in train mode.
         """
         modules = [module for network in self.networks for module in network.modules()]
         if any(module.training and isinstance(module, (_BatchNorm, _DropoutNd)) for module in modules):

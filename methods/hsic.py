@@ -1,6 +1,7 @@
-"""The Hilbert-Schmidt independence criterion of two samples, with RBF kernels, as pure functions.
+"""Estimators of the Hilbert-Schmidt independence criterion with RBF kernels, as pure functions.
 
-It is 0 where the two are independent. Both estimators are differentiable in both arguments and wait for no device.
+HSIC is 0 if and only if the two variables are independent. The estimators are differentiable in both arguments and do
+not synchronise with the device.
 """
 
 from collections.abc import Callable
@@ -12,24 +13,24 @@ from torch import Tensor
 def unbiased_hsic(x: Tensor, y: Tensor, sigma_x: float | Tensor, sigma_y: float | Tensor) -> Tensor:
     """The unbiased estimator (Song et al., JMLR 2012, eq. 5) from n pairs: x [n, p], y [n, q]; a scalar.
 
-    It can be negative. 0, without a gradient, for n < 4, where it is not defined. Computed as the mean product of the
-    U-centred kernels (Szekely and Rizzo, 2014): the same number, without the difference of large sums.
+    It can be negative. For n < 4, where it is undefined, returns 0 without a gradient. Computed as the mean product of
+    the U-centred kernels (Szekely and Rizzo, 2014), which is the same without the cancellation of large sums.
     """
     n = len(x)
     if n < 4:
         return x.new_zeros(())
-    return (u_centered(rbf_kernel(x, sigma_x)) * u_centered(rbf_kernel(y, sigma_y))).sum() / (n * (n - 3))
+    return (u_center(rbf_kernel(x, sigma_x)) * u_center(rbf_kernel(y, sigma_y))).sum() / (n * (n - 3))
 
 
 def biased_hsic(x: Tensor, y: Tensor, sigma_x: float | Tensor, sigma_y: float | Tensor) -> Tensor:
     """The biased estimator tr(KHLH) / (n - 1)^2 (Gretton et al., ALT 2005) from n pairs: x [n, p], y [n, q]; a scalar.
 
-    It is never negative. 0, without a gradient, for n < 2, where it is not defined.
+    It is never negative. For n < 2, where it is undefined, returns 0 without a gradient.
     """
     n = len(x)
     if n < 2:
         return x.new_zeros(())
-    return (centered(rbf_kernel(x, sigma_x)) * centered(rbf_kernel(y, sigma_y))).sum() / (n - 1) ** 2
+    return (center(rbf_kernel(x, sigma_x)) * center(rbf_kernel(y, sigma_y))).sum() / (n - 1) ** 2
 
 
 ESTIMATORS: dict[str, Callable[[Tensor, Tensor, float | Tensor, float | Tensor], Tensor]] = {
@@ -50,14 +51,14 @@ def squared_distances(x: Tensor) -> Tensor:
     return (squares[:, None] + squares - 2 * gram).clamp(min=0)
 
 
-def centered(kernel: Tensor) -> Tensor:
-    """HKH of a symmetric kernel matrix K [n, n], with H = I - 1/n."""
+def center(kernel: Tensor) -> Tensor:
+    """HKH for a symmetric kernel matrix K [n, n], with H = I - 1/n."""
     rows = kernel.mean(dim=0)
     return kernel - rows - rows[:, None] + rows.mean()
 
 
-def u_centered(kernel: Tensor) -> Tensor:
-    """A symmetric kernel matrix [n, n], n > 2, with zero diagonal and shifted so that its rows and columns sum to 0."""
+def u_center(kernel: Tensor) -> Tensor:
+    """U-centre a symmetric kernel matrix [n, n], n > 2: its diagonal becomes 0 and its rows and columns sum to 0."""
     n = len(kernel)
     off_diagonal = 1 - torch.eye(n, dtype=kernel.dtype, device=kernel.device)
     rows = (kernel * off_diagonal).sum(dim=0) / (n - 2)

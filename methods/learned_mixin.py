@@ -1,14 +1,14 @@
 """LearnedMixin+H (Clark et al., EMNLP 2019), with the biased network of ReBias (Bahng et al., ICML 2020).
 
-The biased network g is trained first, and fixed then. The target network f learns as part of an ensemble with it: the
-logits of g are added to those of f, multiplied by a factor that f learns for each image. The entropy of what g
-contributes is penalised, so that the factor does not vanish.
+The biased network g is trained first and then kept fixed. The target network f is trained in an ensemble with it: the
+logits of g, multiplied by a factor that f predicts for each image, are added to those of f. The entropy of g's
+contribution is penalised, so that the factor does not vanish.
 
-Deviations from the authors' (ReBias's) code, beside those of `vanilla_biased`:
-- The head h of the factor is trained, with the optimiser of f, as the method defines it. Theirs means to, but leaves
-  it out of every optimiser, so that it keeps its random weights; `train_head=False` does that.
-- Theirs multiplies the logits of g in place; the caller's stay as they are here.
-As in theirs, g stays in train mode after its own training: its logits are those of batch statistics.
+Deviations from the authors' (ReBias's) code, in addition to those of `vanilla_biased`:
+- The head h that predicts the factor is trained with the optimiser of f, as the method defines it. Their code intends
+  this, but h is in none of its optimisers and keeps its random weights; `train_head=False` reproduces that.
+- Their code multiplies the logits of g in place; ours does not.
+As in their code, g stays in train mode after its training: its logits are computed with batch statistics.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from debiaslab.methods.base import Task
 from debiaslab.methods.declarations import outer_loss_weight, train_head_setting
 from debiaslab.methods.phase import Batch, Descent, Phase
 from debiaslab.methods.published import BAHNG, OWN_PAIRS
-from debiaslab.methods.recipes import merged, named
+from debiaslab.methods.recipes import merge, named
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
 from debiaslab.models import Networks
 
@@ -31,13 +31,13 @@ from debiaslab.models import Networks
 class LearnedMixin(VanillaBiased):
     @dataclass(frozen=True, kw_only=True)
     class Config(VanillaBiased.Config):
-        n_g_update: int = setting(0, "updates of g in a batch; 0: g stays as pretrained", not_negative)
-        pretrain_epochs: int | None = setting(5, "length of the training of g alone", positive, part="epochs")
+        n_g_update: int = setting(0, "updates of g per batch; 0: g stays as pretrained", not_negative)
+        pretrain_epochs: int | None = setting(5, "length of the pretraining of g", positive, part="epochs")
         pretrain_steps: int | None = setting(
-            None, "the same in optimiser steps, where training is counted so", positive, part="steps"
+            None, "length of the pretraining of g in optimiser steps, instead of epochs", positive, part="steps"
         )
         f_lambda_outer: float = outer_loss_weight()
-        entropy_weight: float = setting(0.36, "weight of the entropy of what g contributes", not_negative)
+        entropy_weight: float = setting(0.36, "weight of the entropy of g's contribution", not_negative)
         train_head: bool = train_head_setting()
 
         def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class LearnedMixin(VanillaBiased):
             epochs, steps = self.pretrain_epochs, self.pretrain_steps
             require((epochs is None) != (steps is None), "pretrain_epochs", epochs, "set, or pretrain_steps, not both")
 
-    RECIPES = merged(
+    RECIPES = merge(
         VanillaBiased.RECIPES,
         named(
             "bahng2020", {name: BAHNG[name] for name in ("imagenet9", "kinetics10", "kinetics50")}, pretrain_epochs=30
@@ -94,6 +94,6 @@ class LearnedMixin(VanillaBiased):
 
 
 def mean_entropy(logits: Tensor) -> Tensor:
-    """The entropy of softmax(logits), averaged over the batch, in nats: logits [B, C] to a scalar."""
+    """The entropy of softmax(logits) in nats, averaged over the batch, for logits [B, C]; a scalar."""
     log_probabilities = logits.log_softmax(dim=1)
     return -(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()

@@ -1,10 +1,10 @@
 """LfF: learning from failure (Nam et al., NeurIPS 2020, arXiv:2007.02561).
 
-A biased network learns by generalised cross-entropy, which favours what is easy: the bias. A debiased network learns
-by cross-entropy, weighted towards the samples that only the biased one fails on.
+A biased network is trained with generalised cross-entropy, which emphasises easy samples and so amplifies the bias. A
+debiased network is trained with cross-entropy, weighted towards the samples that only the biased network fails on.
 
 Deviations from the authors' code:
-- In a class whose running losses are all exactly 0 the weights are 0; theirs divides 0 by 0.
+- In a class whose running losses are all exactly 0 the weights are 0; their code divides 0 by 0.
 """
 
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
-from debiaslab.methods.declarations import gce_exponent, leave_out_last, running_loss_decay
+from debiaslab.methods.declarations import drop_last_setting, gce_exponent, running_loss_decay
 from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
-from debiaslab.methods.recipes import merged, named, stand_ins
+from debiaslab.methods.recipes import merge, named, stand_ins
 from debiaslab.models import Networks
 
 
 class LfF(Method):
-    """With `kept`, bool [N], the biased network learns from those training samples only, by cross-entropy instead of
-    generalised cross-entropy: the main run of BiasEnsemble (`bias_ensemble.py`), which sets the values later."""
+    """With `kept`, bool [N], the biased network is trained on those samples only, with cross-entropy instead of
+    generalised cross-entropy: the second part of BiasEnsemble (`bias_ensemble.py`), which fills in the values later."""
 
     @dataclass(frozen=True, kw_only=True)
     class Config(MethodConfig):
         q: float = gce_exponent()
         ema_decay: float = running_loss_decay()
-        drop_last: bool = leave_out_last(False)
+        drop_last: bool = drop_last_setting(False)
 
-    RECIPES = merged(
+    RECIPES = merge(
         named("debiaslab", DIGITS | OWN_IMAGES),
         named("nam2020", NAM),
         named("lee2021", LEE | LEE_2021, drop_last=True),

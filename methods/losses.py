@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy, log_softmax, softmax
 def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """T^2 times the cross-entropy between softened predictions, averaged over the batch (Hinton et al., 2015).
 
-    Logits [B, C] each; returns a scalar. Gradients flow to both arguments: detach the teacher's.
+    Logits [B, C] each; returns a scalar. Gradients flow into both arguments: detach the teacher's logits.
     """
     soft_targets = softmax(teacher_logits / temperature, dim=1)
     log_probabilities = log_softmax(student_logits / temperature, dim=1)
@@ -15,9 +15,9 @@ def distillation_loss(student_logits: Tensor, teacher_logits: Tensor, temperatur
 
 
 def generalized_cross_entropy(logits: Tensor, target: Tensor, q: float) -> Tensor:
-    """CE * q * p_target^q with no gradient through the probability p_target, per sample (Zhang and Sabuncu, 2018).
+    """CE * q * p_target^q per sample, without gradient through the probability p_target (Zhang and Sabuncu, 2018).
 
-    Its gradient, not its value, is that of generalised cross-entropy, as in the LfF code. Logits [B, C], target int64
+    It has the gradient of generalised cross-entropy but not its value, as in the LfF code. Logits [B, C], target int64
     [B]; returns [B].
     """
     loss = cross_entropy(logits, target, reduction="none")
@@ -25,15 +25,15 @@ def generalized_cross_entropy(logits: Tensor, target: Tensor, q: float) -> Tenso
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of `values` [B] where `mask`, bool [B], is True; 0, and no gradient, where it never is."""
+    """The mean of `values` [B] where `mask`, bool [B], is True; 0 without gradient if it never is."""
     return values.where(mask, 0).sum() / mask.sum().clamp_min(1)
 
 
 def bias_amplifying_loss(logits: Tensor, target: Tensor, q: float, kept: Tensor | None) -> Tensor:
-    """The loss of a network that is to learn the bias; a scalar. Logits [B, C], target int64 [B].
+    """The loss of a network that should learn the bias. Logits [B, C], target int64 [B]; returns a scalar.
 
-    Mean generalised cross-entropy (LfF), or, given the samples `kept` as bias-aligned, bool [B], the mean
-    cross-entropy of those (BiasEnsemble).
+    Mean generalised cross-entropy (LfF) or, given the samples `kept` as bias-aligned, bool [B], the mean cross-entropy
+    of those (BiasEnsemble).
     """
     if kept is None:
         return generalized_cross_entropy(logits, target, q).mean()

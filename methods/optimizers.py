@@ -12,15 +12,15 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.settings import choice
 
-# methods of PyTorch's optimisers that it wraps, beside `step`
+# optimiser methods that PyTorch wraps, in addition to `step`
 WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
 
 def _plain(kind: type[Optimizer]) -> Callable[..., Optimizer]:
-    """`kind` without what PyTorch wraps its methods in for those who compile their training.
+    """The optimiser class `kind` without the wrappers that PyTorch puts around its methods for torch.compile.
 
-    Nothing is compiled here, and the wrappers import the compiler: more than a second of every run. What else they do
-    is done here: no step is recorded for a gradient.
+    Nothing is compiled here, and the wrappers import the compiler, which takes more than a second in every run. The
+    other thing they do is done here: `step` runs without gradients.
     """
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in WRAPPED}
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
@@ -28,9 +28,9 @@ def _plain(kind: type[Optimizer]) -> Callable[..., Optimizer]:
 
 
 def _adamp(parameters: Iterable[nn.Parameter], **rates: Any) -> Optimizer:
-    """AdamP (Heo et al., ICLR 2021). Its code waits for the device in every step, once or twice per weight tensor."""
+    """AdamP (Heo et al., ICLR 2021). It synchronises with the device once or twice per weight tensor in every step."""
     try:
-        from adamp import AdamP  # imported here: nothing else needs the package
+        from adamp import AdamP  # an optional package
     except ImportError:
         raise UserError("optimizer 'adamp' needs the package adamp: pip install adamp, or choose adam") from None
     return _plain(AdamP)(parameters, **rates)
@@ -44,11 +44,11 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": partial(_plain(SGD), momentum=0.9, fused=True),
 }
 
-OPTIMIZER = choice(OPTIMIZERS)  # the check of a setting that names one
+OPTIMIZER = choice(OPTIMIZERS)  # the check of settings that name an optimiser
 
 
 def build_optimizer(name: str, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float) -> Optimizer:
-    """The optimiser `name` over all trainable parameters of `modules`. Raises `UserError` for an unknown name."""
+    """Build the optimiser `name` over all trainable parameters of `modules`; raises `UserError` for an unknown name."""
     require_known("optimizer", name, OPTIMIZERS)
     parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
     optimizer = OPTIMIZERS[name](parameters, lr=learning_rate, weight_decay=weight_decay)
@@ -58,7 +58,7 @@ def build_optimizer(name: str, modules: Iterable[nn.Module], learning_rate: floa
 
 
 def scale_learning_rates(optimizers: Iterable[Optimizer], factor: float) -> None:
-    """Set every learning rate to `factor` times the one that the optimiser was built with."""
+    """Set every learning rate to `factor` times its initial value."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]

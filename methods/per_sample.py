@@ -1,4 +1,4 @@
-"""State per training sample: running losses, and the weights that LfF and DisEnt derive from them."""
+"""Per-sample state: running losses, and the sample weights that LfF and DisEnt derive from them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from debiaslab.methods.base import SampleNotes
 
-ROW_LENGTH = 256  # samples whose largest loss is found at once
+ROW_LENGTH = 256  # samples per row
 
 
 class RunningLosses(nn.Module):
-    """Exponential moving averages of K losses of each training sample, float32; the first value is the loss itself.
+    """Exponential moving averages of K losses per training sample, float32; the first value is the loss itself.
 
-    The values are kept class by class, in rows of one class each, so that the largest of a class is that of its rows:
-    `place` is where in the rows each sample has its own.
+    The values are stored in rows that contain samples of one class each, so that class maxima reduce to row maxima:
+    `place` is each sample's position in the flattened rows.
     """
 
     rows: Tensor
@@ -27,14 +27,14 @@ class RunningLosses(nn.Module):
     epsilon: Tensor
 
     def __init__(self, target: Tensor, num_classes: int, decay: float, epsilons: Mapping[str, float]) -> None:
-        """`target` int64 [N], the class of each training sample; `epsilons` of each loss, by its name, are added to the
-        class maxima that `normalized` divides by."""
+        """`target` int64 [N]: the class of each training sample; `epsilons`: by name of the loss, a constant that is
+        added to the class maxima that `normalize` divides by."""
         super().__init__()
         self.names, self.decay = list(epsilons), decay
         sizes = torch.bincount(target, minlength=num_classes)
         rows_of_class = sizes.add(ROW_LENGTH - 1).div(ROW_LENGTH, rounding_mode="floor")
         by_class = target.argsort(stable=True)
-        unused = rows_of_class * ROW_LENGTH - sizes  # at the end of a class
+        unused = rows_of_class * ROW_LENGTH - sizes  # padding at the end of each class
         place = torch.empty_like(target)
         place[by_class] = torch.arange(len(target)) + (unused.cumsum(0) - unused)[target[by_class]]
         class_of_row = torch.arange(num_classes).repeat_interleave(rows_of_class)
@@ -43,7 +43,7 @@ class RunningLosses(nn.Module):
             "rows": torch.zeros(num_losses, len(class_of_row), ROW_LENGTH),
             "place": place,
             "class_of_row": class_of_row.expand(num_losses, -1).contiguous(),
-            "seen": torch.zeros(len(target)),  # 1 for a sample that a batch has contained, else 0
+            "seen": torch.zeros(len(target)),  # 1 for samples that have been in a batch, else 0
             "target": target.clone(),
             "least": torch.full((num_losses, num_classes), smallest),
             "epsilon": torch.tensor(list(epsilons.values()))[:, None],
@@ -57,25 +57,25 @@ class RunningLosses(nn.Module):
         return self._values_at(self.place)
 
     @torch.no_grad()
-    def take_in(self, index: Tensor, losses: Tensor) -> Tensor:
-        """Take in the losses [K, B] of the samples at `index`, int64 [B]; returns their averages [K, B]."""
+    def update(self, index: Tensor, losses: Tensor) -> Tensor:
+        """Update the averages of the samples at `index`, int64 [B], with their losses [K, B]; returns them [K, B]."""
         if losses.shape != (len(self.names), *index.shape):
-            raise ValueError(f"losses of each sample are needed: {list(losses.shape)} for {list(index.shape)} samples")
+            raise ValueError(f"need one loss per sample: got {list(losses.shape)} for {list(index.shape)} samples")
         place = self.place.index_select(0, index)
         old_weight = self.decay * self.seen.index_select(0, index)
         values = torch.lerp(losses, self._values_at(place), old_weight)
-        self.rows.flatten(1).t().index_put_((place,), values.t())  # can be mapped over runs; index_copy_ cannot
+        self.rows.flatten(1).t().index_put_((place,), values.t())  # works under vmap, unlike index_copy_
         self.seen.index_fill_(0, index, 1)
         return values
 
     def class_maxima(self) -> Tensor:
-        """The largest value of each class, [K, num_classes]; the least normal number where none is positive."""
+        """The largest value of each class, [K, num_classes]; the smallest normal float where none is positive."""
         return self.least.scatter_reduce(1, self.class_of_row, self.rows.amax(dim=2), "amax")
 
-    def normalized(self, index: Tensor, values: Tensor | None = None) -> Tensor:
-        """[K, B] in [0, 1]: each value divided by the largest of its class; 0 in a class without a positive value.
+    def normalize(self, index: Tensor, values: Tensor | None = None) -> Tensor:
+        """Divide the values of the samples at `index`, int64 [B], by their class maxima: [K, B] in [0, 1].
 
-        `values` [K, B] are those of the samples at `index`, int64 [B], if they are at hand.
+        0 in a class without positive values. Pass the `values` [K, B] if you have them already.
         """
         if values is None:
             values = self._values_at(self.place.index_select(0, index))
@@ -85,7 +85,7 @@ class RunningLosses(nn.Module):
     def _values_at(self, place: Tensor) -> Tensor:
         return self.rows.flatten(1).index_select(1, place)
 
-    # ---- a checkpoint has, for each loss, the values in the order of the samples, and which have been seen
+    # ---- checkpoints contain, for each loss, the values in the order of the samples and which samples have been seen
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -107,7 +107,7 @@ class RunningLosses(nn.Module):
             found = {key: state_dict.pop(key) for key in keys if key in state_dict}
             missing_keys += [key for key in keys if key not in found]
             wrong = [key for key, values in found.items() if values.shape != self.seen.shape]
-            error_msgs += [f"{key} is of {len(found[key])} samples, not {len(self.seen)}" for key in wrong]
+            error_msgs += [f"{key} has {len(found[key])} samples, not {len(self.seen)}" for key in wrong]
             if len(found) == len(keys) and not wrong:
                 value, seen = found.values()
                 self.rows[number].view(-1).index_copy_(0, self.place, value.to(self.rows))
@@ -118,9 +118,9 @@ class RunningLosses(nn.Module):
 
 
 class RelativeDifficulty(RunningLosses):
-    """W(x) of LfF, eq. (2): near 1 for a sample that only the biased network fails on, near 0 for the opposite.
+    """W(x) of LfF, eq. (2): near 1 for samples that only the biased network fails on, near 0 for the opposite.
 
-    Computed from the running cross-entropies of the biased and the debiased network, each normalised by its class.
+    Computed from the running cross-entropies of the biased and the debiased network, each normalised per class.
     """
 
     def __init__(self, target: Tensor, num_classes: int, decay: float, biased_epsilon: float = 0.0) -> None:
@@ -129,21 +129,21 @@ class RelativeDifficulty(RunningLosses):
 
     @torch.no_grad()
     def weigh(self, index: Tensor, biased_loss: Tensor, debiased_loss: Tensor) -> Tensor:
-        """Take in the losses [B] of the samples at `index`, int64 [B]; returns their weights [B], without gradient."""
-        values = self.take_in(index, torch.stack((biased_loss, debiased_loss)))
-        return _relative(self.normalized(index, values))
+        """Update with the losses [B] of the samples at `index`, int64 [B]; returns their weights [B], no gradient."""
+        values = self.update(index, torch.stack((biased_loss, debiased_loss)))
+        return _relative(self.normalize(index, values))
 
     def sample_weights(self) -> Tensor:
-        """The weights [N] of all samples as of now; not-a-number for those that no batch has contained yet."""
+        """The current weights [N] of all samples; NaN for those that have not been in a batch yet."""
         everywhere = torch.arange(len(self.seen), device=self.seen.device)
-        return _relative(self.normalized(everywhere)).masked_fill(self.seen == 0, float("nan"))
+        return _relative(self.normalize(everywhere)).masked_fill(self.seen == 0, float("nan"))
 
     def notes(self) -> SampleNotes:
-        """The weights of all samples; those above 1/2 are taken for bias-conflicting."""
+        """The weights of all samples; those above 1/2 count as bias-conflicting."""
         weight = self.sample_weights()
         return SampleNotes(weight=weight, conflicting=weight > 0.5)
 
 
 def _relative(losses: Tensor) -> Tensor:
-    """The share [B] of the biased network's in the sum of both, [2, B]."""
+    """The biased network's share [B] of the sum of both losses, [2, B]."""
     return losses[0] / (losses.sum(dim=0) + 1e-8)

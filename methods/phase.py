@@ -1,4 +1,4 @@
-"""Phases: what a method is trained on, by what update, and for how long."""
+"""Phases: the stages of a method's training, each with its own update, length and batches."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from torch.optim import Optimizer
 
 @dataclass(frozen=True)
 class Batch:
-    """image float32 [B, C, H, W] in [0, 1]; target int64 [B]; index int64 [B], positions in the training split.
+    """image float32 [B, C, H, W]; target int64 [B]; index int64 [B], positions in the training split.
 
-    The images of a data set that says how to normalise them are normalised so.
-    `step` counts the phase's updates from 0. `bias` int64 [B] is None unless the method declares `needs_bias`: no
-    other method can see it.
+    Images are in [0, 1], or normalised if the data set defines a normalisation. `step` counts the phase's updates from
+    0. `bias` int64 [B] is None unless the method declares `needs_bias`, so that no other method can see it.
     """
 
     image: Tensor
@@ -24,7 +23,7 @@ class Batch:
     bias: Tensor | None = None
 
     def tensors(self) -> dict[str, Any]:
-        """Those of the batch, by their names."""
+        """The batch's tensors, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
 
@@ -33,19 +32,22 @@ Losses = Callable[[Batch], dict[str, Tensor]]  # scalars, of which "loss" is min
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One stretch of training.
+    """One stage of training.
 
-    `update` trains on one batch and returns detached scalars (losses and terms, float [], on the device) to be
-    averaged and recorded. `logits` gives the logits [B, num_classes] of every branch that is evaluated; the first
-    one is the phase's prediction. `training` are the modules in train mode, all others are in eval mode.
-    `learning_rate_factor` multiplies the optimisers' rates, given the phase's step and the steps of an epoch.
-    `prepare` is called before the first step, also of a run that is resumed, if the phase sees each training image more
-    than once and without random changes: with a pass over all of them in order, and the modules in their modes.
-    The phase is evaluated at the end of epochs, as the run asks for it, and at its own end; `evaluation_steps`, counts
-    of updates done, replace all of these. The weights that leave the phase are chosen by the rule `hand_over`
-    (`evaluation/selection.py`), over the prediction's accuracies; then `finish` is called with those weights in place,
-    and with a pass over all training images in order. `features` gives the features [B, F] below the linear head of
-    every branch that has an encoder of its own: they are measured and drawn, never trained with.
+    - `update` trains on one batch and returns detached scalars (the loss and its terms, float [], on the device), which
+      are averaged and recorded.
+    - `logits` computes the logits [B, num_classes] of every branch to evaluate; the first is the phase's prediction.
+    - `features` computes the features [B, F] below the linear head of every branch with its own encoder, for
+      measurements and plots; they are not used in training.
+    - `training`: the modules in train mode; all others are in eval mode.
+    - `learning_rate_factor` maps the phase's step and the steps per epoch to a factor on the learning rates.
+    - `prepare` is called before the first step, also after resuming, with an iterator over all training images in order
+      and the modules in their modes; only if the phase sees each image more than once and without augmentation.
+    - `evaluation_steps`: numbers of updates after which the phase is evaluated, instead of the ends of epochs (at the
+      run's interval) and the end of the phase.
+    - `hand_over`: the rule (`evaluation/selection.py`) that selects the checkpoint at the end of the phase, by the
+      accuracies of its prediction. `finish` is then called with those weights loaded and an iterator over all training
+      images in order.
     """
 
     name: str
@@ -67,10 +69,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Descent:
-    """The usual update: one step of all `optimizers` down the gradient of `losses(batch)["loss"]`.
+    """The usual update: one step of all `optimizers` on the gradient of `losses(batch)["loss"]`.
 
-    `losses` returns scalars: the loss and, to be recorded, its terms. It is a function of parameters, buffers and batch
-    alone (it may change buffers in place): that is what lets several runs be trained as one (`lockstep/stacking.py`).
+    `losses` returns scalars: the loss and its terms, which are recorded. It depends only on parameters, buffers and the
+    batch (it may change buffers in place), so that several runs can be trained as one (`lockstep/stacking.py`).
     """
 
     losses: Losses
@@ -83,7 +85,7 @@ class Descent:
 
 
 def descend(loss: Tensor, *optimizers: Optimizer) -> None:
-    """One step of each optimiser down the gradient of the scalar `loss`."""
+    """Backpropagate the scalar `loss` and take one step with each optimiser."""
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]

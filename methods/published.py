@@ -1,4 +1,4 @@
-"""The published settings, by paper, of all methods that it compares; and ours, where none are published."""
+"""Published settings by paper, for all methods that the paper compares, and ours where none are published."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,7 +20,7 @@ NAM = {
     ),
 }
 
-# ---- Lee et al., NeurIPS 2021 (DisEnt) and AAAI 2023 (BiasEnsemble): what all methods in their tables share
+# ---- Lee et al., NeurIPS 2021 (DisEnt) and AAAI 2023 (BiasEnsemble): shared by all methods in their tables
 
 _COLORED_DIGITS = Recipe(
     "DisEnt and BiasEnsemble code, cmnist",
@@ -54,7 +54,7 @@ def loss_weights(align: float, swap: float = 1.0) -> dict[str, float]:
     return {"lambda_dis_align": align, "lambda_swap_align": align, "lambda_swap": swap}
 
 
-# what DisEnt, with BiasEnsemble or without, has beside those settings, where it differs from the defaults
+# settings of DisEnt, with or without BiasEnsemble, in addition to those, where they differ from the defaults
 DISENT: dict[str, dict[str, Any]] = {
     "digits": {"curr_step": 500, "lr_decay_step": 500},
     "cifar10c": loss_weights(5.0),
@@ -63,7 +63,7 @@ DISENT: dict[str, dict[str, Any]] = {
     "dogs_and_cats": {**loss_weights(1.0), "lr_gamma": 0.1},
     "bar": {**loss_weights(1.0), "lr_gamma": 0.1},
     "custom": {**loss_weights(1.0), "lr_gamma": 0.1, "curr_step": 2_000, "lr_decay_step": 2_000},
-    # for other data, by the kind of their images
+    # for other data, by kind of image
     "small images": loss_weights(5.0),
     "photographs": {**loss_weights(1.0), "lr_gamma": 0.1, "curr_step": 2_000, "lr_decay_step": 2_000},
     "clips": {**loss_weights(1.0), "lr_gamma": 0.1, "curr_step": 4_000, "lr_decay_step": 4_000},
@@ -72,7 +72,7 @@ DISENT_ALIGN = {0.5: 1.0, 1: 5.0, 2: 5.0, 5: 1.0}  # on Corrupted CIFAR-10, by p
 
 
 def for_disent(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """`recipes`, by data set, with DisEnt's own settings."""
+    """Add DisEnt's own settings to `recipes`, which are keyed by data set."""
     return {
         dataset: replace(
             recipe.with_hparams(**DISENT.get(dataset, {})),
@@ -85,7 +85,7 @@ def for_disent(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
     }
 
 
-# ---- Bahng et al., ICML 2020 (ReBias): the networks f and g, and how all methods in their tables train them
+# ---- Bahng et al., ICML 2020 (ReBias): the networks f and g, and the settings of all methods in their tables
 
 _IMAGES = Recipe(
     "ReBias code, ImageNet",
@@ -149,7 +149,7 @@ SREELATHA = {
     ),
 }
 
-# ---- ours: scikit-learn's digits in seconds; the user's own images, as photographs above, for a fifth of the steps
+# ---- ours: scikit-learn's digits in seconds; the user's own images, like photographs above for a fifth of the steps
 
 DIGITS = {
     "digits": Recipe(
@@ -169,9 +169,9 @@ OWN_BRANCHES = {
     )
 }
 
-# ---- ours for all other data, by the kind of their images (`datasets.base.KINDS`): the networks of related data
+# ---- ours for all other data, by kind of image (`datasets.base.KINDS`): the networks of related data
 
-# networks that are alike; a constant learning rate, which all methods have
+# one architecture for all networks; a constant learning rate, which all methods support
 ANY_OF_NAM = {
     "digits": NAM["colored_mnist"],
     "small images": NAM["corrupted_cifar10"],

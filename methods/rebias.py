@@ -1,13 +1,14 @@
 """ReBias: learning de-biased representations with biased representations (Bahng et al., ICML 2020, arXiv:1910.02806).
 
-A biased network g, whose receptive field is small, can learn little but the bias. The target network f learns to
-classify with features that are independent of g's, as measured by HSIC, while g learns to follow f as far as it can.
+A biased network g with a small receptive field can learn little but the bias. The target network f is trained to
+classify with features that are independent of g's, as measured by HSIC, while g is trained to be as dependent on f as
+possible.
 
-Deviations from the authors' code, beside those of `vanilla_biased`:
-- `sigma=median`: theirs is the median over 25 % of the training batches, determined before each epoch. Here these are
-  the first 25 % of the epoch's batches (which are in random order), each just before it is trained on, and sigma^2 is
-  the mean of the medians of the batches so far: about the same after these batches, and noisier before.
-- HSIC counts as 0 in a batch too small for the estimator: of less than 4 images (unbiased) or 2 (biased).
+Deviations from the authors' code, in addition to those of `vanilla_biased`:
+- `sigma=median`: their median is over 25 % of the training batches, computed before each epoch. Ours uses the first
+  25 % of the epoch's batches (which are in random order), each just before it is trained on, and sigma^2 is the mean of
+  the medians of the batches so far: about the same after these batches, and noisier during them.
+- HSIC is 0 in batches that are too small for the estimator: fewer than 4 images (unbiased) or 2 (biased).
 """
 
 from dataclasses import dataclass
@@ -23,13 +24,13 @@ from debiaslab.methods.base import Task
 from debiaslab.methods.hsic import ESTIMATORS, median_squared_distance
 from debiaslab.methods.phase import Batch
 from debiaslab.methods.published import BAHNG
-from debiaslab.methods.recipes import merged
+from debiaslab.methods.recipes import merge
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
 from debiaslab.models import Networks
 
 FEATURES = ("post", "pre", "logits")
-MEDIAN_SHARE = 0.25  # of an epoch's batches
-LEAST_SIGMA = 1e-6  # where all features of the batches are the same
+MEDIAN_SHARE = 0.25  # fraction of an epoch's batches
+LEAST_SIGMA = 1e-6  # used if all features of the batches are equal
 
 
 class ReBias(VanillaBiased):
@@ -39,20 +40,20 @@ class ReBias(VanillaBiased):
         g_lambda: float = setting(1.0, "weight of -HSIC in the loss of g", not_negative)
         features: str = setting(
             "post",
-            "features that are to be independent: post (after global pooling), pre (before it), logits",
+            "features to make independent: post (after global pooling), pre (before pooling), logits",
             choice(FEATURES),
         )
         hsic: str = setting("unbiased", "estimator of HSIC: unbiased, biased", choice(ESTIMATORS))
         sigma: float | str = setting(
             1.0,
-            "width of the kernels: a number, or median (of the distances, for each network)",
+            "kernel width: a number, or median (of the distances, for each network)",
             must_be(
                 "a positive number, or median",
                 lambda sigma: sigma == "median" if isinstance(sigma, str) else sigma > 0,
             ),
         )
 
-    RECIPES = merged(
+    RECIPES = merge(
         VanillaBiased.RECIPES, {"imagenet9": {"bahng2020": BAHNG["imagenet9"].with_hparams(sigma="median")}}
     )
 
@@ -61,7 +62,7 @@ class ReBias(VanillaBiased):
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
         self.steps_per_epoch = ceil(len(task.train_target) / config.batch_size)
-        self.median_sums: Tensor  # of f's and g's squared distances, over the observed batches of this epoch
+        self.median_sums: Tensor  # sums of f's and g's median squared distances over this epoch's observed batches
         self.num_medians: Tensor
         self.register_buffer("median_sums", torch.zeros(2))
         self.register_buffer("num_medians", torch.zeros(()))
@@ -89,7 +90,7 @@ class ReBias(VanillaBiased):
         return ESTIMATORS[self.config.hsic](self.features_of(f), self.features_of(g), sigma_f, sigma_g)
 
     def features_of(self, outputs: Outputs) -> Tensor:
-        """The features [B, ...] that the settings name, flattened."""
+        """The configured features, flattened to [B, F]."""
         position = self.config.features
         chosen = {"post": outputs.features, "pre": outputs.feature_map, "logits": outputs.logits}[position]
         return chosen.flatten(1)
@@ -103,7 +104,7 @@ class ReBias(VanillaBiased):
 
     @torch.no_grad()
     def observe_distances(self, batch: Batch) -> None:
-        """Take note of the batch's median distances, if it is one of the first of its epoch."""
+        """Accumulate the batch's median distances if it is one of the epoch's first batches."""
         position = batch.step % self.steps_per_epoch
         if position == 0:
             self.median_sums.zero_()

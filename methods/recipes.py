@@ -1,4 +1,4 @@
-"""Recipes: what a method is trained with on one data set. The published settings are in `published.py`."""
+"""Recipes: the settings a method is trained with on one data set. Published settings are in `published.py`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,8 +9,8 @@ from typing import Any
 class Recipe:
     """The network and the hyper-parameters of a method on one data set, where they differ from the defaults.
 
-    `pretrained`: the weights that its networks start from (`model.pretrained`). `by_percent`: the hyper-parameters that
-    depend on the percentage of bias-conflicting training images; a percentage in between takes the nearest one's.
+    `pretrained`: the value of `model.pretrained`. `by_percent`: the hyper-parameters that depend on the percentage of
+    bias-conflicting training images; for other percentages, those of the nearest one are used.
     """
 
     source: str
@@ -21,11 +21,11 @@ class Recipe:
     by_percent: Mapping[float, Mapping[str, Any]] = field(default_factory=dict)
 
     def with_hparams(self, **hparams: Any) -> "Recipe":
-        """The same but for these hyper-parameters."""
+        """A copy with these hyper-parameters added or replaced."""
         return replace(self, hparams={**self.hparams, **hparams})
 
     def hparams_at(self, percent: float | None) -> dict[str, Any]:
-        """The hyper-parameters for so many percent of bias-conflicting training images; None: not known."""
+        """The hyper-parameters for `percent` of bias-conflicting training images; None: unknown."""
         if percent is None or not self.by_percent:
             return dict(self.hparams)
         nearest = min(self.by_percent, key=lambda published: abs(published - percent))
@@ -36,12 +36,12 @@ Recipes = Mapping[str, Mapping[str, Recipe]]  # data set -> name of the recipe -
 
 
 def named(name: str, recipes: Mapping[str, Recipe], **hparams: Any) -> Recipes:
-    """`recipes`, by data set, under one name and with further hyper-parameters."""
+    """Give each of `recipes`, keyed by data set, the name `name` and additional hyper-parameters."""
     return {dataset: {name: recipe.with_hparams(**hparams)} for dataset, recipe in recipes.items()}
 
 
-def merged(*tables: Recipes) -> dict[str, dict[str, Recipe]]:
-    """The recipes of all `tables`; for one data set in the order of the tables."""
+def merge(*tables: Recipes) -> dict[str, dict[str, Recipe]]:
+    """Merge tables of recipes; those of one data set keep the order of the tables."""
     result: dict[str, dict[str, Recipe]] = {}
     for table in tables:
         for dataset, recipes in table.items():
@@ -50,15 +50,15 @@ def merged(*tables: Recipes) -> dict[str, dict[str, Recipe]]:
 
 
 def unpublished(recipes: Mapping[str, Recipe], settings: str) -> dict[str, Recipe]:
-    """`recipes`, by data set, for a method that was not published on them; `settings` says whose they are."""
+    """Mark `recipes`, keyed by data set, as not published for this method; `settings` names their origin."""
     return {dataset: replace(recipe, source=f"none published: {settings}") for dataset, recipe in recipes.items()}
 
 
 def stand_ins(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """`recipes`, by the kind of images, for all data that a method was not published on."""
+    """Mark `recipes`, keyed by kind of image, as defaults for all data that the method has no recipe for."""
     return {kind: replace(recipe, source=f"none published: as {recipe.source}") for kind, recipe in recipes.items()}
 
 
 def steps(count: int) -> dict[str, int | None]:
-    """A length of training in optimiser steps."""
+    """The settings for a training length in optimiser steps."""
     return {"num_steps": count, "epochs": None}

@@ -1,11 +1,12 @@
 """RUBi: reducing unimodal biases (Cadene et al., NeurIPS 2019), with the biased network of ReBias (Bahng et al., 2020).
 
-A linear head h on the features of the biased network g masks the logits of the target network f, so that samples which
-g gets right teach f less. h also learns to classify by itself; neither loss reaches g.
+A linear head h on the features of the biased network g masks the logits of the target network f, so that f learns less
+from samples that g classifies correctly. h also has a classification loss of its own; neither loss backpropagates
+into g.
 
-Deviations from the authors' (ReBias's) code, beside those of `vanilla_biased`:
-- h is trained, with the optimiser of f, as the method defines it. Theirs means to, but leaves h out of every optimiser,
-  so that it keeps its random weights; `train_head=False` does that.
+Deviations from the authors' (ReBias's) code, in addition to those of `vanilla_biased`:
+- h is trained with the optimiser of f, as the method defines it. Their code intends this, but h is in none of its
+  optimisers and keeps its random weights; `train_head=False` reproduces that.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Learning rates that fall during a phase, as functions of its step alone."""
+"""Learning-rate schedules, as functions of the phase's step alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +12,17 @@ SCHEDULES = ("constant", "step", "cosine")
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduledConfig(MethodConfig):
-    """Hyper-parameters of a method whose learning rates follow a schedule."""
+    """Hyper-parameters of a method with a learning-rate schedule."""
 
     lr_schedule: str = setting(
-        "constant", "constant; step: decays in steps; cosine: falls to 0 at the end, once per epoch", choice(SCHEDULES)
+        "constant",
+        "constant; step: multiplied by lr_decay at intervals; cosine: annealed to 0, updated once per epoch",
+        choice(SCHEDULES),
     )
-    lr_decay: float = setting(0.1, "step: factor on the learning rate", positive)
-    lr_decay_epochs: int | None = setting(None, "step: epochs between two decays", positive, part="epochs")
+    lr_decay: float = setting(0.1, "step: decay factor", positive)
+    lr_decay_epochs: int | None = setting(None, "step: epochs between decays", positive, part="epochs")
     lr_decay_steps: int | None = setting(
-        None, "step: the same in optimiser steps, where training is counted so", positive, part="steps"
+        None, "step: optimiser steps between decays, instead of epochs", positive, part="steps"
     )
 
     def __post_init__(self) -> None:
@@ -36,7 +38,7 @@ class ScheduledConfig(MethodConfig):
         return super().without_effect() | own
 
     def learning_rate_factor(self) -> Callable[[int, int], float]:
-        """The schedule of a phase as long as the settings say, for `Phase.learning_rate_factor`."""
+        """The learning-rate schedule of a phase of the configured length, for `Phase.learning_rate_factor`."""
         return {"constant": lambda step, steps_per_epoch: 1.0, "step": self._step, "cosine": self._cosine}[
             self.lr_schedule
         ]

@@ -1,12 +1,12 @@
 """Vanilla & Biased: a network and one with a small receptive field, side by side (Bahng et al., ICML 2020, Table 1).
 
-Both the target network f and the biased network g learn by cross-entropy; neither sees the other. They are the
-baselines of ReBias, and the frame in which it, RUBi and LearnedMixin are built.
+The target network f and the biased network g are trained independently with cross-entropy. They are the baselines of
+ReBias, and the base of its implementation and those of RUBi and LearnedMixin.
 
 Deviations from the authors' code:
-- One biased network; theirs takes several, but none of their settings uses more than one.
-- f is forwarded once per batch, theirs twice, so the running batch-norm statistics, which only predictions in
-  evaluation depend on, move by other steps. What is trained is the same.
+- One biased network; their code supports several, but none of their settings uses more than one.
+- One forward pass of f per batch; their code does two, so its running batch-norm statistics, which only evaluation
+  uses, are updated twice as often. The trained weights are the same.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_BAHNG, BAHNG, OWN_PAIRS
-from debiaslab.methods.recipes import Recipe, merged, named, stand_ins
+from debiaslab.methods.recipes import Recipe, merge, named, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Classifier, Networks
 
 
 class Outputs(NamedTuple):
-    """What a network says of a batch: feature map [B, ...], its pooled features [B, F], logits [B, num_classes]."""
+    """A network's outputs for a batch: feature map [B, ...], pooled features [B, F], logits [B, num_classes]."""
 
     feature_map: Tensor
     features: Tensor
@@ -46,13 +46,13 @@ def outputs_of(network: Classifier, image: Tensor) -> Outputs:
 class VanillaBiased(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScheduledConfig):
-        n_g_update: int = setting(1, "updates of g in a batch, before that of f", not_negative)
+        n_g_update: int = setting(1, "updates of g per batch, before that of f", not_negative)
 
-    RECIPES = merged(
+    RECIPES = merge(
         {
             "digits": {
                 "debiaslab": Recipe(
-                    source="small networks and few images, to see the method run, not to see it work",
+                    source="small networks and few images, to see the method run, not to see it debias",
                     model="simple_conv",
                     model_hparams={"widths": [8, 8], "f_kernel": 5},
                     hparams={"learning_rate": 0.01, "batch_size": 64, "epochs": 20},
@@ -64,7 +64,7 @@ class VanillaBiased(Method):
     )
     UNPUBLISHED = stand_ins(ANY_OF_BAHNG)
 
-    can_be_stacked = can_be_captured = False  # f and g take their steps in turn
+    can_be_stacked = can_be_captured = False  # f and g are updated in turn
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
@@ -100,14 +100,14 @@ class VanillaBiased(Method):
         return {name: loss.detach() for name, loss in losses.items()} | scalars
 
     def g_loss(self, g: Outputs, f: Outputs, batch: Batch) -> Tensor:
-        """What g descends; f is a constant."""
+        """The loss of g; f is constant."""
         return cross_entropy(g.logits, batch.target)
 
     def f_losses(self, f: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """What f descends, as `loss`, and its terms."""
+        """The loss of f, as `loss`, and its terms."""
         return {"loss": cross_entropy(f.logits, batch.target)}
 
     @torch.no_grad()
     def g_outputs(self, image: Tensor) -> Outputs:
-        """The outputs of g as it is now, as constants for the loss of f."""
+        """The current outputs of g, as constants for the loss of f."""
         return outputs_of(self.g, image)

@@ -1,4 +1,4 @@
-"""Architectures, by name. Torch only."""
+"""The architectures, by name. Needs torch only."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ MODELS: dict[str, type[Architecture]] = {
 
 
 def architecture(name: str, hparams: Mapping[str, Any]) -> Architecture:
-    """The checked settings of the architecture `name`; raises `UserError` for an unknown name or value."""
+    """Build the architecture `name` from `hparams`; raises `UserError` for an unknown name or an invalid value."""
     require_known("model", name, MODELS)
     return settings(MODELS[name], hparams, "model.hparams.")
 

@@ -1,4 +1,4 @@
-"""BagNet-18: a ResNet-18 that sees patches of 5x5 pixels only, the biased network of ReBias on images."""
+"""BagNet-18: a ResNet-18 with a receptive field of about 5x5 pixels, ReBias's biased network for images."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 from debiaslab.models.resnet import ResNet18
 
-WIDTHS = (64, 128, 256, 512)  # of the four layers, of two blocks each
+WIDTHS = (64, 128, 256, 512)  # channels of the four layers, each of two blocks
 STRIDES = (2, 2, 2, 1)
-SMALLEST_IMAGE = 5  # pixels that the two 3x3 convolutions without padding need
+SMALLEST_IMAGE = 5  # pixels; the two unpadded 3x3 convolutions need that many
 
 
 class BagNetBlock(nn.Module):
-    """A convolution without padding, a 1x1 convolution, and a shortcut that is cropped to their result at the end."""
+    """An unpadded convolution, a 1x1 convolution, and a shortcut cropped at the bottom and right to match them."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, kernel: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class BagNet18(Architecture):
         ]
         channels = 64
         for width, stride in zip(WIDTHS, STRIDES, strict=True):
-            kernel = 3 if width == WIDTHS[0] else 1  # of the layer's first convolution; all others are 1x1
+            kernel = 3 if width == WIDTHS[0] else 1  # kernel of the layer's first convolution; all others are 1x1
             layers += [BagNetBlock(channels, width, stride, kernel), BagNetBlock(width, width, 1, 1)]
             channels = width
         body = nn.Sequential(*layers)
@@ -63,7 +63,7 @@ class BagNet18(Architecture):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet18BagNet18(Architecture):
-    """The networks of ReBias and its relatives on images: f a ResNet-18, the biased g a BagNet-18."""
+    """The networks of ReBias and related methods for images: f is a ResNet-18, the biased network g a BagNet-18."""
 
     roles: ClassVar[tuple[str, ...]] = ("f", "g")
 

@@ -1,4 +1,4 @@
-"""What an architecture offers a method: encoders, each for one of the method's networks."""
+"""The interface of architectures: each builds the encoders of a method's networks."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -10,28 +10,28 @@ from debiaslab.models.numerics import USUAL, Numerics, by_numerics
 
 
 class Encoder(nn.Module):
-    """Images float32 [B, C, H, W], or clips [B, C, frames, H, W], as in a `Batch`, to features [B, feature_dim].
+    """Maps images float32 [B, C, H, W], or clips [B, C, frames, H, W], as in a `Batch`, to features [B, feature_dim].
 
-    What computes features, or a feature map, does so `by_numerics`.
+    Decorate the methods that compute features or a feature map with `by_numerics`.
     """
 
     feature_dim: int
     numerics: Numerics = USUAL
 
     def feature_map(self, image: Tensor) -> Tensor:
-        """What `pool` makes the features of. An encoder that does not pool has the features alone."""
+        """The input of `pool`: the feature map, or the features themselves in an encoder without pooling."""
         features: Tensor = self(image)
         return features
 
     def pool(self, feature_map: Tensor) -> Tensor:
-        """The features [B, feature_dim] of a feature map."""
+        """Reduce a feature map to features [B, feature_dim]."""
         return feature_map
 
 
 class PoolingEncoder(Encoder):
-    """An encoder whose features are the averages over its feature map, which `body` makes.
+    """Global average pooling over the feature map that `body` computes.
 
-    The map is [B, feature_dim, h, w], that of clips [B, feature_dim, t, h, w].
+    The feature map is [B, feature_dim, h, w], or [B, feature_dim, t, h, w] for clips.
     """
 
     def __init__(self, body: nn.Module, feature_dim: int) -> None:
@@ -52,10 +52,10 @@ class PoolingEncoder(Encoder):
 
 
 class Architecture(Settings, ABC):
-    """Base of the settings of one architecture family: a frozen dataclass that can make encoders.
+    """Base class for the settings of an architecture family: a frozen dataclass that builds encoders.
 
-    `roles` are the networks that it tells apart, such as "shallow" and "deep"; None: any name will do, all are alike.
-    `takes_clips`: it is for clips, not for images.
+    `roles` are the networks it distinguishes, such as "shallow" and "deep"; None: any role name works, and all networks
+    are alike. `takes_clips`: the input is clips instead of images.
     """
 
     roles: ClassVar[tuple[str, ...] | None] = None
@@ -63,16 +63,16 @@ class Architecture(Settings, ABC):
 
     @property
     def pretrained_roles(self) -> tuple[str, ...] | None:
-        """The networks that start from the weights of `model.pretrained`, where that names any; None: all of them."""
+        """The roles that are initialised from `model.pretrained`, unless that is "none"; None: all roles."""
         return ()
 
     def smallest_image(self, role: str) -> int:
-        """The least height and width, in pixels, of images for the network `role`."""
+        """The minimum height and width, in pixels, of images for the network `role`."""
         return 1
 
     @abstractmethod
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
-        """The encoder for `role` and images of shape (channels, height, width), or clips (channels, frames, ...).
+        """Build the encoder for `role`, for images of shape (channels, height, width) or clips (channels, frames, ...).
 
-        It is initialised as its source says, or by PyTorch's defaults.
+        Weights are initialised as in the cited source, or by PyTorch's defaults.
         """

@@ -1,4 +1,4 @@
-"""DeNetDM's convolutional branches: a plain shallow network beside residual ones."""
+"""DeNetDM's convolutional branches: a plain shallow network and residual deep ones."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ from debiaslab.models.resnet import ResNet18, ResNet20
 
 @dataclass(frozen=True)
 class PlainConv(Architecture):
-    """Convolutions without padding, pooled at the end: (kernel, channels, what follows it) of each."""
+    """Unpadded convolutions, then pooling; each is given as (kernel, channels, layers that follow it)."""
 
     convolutions: tuple[tuple[int, int, str], ...]
 
@@ -45,7 +45,7 @@ NETWORKS: dict[str, Architecture] = {
 
 
 class Projected(Encoder):
-    """An encoder with a linear layer to `feature_dim` features on top."""
+    """An encoder followed by a linear projection to `feature_dim` features."""
 
     def __init__(self, encoder: Encoder, feature_dim: int) -> None:
         super().__init__()
@@ -66,8 +66,8 @@ ROLES = ("shallow", "deep", "target")
 class ConvBranches(Architecture):
     """DeNetDM's branches for photographs and, with other networks, for Corrupted CIFAR-10 (code of Sreelatha et al.).
 
-    conv3 (64 features) is made for 32x32 pixels, where its feature map is one pixel; conv4 has 512 features, resnet20
-    64, resnet18 512.
+    conv3 (64 features) is meant for 32x32 images, for which its feature map is a single pixel. conv4 and resnet18 have
+    512 features, resnet20 has 64.
     """
 
     roles: ClassVar[tuple[str, ...]] = ROLES
@@ -76,11 +76,11 @@ class ConvBranches(Architecture):
     deep: str = setting("resnet18", "network of the deep branch", choice(NETWORKS))
     target: str = setting("resnet18", "network of the target branch", choice(NETWORKS))
     width: int = setting(
-        512, "features of every branch; a network that has more or fewer gets a linear layer to so many", positive
+        512, "features of each branch; a network with more or fewer gets a linear projection to this width", positive
     )
     pretrained_roles: tuple[str, ...] = setting(
         ("target",),
-        "which of the ResNet-18s start from model.pretrained",
+        "branches whose ResNet-18 is initialised from model.pretrained",
         must_be(f"among {', '.join(ROLES)}", lambda roles: set(roles) <= set(ROLES)),
     )
 

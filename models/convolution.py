@@ -1,4 +1,4 @@
-"""Convolutions of feature maps that have become small."""
+"""A faster convolution for small feature maps."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from torch.nn.functional import linear
 
 
 class Conv2d(nn.Conv2d):
-    """nn.Conv2d; where the result is one pixel, as the product of the map with the weights that see it.
+    """nn.Conv2d that computes a one-pixel output as a matrix product with only the weights that overlap the input.
 
-    So it is in the last layers of a ResNet-18 on images of 32x32 pixels: of a kernel's nine weights, eight or five see
-    nothing but padding there. Libraries multiply those, too, and on a CPU take up to 24 times as long.
+    This is the case in the last layers of a ResNet-18 on 32x32 images, where eight or five of a kernel's nine weights
+    cover only padding. Libraries multiply by those as well, and take up to 24 times as long on a CPU.
     """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class Conv2d(nn.Conv2d):
         return linear(image.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
 
     def makes_one_pixel(self, sizes: Sequence[int]) -> bool:
-        """Whether a map of `sizes`, (height, width), lies within the kernel, and the kernel has no other place."""
+        """Whether a map of `sizes` (height, width) fits within the kernel, and the kernel has only one position."""
         if self.groups > 1 or self.dilation != (1, 1) or isinstance(self.padding, str) or self.padding_mode != "zeros":
             return False
         sides = zip(sizes, self.kernel_size, self.stride, self.padding, strict=True)
@@ -30,7 +30,7 @@ class Conv2d(nn.Conv2d):
 
 
 def with_small_maps(network: nn.Module) -> nn.Module:
-    """The same network, its convolutions ours: they have nothing that PyTorch's do not have."""
+    """Turn the convolutions of `network` into ours, in place: parameters and buffers stay the same."""
     for module in network.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = Conv2d

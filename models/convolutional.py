@@ -1,4 +1,4 @@
-"""The plain convolutional networks of ReBias and EnD, whose kernel size is their receptive field."""
+"""The plain convolutional networks of ReBias and EnD, whose kernel size sets the receptive field."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,18 +13,18 @@ LAST_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh
 
 @dataclass(frozen=True, kw_only=True)
 class SimpleConv(Architecture):
-    """SimpleConvNet (Bahng et al., ICML 2020): convolutions of one kernel size that keep the image's, then pooling.
+    """SimpleConvNet (Bahng et al., ICML 2020): same-padded convolutions of one kernel size, then pooling.
 
-    Each is followed by batch norm and ReLU; in EnD's network, the last one by batch norm and tanh. The role "g",
-    ReBias's biased network, has kernels of `g_kernel` pixels; every other role, so each network of a method without
-    that role, has kernels of `f_kernel` pixels.
+    Each convolution is followed by batch norm and ReLU; in EnD's network, the last one by batch norm and tanh. The role
+    "g", ReBias's biased network, has kernels of `g_kernel` pixels; all other roles, and so all networks of methods
+    without that role, have kernels of `f_kernel` pixels.
     """
 
     widths: tuple[int, ...] = setting((16, 32, 64, 128), "channels of the convolutions", all_positive)
-    f_kernel: int = setting(7, "pixels, height and width of the kernels", odd)
-    g_kernel: int = setting(1, "the same of ReBias's biased network", odd)
+    f_kernel: int = setting(7, "kernel size in pixels", odd)
+    g_kernel: int = setting(1, "kernel size of ReBias's biased network in pixels", odd)
     last_activation: str = setting(
-        "relu", "of the features before pooling: relu (ReBias), tanh (EnD)", choice(LAST_ACTIVATIONS)
+        "relu", "activation of the last convolution: relu (ReBias), tanh (EnD)", choice(LAST_ACTIVATIONS)
     )
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:

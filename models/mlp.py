@@ -1,4 +1,4 @@
-"""Fully connected networks of LfF, DisEnt and DeNetDM for small images."""
+"""The fully connected networks of LfF, DisEnt and DeNetDM for small images."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,7 +14,7 @@ from debiaslab.models.numerics import by_numerics
 
 
 class MLPEncoder(Encoder):
-    """Linear-ReLU layers of the given widths on the flattened image, multiplied by `input_scale`."""
+    """Linear-ReLU layers of the given widths on the flattened image, which is multiplied by `input_scale`."""
 
     def __init__(self, image_shape: tuple[int, ...], widths: tuple[int, ...], input_scale: float) -> None:
         super().__init__()
@@ -26,27 +26,27 @@ class MLPEncoder(Encoder):
     @by_numerics
     def forward(self, image: Tensor) -> Tensor:
         first, *others = self.layers
-        features = self.of_scaled_pixels(first, image.flatten(1)).relu()
+        features = self.apply_to_scaled_pixels(first, image.flatten(1)).relu()
         for layer in others:
             features = layer(features).relu()
         return features
 
-    def of_scaled_pixels(self, layer: nn.Module, pixels: Tensor) -> Tensor:
-        """It is the product that is scaled: scaled pixels would be as large as all else of a step."""
+    def apply_to_scaled_pixels(self, layer: nn.Module, pixels: Tensor) -> Tensor:
+        """Apply `layer` to the scaled pixels. Scales the product instead, which is much smaller than the pixels."""
         assert isinstance(layer, nn.Linear)
         if self.input_scale == 1:
             return layer(pixels)  # type: ignore[no-any-return]
         return torch.add(layer.bias, pixels @ layer.weight.T, alpha=self.input_scale)
 
 
-INPUT_SCALE = "factor on images in [0, 1]; LfF's and DisEnt's code divides them by 255 once more"
+INPUT_SCALE = "factor on images in [0, 1]; the code of LfF and DisEnt divides by 255 a second time"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MLP(Architecture):
-    """The same network for every role: LfF's is 100-100-100, DisEnt's 100-100-16 (and a linear head each)."""
+    """The same network for every role: 100-100-100 in LfF, 100-100-16 in DisEnt, each with a linear head."""
 
-    widths: tuple[int, ...] = setting((100, 100, 100), "of the hidden layers", all_positive)
+    widths: tuple[int, ...] = setting((100, 100, 100), "widths of the hidden layers", all_positive)
     input_scale: float = setting(1.0, INPUT_SCALE, positive)
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
@@ -55,11 +55,11 @@ class MLP(Architecture):
 
 @dataclass(frozen=True, kw_only=True)
 class MLPBranches(Architecture):
-    """DeNetDM's branches: MLPs of one width that differ in depth (hidden layers, the common head not counted)."""
+    """DeNetDM's branches: MLPs of one width that differ in depth (hidden layers, without the shared head)."""
 
     roles: ClassVar[tuple[str, ...]] = ("shallow", "deep", "target")
 
-    width: int = setting(100, "of the hidden layers", positive)
+    width: int = setting(100, "width of the hidden layers", positive)
     shallow: int = setting(2, "hidden layers of the shallow branch", positive)
     deep: int = setting(4, "hidden layers of the deep branch", positive)
     target: int = setting(4, "hidden layers of the target branch", positive)

@@ -1,4 +1,4 @@
-"""The networks of a method, made by an architecture for one data set."""
+"""Build a method's networks from an architecture, for one data set."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from debiaslab.models.resnet import ResNet18Body
 
 
 class Head(nn.Linear):
-    """The linear layer on top of an encoder: features [B, in_features] to logits [B, out_features]."""
+    """The linear layer on top of an encoder: maps features [B, in_features] to logits [B, out_features]."""
 
     numerics: Numerics = USUAL
 
@@ -23,7 +23,7 @@ class Head(nn.Linear):
 
 
 class Classifier(nn.Module):
-    """An encoder with a linear head: images [B, C, H, W] to logits [B, num_classes]."""
+    """An encoder with a linear head: maps images [B, C, H, W] to logits [B, num_classes]."""
 
     def __init__(self, encoder: Encoder, head: Head) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class Classifier(nn.Module):
 
 
 class Networks:
-    """Makes a method's networks; the initial weights of each depend on the seed and its role alone.
+    """Builds a method's networks; the initial weights of each depend on the seed and its role alone.
 
-    `weights` (`models/pretrained.py`) replace those of every `ResNet18Body` in the architecture's `pretrained_roles`.
-    They compute by `numerics`.
+    `weights` (`models/pretrained.py`), if given, are loaded into every `ResNet18Body` of the architecture's
+    `pretrained_roles`. All networks compute with `numerics`.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Networks:
         self.numerics = numerics
 
     def encoder(self, role: str) -> Encoder:
-        """Raises `UserError` if the architecture has no network for `role`, or none for such images."""
+        """Build the encoder for `role`; raises `UserError` if the architecture has none for the role or the images."""
         self._check(role)
         with seeded(self.seed, "initial weights", role):
             encoder = self.architecture.encoder(role, self.image_shape)
@@ -74,7 +74,7 @@ class Networks:
         return self._in_layout(encoder)
 
     def head(self, role: str, in_features: int, out_features: int | None = None) -> Head:
-        """A linear layer to the classes, or to `out_features`."""
+        """Build a linear layer with one output per class, or with `out_features` outputs."""
         with seeded(self.seed, "initial weights", role):
             head = Head(in_features, self.num_classes if out_features is None else out_features)
         head.numerics = self.numerics

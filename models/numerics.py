@@ -1,4 +1,4 @@
-"""In what precision, and in what memory layout, networks compute."""
+"""The precision and memory layout that networks compute in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ PRECISIONS: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "float32": torch.f
 
 @dataclass(frozen=True)
 class Numerics:
-    """`precision`, one of `PRECISIONS`: of the matrix products and convolutions of networks, by PyTorch's autocast.
+    """`precision`, one of `PRECISIONS`: autocast dtype of the networks' matrix products and convolutions.
 
-    Parameters, their gradients and what networks return are float32 in any case. `channels_last`: images and the
-    weights of convolutions have their channels beside each other in memory.
+    Parameters, gradients and the outputs of networks are float32 in either case. `channels_last`: images and
+    convolution weights are stored in the channels-last memory format.
     """
 
     precision: str = "float32"
@@ -27,10 +27,10 @@ USUAL = Numerics()
 
 
 def by_numerics(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
-    """For methods of a network that go from a tensor to a tensor: computes as its attribute `numerics` says.
+    """Decorate a network's tensor-to-tensor method so that it computes with the network's attribute `numerics`.
 
-    The result is float32, so that losses, and all else that is made of it, are computed in float32. The gradient is
-    that of what was computed. Nothing is computed otherwise where `numerics` are the defaults.
+    The result is cast to float32, so losses and everything else derived from it are computed in float32. With the
+    default `numerics` the method is called as it is.
     """
 
     @wraps(forward)
@@ -40,7 +40,7 @@ def by_numerics(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tens
             values = values.contiguous(memory_format=torch.channels_last)
         if numerics.precision == "float32":
             return forward(network, values)
-        # every weight is used once in a call: nothing is gained by keeping its cast, which would outlive a CUDA graph's
+        # each weight is used once per call, so caching its cast gains nothing, and the cache would outlive a CUDA graph
         with torch.autocast(values.device.type, PRECISIONS[numerics.precision], cache_enabled=False):
             return forward(network, values).float()
 
@@ -48,5 +48,5 @@ def by_numerics(forward: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tens
 
 
 def computes_as_usual(networks: nn.Module) -> bool:
-    """Whether the `numerics` of all networks in a module are the defaults."""
+    """Whether all networks in a module have the default `numerics`."""
     return all(getattr(module, "numerics", USUAL) == USUAL for module in networks.modules())

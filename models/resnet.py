@@ -1,4 +1,4 @@
-"""Residual networks without their last layer: ResNet-20 for small images, and torchvision's ResNet-18."""
+"""Residual networks without the last layer: ResNet-20 for small images, and torchvision's ResNet-18."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from debiaslab.models.convolution import with_small_maps
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut without parameters (He et al., CVPR 2016, option A).
+    """Two 3x3 convolutions and a parameter-free shortcut (He et al., CVPR 2016, option A).
 
-    Where the block halves the image, the shortcut takes every second pixel; new channels of it are zero.
+    Where the block halves the resolution, the shortcut takes every second pixel; additional channels are zero.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
@@ -36,7 +36,7 @@ class BasicBlock(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet20(Architecture):
-    """The 20-layer network of He et al. (CVPR 2016, sec. 4.2) with their initialisation (ICCV 2015): 64 features."""
+    """The 20-layer network of He et al. (CVPR 2016, sec. 4.2), initialised as in their ICCV 2015 paper: 64 features."""
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         layers: list[nn.Module] = [
@@ -58,7 +58,7 @@ class ResNet20(Architecture):
 
 
 class ResNet18Body(nn.Sequential):
-    """torchvision's ResNet-18 up to its feature map, with torchvision's names of parameters and initialisation."""
+    """torchvision's ResNet-18 up to the feature map, with torchvision's parameter names and initialisation."""
 
     FEATURES = 512
 
@@ -69,7 +69,7 @@ class ResNet18Body(nn.Sequential):
 
 
 class FixedStatistics(PoolingEncoder):
-    """Its batch norm uses, and keeps, the running statistics that it has: always in eval mode."""
+    """An encoder that is always in eval mode: its batch norm uses the stored running statistics unchanged."""
 
     def train(self, mode: bool = True) -> "FixedStatistics":
         super().train(False)
@@ -80,9 +80,9 @@ class FixedStatistics(PoolingEncoder):
 class ResNet18(Architecture):
     """torchvision's ResNet-18: 512 features; images of any size go through the 7x7 stride-2 stem."""
 
-    frozen: bool = setting(False, "only the heads on its features learn")
+    frozen: bool = setting(False, "freeze the encoder; only the heads are trained")
     fixed_statistics: bool = setting(
-        True, "of the frozen network's batch norm; False, as LfF's code: they follow the batches"
+        True, "batch norm of a frozen encoder uses its running statistics; False, as in LfF's code: batch statistics"
     )
 
     @property

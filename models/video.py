@@ -1,4 +1,4 @@
-"""3D-ResNet-18: SlowFast's basic-block residual network for short clips, the networks of ReBias on Kinetics."""
+"""3D-ResNet-18: SlowFast's basic-block residual network for short clips; the networks of ReBias on Kinetics."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +10,7 @@ from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 
 
 class Block3D(nn.Module):
-    """A convolution over time and space, one over space, and a shortcut; time keeps its length."""
+    """A convolution over time and space, one over space, and a shortcut; the number of frames does not change."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, temporal_kernel: int) -> None:
         super().__init__()
@@ -35,17 +35,15 @@ class Block3D(nn.Module):
 class ResNet3D(Architecture):
     """3D-ResNet-18 (Feichtenhofer et al., ICCV 2019, as used by Bahng et al., ICML 2020): 8 x `width` features.
 
-    The stem and the first convolution of each block see neighbouring frames: `f_temporal_kernel` of them, or
-    `g_temporal_kernel` for the role "g", ReBias's biased network, to which 1 leaves single frames.
+    The stem and the first convolution of each block span `f_temporal_kernel` frames, or `g_temporal_kernel` frames for
+    the role "g", ReBias's biased network; with 1, that network sees single frames only.
     """
 
     takes_clips: ClassVar[bool] = True
 
-    width: int = setting(
-        32, "channels of the stem and of the first stage; each further stage has twice as many", positive
-    )
-    f_temporal_kernel: int = setting(3, "frames of the kernels", odd)
-    g_temporal_kernel: int = setting(1, "the same of ReBias's biased network", odd)
+    width: int = setting(32, "channels of the stem and the first stage; each further stage doubles them", positive)
+    f_temporal_kernel: int = setting(3, "temporal kernel size in frames", odd)
+    g_temporal_kernel: int = setting(1, "temporal kernel size of ReBias's biased network in frames", odd)
 
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
         kernel = self.g_temporal_kernel if role == "g" else self.f_temporal_kernel

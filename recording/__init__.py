@@ -1,1 +1,1 @@
-"""Permanent records of runs: Sacred's observers made safe, progress, artifacts. Part of the Sacred rim."""
+"""Record runs: robust versions of Sacred's observers, progress, artifacts. Depends on Sacred."""

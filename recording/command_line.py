@@ -1,4 +1,4 @@
-"""The command line: Sacred's, with short names for settings, one-line errors, and no password in any record."""
+"""The command line: Sacred's, with short names for settings, one-line errors, and no passwords in records."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ from debiaslab.core.extras import missing_extra
 from debiaslab.core.mongo import MONGO_URL, without_password
 from debiaslab.core.program import program_name
 from debiaslab.recording.host import guard_host_facts
-from debiaslab.recording.interruption import raised_interruption
+from debiaslab.recording.interruption import raise_on_signals
 from debiaslab.recording.observers import MAX_ID_BYTES, STATE, FileRecord
 from debiaslab.recording.updates import expand_path, read_updates
 
@@ -31,21 +31,21 @@ PROGRAM = program_name().removeprefix("python ")
 
 # Sacred's options that are not supported, and why
 RECORDS = "records go to files and, with -m, to MongoDB"
-QUEUE = "a run starts at once; several one after the other are a study"
+QUEUE = "runs start immediately; use a study for several runs"
 REFUSED_OPTIONS = {
     "--sql": RECORDS,
     "--tiny_db": RECORDS,
     "--s3": RECORDS,
     "--queue": QUEUE,
     "--priority": QUEUE,
-    "--enforce_clean": "every record says which code has run, and whether it was changed",
-    "--capture": "what is printed is recorded, however it is printed",
-    "--loglevel": "there is no log but what is printed",
+    "--enforce_clean": "every record contains the code version, and whether it was changed",
+    "--capture": "all output is recorded",
+    "--loglevel": "there is no log besides the output",
 }
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 SECONDS = r"\d+|\d*\.\d+"
 COLOR = r"\x1b\[[0-9;]*m"
-RUN_ID = r"[^\W_][\w.-]*"  # a folder's name; those that begin with . or _ are no runs
+RUN_ID = r"[^\W_][\w.-]*"  # a folder name; folders that begin with . or _ are not runs
 SECRETS = (MONGO_URL, "DEBIAS_SEARCH_URL")  # environment variables with addresses that may hold passwords
 
 
@@ -56,7 +56,7 @@ class ReadyRun(Protocol):
 
 
 class Commands(Protocol):
-    """Commands that are no run of the experiment, by name (the package `commands`)."""
+    """Commands that are not runs of the experiment, by name (the package `commands`)."""
 
     @property
     def COMMANDS(self) -> Collection[str]: ...  # noqa: N802
@@ -65,7 +65,7 @@ class Commands(Protocol):
     def EXPLAINED(self) -> Collection[str]: ...  # noqa: N802  (those that `command_help` knows)
 
     def run_command(self, command: str, updates: list[str], /) -> int:
-        """Carry it out, given the words after `with`, and return the exit code."""
+        """Execute the command with the words after `with`, and return the exit code."""
         ...
 
     def command_help(self, command: str, /) -> str: ...
@@ -73,7 +73,7 @@ class Commands(Protocol):
 
 @cli_option("-o", "--out")
 def out_option(value: str, run: Any) -> None:
-    """The folder that a command writes into, such as report and export: the same as out=VALUE."""
+    """The output folder of commands such as report and export: the same as out=VALUE."""
 
 
 def run_command_line(
@@ -81,12 +81,12 @@ def run_command_line(
 ) -> int:
     """Run `arguments` (as of `sys.argv[1:]`) and return the exit code.
 
-    0: done; 1: training failed; 2: a user's mistake, told in one line; 130: ended by a signal, then the command line
-    that resumes is told; 141: whoever read what is printed has left, as `head` does. Any other error is a fault of this
-    project and leaves its traceback. `prepare` checks a run of the experiment and returns it ready to start.
+    0: success; 1: training failed; 2: a user's mistake, reported in one line; 130: ended by a signal, with the command
+    that resumes; 141: standard output was closed, for instance by `head`. Any other error is a bug and shows its
+    traceback. `prepare` checks a run of the experiment and returns it ready to start.
     """
     guard_host_facts()
-    with raised_interruption(), restored_environment(MONGO_URL):
+    with raise_on_signals(), restored_environment(MONGO_URL):
         try:
             code = _run(ex, arguments, prepare, commands)
             sys.stdout.flush()
@@ -102,8 +102,8 @@ def run_command_line(
 
 
 def _tell_disk_full(error: OSError) -> int:
-    """Tell it as far as there is space for that; what has been printed and cannot be written is dropped."""
-    message = f"error: cannot write {error.filename or 'what is printed'}: {error.strerror}; free the disk\n"
+    """Report the full disk if possible; output that cannot be written is dropped."""
+    message = f"error: cannot write {error.filename or 'the output'}: {error.strerror}; free the disk\n"
     for stream, text in ((sys.stderr, message), (sys.stdout, "")):
         try:
             stream.write(text)
@@ -115,7 +115,7 @@ def _tell_disk_full(error: OSError) -> int:
 
 @contextmanager
 def restored_environment(name: str) -> Iterator[None]:
-    """At the end of the block, the variable `name` is what it was before: -m is of one call."""
+    """Restore the variable `name` at the end of the block, so that -m applies to one call only."""
     before = os.environ.get(name)
     try:
         yield
@@ -126,7 +126,7 @@ def restored_environment(name: str) -> Iterator[None]:
 
 
 def _reader_has_left() -> bool:
-    """Whether nobody reads standard output any more; if so, what is still to be written to it goes nowhere."""
+    """Whether standard output was closed by its reader; if so, discard further output."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -146,11 +146,11 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
         command = options["COMMAND"] or str(ex.default_command)
         if command in ex.named_configs or "=" in command:
             raise UserError(
-                f"{command!r} is no command: settings come after with, as in {program_name()} with {command}"
+                f"{command!r} is not a command: settings come after with, as in {program_name()} with {command}"
             )
         if command == "with":
             raise UserError(
-                f"nothing comes after with: leave it out, or write settings, as in {program_name()} with digits"
+                f"there is nothing after with: leave it out or add settings, as in {program_name()} with digits"
             )
         require_known("command", command, known)
         if options.get("help") or options.get("--help"):
@@ -178,7 +178,7 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
     except TrainingDiverged as error:
         print(f"training stopped: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt as interruption:  # a command may have said itself how to resume
+    except KeyboardInterrupt as interruption:  # the command may have set its own message on how to resume
         run = ex.current_run if ex.current_run is not earlier else None
         print(str(interruption) or explain_interruption(run, options, updates, own), file=sys.stderr)
         return 130
@@ -188,30 +188,30 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
 def explain_interruption(
     run: Run | None, options: Mapping[str, Any], updates: list[str], commands: Collection[str]
 ) -> str:
-    """What to say when a signal has ended `run`, or a command: the command line that resumes it, if one does."""
+    """The message after a signal has ended `run` or a command, with the command line that resumes it, if any."""
     command = options.get("COMMAND")
     observers = run.observers if run is not None else []
     folders = (record.dir for record in observers if isinstance(record, FileRecord) and record.dir)
     state = next((Path(folder) / STATE for folder in folders), None)
     if state is not None and state.exists():
         if command == "resume":  # all that was typed is in the record
-            return f"interrupted; to resume: {typed_again(command, [], runs=[os.path.relpath(state.parent)])}"
+            return f"interrupted; to resume: {command_line_of(command, [], runs=[os.path.relpath(state.parent)])}"
         updates = [update for update in updates if not update.startswith("resume=")]
         updates.append(f"resume={os.path.relpath(state.parent)}")
     elif command not in commands:
         return "interrupted"
-    return f"interrupted; to resume: {typed_again(command, updates, options)}"
+    return f"interrupted; to resume: {command_line_of(command, updates, options)}"
 
 
-def typed_again(
+def command_line_of(
     command: str | None,
     updates: Sequence[str],
     options: Mapping[str, Any] = MappingProxyType({}),
     runs: Sequence[str] = (),
 ) -> str:
-    """The command line of `command` with all that it needs: the address of MongoDB (never a password), and `options`.
+    """Reconstruct the command line of `command`, with the address of MongoDB (never a password) and `options`.
 
-    But for --id: that is the id of the run that there is already. `runs` follow the command.
+    Leaves out --id, as that run exists already. `runs` follow the command.
     """
     address = os.environ.get(MONGO_URL)
     words = ["-m", address] if address and address == without_password(address) else []
@@ -226,7 +226,7 @@ def typed_again(
 
 @contextmanager
 def plain_text() -> Iterator[None]:
-    """Within the block, for Sacred's commands that print in colours: these go to a terminal only."""
+    """Remove colours from the output of Sacred's commands within the block, unless it goes to a terminal."""
     if sys.stdout.isatty():
         yield
         return
@@ -236,13 +236,13 @@ def plain_text() -> Iterator[None]:
 
 
 def parse(ex: Experiment, arguments: list[str], commands: Collection[str]) -> dict[str, Any]:
-    """The options, command and updates by their names. Raises `UserError` for a line that cannot be read."""
+    """Parse options, command and updates. Raises `UserError` for a line that cannot be parsed."""
     try:
-        with redirect_stdout(StringIO()):  # what the parser says of its own names for things
+        with redirect_stdout(StringIO()):  # the parser's own messages
             found: dict[str, Any] = docopt(ex.get_usage(PROGRAM)[2], arguments, default_help=False)
     except DocoptExit:
         line = shlex.join(arguments)
-        meant = with_inserted(arguments, commands, ex.named_configs)
+        meant = insert_with(arguments, commands, ex.named_configs)
         if meant:
             way = f"{program_name()} {shlex.join(meant)}"
             raise UserError(f"cannot read {line!r}: settings come after with, as in {way}") from None
@@ -253,8 +253,8 @@ def parse(ex: Experiment, arguments: list[str], commands: Collection[str]) -> di
     return found
 
 
-def with_inserted(arguments: list[str], commands: Collection[str], named_configs: Collection[str]) -> list[str] | None:
-    """The line with a `with` behind its command, or before its first setting; None if it lacks something else."""
+def insert_with(arguments: list[str], commands: Collection[str], named_configs: Collection[str]) -> list[str] | None:
+    """Insert `with` after the command, or before the first setting; None if that is not the mistake."""
     if "with" in arguments:
         return None
     for place, (word, following) in enumerate(zip(arguments, [*arguments[1:], "-"], strict=True)):
@@ -266,18 +266,17 @@ def with_inserted(arguments: list[str], commands: Collection[str], named_configs
 
 
 def require_no_option(options: Mapping[str, Any], command: str) -> None:
-    """Raise `UserError` for an option that says how a run is recorded, with a command that is no run."""
+    """Raise `UserError` for options of runs that are used with a command that is not a run."""
     for name, value in options.items():
         if name.startswith("--") and value:
             raise UserError(f"{name} has no effect with {command}: leave it out")
 
 
 def take_options(options: dict[str, Any]) -> list[str]:
-    """Take out of `options` what Sacred would do in its own way, and return the settings that stand for it.
+    """Remove options that Sacred would handle differently from `options`, and return equivalent settings.
 
-    The address of -m goes into the environment: Sacred would record it, password and all. -F DIR is log_dir=DIR, --out
-    DIR is out=DIR.
-    Raises `UserError` for an option that is not supported.
+    The address of -m goes into the environment, as Sacred would record it including the password. -F DIR is
+    log_dir=DIR, --out DIR is out=DIR. Raises `UserError` for an option that is not supported.
     """
     for name, reason in REFUSED_OPTIONS.items():
         if options.get(name):
@@ -300,7 +299,7 @@ def take_options(options: dict[str, Any]) -> list[str]:
 
 
 def require_run_id(name: str, run_id: str) -> None:
-    """Raise `UserError` unless a record can be found under this id: it is a folder's name."""
+    """Raise `UserError` unless `run_id` can be used as the name of a folder."""
     if not re.fullmatch(RUN_ID, run_id):
         raise UserError(f"{name}={run_id}: must be letters, digits, and -, _ or . after the first")
     if len(run_id.encode()) > MAX_ID_BYTES:

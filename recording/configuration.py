@@ -1,4 +1,4 @@
-"""The configuration that a run would have, without starting it."""
+"""Compute the configuration of a run without starting it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,22 @@ from debiaslab.settings.setup import check
 
 
 def configuration(ex: Experiment, words: Sequence[str]) -> dict[str, Any]:
-    """The nested configuration of `main.py with WORDS`, checked. Raises `UserError` for whatever is wrong in it."""
+    """The checked, nested configuration of `main.py with WORDS`. Raises `UserError` for any mistake."""
     config = unchecked_configuration(ex, words)
     check(config)
     return config
 
 
 def unchecked_configuration(ex: Experiment, words: Sequence[str]) -> dict[str, Any]:
-    """The same where more is known than these words say, or less has to be right.
+    """The same without the checks, for callers that add to it or need only a part.
 
-    Raises `UserError` for words that are none, and for a name that the rest depends on.
+    Raises `UserError` for words that cannot be parsed, and for unknown names that other settings depend on.
     """
     settings, named_configs = read_updates(ex, list(words))
     return dict(create_run(ex, "print_config", settings, named_configs, force=True).config)
 
 
 def as_recorded(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config` as a record holds it: with the values of its JSON file."""
+    """`config` as it is recorded: after a round trip through JSON."""
     recorded: dict[str, Any] = json.loads(json.dumps(flatten(config)))
     return recorded

@@ -1,4 +1,4 @@
-"""Signals that end a run: from the keyboard, from a cluster, or from a terminal that is closed."""
+"""Signals that end a run: from the keyboard, a cluster scheduler, or a closed terminal."""
 
 import math
 import signal
@@ -11,35 +11,35 @@ from typing import ClassVar
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
-SETTLE_SECONDS = 5.0  # further signals within so long are part of the first: a closed terminal sends several
+SETTLE_SECONDS = 5.0  # further signals within this time count as one: a closed terminal sends several
 
 
 class Interruption:
-    """`requested`: whether a signal has come."""
+    """`requested`: whether a signal has been received."""
 
     requested = False
-    latest: ClassVar[float] = -math.inf  # when one came to this process
+    latest: ClassVar[float] = -math.inf  # time of the latest signal
 
 
 @contextmanager
-def raised_interruption() -> Iterator[None]:
-    """Within the block, each of `SIGNALS` raises `KeyboardInterrupt`.
+def raise_on_signals() -> Iterator[None]:
+    """Make each of `SIGNALS` raise `KeyboardInterrupt` within the block.
 
-    SIGINT does also where a shell has set it to ignored, as for what a script starts with `&`. The others stay ignored
-    where they are: `nohup` means it.
+    This includes a SIGINT that a shell has set to ignored, as for background jobs of a script. The others stay ignored
+    if they are, which `nohup` relies on.
     """
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     Interruption.latest = -math.inf
-    with _handled(interrupt):
+    with _handle_signals(interrupt):
         yield
 
 
 @contextmanager
-def noted_interruption() -> Iterator[Interruption]:
-    """Within the block, the first of `SIGNALS` is only noted; one that comes later raises `KeyboardInterrupt`."""
+def note_signals() -> Iterator[Interruption]:
+    """Only note the first of `SIGNALS` within the block; a later one raises `KeyboardInterrupt`."""
     noted = Interruption()
 
     def note() -> None:
@@ -47,13 +47,13 @@ def noted_interruption() -> Iterator[Interruption]:
             raise KeyboardInterrupt
         noted.requested = True
 
-    with _handled(note):
+    with _handle_signals(note):
         yield noted
 
 
 @contextmanager
-def _handled(act: Callable[[], None]) -> Iterator[None]:
-    """Within the block, `act` is called at a signal. Only the main thread can ask for that: in others, nothing is."""
+def _handle_signals(act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` at a signal within the block. Does nothing in other threads than the main one."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""Runs in processes of their own: how they are started, watched and stopped, and what became of each."""
+"""Start, supervise and stop runs in child processes."""
 
 import os
 import signal
@@ -12,16 +12,16 @@ from typing import Protocol
 from debiaslab.core.errors import UserError
 from debiaslab.core.program import program_command
 from debiaslab.core.sharing import make_shared_folder
-from debiaslab.recording.interruption import noted_interruption
+from debiaslab.recording.interruption import note_signals
 
 POLL_SECONDS = 0.2
 TERMINATION_SECONDS = 60
-OUTPUTS = "_output"  # folder among the records for what the runs print
+OUTPUTS = "_output"  # folder among the records for the output of runs
 
 
 @dataclass(frozen=True, eq=False)
 class Handle:
-    """A started command line of `main.py`: its `arguments`, and the file that gets what it prints."""
+    """A running command line of `main.py`: its `arguments`, and the file with its output."""
 
     arguments: Sequence[str]
     output: Path
@@ -41,7 +41,7 @@ class Outcome:
         return f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
 
     def last_line(self, prefix: str = "") -> str:
-        """The last line that it printed, and if there are such, the last one that begins with `prefix`, without it."""
+        """The last line of the output or, if there are lines with `prefix`, the last of these, without the prefix."""
         try:
             text = self.output.read_text(errors="replace")
         except OSError:
@@ -52,29 +52,29 @@ class Outcome:
 
 
 class Launcher(Protocol):
-    """Where command lines are carried out."""
+    """Runs command lines."""
 
     def start(
         self, arguments: Sequence[str], output: Path, threads: int | None = None, held_files: Sequence[int] = ()
     ) -> Handle:
-        """Start `main.py ARGUMENTS` in the current folder; what it prints goes to the file `output`.
+        """Start `main.py ARGUMENTS` in the current folder, with its output in the file `output`.
 
-        It has `threads` threads on the CPU (None: as many as torch takes), and keeps the open `held_files`
-        (descriptors), and so their locks, until it ends. Raises `UserError` if it cannot be started.
+        It uses `threads` CPU threads (None: torch's default), and keeps `held_files` (descriptors) open, and so their
+        locks, until it ends. Raises `UserError` if it cannot be started.
         """
         ...
 
     def ended(self) -> list[tuple[Handle, Outcome]]:
-        """What has ended since the last call."""
+        """The processes that have ended since the last call."""
         ...
 
     def stop(self) -> list[tuple[Handle, Outcome]]:
-        """Interrupt what is running, which records it, and wait; what does not end within a minute is killed."""
+        """Interrupt running processes, which record it, and wait; kill those that do not end within a minute."""
         ...
 
 
 class Local:
-    """Processes on this machine, each in a group of its own: Ctrl-C reaches them through this process alone."""
+    """Processes on this machine, each in its own process group, so that Ctrl-C reaches them only through this one."""
 
     def __init__(self) -> None:
         self.processes: dict[Handle, subprocess.Popen[bytes]] = {}
@@ -119,28 +119,28 @@ class Local:
 
 
 class Work(Protocol):
-    """What `supervise` carries out."""
+    """A list of runs for `supervise` to process."""
 
     def advance(self) -> bool:
-        """Start what can be started. False when nothing is left to be done."""
+        """Start runs that can be started. Returns False when nothing is left to do."""
         ...
 
     def conclude(self, handle: Handle, outcome: Outcome, stopped: bool = False) -> None:
-        """Note what became of a command line; `stopped`: it may have been interrupted by `supervise`."""
+        """Handle the outcome of a command line; `stopped`: it may have been interrupted by `supervise`."""
         ...
 
     def stopping(self) -> None:
-        """Say that what is running is about to be stopped."""
+        """Called before running processes are stopped."""
         ...
 
 
 def supervise(launcher: Launcher, work: Work) -> None:
-    """Carry out `work` until nothing is left to be done.
+    """Process `work` until nothing is left to do.
 
-    A signal that ends runs (`SIGNALS`) stops those that are running, which record it, and raises `KeyboardInterrupt`
-    then; an error stops them, too.
+    A signal that ends runs (`SIGNALS`) stops the running ones, which record it, and then raises `KeyboardInterrupt`; an
+    error stops them as well.
     """
-    with noted_interruption() as interruption:
+    with note_signals() as interruption:
         try:
             while not interruption.requested and work.advance():
                 time.sleep(POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Runs recorded in MongoDB by Sacred's observer, made safe: a server that dies does not take the run along."""
+"""Record runs in MongoDB by Sacred's observer, such that a failing server does not stop the run."""
 
 import hashlib
 import sys
@@ -17,16 +17,15 @@ from sacred.utils import ObserverError
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_TIMEOUT_MS, MONGO_URL, parse_address, reason, without_password
 
-# what can go wrong while a document is written: the server, or a value that MongoDB has no type for
+# errors while writing a document: of the server, or for a value that MongoDB has no type for
 WRITE_ERRORS = (PyMongoError, BSONError, ObserverError, OverflowError)
 
 
 class MongoRecord(MongoObserver):
-    """The run in MongoDB. When the server fails in mid-run the record stops there, and the user is told, once.
+    """The run in MongoDB. If the server fails during the run, recording there stops, and the user is told once.
 
-    The `_id` of its document is a number, as in every database of Sacred's: Omniboard opens no other run. Our own id,
-    which the folder has too, is `run_id` there. pymongo is imported when a run is recorded so: it takes a fifth of a
-    second.
+    The `_id` of its document is a number, as in all databases of Sacred: Omniboard cannot open other runs. Our own id,
+    which is the folder's name, is `run_id` there. pymongo is imported only when needed: it takes a fifth of a second.
     """
 
     database: Any
@@ -37,7 +36,7 @@ class MongoRecord(MongoObserver):
 
     @classmethod
     def connect(cls, url: str) -> "MongoRecord":
-        """Raises `UserError`, without the password, if the server does not answer."""
+        """Connect to `url`. Raises `UserError`, without the password, if the server does not respond."""
         database = writable_database(url, ", or leave them out: files are recorded in any case")
         record: MongoRecord = cls.create_from(
             database.runs, gridfs.GridFS(database), metrics_collection=database.metrics
@@ -47,12 +46,12 @@ class MongoRecord(MongoObserver):
         return record
 
     def save_sources(self, ex_info: Any) -> list[list[Any]]:
-        """[name, GridFS id] of each source file. A version of a file is stored once, however many runs have it."""
+        """[name, GridFS id] of each source file. Each version of a file is stored once, for all runs."""
         base = Path(ex_info["base_dir"])
         return [[name, store_once(self.fs, base / name, (base / name).read_bytes())] for name, _ in ex_info["sources"]]
 
     def _unless_failed(self, event: str, *args: Any, **kwargs: Any) -> None:
-        with self.lock:  # heartbeats come from a thread of their own
+        with self.lock:  # heartbeats come from another thread
             if self.failed:
                 return
             try:
@@ -97,19 +96,19 @@ class MongoRecord(MongoObserver):
         self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry})
 
     def final_save(self, attempts: int) -> None:
-        """Sacred's own writes a pickle into the temporary folder when it fails; here the files are the safe copy."""
+        """Unlike Sacred's, which falls back to a pickle in the temporary folder: here the files are the safe copy."""
         self.runs.update_one({"_id": self.run_entry["_id"]}, {"$set": self.run_entry}, upsert=True)
 
 
 def writable_database(url: str, otherwise: str = "") -> Any:
-    """The database at `url`. Raises `UserError`, without the password, if it cannot be written; it ends with what the
-    user may do `otherwise`."""
+    """Connect to the database at `url`. Raises `UserError`, without the password, if it is not writable; the message
+    ends in `otherwise`, an alternative for the user."""
     address, name = parse_address(url)
     try:
         client: pymongo.MongoClient[Any] = pymongo.MongoClient(
             address, serverSelectionTimeoutMS=MONGO_TIMEOUT_MS, connectTimeoutMS=MONGO_TIMEOUT_MS, tz_aware=False
         )
-        probe = client[name].connection_probe  # a ping alone would not need the right to write
+        probe = client[name].connection_probe  # a ping would not test write permission
         probe.delete_one({"_id": probe.insert_one({}).inserted_id})
     except PyMongoError as error:
         raise UserError(
@@ -120,10 +119,10 @@ def writable_database(url: str, otherwise: str = "") -> Any:
 
 
 def document_id(database: Any, run_id: str) -> Any:
-    """The `_id` of the document of the run `run_id`: what it has, else the next number, which is kept for it.
+    """The `_id` of the document of the run `run_id`: the existing one, else the next number, which is reserved for it.
 
-    Runs recorded by earlier versions have their `run_id` as `_id`. Numbers that are kept are in a collection of their
-    own: a copy of a record writes the run's document last.
+    Runs recorded by earlier versions have their `run_id` as `_id`. Reserved numbers are in a separate collection, as a
+    copy of a record writes the run's document last.
     """
     found = database.runs.find_one({"$or": [{"run_id": run_id}, {"_id": run_id}]}, {"_id": 1})
     if found is not None:
@@ -134,19 +133,19 @@ def document_id(database: Any, run_id: str) -> Any:
         kept = numbers.find_one({"run_id": run_id})
         if kept is not None and database.runs.find_one({"_id": kept["_id"]}, {"_id": 1}) is None:
             return kept["_id"]
-        if kept is not None:  # meanwhile taken by another program that records into this database
+        if kept is not None:  # taken meanwhile by another program that records into this database
             numbers.delete_one({"_id": kept["_id"]})
         highest = [
             document["_id"]
             for collection in (database.runs, numbers)
             for document in collection.find({"_id": {"$type": "number"}}, {"_id": 1}).sort("_id", -1).limit(1)
         ]
-        with suppress(DuplicateKeyError):  # somebody else was faster: try again
+        with suppress(DuplicateKeyError):  # another process was faster: try again
             numbers.insert_one({"_id": int(max(highest, default=0)) + 1, "run_id": run_id})
 
 
 def store_once(files: gridfs.GridFS, path: Path, content: bytes) -> Any:
-    """The GridFS id of the source file `path` with this content, which is stored if it is not there yet."""
+    """Store the source file `path` with this content unless it exists already, and return its GridFS id."""
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     found = files.find_one({"filename": str(path), "md5": digest})
     return files.put(content, filename=str(path), md5=digest) if found is None else found._id

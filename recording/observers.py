@@ -1,4 +1,4 @@
-"""Where runs are recorded: a folder each, with atomic files and unique ids, and MongoDB if one is named."""
+"""Observers that record runs: in a folder each, with atomic writes and unique ids, and optionally in MongoDB."""
 
 import json
 import os
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from debiaslab.recording.mongo_record import MongoRecord
 
 STATE = "resume.safetensors"  # in a run's folder until the run is complete
-MAX_ID_BYTES = 200  # of 255 that the name of a file may have; others are made from the id
+MAX_ID_BYTES = 200  # less than the 255 of file names, as other names are derived from the id
 
 
 def new_run_id() -> str:
-    """An id that no other run has, on any machine: start time and four random hexadecimal digits."""
+    """A unique id on any machine: start time and four random hex digits."""
     return f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
 
@@ -34,13 +34,13 @@ class FileRecord(FileStorageObserver):
     """A folder per run under `basedir`; every file is replaced as a whole, so a kill leaves the last complete one."""
 
     def __init__(self, basedir: str) -> None:
-        super().__init__(basedir, priority=40)  # before MongoDB's 30: the folder gives both their run id
-        self.failures: dict[str, UserError] = {}  # file -> why its last version is not there
+        super().__init__(basedir, priority=40)  # before MongoDB's 30: the folder determines the run id
+        self.failures: dict[str, UserError] = {}  # file -> why its last version could not be written
 
     def started_event(self, ex_info, command, host_info, start_time, config, meta_info, _id):  # type: ignore[no-untyped-def]
         event = (ex_info, command, host_info, start_time, config, meta_info)
         if _id is not None and Path(self.basedir, str(_id)).exists():
-            raise UserError(f"--id={_id}: there is a run {Path(self.basedir, str(_id))} already; choose another id")
+            raise UserError(f"--id={_id}: the run {Path(self.basedir, str(_id))} already exists; choose another id")
         while _id is None or Path(self.basedir, str(_id)).exists():
             _id = new_run_id()
         try:
@@ -53,7 +53,7 @@ class FileRecord(FileStorageObserver):
         return _id
 
     def find_or_save(self, filename: str, store_dir: Path) -> Path:
-        """Sacred's, but for files that are whole or not there, and that other users of the folder can add to."""
+        """Like Sacred's, but files appear atomically, and the folder can be shared by several users."""
         source = Path(filename)
         copy = Path(store_dir) / f"{source.stem}_{get_digest(source)}{source.suffix}"
         if not copy.exists():
@@ -85,7 +85,7 @@ class FileRecord(FileStorageObserver):
 
 
 def mark_failed(path: Path) -> None:
-    """Set the status in a run.json to FAILED in place, which takes no space, where the file cannot be replaced."""
+    """Set the status in a run.json to FAILED in place, for a full disk on which the file cannot be replaced."""
     running, failed = b'"status": "RUNNING"', b'"status": "FAILED" '
     with suppress(OSError), path.open("r+b") as file:
         content = file.read()
@@ -95,15 +95,15 @@ def mark_failed(path: Path) -> None:
 
 
 def content_type(name: str) -> str:
-    """The content type of a run's file, for those who show it."""
+    """The MIME type of a run's file, for viewers."""
     return "image/png" if name.endswith(".png") else "application/octet-stream"
 
 
 def mongo_from_environment() -> "MongoRecord | None":
-    """The record in the MongoDB that the environment names, if it does. Raises `UserError` if it cannot be used."""
+    """The record in the MongoDB given by the environment, if any. Raises `UserError` if it cannot be used."""
     url = os.environ.get(MONGO_URL)
     if not url:
         return None
-    from debiaslab.recording.mongo_record import MongoRecord  # imported here: pymongo takes a third of a second
+    from debiaslab.recording.mongo_record import MongoRecord  # importing pymongo takes a third of a second
 
     return MongoRecord.connect(url)

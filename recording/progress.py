@@ -1,4 +1,4 @@
-"""Progress: on a terminal, a bar with steps and time left; elsewhere, such as in a log, a line for each evaluation."""
+"""Progress: a bar with steps and remaining time on a terminal; otherwise, as in a log, a line per evaluation."""
 
 import sys
 import time
@@ -14,15 +14,15 @@ REFRESH_SECONDS = 0.1
 
 
 class ProgressLine:
-    """A context manager; `update` may be called at every step and costs next to nothing where there is no terminal.
+    """A context manager; `update` may be called at every step and costs almost nothing without a terminal.
 
-    Only one is shown at a time, as of runs that are trained as one: the others are silent.
+    Only one is shown at a time, for runs that are trained as one: the others are silent.
     """
 
     shown: ClassVar["ProgressLine | None"] = None
 
     def __init__(self) -> None:
-        # the real standard error: what Sacred captures must stay small
+        # the original standard error, to keep the output that Sacred captures small
         console = Console(file=sys.__stderr__)
         terminal = console.is_terminal and sys.__stderr__ is not None and sys.__stderr__.isatty()
         self.is_first = ProgressLine.shown is None
@@ -75,7 +75,7 @@ class ProgressLine:
         self.bar.update(self.tasks[phase], completed=step)
 
     def seconds_left(self) -> float | None:
-        """Of the phase, at the pace that it has had so far; None before that is known."""
+        """The remaining seconds of the phase at its pace so far; None before that is known."""
         _, step, num_steps = self.place
         first_step, first_time = self.start
         if step == first_step:
@@ -83,13 +83,13 @@ class ProgressLine:
         return (time.monotonic() - first_time) / (step - first_step) * (num_steps - step)
 
     def log(self, text: str) -> None:
-        """A line of its own, with the time left, on standard output if that is no terminal, at once."""
+        """Print a line with the remaining time to standard output, unless that is a terminal."""
         if self.is_log:
             seconds = self.seconds_left()
             left = "" if seconds is None else f"; {duration(seconds)} left of {self.place[0]}"
             print(f"{text}{left}", flush=True)
 
     def note(self, text: str) -> None:
-        """A few words behind the bar, such as the latest accuracy."""
+        """Show a short text after the bar, such as the latest accuracy."""
         for task in self.tasks.values():
             self.bar.update(task, note=text)

@@ -1,4 +1,4 @@
-"""What a run records while it trains: scalars at every evaluation, and all group counts in evaluations.jsonl."""
+"""Record evaluations during training: scalars in Sacred, and all group counts in evaluations.jsonl."""
 
 import json
 from collections.abc import Callable
@@ -13,11 +13,11 @@ SHOWN = ("unbiased", "aligned", "conflicting", "accuracy")  # metrics in a line 
 
 
 class RunRecorder:
-    """Observer of the training loop. `log_scalar(name, value, step)` takes the scalars; `folder` gets the counts.
+    """Observer of the training loop. Scalars are passed to `log_scalar(name, value, step)`, counts written to `folder`.
 
     Names: `<split>/<metric>` for the method's prediction, `<split>/<branch>/<metric>` for the other branches,
-    `loss/...` for the losses, `diagnostics/...` for what the method makes of the training samples; all with `<phase>/`
-    before them in every phase but the last. The first line of evaluations.jsonl has the group sizes, each other line
+    `loss/...` for the losses, `diagnostics/...` for sample diagnostics; all with the prefix `<phase>/` except in the
+    last phase. The first line of evaluations.jsonl has the group sizes, each other line
     one evaluation with its correct counts.
     """
 
@@ -64,7 +64,7 @@ class RunRecorder:
 
 
 def scalars(history: History, evaluation: Evaluation, last_phase: str) -> dict[str, float]:
-    """The named scalars of one evaluation: accuracies in [0, 1], mean losses since the evaluation before,
+    """The named scalars of one evaluation: accuracies in [0, 1], mean losses since the previous evaluation,
     diagnostics."""
     phase = "" if evaluation.phase == last_phase else f"{evaluation.phase}/"
     values = {f"{phase}{name if name == 'loss' else f'loss/{name}'}": loss for name, loss in evaluation.losses.items()}

@@ -17,12 +17,12 @@ START_SECONDS = 30
 
 
 def mongod() -> Path:
-    """The server's program. Raises `UserError` if the package is not installed."""
+    """The server's executable. Raises `UserError` if the package is not installed."""
     spec = importlib.util.find_spec("fiftyone")
     for location in spec.submodule_search_locations or [] if spec else []:
         program = Path(location) / "db" / "bin" / "mongod"
         if program.is_file():
-            program.chmod(0o755)  # the package forgets it
+            program.chmod(0o755)  # missing in the package
             return program
     raise UserError("no MongoDB server: install it with `make test` or pip install -r requirements-dev.txt")
 
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_server(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server on 127.0.0.1:`port` with its data in `folder`; it stops at the end of the block.
+    """Run a server on 127.0.0.1:`port` with its data in `folder` until the end of the block.
 
     Raises `UserError` if it does not start.
     """
@@ -58,7 +58,7 @@ def wait_for(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise UserError(f"the MongoDB server on port {port} did not start; {log} says why")
+    raise UserError(f"the MongoDB server on port {port} did not start; see {log}")
 
 
 def main(arguments: list[str]) -> int:
@@ -66,8 +66,8 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1]) if len(arguments) > 1 else Path(".mongo")
     try:
         if not port.isdecimal() or not 0 < int(port) < 2**16:
-            raise UserError(f"{port!r} is no port: write PORT, from 1 to 65535, and FOLDER")
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the server ends with this program
+            raise UserError(f"{port!r} is not a port: give PORT, from 1 to 65535, and FOLDER")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the server ends as well
         with running_server(int(port), folder) as server:
             print(f"MongoDB is running; record into it with: {program_name()} -m localhost:{port}:debiaslab with ...")
             print("stop it with Ctrl-C")

@@ -1,4 +1,4 @@
-"""Copies of file records in MongoDB: the documents, metrics and files that a live observer would have left there."""
+"""Copy file records into MongoDB: the same documents, metrics and files that a live observer writes."""
 
 import json
 import os
@@ -19,17 +19,17 @@ from debiaslab.evaluation.history import EVALUATIONS
 from debiaslab.recording.mongo_record import MongoRecord, document_id, store_once, writable_database
 from debiaslab.recording.observers import content_type
 
-# what a copy took
+# results of a copy
 COPIED, COMPLETED, THERE, LIVE = "copied", "completed", "already there", "running, and up to date within seconds"
 
 TIMES = ("start_time", "stop_time", "heartbeat")
-# a run that writes to MongoDB itself does so at every heartbeat, 10 seconds apart, just after it has written its files
+# a run that records in MongoDB writes at every heartbeat, 10 seconds apart, just after it has written its files
 LIVE_LAG = timedelta(seconds=30)
 LIVE_SILENCE = timedelta(seconds=60)
 
 
 class MongoCopy:
-    """The database at a URL, written as for `main.py -m`, and what file records become in it."""
+    """Copies file records into the database at a URL, in the syntax of `main.py -m`."""
 
     def __init__(self, url: str) -> None:
         """Raises `UserError` if the database cannot be written."""
@@ -38,15 +38,15 @@ class MongoCopy:
         self.files = gridfs.GridFS(self.database)
         self.sources: dict[tuple[Path, Path], Any] = {}  # (original path, copy in the folder) -> GridFS id
         try:
-            self.database.metrics.create_index([("run_id", 1), ("name", 1)])  # also for those who read them
+            self.database.metrics.create_index([("run_id", 1), ("name", 1)])  # readers use it as well
         except PyMongoError as error:
             raise copy_failure(self.address, error) from None
 
     def copy(self, folder: Path) -> str:
-        """Bring the copy of the record in `folder` up to date, and say what that took: `COPIED`, `COMPLETED`, ...
+        """Bring the copy of the record in `folder` up to date; returns `COPIED`, `COMPLETED`, `THERE` or `LIVE`.
 
-        The run's document is written last, so that an interrupted copy is taken up by the next one. What MongoDB has of
-        a later time than the files is left as it is. Raises `UserError` for a damaged record, and pymongo's errors if
+        The run's document is written last, so that the next copy continues an interrupted one. If MongoDB has a later
+        state than the files, it is not changed. Raises `UserError` for a damaged record, and pymongo's errors if
         MongoDB fails.
         """
         entry, series = run_entry(folder), metric_series(folder)
@@ -78,7 +78,7 @@ class MongoCopy:
         return COMPLETED if changed or outdated else THERE
 
     def _copy_metrics(self, run_id: Any, series: Mapping[str, dict[str, Any]]) -> tuple[list[dict[str, str]], bool]:
-        """([{"name", "id"}] of the metrics' documents, as they were first logged; whether any was not up to date)."""
+        """([{"name", "id"}] of the metrics' documents, in the order of logging; whether any was outdated)."""
         metrics = self.database.metrics
         found = {document["name"]: document for document in metrics.find({"run_id": run_id})}
         links, changed = [], False
@@ -107,10 +107,10 @@ class MongoCopy:
     def _copy_artifacts(
         self, folder: Path, entry: Mapping[str, Any], found: Mapping[str, Any] | None
     ) -> tuple[list[dict[str, Any]], list[Any]]:
-        """([{"name", "file_id"}] of each file of the run, GridFS ids of what has been replaced).
+        """([{"name", "file_id"}] of each file of the run, GridFS ids of replaced files).
 
-        The evaluations so far belong to them also while the run has not ended. A file that the run's document names
-        already is the right one if it is as long as ours: files are never changed, evaluations only added.
+        Includes the evaluations of unfinished runs. A file that the run's document links is up to date if it has the
+        size of ours: files never change, and evaluations are only appended.
         """
         names = list(dict.fromkeys(entry["artifacts"]))
         if EVALUATIONS not in names and (folder / EVALUATIONS).exists():
@@ -132,7 +132,7 @@ class MongoCopy:
         return links, outdated
 
     def _put_once(self, filename: str, content: bytes, stored: Sequence[Mapping[str, Any]]) -> Any:
-        """The GridFS id of `content`, which may be in one of the files `stored` by a copy that was interrupted."""
+        """Store `content`, unless an interrupted copy has `stored` it, and return its GridFS id."""
         for file in stored:
             if file["length"] == len(content) and self.files.get(file["_id"]).read() == content:
                 return file["_id"]
@@ -140,8 +140,8 @@ class MongoCopy:
 
 
 def run_entry(folder: Path) -> dict[str, Any]:
-    """The run's document as a live observer would have written it, but for what is stored elsewhere: sources, artifacts
-    and metrics are still those of the files. Raises `UserError` for a damaged record."""
+    """The run's document as a live observer writes it, except that sources, artifacts and metrics still refer to the
+    files. Raises `UserError` for a damaged record."""
     run, config = read_json(folder, "run.json"), read_json(folder, "config.json")
     info = read_json(folder, "info.json") if os.path.lexists(folder / "info.json") else {}
     require_run(run, config, info, folder)
@@ -170,7 +170,7 @@ def run_entry(folder: Path) -> dict[str, Any]:
 
 
 def metric_series(folder: Path) -> dict[str, dict[str, Any]]:
-    """Metric -> its steps, values and times, in the order in which they were first logged. Raises `UserError`."""
+    """Metric -> its steps, values and times, in the order of first logging. Raises `UserError` for a damaged record."""
     recorded = read_json(folder, "metrics.json") if os.path.lexists(folder / "metrics.json") else {}
     require_metrics(recorded, folder)
     return {
@@ -184,7 +184,7 @@ def metric_series(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def may_be_live(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    """Whether the run is not over and may be writing to MongoDB itself, where nobody should come between."""
+    """Whether the run may be running and writing to MongoDB itself, which a copy must not disturb."""
     if found.get("status") != "RUNNING" or entry["status"] != "RUNNING":
         return False
     there, here = last_sign(found), last_sign(entry)
@@ -193,13 +193,13 @@ def may_be_live(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
 
 
 def last_sign(run: Mapping[str, Any]) -> datetime:
-    """When a run was last heard of."""
+    """The time of a run's last sign of life."""
     sign: datetime = run.get("heartbeat") or run["start_time"]
     return sign
 
 
 def is_ahead(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    """Whether MongoDB has more of the run than its files have, as when these come from an old backup."""
+    """Whether MongoDB has a later state of the run than the files, for instance if these come from a backup."""
     if found.get("stop_time") and not entry.get("stop_time"):
         return True
     there, here = found.get("heartbeat"), entry.get("heartbeat")
@@ -207,13 +207,13 @@ def is_ahead(found: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
 
 
 def time_of(text: str) -> datetime:
-    """A recorded time (UTC), in milliseconds as MongoDB keeps them."""
+    """A recorded time (UTC) in MongoDB's resolution of milliseconds."""
     time = datetime.fromisoformat(text)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def same(found: Any, wanted: Any) -> bool:
-    """Whether two values of a document are equal, whatever the order of their entries; not-a-number equals itself."""
+    """Whether two values of a document are equal, whatever the order of their entries; NaN equals itself."""
     return json.dumps(found, sort_keys=True, default=str) == json.dumps(wanted, sort_keys=True, default=str)
 
 

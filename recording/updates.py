@@ -1,4 +1,4 @@
-"""The words after `with`: settings by full or short name, named configurations, and JSON files of settings."""
+"""Parse the words after `with`: settings by full or short name, named configurations, and JSON files of settings."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from debiaslab.core.files import expand
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
 from debiaslab.core.settings import flattened
 
-# short for what is typed often; the settings on the right are the ones that are recorded
+# abbreviations; the settings on the right are recorded
 SHORT_SETTINGS: dict[str, str] = {
     "method": "method.name",
     "model": "model.name",
@@ -25,16 +25,16 @@ SHORT_SETTINGS: dict[str, str] = {
 
 
 def expand_path(update: str) -> str:
-    """`update`, with `~` and `$VARIABLE` in its value replaced: no shell does that behind a "="."""
+    """Expand `~` and `$VARIABLE` in the value of `update`, which shells do not do after "="."""
     name, _, value = update.partition("=")
     return f"{name}={expand(value, name)}" if value.startswith("~") or "$" in value else update
 
 
 def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """(settings, named configurations) of the words after `with`: settings, named configurations, JSON files.
+    """Parse the words after `with` into (settings, named configurations).
 
-    Raises `UserError` for an unknown configuration, two that contradict each other, a file that cannot be read, or a
-    setting that Sacred could not.
+    Raises `UserError` for an unknown configuration, contradictory ones, a file that cannot be read, or a setting that
+    Sacred cannot parse.
     """
     written: list[str] = []
     from_files: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], li
 
 
 def parse_updates(updates: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Sacred's reading of `updates`. Raises `UserError` for a value that it fails at, such as one with odd keys."""
+    """Parse `updates` with Sacred. Raises `UserError` for a value that it cannot parse."""
     try:
         parsed: tuple[dict[str, Any], list[str]] = get_config_updates(updates)
     except (TypeError, ValueError, AttributeError, RecursionError, MemoryError) as error:
@@ -68,7 +68,7 @@ def parse_updates(updates: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def require_well_formed(settings: Mapping[str, Any]) -> None:
-    """Raise `UserError` for settings that Sacred stumbles over before they are checked."""
+    """Raise `UserError` for settings that would make Sacred fail before they are checked."""
     for name, value in flattened(settings):
         if "" in name.split("."):
             raise UserError(
@@ -80,7 +80,7 @@ def require_well_formed(settings: Mapping[str, Any]) -> None:
 
 
 def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise `UserError` if two named configurations give a setting different values: one of them would be ignored."""
+    """Raise `UserError` if two named configurations give a setting different values: one would be ignored."""
     given: dict[str, tuple[str, Any]] = {}
     for name, settings in named_configs.items():
         for setting, value in flattened(settings):
@@ -91,7 +91,7 @@ def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings in a JSON file, as nested dictionaries. Raises `UserError`."""
+    """Read the settings in a JSON file into nested dictionaries. Raises `UserError` for an invalid file."""
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:

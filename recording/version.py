@@ -1,4 +1,4 @@
-"""Which version of the code a run is made with."""
+"""Determine the version of the code."""
 
 import json
 import subprocess
@@ -18,14 +18,14 @@ NOT_RESULTS = ("analysis/", "commands/", "recording/")  # code that starts and s
 def code_version() -> dict[str, Any]:
     """{"version": the package's, "commit": hash, "changed": whether files differ from it}.
 
-    The latter two are None outside of a clone: an environment's folder may be in a repository, but that is another's.
+    The latter two are None outside of a clone: an environment may be inside the repository of another project.
     """
     commit = {"commit": None, "changed": None} if not IN_CLONE else git_version(CODE)
     return {"version": debiaslab.__version__, **commit}
 
 
 def git_version(folder: Path) -> dict[str, Any]:
-    """{"commit": hash, "changed": whether files differ from it}; both None where `folder` is no git checkout."""
+    """{"commit": hash, "changed": whether files differ from it}; both None if `folder` is not a git checkout."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {"commit": None, "changed": None}
@@ -42,12 +42,12 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def current_code(ex: Experiment) -> dict[str, str]:
-    """Source file -> checksum of its content, of the files that a result depends on, as they are now."""
+    """Source file -> checksum, for the current files that results depend on."""
     return _results_code(ex.get_experiment_info()["sources"])
 
 
 def recorded_code(run_file: Path) -> dict[str, str]:
-    """The same of a recorded run, from its run.json; empty if that does not tell."""
+    """The same for a recorded run, from its run.json; empty if that lacks it."""
     try:
         sources = json.loads(run_file.read_text())["experiment"]["sources"]
         # a copy is named after file and checksum: _sources/loop_<checksum>.py

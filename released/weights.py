@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from debiaslab.core.errors import UserError, one_of
-from debiaslab.models.pretrained import named
+from debiaslab.models.pretrained import shorten
 from debiaslab.released.files import checkpoint_files, read_file
 from debiaslab.released.formats import DENETDM_2, READERS, Format, Part, Piece
 from debiaslab.released.networks import DENETDM_ROLES
@@ -120,7 +120,7 @@ def renamed(piece: Piece, place: Part) -> dict[str, Tensor]:
     names = {name: piece.kind.rename(name, place.encoder, place.head) for name in piece.tensors}
     if unknown := [name for name, ours in names.items() if ours is None]:
         raise UserError(
-            f"{piece.path}: the {piece.part} network has {named(unknown)}, which our {piece.kind.model} has not;"
+            f"{piece.path}: the {piece.part} network has {shorten(unknown)}, which our {piece.kind.model} has not;"
             " evaluate it with its authors' code"
         )
     return {ours: piece.tensors[name] for name, ours in names.items() if ours is not None}
@@ -152,9 +152,9 @@ def load_released(released: Released, method: nn.Module, num_classes: int) -> No
     prefixes = tuple(f"{module}." for module in released.modules)
     own = {name: tensor for name, tensor in method.state_dict().items() if name.startswith(prefixes)}
     if missing := [name for name in own if name not in state and not name.endswith(COUNTER)]:
-        raise UserError(f"{where} lacks {named(missing)} of this model; leave model.* out, or get the file again")
+        raise UserError(f"{where} lacks {shorten(missing)} of this model; leave model.* out, or get the file again")
     if unknown := [name for name in state if name not in own]:
-        raise UserError(f"{where} has {named(unknown)}, which this model has not; evaluate it with its authors' code")
+        raise UserError(f"{where} has {shorten(unknown)}, which this model has not; evaluate it with its authors' code")
     for name, tensor in state.items():
         found, needed = tuple(tensor.shape), tuple(own[name].shape)
         if found == needed:

@@ -1,1 +1,1 @@
-"""The settings of a run: declared, resolved with the recipe, checked, and made into what the run is built of."""
+"""The settings of a run: declarations, recipes, checks, and the objects that a run is built from."""

@@ -1,6 +1,6 @@
-"""What is declared of the settings of runs and data, for whoever compares or names recorded runs.
+"""Queries over the declared settings of runs and data, used to compare and label recorded runs.
 
-Names are dotted, as they are typed: "seed", "data.skew".
+Names are dotted, as on the command line: "seed", "data.skew".
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ def declarations() -> dict[str, Setting]:
 
 
 def without_effect_on_results() -> set[str]:
-    """The settings that leave a result as it is, such as folders and devices."""
+    """The settings that results do not depend on, such as folders and devices."""
     return {name for name, known in declarations().items() if not known.changes_result}
 
 
 def places() -> set[str]:
-    """The settings that name something on this machine which images are read from, or networks computed on."""
+    """The settings that name something on this machine, such as the folder of the data or the device."""
     return {name for name, known in declarations().items() if known.place}
 
 
@@ -67,18 +67,18 @@ def as_recorded_now(config: Mapping[str, Any]) -> dict[str, Any]:
 def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a configuration, recorded or new, that its result depends on, by dotted name.
 
-    A setting that is None is left out: so are those that the data set does not have, which older records hold as None.
+    Settings that are None are left out; older records contain None for settings that the data set does not have.
     """
     ignored = without_effect_on_results()
     known = earlier_values(config) | dict(flattened(config))
     return {name: value for name, value in known.items() if name not in ignored and value is not None}
 
 
-# ---- of the data alone, from their settings as plain values
+# ---- of the data alone
 
 
 def data_declarations(data: Mapping[str, Any]) -> dict[str, Setting]:
-    """The declarations of the data set `data["name"]`; of all data sets, for one that this version does not know."""
+    """The declarations of the data set `data["name"]`; of all data sets, if this version does not know it."""
     classes = [DATASETS[data["name"]]] if data.get("name") in DATASETS else list(DATASETS.values())
     return {name: known for cls in reversed(classes) for name, known in declared(cls).items()}
 
@@ -96,12 +96,12 @@ def variant_of(data: Mapping[str, Any]) -> str:
 
 
 def ratio_settings(data: Mapping[str, Any]) -> list[str]:
-    """The settings of the data set that say how many training images conflict with the bias."""
+    """The settings of the data set that determine how many training images conflict with the bias."""
     return [name for name, known in data_declarations(data).items() if known.percent is not None]
 
 
 def conflicting_percent(data: Mapping[str, Any]) -> float | None:
-    """The percentage of bias-conflicting training images, by the settings of the data set; None if they do not tell."""
+    """The percentage of bias-conflicting training images, if the settings determine it; otherwise None."""
     for name, known in data_declarations(data).items():
         value = data.get(name)
         if known.percent is not None and isinstance(value, (int, float)):
@@ -110,7 +110,7 @@ def conflicting_percent(data: Mapping[str, Any]) -> float | None:
 
 
 def differs_from_published(data: Mapping[str, Any]) -> bool:
-    """Whether a setting of the data is another than that of all published numbers, the ratio of the bias aside."""
+    """Whether a setting of the data, other than the ratio of the bias, differs from that of the published numbers."""
     cls = DATASETS.get(data["name"])
     if cls is None:
         return False

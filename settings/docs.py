@@ -1,4 +1,4 @@
-"""The tables of docs/settings.md, from the declarations: `python -m debiaslab.settings.docs > docs/settings.md`."""
+"""Generate docs/settings.md from the declarations: `python -m debiaslab.settings.docs > docs/settings.md`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,8 +12,8 @@ from debiaslab.settings.run import RunSettings
 
 INTRODUCTION = """# Settings
 
-Made from the declarations in the code by `python -m debiaslab.settings.docs`; `print_config with ...` shows those of a
-run. *: the result does not depend on it."""
+Generated from the declarations in the code by `python -m debiaslab.settings.docs`; `print_config with ...` shows the
+settings of one run. *: results do not depend on it."""
 
 
 def page() -> str:
@@ -22,13 +22,13 @@ def page() -> str:
 
 
 def _run() -> Iterator[str]:
-    yield from ("", "## Of a run", "", "| setting | default | |", "|---|---|---|")
+    yield from ("", "## Run", "", "| setting | default | |", "|---|---|---|")
     for name, default in default_settings(RunSettings).items():
         yield f"| {_named(RunSettings, name)} | {_value(default)} | {_help(RunSettings, name)} |"
 
 
 def _data() -> Iterator[str]:
-    yield from ("", "## Of the data", "", "Written `data.NAME=VALUE`. Every data set has those of the first table.")
+    yield from ("", "## Data", "", "Set with `data.NAME=VALUE`. All data sets have the settings of the first table.")
     yield from ("", "| setting | default | |", "|---|---|---|")
     common = default_settings(DatasetConfig)
     for name, default in common.items():
@@ -37,7 +37,8 @@ def _data() -> Iterator[str]:
 
 
 def _methods() -> Iterator[str]:
-    yield from ("", "## Of the methods", "", "Written `method.hparams.NAME=VALUE`; recipes change the defaults.")
+    yield from ("", "## Methods", "", "Set with `method.hparams.NAME=VALUE`; recipes change the defaults.")
+    yield from ("", "All methods have the settings of the first table.")
     yield from ("", "| setting | default | |", "|---|---|---|")
     common = default_settings(MethodConfig)
     for name, default in common.items():
@@ -46,12 +47,12 @@ def _methods() -> Iterator[str]:
 
 
 def _models() -> Iterator[str]:
-    yield from ("", "## Of the networks", "", "Written `model.hparams.NAME=VALUE`; recipes change the defaults.")
+    yield from ("", "## Networks", "", "Set with `model.hparams.NAME=VALUE`; recipes change the defaults.")
     yield from _of_several(MODELS, {}, "network")
 
 
 def _of_several(classes: Mapping[str, type], common: Mapping[str, Any], kind: str) -> Iterator[str]:
-    """A row for each setting that several classes declare alike, with their names, but for the `common` ones."""
+    """A table with one row per setting and the classes that declare it identically; without the `common` settings."""
     rows: dict[tuple[str, str, str], list[str]] = {}
     for owner, cls in classes.items():
         for name, default in default_settings(cls).items():
@@ -64,8 +65,8 @@ def _of_several(classes: Mapping[str, type], common: Mapping[str, Any], kind: st
 
 def _unpublished() -> Iterator[str]:
     yield from ("", "## Recipes for data that a method was not published on", "")
-    yield "By the kind of the images. Where a data set has a recipe of its own ([recipes](methods/recipes.md)), these"
-    yield "are not offered. `study` without `methods=` trains the methods with a recipe of their own for the data set."
+    yield "By kind of image; used for data sets that the method has no recipe for ([recipes](methods/recipes.md))."
+    yield "`study` without `methods=` trains only the methods that have a recipe for the data set."
     yield from ("", f"| method | {' | '.join(KINDS)} |", f"|---|{'---|' * len(KINDS)}")
     for name, method in METHODS.items():
         sources = (method.UNPUBLISHED.get(kind) for kind in KINDS)

@@ -1,6 +1,6 @@
-"""The three Sacred ingredients `data`, `method` and `model`, and the run's own settings: all made from declarations.
+"""The three Sacred ingredients `data`, `method` and `model`, and the run's own settings, built from the declarations.
 
-A configuration has the settings of the chosen data set, method and model, and no others. Nothing is read from the disk.
+A configuration has the settings of the chosen data set, method and model only. Nothing is read from disk.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ from debiaslab.settings.run import RunSettings
 DEFAULT_DATA, DEFAULT_METHOD = "digits", "denetdm"
 
 Config = Mapping[str, Any]
-# values and what `print_config` says of them, by name ("hparams.q" for inner ones)
+# values, and their descriptions in `print_config` by name ("hparams.q" for inner ones)
 Described = tuple[dict[str, Any], dict[str, str]]
 
 
 class Scope:
-    """A config scope of Sacred: `make` makes the values, given those of the user and of the other ingredients."""
+    """A config scope of Sacred: `make` computes the values from the user's and those of the other ingredients."""
 
     def __init__(self, make: Callable[[Config, Config], Described]) -> None:
         self.make = make
@@ -35,12 +35,12 @@ class Scope:
         values, docs = self.make(fixed or {}, fallback or {})
         summary: ConfigSummary = ConfigDict(values)(fixed, preset, fallback)
         summary.docs.update(docs)
-        summary.added.clear()  # unknown settings: `settings.setup.check` refuses them, and names what is near
+        summary.added.clear()  # `settings.setup.check` rejects unknown settings, with a suggestion
         return summary
 
 
 def data_settings(own: Config, others: Config) -> Described:
-    """Those of the chosen data set."""
+    """The settings of the chosen data set."""
     name = own.get("name", DEFAULT_DATA)
     require_known("data set", name, DATASETS)
     values = {"name": name} | default_settings(DATASETS[name], own)
@@ -48,7 +48,7 @@ def data_settings(own: Config, others: Config) -> Described:
 
 
 def method_settings(own: Config, others: Config) -> Described:
-    """The method's hyper-parameters, as its recipe for the data set has them."""
+    """The method's hyper-parameters according to its recipe for the data set."""
     name = own.get("name", DEFAULT_METHOD)
     recipe = resolve(name, others["data"], own.get("recipe"))
     values = {"name": name, "recipe": recipe.name, "hparams": recipe.hparams(own.get("hparams", {}))}
@@ -57,7 +57,7 @@ def method_settings(own: Config, others: Config) -> Described:
 
 
 def model_settings(own: Config, others: Config) -> Described:
-    """The architecture of the method's recipe, or another one, and its sizes."""
+    """The architecture of the method's recipe, or the user's, and its hyper-parameters."""
     method = others["method"]
     recipe = resolve(method["name"], others["data"], method["recipe"])
     name = own.get("name", recipe.recipe.model)
@@ -65,21 +65,21 @@ def model_settings(own: Config, others: Config) -> Described:
     docs = {
         "name": "architecture",
         "pretrained": "initial weights: none (random), imagenet (torchvision's), or a file with torchvision's names",
-        "hparams": "sizes of the architecture",
+        "hparams": "hyper-parameters of the architecture",
     }
     values = {"name": name, "pretrained": recipe.pretrained(name), "hparams": sizes}
     return values, docs | help_of(MODELS[name], "hparams.")
 
 
 def run_settings(own: Config, others: Config) -> Described:
-    """Those of the run itself."""
-    if "seed" in own:  # Sacred starts generators from it before the settings are checked
+    """The settings of the run itself."""
+    if "seed" in own:  # Sacred seeds generators with it before the settings are checked
         settings(RunSettings, {"seed": own["seed"]}, "")
     return default_settings(RunSettings) | {"selection": default_selection(others["data"])}, help_of(RunSettings)
 
 
 def help_of(cls: type, prefix: str = "") -> dict[str, str]:
-    """What is said of the settings of a dataclass, by name."""
+    """The descriptions of a dataclass's settings, by name."""
     return {f"{prefix}{name}": known.help for name, known in declared(cls).items() if known.help}
 
 

@@ -1,4 +1,4 @@
-"""Recipes resolved: what a method is trained with on one data set before the user sets anything, in one object."""
+"""Resolve recipes: the settings a method is trained with on one data set, before the user changes any."""
 
 import re
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from debiaslab.methods import Method, Recipe, method_class
 from debiaslab.settings.declared import conflicting_percent
 from debiaslab.settings.run import AUTO
 
-UNPUBLISHED = "none published"  # how the source of a recipe begins that nobody published
-OURS = "debiaslab"  # name of a recipe that nobody published
-LENGTHS = ("epochs", "num_steps")  # of a training, of which one is set
-UNITS = {"epochs": "epochs", "steps": "num_steps"}  # of a part of training -> setting of the whole in that unit
-ONE_LENGTH = "give one of the two; NAME=None takes away what a named configuration has set"
+UNPUBLISHED = "none published"  # the source of unpublished recipes starts with this
+OURS = "debiaslab"  # name of unpublished recipes
+LENGTHS = ("epochs", "num_steps")  # the settings of the training length; exactly one is set
+UNITS = {"epochs": "epochs", "steps": "num_steps"}  # unit of a part of training -> setting of the whole in that unit
+ONE_LENGTH = "give one of the two; NAME=None removes the value of a named configuration"
 NO_RECIPE = Recipe(source="none: the method has no network for such data", model="mlp")
 NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
 class ResolvedRecipe:
-    """The recipe `name` of a method on a data set, and all hyper-parameters (`defaults`) as it has them.
+    """The recipe `name` of a method on a data set, and all of the method's hyper-parameters with it (`defaults`).
 
-    `name` is None if the method cannot be trained on such data; then `recipe` only holds the place of one.
+    `name` is None if the method cannot be trained on the data set; then `recipe` is a placeholder.
     """
 
     method: type[Method]
@@ -36,9 +36,9 @@ class ResolvedRecipe:
     defaults: Mapping[str, Any]
 
     def hparams(self, own: Any = NOTHING) -> Any:
-        """All hyper-parameters, with the user's `own`, and with the parts of training fit to its length.
+        """All hyper-parameters with the user's `own`, and with the parts of training scaled to its length.
 
-        Raises `UserError` for two lengths. What is no mapping is returned as it is, to be refused with other mistakes.
+        Raises `UserError` for two lengths. If `own` is not a mapping it is returned as it is, for `check` to reject.
         """
         if not isinstance(own, Mapping):
             return own
@@ -53,31 +53,31 @@ class ResolvedRecipe:
         return fitted | dict(own) | length
 
     def of_length(self, own: Mapping[str, Any]) -> dict[str, Any]:
-        """What a user has who sets the length of training alone, to that of the hyper-parameters `own`."""
+        """The hyper-parameters if the user had set only the training length, to that of `own`."""
         length = {name: own[name] for name in (*LENGTHS, "batch_size") if name in own}
         fitted: dict[str, Any] = self.hparams(length)
         return {**fitted, "batch_size": self.defaults["batch_size"]}
 
     def model_hparams(self, model: str) -> dict[str, Any]:
-        """The recipe's sizes of `model`; none if the user chose another architecture than the recipe's."""
+        """The recipe's hyper-parameters of `model`; none if the user chose another architecture than the recipe's."""
         return dict(self.recipe.model_hparams) if self.recipe.model == model else {}
 
     def pretrained(self, model: str) -> str:
-        """The weights that the recipe starts from; "none" for another architecture than the recipe's."""
+        """The recipe's `model.pretrained`; "none" if the user chose another architecture than the recipe's."""
         return self.recipe.pretrained if self.recipe.model == model else "none"
 
     def _fitted(self, part: Mapping[str, str], whole: Mapping[str, Any]) -> dict[str, int | None]:
-        """The part in a training of the length `whole`: its share in the recipe's, but no longer than there.
+        """Scale a part of training to the length `whole`: the same fraction as in the recipe, but no longer than there.
 
-        `part`: the settings of its length by those of the whole in the same unit. A part that can be counted both ways
-        is counted as the training is; one that is 0 or None stays so.
+        `part` maps the settings of the whole length to those of the part in the same unit. A part that can be given in
+        either unit uses the unit of the training; one that is 0 or None stays as it is.
         """
         recipe = self.defaults
         unit = next((unit for unit in part if recipe[part[unit]]), None)
         if unit is None:
             return {}
         new_unit = next((unit for unit in part if whole[unit] is not None), unit)
-        if len(part) == 1:  # in steps, whatever the training is counted in
+        if len(part) == 1:  # in steps, whatever the unit of the training
             old_length, new_length = (steps_of(hparams, self.dataset) for hparams in (recipe, whole))
         else:
             old_length, new_length = recipe[unit], whole[new_unit]
@@ -92,10 +92,10 @@ class ResolvedRecipe:
 def resolve(
     method: str, data: Mapping[str, Any], name: str | None = None, judged: Judged | None = None
 ) -> ResolvedRecipe:
-    """The recipe `name` (None: the first) of `method` on data of the settings `data`, which may be wrong in themselves.
+    """Resolve the recipe `name` (None: the default) of `method` on data with the settings `data`, not yet checked.
 
-    `judged`: what the images are that weights are chosen on. None: as far as the settings tell; "auto" stands for the
-    rules that depend on the rest. Raises `UserError` for an unknown method, data set or recipe.
+    `judged` describes the images that checkpoints are selected on. None: as far as the settings determine it; rules
+    that depend on more than that are "auto". Raises `UserError` for an unknown method, data set or recipe.
     """
     cls = method_class(method)
     require_known("data set", data["name"], DATASETS)
@@ -118,9 +118,9 @@ def resolve(
 
 
 def recipes_of(method: type[Method], dataset: str) -> Mapping[str, Recipe]:
-    """The recipes of a method on a data set, by name, the default one first.
+    """The recipes of a method on a data set, by name, the default first.
 
-    Where none is published, ours for such images; none if the method cannot be trained on them.
+    If there are none, our recipe for that kind of image; empty if the method cannot be trained on them.
     """
     if dataset in method.RECIPES:
         return method.RECIPES[dataset]
@@ -129,20 +129,20 @@ def recipes_of(method: type[Method], dataset: str) -> Mapping[str, Recipe]:
 
 
 def require_recipe(method: str, dataset: str) -> None:
-    """Raise `UserError` if the method cannot be trained on such data."""
+    """Raise `UserError` if the method cannot be trained on the data set."""
     if not recipes_of(method_class(method), dataset):
         raise UserError(f"{method} cannot be trained on {dataset}: it has no networks for {DATASETS[dataset].KIND}")
 
 
 def default_selection(data: Mapping[str, Any], judged: Judged | None = None) -> str:
-    """The rule for the weights that are kept, unless the user names one; "auto" if only the data can tell."""
+    """The default checkpoint selection rule; "auto" if it depends on data that have not been read yet."""
     return rule_for(default_rule(str(data.get("protocol")), True), judged or judged_by_settings(data))
 
 
 def rule_for(value: str, judged: Judged) -> str:
-    """`value`, or, if it is a rule that needs bias labels which the images do not have, the one that needs none.
+    """`value`, or its counterpart without bias labels if it needs labels that the images do not have.
 
-    "auto" if that is open.
+    "auto" if it is not known whether they have them.
     """
     if judged.knows_bias or value == without_bias(value):
         return value
@@ -153,7 +153,7 @@ def rule_for(value: str, judged: Judged) -> str:
 
 
 def own_length(own: Mapping[str, Any]) -> dict[str, Any]:
-    """The length of training among the user's hyper-parameters, with the other way to count it switched off.
+    """The training length among the user's hyper-parameters, with the other unit set to None.
 
     Raises `UserError` for two lengths.
     """
@@ -164,7 +164,7 @@ def own_length(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parts_of_training(method: type[Method]) -> list[dict[str, str]]:
-    """The parts of training whose lengths are settings: each as unit ("epochs", "num_steps") -> setting."""
+    """The parts of training whose lengths are settings, each as unit ("epochs", "num_steps") -> setting."""
     parts: dict[str, dict[str, str]] = {}
     for name, known in declared(method.Config).items():
         if known.part is not None:
@@ -173,12 +173,12 @@ def parts_of_training(method: type[Method]) -> list[dict[str, str]]:
 
 
 def is_length(value: Any) -> TypeGuard[float]:
-    """Whether `value` is a length of training; one that is wrong is refused elsewhere."""
+    """Whether `value` is a valid training length; invalid ones are rejected elsewhere."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
 
 
 def steps_of(hparams: Mapping[str, Any], dataset: str) -> float | None:
-    """How long a training is, in steps; None if that cannot be told."""
+    """The training length in steps; None if it is unknown."""
     epochs, num_steps, batch_size = hparams["epochs"], hparams["num_steps"], hparams["batch_size"]
     if num_steps is not None:
         return num_steps if isinstance(num_steps, int) else None

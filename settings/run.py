@@ -1,4 +1,4 @@
-"""The settings of a run that belong to no ingredient: each stands here with its default, and nowhere else."""
+"""The settings of a run that belong to no ingredient."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
 from debiaslab.core.settings import Settings, known_as, must_be, not_negative, positive, require, setting, setting_names
 from debiaslab.models.numerics import PRECISIONS
 
-AUTO = "auto"  # a selection rule that is settled when the data are read
+AUTO = "auto"  # a selection rule that is resolved when the data are read
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings(Settings):
-    """Which trial of a search a run is; set by `main.py search`, and all None elsewhere."""
+    """Which trial of a search a run is; set by `main.py search`, otherwise all None."""
 
     search: str | None = setting(None, "name of the search that the run is a trial of", identity=False)
-    trial: int | None = setting(None, "its number there", identity=False)
-    objective: str | None = setting(None, "what the search judges it by, under the rule selection", identity=False)
+    trial: int | None = setting(None, "number of the trial in the search", identity=False)
+    objective: str | None = setting(None, "metric that the search optimises, under the rule selection", identity=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -28,15 +28,15 @@ TRIAL_SETTINGS = tuple(setting_names(TrialSettings))
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings(TrialSettings):
-    """How a run is trained, judged and recorded, whatever the data, the method and the model."""
+    """How a run is trained, evaluated and recorded, independent of data, method and model."""
 
     seed: int = setting(
         1,
-        "of initial weights and batch order; the data have a seed of their own",
+        "seed of initial weights and batch order; the data have their own",
         must_be(SEEDS_IN_WORDS, lambda seed: seed in SEEDS),
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N, mps", place=True)
-    train: bool = setting(True, "False: evaluate checkpoint only", identity=False)
+    train: bool = setting(True, "False: only evaluate `checkpoint`", identity=False)
     checkpoint: str | None = setting(None, "weights to evaluate: a file, or a run's folder", identity=False)
     resume: str | None = setting(None, "folder of an interrupted run to resume", identity=False)
     start_from: str | None = setting(
@@ -45,49 +45,49 @@ class RunSettings(TrialSettings):
         before=None,
     )
     log_dir: str = setting("runs", "folder of the records", must_be("the name of a folder", bool), identity=False)
-    selection: str = setting(AUTO, "rule for the weights that are kept beside the last ones; auto: by the protocol")
+    selection: str = setting(AUTO, "rule that selects the best checkpoint; auto: by the protocol")
     evaluate_every: int = setting(1, "epochs between evaluations", positive)
     evaluate_images: int | None = setting(
         None,
-        "judge on so many random images of each split only; None: on all",
+        "number of random images of each split to evaluate on; None: all",
         must_be("positive, or None for all", lambda images: images > 0),
     )
     decodability: int | None = setting(
         None,
-        "measure every so many epochs how well target and bias can be read from the features; None: never",
+        "epochs between measurements of how well target and bias can be decoded from the features; None: never",
         must_be("positive, or None not to measure it", lambda epochs: epochs > 0),
         identity=False,
     )
     checkpoint_seconds: float = setting(
         10.0,
-        "save the state for resume at an evaluation, at most so often, and in 2 % of the time; 0: at each",
+        "minimum seconds between saves of the state for resume, at evaluations, in at most 2 % of the time; 0: at each",
         not_negative,
         identity=False,
     )
     precision: str = setting(
         "float32",
-        "of the networks' matrix products and convolutions: float32, bf16",
+        "dtype of the networks' matrix products and convolutions: float32, bf16",
         known_as("precision", PRECISIONS),
         before="float32",
     )
-    channels_last: bool = setting(False, "memory layout of images and convolutions, meant for GPUs", before=False)
+    channels_last: bool = setting(False, "channels-last memory format for images and convolutions", before=False)
     cuda_graphs: bool = setting(
-        False, "record a training step on the GPU once and replay it: for small networks", identity=False
+        False, "capture the training step in a CUDA graph and replay it: for small networks", identity=False
     )
     memory_gb: float = setting(
         4.0,
-        "images on file are held in the device's memory if all of them fit into so many GiB",
+        "load image files into device memory if all of them fit into this many GiB",
         not_negative,
         place=True,
     )
     workers: int = setting(
         2,
-        "threads that read images which do not fit and, on a CPU, make the random changes of images",
+        "threads that read images which do not fit and, on a CPU, augment images",
         not_negative,
         place=True,
     )
 
     @property
     def memory_bytes(self) -> float:
-        """How much the images of a data set may take in the device's memory."""
+        """The memory that the images of a data set may take on the device, in bytes."""
         return self.memory_gb * 2**30

@@ -1,4 +1,4 @@
-"""From the plain configuration of a run to the checked objects that it is made of."""
+"""Check the plain configuration of a run, and turn it into the objects that the run is built from."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from debiaslab.training.checkpoint import (
 )
 from debiaslab.training.device import choose_device
 
-# the settings of each ingredient; those of data depend on the data set
+# the settings of each ingredient; those of `data` depend on the data set
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "data": (),
     "method": ("name", "recipe", "hparams"),
@@ -43,40 +43,40 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that a configuration says, checked; nothing is loaded or built yet."""
+    """A checked configuration; nothing is loaded or built yet."""
 
     run: RunSettings
     data: DatasetConfig
     method: type[Method]
     method_config: MethodConfig
     model: Architecture
-    pretrained: str  # weights that the networks start from
+    pretrained: str  # `model.pretrained`
     recipe: Recipe
     config: Mapping[str, Any]
 
     def with_data(self) -> tuple["Setup", BiasedDataset]:
-        """The setup with the rules that were left to the data, and the data set, on the CPU.
+        """Load the data set, on the CPU, and return it with the setup in which "auto" rules are resolved.
 
-        Raises `UserError` if it cannot be had, or does not fit the selection rules or the method.
+        Raises `UserError` if it cannot be loaded, or does not fit the selection rules or the method.
         """
         setup = check(settle(self.config, load_once(self.data))) if is_open(self.config) else self
         return setup, setup.load_data()
 
     def load_data(self) -> BiasedDataset:
-        """The data set, as `with_data` gives it, for a setup of which nothing is left open."""
+        """Load the data set as `with_data` does, for a setup without "auto" rules."""
         data = load_once(self.data)
         self.check_rules(data)
         if self.run.evaluate_images is not None:
-            data = data.limited(self.run.evaluate_images)
+            data = data.limit(self.run.evaluate_images)
         if self.method.needs_bias and not data.train.has_bias:
             name = self.config["method"]["name"]
             raise UserError(f"method {name} needs the bias labels of the training images, and {data.name} has none")
         return data
 
-    def placed(self, data: BiasedDataset, device: torch.device) -> BiasedDataset:
-        """`data`, which `load_data` gave, on `device`.
+    def place(self, data: BiasedDataset, device: torch.device) -> BiasedDataset:
+        """Put `data`, as returned by `load_data`, on `device`.
 
-        Runs that have the same at a time, as those trained as one, share it.
+        Runs that use the same data at the same time, such as several seeds trained as one, share it.
         """
         key = (self.data, data.fingerprint, data.notes, self.run.evaluate_images, device, self.run.memory_bytes)
         there = _placed.get(key)
@@ -85,7 +85,7 @@ class Setup:
         return there
 
     def check_rules(self, data: BiasedDataset | None = None) -> None:
-        """Raise `UserError` for a selection rule that is unknown, or that `data` has not the images or labels for."""
+        """Raise `UserError` for a selection rule that is unknown, or needs images or labels that `data` lacks."""
         hparams = {f"method.hparams.{name}": rule for name, rule in self.method_config.rules().items()}
         for setting, name in {"selection": self.run.selection, **hparams}.items():
             if name == AUTO:
@@ -95,10 +95,10 @@ class Setup:
                 require_defined(rule, data, setting)
 
     def build_method(self, data: BiasedDataset, device: torch.device, pretrained: bool = True) -> Method:
-        """The method with its networks initialised from the run's seed and, if `pretrained`, from the weights that the
-        settings name (`model.pretrained`, then `start_from`), on `device`.
+        """Build the method on `device`, with networks initialised from the run's seed and, if `pretrained`, from the
+        configured weights (`model.pretrained`, then `start_from`).
 
-        Raises `UserError` if these cannot be had, or the networks do not fit the data.
+        Raises `UserError` if these cannot be read, or the networks do not fit the data.
         """
         weights = read_weights(self.pretrained) if pretrained else None
         task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
@@ -117,7 +117,7 @@ class Setup:
         return self.method(self.method_config, networks, task)
 
     def check_graphs(self, method: Method) -> None:
-        """Raise `UserError` if training is to be by CUDA graphs, and cannot be, on this device or with `method`."""
+        """Raise `UserError` if CUDA graphs are requested but not possible on this device or with `method`."""
         if self.run.cuda_graphs:
             if (device := self.device()).type != "cuda":
                 raise UserError(f"cuda_graphs=True: the device is {device.type}, without CUDA; set it to False")
@@ -127,12 +127,12 @@ class Setup:
         return choose_device(self.run.device)
 
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
-        """What a run must share with one that resumes it: all settings that its result depends on."""
+        """All settings that the result depends on: a run can be resumed only with the same identity."""
         known = result_settings(self.config) | {"data.fingerprint": data.fingerprint}
         return self.architecture_identity(data) | known
 
     def architecture_identity(self, data: BiasedDataset) -> dict[str, Any]:
-        """What a run must share with one that loads its weights."""
+        """The settings that weights depend on: they can be loaded only with the same identity."""
         task = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
         classes = {} if data.class_names is None else {"data classes": list(data.class_names)}
         model = {f"model.{name}": value for name, value in flattened(self.config["model"]) if name != "pretrained"}
@@ -149,7 +149,7 @@ class Setup:
         """Raise `UserError` if the weights in `path` are missing, or of another method, data set or architecture."""
         facts = read_facts(path)
         if "architecture" not in facts:
-            raise UserError(f"{path} is the state of an unfinished run; go on with resume={path.parent}")
+            raise UserError(f"{path} is the state of an unfinished run; continue it with resume={path.parent}")
         require_same_identity(path, facts["architecture"], self.architecture_identity(data))
 
     def load_weights(self, path: Path, method: Method, data: BiasedDataset) -> dict[str, Any]:
@@ -160,12 +160,12 @@ class Setup:
         return load_weights(path, method)
 
     def check_resume(self, path: Path, data: BiasedDataset) -> None:
-        """Raise `UserError` if the state in `path` is missing, or of a run that would give another result."""
+        """Raise `UserError` if the state in `path` is missing, or belongs to a run with another identity."""
         if not path.parent.is_dir():
-            raise UserError(f"nothing to go on with in resume={path.parent}: there is no such folder; name a run's")
+            raise UserError(f"nothing to resume in resume={path.parent}: there is no such folder; give a run's folder")
         if not path.exists():
             raise UserError(
-                f"nothing to go on with in resume={path.parent}: no {path.name}; the run is complete, or had not begun"
+                f"nothing to resume in resume={path.parent}: no {path.name}; the run is complete, or has not started"
             )
         facts = read_facts(path)
         if "identity" not in facts:
@@ -173,13 +173,13 @@ class Setup:
         require_same_identity(path, earlier_values(self.config) | facts["identity"], self.identity(data))
 
 
-# as long as a run has them; fingerprint and notes are in the key, as what `config.load` finds may change meanwhile
+# kept while a run uses them; the key has fingerprint and notes, as the files that `config.load` reads may change
 _placed: WeakValueDictionary[tuple[Hashable, ...], BiasedDataset] = WeakValueDictionary()
 
 
 @lru_cache(maxsize=1)
 def load_once(config: DatasetConfig) -> BiasedDataset:
-    """The data set of `config`, kept for the process: it is needed to check a run and again to train it."""
+    """Load the data set of `config`; cached, as it is needed to check a run and again to train it."""
     return config.load()
 
 
@@ -196,18 +196,18 @@ def check_data(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
     known = [*setting_names(RunSettings), *INGREDIENTS]
     for name, value in config.items():
         if name not in known:
-            require_known("setting", name, known, elsewhere=meant(name, value, config))
+            require_known("setting", name, known, elsewhere=find_meant(name, value, config))
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     return run, dataset_config(config["data"])
 
 
 def is_open(config: Mapping[str, Any]) -> bool:
-    """Whether a rule of `config` is left to the data."""
+    """Whether a selection rule of `config` is still "auto"."""
     return AUTO in (config["selection"], *section(config, "method").values())
 
 
 def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
-    """`config` with the rules in place of "auto": which ones the images can serve is known now that they are read."""
+    """Replace "auto" in `config` by the selection rules that the loaded `data` support."""
     if not is_open(config):
         return config
     method = config["method"]
@@ -220,11 +220,11 @@ def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
     return {**config, "selection": selection, "method": {**method, "hparams": hparams}}
 
 
-def meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
-    """Which settings of the ingredients may be meant by the unknown setting `name`: what is typed -> dotted name.
+def find_meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of the ingredients that the unknown setting `name` may stand for: name as typed -> dotted name.
 
-    They are known by their last parts, where no two end in the same. If `value` is nested, a dotted name was typed,
-    which must end as theirs does.
+    They are matched by the last part of their names, where that is unique. If `value` is nested, a dotted name was
+    typed, and its last part is matched.
     """
     ingredients = {ingredient: config[ingredient] for ingredient in INGREDIENTS}
     names = [inner for inner, set_to in flattened(ingredients) if set_to is not None]
@@ -237,9 +237,9 @@ def meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check(config: Mapping[str, Any]) -> Setup:
-    """Check the configuration `config`, a nested mapping, wherever it comes from; nothing is read, built or changed.
+    """Check the configuration `config`, a nested mapping from any source; nothing is read, built or changed.
 
-    Raises `UserError` for whatever is wrong in it.
+    Raises `UserError` for any mistake.
     """
     run, data = check_data(config)
     for ingredient, names in INGREDIENTS.items():
@@ -262,18 +262,18 @@ def check(config: Mapping[str, Any]) -> Setup:
 
 
 def require_effect(method_config: MethodConfig, config: Mapping[str, Any]) -> None:
-    """Raise `UserError` for a hyper-parameter that the user has changed and that another one switches off."""
+    """Raise `UserError` for a hyper-parameter that the user changed and that has no effect because of another one."""
     method, own = config["method"], section(config, "method")
     usual = resolve(method["name"], config["data"], method["recipe"]).of_length(own)
     for switch, names in method_config.without_effect().items():
         for name in names:
             if own.get(name, usual[name]) != usual[name]:
                 setting = f"method.hparams.{name}={own[name]!r}"
-                raise UserError(f"{setting} has no effect with method.hparams.{switch}; leave it out, or change that")
+                raise UserError(f"{setting} has no effect with method.hparams.{switch}; leave it out or change that")
 
 
 def section(config: Mapping[str, Any], ingredient: str) -> Mapping[str, Any]:
-    """`<ingredient>.hparams`, which a user may have replaced by something else."""
+    """`config[ingredient]["hparams"]`; raises `UserError` if the user has replaced it by something else."""
     hparams = config[ingredient]["hparams"]
     if not isinstance(hparams, Mapping):
         raise UserError(f"{ingredient}.hparams={hparams!r}: must be settings; write {ingredient}.hparams.NAME=VALUE")

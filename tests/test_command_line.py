@@ -18,7 +18,7 @@ from debiaslab.commands.words import describe_words
 from debiaslab.config import ex
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.datasets.digits import ColoredDigits
-from debiaslab.recording.command_line import explain_interruption, run_command_line, typed_again
+from debiaslab.recording.command_line import explain_interruption, run_command_line, command_line_of
 from debiaslab.settings.setup import load_once
 from tests.conftest import Command, Outcome
 
@@ -161,7 +161,7 @@ def test_server_user_reads_the_environment() -> None:
         (["method=erm", "model=mlp_branches"], "model MLPBranches has no 'classifier' network"),
         (
             ["method.hparams.hand_over=None", "method.hparams.distill_weight=5"],
-            "method.hparams.distill_weight=5 has no effect with method.hparams.hand_over=None; leave it out, or change",
+            "method.hparams.distill_weight=5 has no effect with method.hparams.hand_over=None; leave it out or change",
         ),
         (
             ["method=erm", "method.hparams.lr_decay_epochs=1"],
@@ -171,7 +171,7 @@ def test_server_user_reads_the_environment() -> None:
             ["method=disent_be", "method.hparams.lr_decay_step=None", "method.hparams.lr_gamma=0.9"],
             "method.hparams.lr_gamma=0.9 has no effect with method.hparams.lr_decay_step=None; leave it out",
         ),
-        (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two; NAME=None takes"),
+        (["epochs=2", "num_steps=3"], "epochs=2 and num_steps=3: give one of the two; NAME=None removes"),
         (["data.skew=1.5"], "data.skew=1.5: must be between 0 and 1, both excluded"),
         (["data.skew=0"], "data.skew=0.0: must be between 0 and 1, both excluded"),
         (["data.severity=0"], "data.severity=0: must be 1 to 5"),
@@ -211,10 +211,10 @@ def test_server_user_reads_the_environment() -> None:
         (["resume=RUN", "checkpoint=missing", "train=False"], "resume=RUN resumes a training; leave it out to"),
         (["memory_gb=1e400"], "memory_gb=inf: must be a finite number"),
         (["train=False"], "nothing to evaluate: name the weights with checkpoint=PATH"),
-        (["resume=missing"], "nothing to go on with in resume=missing: there is no such folder; name a run's"),
+        (["resume=missing"], "nothing to resume in resume=missing: there is no such folder; give a run's"),
         (
             ["resume=."],
-            "nothing to go on with in resume=.: no resume.safetensors; the run is complete, or had not begun",
+            "nothing to resume in resume=.: no resume.safetensors; the run is complete, or has not started",
         ),
         (["log_dir=/proc/nowhere"], "cannot write into /proc/nowhere: "),
     ],
@@ -396,8 +396,8 @@ def test_unknown_command(command: Command) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("smoke", "'smoke' is no command: settings come after with, as in python main.py with smoke"),
-        ("method=erm", "'method=erm' is no command: settings come after with, as in python main.py with method=erm"),
+        ("smoke", "'smoke' is not a command: settings come after with, as in python main.py with smoke"),
+        ("method=erm", "'method=erm' is not a command: settings come after with, as in python main.py with method=erm"),
         (
             "method=erm smoke",
             "cannot read 'method=erm smoke': settings come after with, as in python main.py with method=erm",
@@ -415,17 +415,17 @@ def test_unknown_command(command: Command) -> None:
             "-m x colored_mnist skewed1",
             "cannot read '-m x colored_mnist skewed1': settings come after with, as in python",
         ),
-        ("with", "nothing comes after with: leave it out, or write settings"),
+        ("with", "there is nothing after with: leave it out or add settings"),
         ("report with digits -out=foo", "-o ut=foo: must be the name of a folder, without ="),
         ("--foo", "cannot read '--foo': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
         ("-m", "cannot read '-m': it must be [OPTIONS] [COMMAND] [with SETTINGS]; python main.py --help"),
         ("help reslts", "unknown command 'reslts'; did you mean 'results'? one of "),
-        ("-q with smoke", "--queue is not supported: a run starts at once; several one after the other are a study"),
-        ("-P abc with smoke", "--priority is not supported: a run starts at once"),
-        ("-e with smoke", "--enforce_clean is not supported: every record says which code has run"),
+        ("-q with smoke", "--queue is not supported: runs start immediately; use a study for several runs"),
+        ("-P abc with smoke", "--priority is not supported: runs start immediately"),
+        ("-e with smoke", "--enforce_clean is not supported: every record contains the code version"),
         ("-b abc with smoke", "--beat-interval=abc: must be seconds, such as 10 or 0.5"),
-        ("-C foo with smoke", "--capture is not supported: what is printed is recorded"),
-        ("-l FOO with smoke", "--loglevel is not supported: there is no log but what is printed"),
+        ("-C foo with smoke", "--capture is not supported: all output is recorded"),
+        ("-l FOO with smoke", "--loglevel is not supported: there is no log besides the output"),
         ("-i ../up with smoke", "--id=../up: must be letters, digits, and -, _ or . after the first"),
         ("-i .hidden with smoke", "--id=.hidden: must be letters, digits, and -, _ or . after the first"),
         ("-i _sources with smoke", "--id=_sources: must be letters, digits, and -, _ or . after the first"),
@@ -451,7 +451,7 @@ def test_an_id_is_given_once(command: Command) -> None:
     assert [run.name for run in first.runs] == ["mine"]
     again = command("-i", "mine", "with", "smoke", "num_steps=5", "method=erm")
     assert (again.code, again.runs) == (2, [])
-    assert again.err == "error: --id=mine: there is a run runs/mine already; choose another id\n"
+    assert again.err == "error: --id=mine: the run runs/mine already exists; choose another id\n"
 
 
 @pytest.mark.parametrize("arguments", [["help", "results"], ["results", "--help"]])
@@ -536,7 +536,7 @@ def test_what_is_printed_onto_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsy
     with suppress(OSError), open("/dev/full", "w") as stream:  # closing it fails
         monkeypatch.setattr(sys, "stdout", stream)
         assert main.run(["print_named_configs"]) == 2
-    assert capsys.readouterr().err == "error: cannot write what is printed: No space left on device; free the disk\n"
+    assert capsys.readouterr().err == "error: cannot write the output: No space left on device; free the disk\n"
 
 
 def test_a_broken_pipe_elsewhere_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -559,10 +559,10 @@ def test_what_is_said_after_an_interruption_can_be_typed(monkeypatch: pytest.Mon
     monkeypatch.setenv(MONGO_URL, "host:1:db")
     assert explain("study", ["digits"]) == "interrupted; to resume: python main.py -m host:1:db study with digits"
     options = {"--comment": "two words", "--force": True, "--id": "mine", "--name": None}
-    line = typed_again(None, ["digits"], options)
+    line = command_line_of(None, ["digits"], options)
     assert line == "python main.py -m host:1:db '--comment=two words' --force with digits"
     monkeypatch.setenv(MONGO_URL, "mongodb://me:secret@host/db")
-    line = typed_again("study", ["digits"])
+    line = command_line_of("study", ["digits"])
     assert line == f"python main.py study with digits (with {MONGO_URL} as in this environment)"
 
 

@@ -58,7 +58,7 @@ def test_own_images_with_names(command: Command, csv: Path) -> None:
     assert "read into memory before training (memory_gb=4)" in text
     assert "cache cache: 0.1 MiB of custom in 1 file, all variants" in text
     small = command("inspect", "with", *words, "memory_gb=0.00001")
-    assert "read from the file as they are needed (memory_gb=1e-05)" in words_of(small)
+    assert "read on demand (memory_gb=1e-05)" in words_of(small)
 
 
 def test_names_with_signs_of_other_languages(command: Command, csv: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_is_missing(command: Command, tmp_path: Path) -> None:
     (tmp_path / "faces" / "celeba" / "list_eval_partition.txt").write_text("000001.jpg 0")
     outcome = command("inspect", "with", "celeba", "data.root=faces", data=False)
     assert outcome.code == 2
-    expected = "2 files or folders are missing for celeba; get what the list says, put it there, and try again"
+    expected = "2 files or folders are missing for celeba; download what is listed as missing, and try again"
     assert outcome.err == f"error: {expected}\n"
     text = words_of(outcome)
     images = (

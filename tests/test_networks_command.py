@@ -52,14 +52,14 @@ def test_weights_that_cannot_be_downloaded_end_the_run_before_it_starts(
     outcome = command("with", *SHORT, "model.pretrained=imagenet")
     assert (outcome.code, outcome.out, outcome.runs) == (2, "", [])
     assert outcome.err.startswith("error: cannot download the ImageNet weights (")
-    assert outcome.err.endswith("or go on without them with model.pretrained=none\n")
+    assert outcome.err.endswith("or train from scratch with model.pretrained=none\n")
     assert outcome.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=erm", "model.pretrained=imagenet"], "model.pretrained=imagenet: model mlp has no network for such"),
+        (["method=erm", "model.pretrained=imagenet"], "model.pretrained=imagenet: model mlp has no network that takes"),
         (
             ["method=erm", "model=resnet18", "model.pretrained=None"],
             "model.pretrained=None: model.pretrained is imagenet",

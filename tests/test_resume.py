@@ -114,4 +114,4 @@ def test_other_settings_do_not_resume(tmp_path: Path, data_root: Path, digits: o
     state = record / STATE
     outcome = command("with", *SETTINGS, "train=False", f"checkpoint={state}")
     assert outcome.code == 2
-    assert "is the state of an unfinished run; go on with resume=" in outcome.err
+    assert "is the state of an unfinished run; continue it with resume=" in outcome.err

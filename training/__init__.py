@@ -1,1 +1,1 @@
-"""The one training loop, evaluation by groups, selection of weights, checkpoints. Torch and numpy only."""
+"""The training loop, batches, checkpoints and the choice of the device. Needs torch and numpy only."""

@@ -19,8 +19,8 @@ from debiaslab.methods import Batch, Phase
 
 @dataclass(frozen=True)
 class Plan:
-    """Which images a batch has: positions int64 [B] in the training split, and random numbers [B, draws] that determine
-    their augmentation (None: there is none)."""
+    """The content of a batch: indices int64 [B] in the training split, and random numbers [B, draws] for augmentation
+    (None: no augmentation)."""
 
     index: Tensor
     step: int
@@ -28,10 +28,10 @@ class Plan:
 
 
 class Batches:
-    """The batches of one phase: each epoch in a new random order.
+    """The batches of one phase, shuffled in each epoch.
 
-    Order and random changes of the images are functions of (seed, phase, epoch, image). `workers` threads read
-    images that are on file and, on the CPU, make batches of changed images while the networks are busy with others.
+    Order and augmentation are functions of (seed, phase, epoch, image). `workers` threads read images that are on file
+    and, on the CPU, augment batches while the networks train on others.
     """
 
     def __init__(self, data: BiasedDataset, phase: Phase, seed: int, with_bias: bool, workers: int = 0) -> None:
@@ -54,20 +54,20 @@ class Batches:
 
     @property
     def repeats_images(self) -> bool:
-        """Whether each image comes more than once, and always looks the same."""
+        """Whether each image is seen more than once, without augmentation."""
         return self.num_draws == 0 and self.num_steps > self.steps_per_epoch
 
     def from_step(self, step: int) -> Iterator[Batch]:
-        """The batches from step `step` (from 0) to the end of the phase."""
+        """The batches from step `step` (counted from 0) to the end of the phase."""
         return self._make_all(self.plans(step))
 
     def in_order(self) -> Iterator[Batch]:
-        """All training images once, in order, as they look in an evaluation, in large batches."""
+        """All training images once, in order and without augmentation, in large batches."""
         parts = torch.split(torch.arange(len(self.split)), chunk_size(self.split))
         return self._make_all(Plan(self._place(part), step, None) for step, part in enumerate(parts))
 
     def plans(self, step: int) -> Iterator[Plan]:
-        """What the batches from step `step` to the end of the phase consist of."""
+        """The plans of the batches from step `step` to the end of the phase."""
         epoch = -1
         while step < self.num_steps:
             position = step % self.steps_per_epoch
@@ -79,13 +79,13 @@ class Batches:
             step += 1
 
     def read_ahead(self, plans: Iterator[Plan]) -> Iterator[tuple[Plan, Tensor | None]]:
-        """The plans, each with its images if threads read them ahead."""
+        """The plans, each with its images if threads prefetch them."""
         if self.workers == 0:
             return ((plan, None) for plan in plans)
         return prefetch(lambda plan: (plan, self._read(plan)), plans, self.workers)
 
     def make(self, plan: Plan, images: Tensor | None = None) -> Batch:
-        """The batch of `plan`; `images` are what `read_ahead` has read."""
+        """Make the batch of `plan`; `images` are those that `read_ahead` has read."""
         index = plan.index
         if images is None:
             images = self._read(plan)
@@ -115,11 +115,11 @@ class Batches:
         return self._place(torch.rand(len(self.split), self.num_draws, generator=generator))
 
     def _place(self, values: Tensor) -> Tensor:
-        """`values` on the device; on the CPU while images are read from files, which needs them there."""
+        """Move `values` to the device; they stay on the CPU if they are needed there to read images from file."""
         return values if self.on_file else values.to(self.device)
 
     def _read(self, plan: Plan) -> Tensor:
-        """The images of a batch; on the CPU as the networks take them, so that threads do that work, too."""
+        """Read the images of a batch; on the CPU also augment and normalise them, so that threads do that work."""
         images = self.split.read(plan.index, None if plan.draws is None else plan.draws[:, : self.reader_draws])
         if self.on_cpu:
             return self._transform(images, plan.index, plan.draws)

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors and JSON in one safetensors file, written atomically; nothing is ever unpickled."""
+"""Checkpoints: tensors and JSON in one safetensors file, written atomically; nothing is unpickled."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,19 +19,19 @@ write_checkpoint = tensor_files.write_tensors
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors, on the CPU, and facts in `path`. Raises `UserError` for a missing, damaged or foreign file."""
-    with _told_to_user(path):
+    """Read the tensors, on the CPU, and facts in `path`. Raises `UserError` for a missing, damaged or foreign file."""
+    with _as_user_errors(path):
         return tensor_files.read_tensors(path)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The facts in `path` alone. Raises as `read_checkpoint`."""
-    with _told_to_user(path):
+    """Read the facts in `path` alone. Raises as `read_checkpoint`."""
+    with _as_user_errors(path):
         return tensor_files.read_facts(path)
 
 
 @contextmanager
-def _told_to_user(path: Path) -> Iterator[None]:
+def _as_user_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
@@ -42,12 +42,12 @@ def _told_to_user(path: Path) -> Iterator[None]:
         raise UserError(f"{path} is not a checkpoint of this project, or one of a later version") from None
     except Damaged as error:
         raise UserError(
-            f"cannot read the checkpoint {path}: it is none, or damaged ({error}); use a copy, or train again"
+            f"cannot read the checkpoint {path}: it is not one, or damaged ({error}); use a copy, or train again"
         ) from None
 
 
 def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise `UserError` naming the first setting in which a checkpoint's run differs from this one."""
+    """Raise `UserError`, naming the first setting in which a checkpoint's run differs from this one."""
     for key, value in wanted.items():
         if found.get(key) != value:
             raise UserError(f"{path} is of a run with {key}={found.get(key)!r}, not {value!r}; give the same settings")
@@ -64,7 +64,7 @@ def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tens
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as "<parameter>/<entry>" tensors. Its settings are the configuration's, not the state's."""
+    """The optimiser's state as "<parameter>/<entry>" tensors, without its settings, which are in the configuration."""
     return {
         f"{parameter}/{entry}": torch.as_tensor(value)
         for parameter, entries in optimizer.state_dict()["state"].items()
@@ -73,9 +73,9 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Inverse of `optimizer_tensors`. Whole numbers are counts that the optimiser keeps as such (AdamP's steps).
+    """Inverse of `optimizer_tensors`. Integers are counts that the optimiser stores as int (AdamP's steps).
 
-    What has a value for each of a parameter has them in the same order in memory: fused optimisers rely on it.
+    Entries in the shape of their parameter get its memory layout, which fused optimisers rely on.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor | int]] = {}

@@ -1,4 +1,4 @@
-"""Choice of the device and of its number of threads."""
+"""Choose the device and the number of CPU threads."""
 
 import gc
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from torch import nn
 from debiaslab.core.errors import UserError
 from debiaslab.core.process import set_up_cuda
 
-LARGE_LAYER = 1_000_000  # weights of a layer from which on a second thread is worth waiting for
+LARGE_LAYER = 1_000_000  # number of weights from which a layer gains from more than one thread
 
 
 def wait_for_device() -> None:
@@ -20,9 +20,9 @@ def wait_for_device() -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device `name`; "auto" is the GPU if there is one. A GPU is made ready for repeatable results.
+    """The device `name`; "auto" is the GPU if there is one. A GPU is set up for reproducible results.
 
-    Raises `UserError` for a device that is not there.
+    Raises `UserError` for a device that is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -35,13 +35,13 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"device={name!r} is not available; one of auto, cpu, cuda, cuda:N, mps") from None
     if device.type == "cuda":
         if device.index is not None:
-            torch.cuda.set_device(device)  # what asks for no device, such as waiting, is about this one
+            torch.cuda.set_device(device)  # the default device, for instance for synchronisation
         set_up_cuda()
     return device
 
 
 def give_back_memory() -> None:
-    """Leave the memory of a GPU that nothing here needs any more to other processes."""
+    """Release unused GPU memory to other processes."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()
         torch.cuda.empty_cache()
@@ -49,10 +49,10 @@ def give_back_memory() -> None:
 
 @contextmanager
 def threads_for(networks: nn.Module) -> Iterator[None]:
-    """Within the block, small networks compute on one thread of the CPU, others on as many as before.
+    """Use a single CPU thread for small networks within the block; others keep the number of threads.
 
-    Small are those without convolutions and large layers. In their steps, threads would wait for each other longer than
-    two save; and the results are the same to the bit however many cores there are.
+    Networks without convolutions and large layers are small. In their steps, synchronising threads takes longer than
+    two threads save; and with one thread the results are bit-identical on any number of cores.
     """
     small = all(weights.ndim <= 2 and weights.numel() < LARGE_LAYER for weights in networks.parameters())
     with cpu_threads(1 if small else None):
@@ -61,8 +61,8 @@ def threads_for(networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
-    """Within the block, PyTorch has so many threads on the CPU (None: as many as before)."""
-    if count is None:  # to set their number is to change more than that: MKL then no longer takes fewer where it would
+    """Set PyTorch's number of CPU threads within the block (None: unchanged)."""
+    if count is None:  # setting any number also keeps MKL from using fewer threads where that is faster
         yield
         return
     before = torch.get_num_threads()

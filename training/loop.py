@@ -1,4 +1,4 @@
-"""The one training loop: phases, batches, evaluation, selection, checkpoints, exact resume."""
+"""The training loop: phases, batches, evaluation, selection, checkpoints, exact resume."""
 
 import time
 from collections.abc import Container, Mapping
@@ -30,12 +30,12 @@ from debiaslab.training.checkpoint import (
 )
 from debiaslab.training.losses import LossSums
 
-SAVING = 0.02  # share of the time that saving the state may take
-CHECK_STEPS = 500  # a loss that is not finite is noticed within so many steps
+SAVING = 0.02  # maximum fraction of the time spent on saving the state
+CHECK_STEPS = 500  # steps between checks that the losses are finite
 
 
 class Observer(Protocol):
-    """Is told of the training's progress."""
+    """Callbacks of the training loop."""
 
     def progress(self, phase: str, step: int, num_steps: int) -> None: ...
 
@@ -44,12 +44,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is trained and saved, whatever the method.
+    """How a run is trained and saved, independent of the method.
 
-    `selection` is the rule for the weights kept beside the last ones. `identity` is what a checkpoint must share with
-    the run that resumes it, `earlier` what was the case where an older one does not say it. `checkpoint` is the file to
-    save the state in (None: nowhere), at an evaluation and no more often than every `checkpoint_seconds`. `workers`
-    threads read images from files. `decodability` is measured every so many epochs, and at the end of a phase (None:
+    `selection`: the rule that selects the best checkpoint. `identity`: settings that must be equal to resume from a
+    checkpoint; `earlier`: their values for older checkpoints that lack them. `checkpoint`: the file to save the state
+    in (None: do not save), at evaluations that are at least `checkpoint_seconds` apart. `workers`: threads that read
+    images from files. `decodability`: epochs between measurements, which are also made at the end of a phase (None:
     never).
     """
 
@@ -66,7 +66,7 @@ class Options:
 
 @dataclass
 class Best:
-    """The best evaluation of the current phase so far, and the method's state then."""
+    """The best value of the current phase so far, and the method's state at that evaluation."""
 
     value: float | None = None
     state: dict[str, Tensor] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Trained:
-    """`history` of all evaluations; `selected` the weights that the rule chose (the method itself holds the last)."""
+    """The `history` of all evaluations, and the weights `selected` by the rule (the method has the last ones)."""
 
     history: History
     selected: dict[str, Tensor]
@@ -83,8 +83,8 @@ class Trained:
 class Trainer:
     """Trains `method` on `data`, both on the same device.
 
-    `fit` is all that a run needs. Who takes the steps of several runs as one (`debiaslab/lockstep`) calls what `fit`
-    calls, in the same order.
+    A run only needs `fit`. To train several runs as one, `debiaslab/lockstep` calls the methods that `fit` calls, in
+    the same order.
     """
 
     def __init__(self, method: Method, data: BiasedDataset, options: Options, observer: Observer) -> None:
@@ -109,7 +109,7 @@ class Trainer:
 
     def fit(self) -> Trained:
         """Train from the current state to the end. Raises `TrainingDiverged` if a loss is not finite."""
-        self.save()  # from here on the run can be resumed
+        self.save()  # from now on the run can be resumed
         for phase in self.phases[self.phase_index :]:
             self.start_phase()
             for batch in self.batches.from_step(self.phase_step):
@@ -126,14 +126,14 @@ class Trainer:
         prepare_phase(self.method, self.phase, self.batches)
 
     def start_step(self) -> None:
-        """Set modules and learning rates as the next update needs them."""
+        """Set the modes of modules and the learning rates for the next update."""
         if self.losses.count == 0:  # at the start, and after each evaluation
             set_modes(self.method, self.phase)
         factor = self.phase.learning_rate_factor(self.phase_step, self.batches.steps_per_epoch)
         scale_learning_rates(self.phase.optimizers.values(), factor)
 
     def finish_step(self, scalars: Mapping[str, Tensor]) -> None:
-        """Count an update that returned `scalars`, and evaluate and save if it is time."""
+        """Count an update that returned `scalars`, and evaluate and save if due."""
         phase, num_steps = self.phase, self.batches.num_steps
         self.losses.add(scalars)
         self.phase_step += 1
@@ -146,7 +146,7 @@ class Trainer:
             self.losses.means(phase.name, self.phase_step)  # raises if one is not finite
 
     def finish_phase(self) -> None:
-        """Hand the selected weights over to the next phase, if there is one."""
+        """Load the selected weights and proceed to the next phase, if there is one."""
         phase = self.phase
         if phase is self.phases[-1]:
             return
@@ -157,15 +157,15 @@ class Trainer:
         self.save()
 
     def outcome(self) -> Trained:
-        """The outcome, after the last phase."""
+        """The result, after the last phase."""
         return Trained(self.history, self.method.weights(self._selected()))
 
     def _selected(self) -> dict[str, Tensor]:
-        """The state that the rule of the phase has chosen."""
+        """The state that the rule of the phase has selected."""
         return self.best.state or _clone(self.method.state_dict())
 
     def _evaluation_steps(self) -> Container[int]:
-        """The counts of updates after which the phase is evaluated."""
+        """The numbers of updates after which the phase is evaluated."""
         if self.phase.evaluation_steps is not None:
             return self.phase.evaluation_steps
         interval, num_steps = self.batches.steps_per_epoch * self.options.evaluate_every, self.batches.num_steps
@@ -196,10 +196,10 @@ class Trainer:
         every = self.options.decodability
         if every is None or (epoch % every and self.phase_step < self.batches.num_steps):
             return {}
-        return self.decodability.measured(self.phase.features)
+        return self.decodability.measure(self.phase.features)
 
     def _steps_before(self) -> int:
-        """Optimiser steps of the phases before the current one."""
+        """The optimiser steps of the previous phases."""
         return sum(self._batches(phase).num_steps for phase in self.phases[: self.phase_index])
 
     def _batches(self, phase: Phase) -> Batches:
@@ -208,7 +208,7 @@ class Trainer:
     # ---- state
 
     def _save_interval(self) -> float:
-        """The seconds between two states: so many that saving takes no more than `SAVING` of the time."""
+        """The minimum seconds between saves, such that they take at most the fraction `SAVING` of the time."""
         asked = self.options.checkpoint_seconds
         return max(asked, self.save_seconds / SAVING) if asked else 0.0
 
@@ -233,9 +233,9 @@ class Trainer:
         self.save_seconds = self.last_saved - started
 
     def restore(self, path: Path) -> None:
-        """Load the state in `path`: training from it gives what the interrupted run would have given, bit by bit.
+        """Load the state in `path`; training from it gives bit-identical results to an uninterrupted run.
 
-        Tells the observer of all evaluations so far. Raises `UserError` if the file belongs to another run.
+        Passes all evaluations so far to the observer. Raises `UserError` if the file belongs to another run.
         """
         tensors, facts = read_checkpoint(path)
         require_same_identity(path, {**self.options.earlier, **facts.get("identity", {})}, self.options.identity)
@@ -252,7 +252,7 @@ class Trainer:
 
 
 def prepare_phase(method: Method, phase: Phase, batches: Batches) -> None:
-    """Set the modes of the modules, and let `phase` prepare for `batches`, as before its first step."""
+    """Set the modes of the modules and call `phase.prepare`, as before the first step of `batches`."""
     set_modes(method, phase)
     if batches.repeats_images:
         phase.prepare(batches.in_order())

@@ -1,4 +1,4 @@
-"""Mean losses of a stretch of training, without waiting for the device at every step."""
+"""Mean losses between evaluations, without synchronising with the device at every step."""
 
 from collections.abc import Mapping
 
@@ -9,14 +9,14 @@ from debiaslab.core.errors import TrainingDiverged
 
 
 class LossSums:
-    """What is known of a phase's scalars [], on the device: read by the host only when `means` is called.
+    """Accumulates a phase's scalars [] on the device; the host reads them only when `means` is called.
 
-    They are kept until then, as a sum in every step would cost as much as a small network's layer.
+    They are collected until then, as adding them up in every step would cost as much as a layer of a small network.
     """
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.recent: dict[str, list[Tensor]] = {}  # of the steps since the last call of `means`
+        self.recent: dict[str, list[Tensor]] = {}  # since the last call of `means`
         self.count = 0
 
     def add(self, scalars: Mapping[str, Tensor]) -> None:
@@ -25,7 +25,7 @@ class LossSums:
         self.count += 1
 
     def means(self, phase: str, step: int) -> dict[str, float]:
-        """Raises `TrainingDiverged` if one is not finite."""
+        """The mean of each scalar. Raises `TrainingDiverged` if one is not finite."""
         for name, values in self.recent.items():
             total = torch.stack(values).sum()
             self.sums[name] = self.sums[name] + total if name in self.sums else total

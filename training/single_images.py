@@ -1,4 +1,4 @@
-"""Batches of one image, which batch normalisation cannot be trained on: told before training starts."""
+"""Detect batches of a single image, which batch norm cannot be trained on, before training starts."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -12,9 +12,9 @@ from debiaslab.training.batches import Batches
 
 
 def require_no_single_image(method: Method, data: BiasedDataset) -> None:
-    """Raise `UserError` if a phase of `method` has a batch of one image, and cannot be trained on it.
+    """Raise `UserError` if a phase of `method` has a batch of one image and cannot be trained on it.
 
-    Whether it can depends on the networks and on the size of the images: it is tried, on a copy of `method`.
+    Whether it can depends on the networks and the size of the images, so it is tried on a copy of `method`.
     """
     for number, phase in enumerate(method.phases()):
         if not has_single_image(phase, len(data.train)):
@@ -48,10 +48,10 @@ def _problem(method: Method, number: int, data: BiasedDataset) -> str | None:
     try:
         scalars = phase.update(replace(batch, **{name: value.to(device) for name, value in batch.tensors().items()}))
     except ValueError as error:
-        if "more than 1 value per channel" not in str(error):  # as PyTorch says it
+        if "more than 1 value per channel" not in str(error):  # PyTorch's message
             raise
         return "and batch normalisation needs two"
-    return None if all(bool(value.isfinite()) for value in scalars.values()) else "whose loss is not defined"
+    return None if all(bool(value.isfinite()) for value in scalars.values()) else "whose loss is undefined"
 
 
 def _fitting_sizes(phase: Phase, num_images: int) -> list[int]:

@@ -20,7 +20,7 @@ from debiaslab.analysis.plots.figure import (
 from debiaslab.analysis.restored_run import RestoredRun
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.randomness import torch_generator
-from debiaslab.evaluation.outputs import outputs_at, stratified
+from debiaslab.evaluation.outputs import draw_stratified, outputs_at
 
 NUM_IMAGES = 1_000  # of the test images, at most
 PERPLEXITY = 30.0  # of t-SNE; less for few images
@@ -35,7 +35,7 @@ def features_of_test_images(run: RestoredRun) -> tuple[dict[str, NDArray[numpy.f
     Of the same test images in every run on the same data: chosen at random, as evenly from all groups as they allow.
     """
     split = run.data.test
-    index = stratified(split, run.data, NUM_IMAGES, torch_generator(0, "embeddings"))
+    index = draw_stratified(split, run.data, NUM_IMAGES, torch_generator(0, "embeddings"))
     placed = index.to(split.target.device)
     found = outputs_at(placed, run.method.phases()[-1].features, split, run.data, run.setup.run.workers)
     if not found:

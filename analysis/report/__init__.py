@@ -1,1 +1,1 @@
-"""One self-contained page that shows recorded runs: leaderboard, runs, curves, groups, pictures."""
+"""A self-contained HTML page of recorded runs: leaderboard, runs, curves, groups, images."""

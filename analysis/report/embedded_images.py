@@ -1,22 +1,22 @@
-"""Pictures inside the page, each content once."""
+"""Images embedded in the page, without duplicates."""
 
 import base64
 import hashlib
 from collections.abc import Mapping
 
-LIMIT_BYTES = 20 * 2**20  # of all pictures of a page
+LIMIT_BYTES = 20 * 2**20  # total size of a page's images
 
 
 class EmbeddedImages:
-    """Collects pictures up to `limit` bytes; `contents` is a short name of the content -> its data URI."""
+    """Collects images up to `limit` bytes; `contents` maps a key of the content to its data URI."""
 
     def __init__(self, limit: int = LIMIT_BYTES) -> None:
         self.limit, self.size = limit, 0
         self.contents: dict[str, str] = {}
-        self.refused: set[str] = set()  # short names of contents beyond the limit
+        self.refused: set[str] = set()  # keys of contents beyond the limit
 
     def add(self, pictures: Mapping[str, bytes]) -> list[dict[str, str]]:
-        """Take a run's pictures, name -> PNG; returns name and short name of those that are in the page."""
+        """Add a run's images, name -> PNG; returns name and key of those that are in the page."""
         keys = {name: self._add(content) for name, content in pictures.items()}
         return [{"name": name, "content": key} for name, key in keys.items() if key is not None]
 

@@ -1,4 +1,4 @@
-"""The leaderboard as plain values: every number and grouping is that of `analysis.tables`."""
+"""The leaderboard as plain values, with the numbers and groups of `analysis.tables`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,10 +18,11 @@ PLUS_MINUS = " ± "
 
 
 def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str, Any]:
-    """Rows, columns, rules, metrics, and the cells of each rule and metric, for the page.
+    """Rows, columns, rules, metrics, and the cells for each rule and metric, for the page.
 
-    `frame` is `results_frame` of the runs under all rules. The layout is that of all runs with a result, whatever the
-    rule; runs that evaluated the weights of others are left out. A cell names its runs by their position in `records`.
+    `frame` is the `results_frame` of the runs under all rules. Rows and columns are those of all runs with a result,
+    for all rules; runs that evaluated the weights of others are left out. Cells refer to runs by their index in
+    `records`.
     """
     trained = {record.id for record in records if record.trained}
     frame = frame[frame["id"].isin(trained)] if len(frame) else frame
@@ -55,7 +56,7 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str,
 
 
 def _sort_metrics(names: Sequence[str]) -> list[str]:
-    """The metrics among the names of columns, those of the test images first, as they are shown elsewhere."""
+    """The metrics among the column names, test images first, in the usual order."""
     order = [*COLUMNS, *(metric for metric in METRICS if metric not in COLUMNS)]
 
     def rank(name: str) -> tuple[int, str, int]:
@@ -66,7 +67,7 @@ def _sort_metrics(names: Sequence[str]) -> list[str]:
 
 
 def metric_label(name: str) -> str:
-    """ "test/worst_group" for a reader: "test, worst group"."""
+    """The display name of a metric: "test, worst group" for "test/worst_group"."""
     split, metric = name.split("/")
     return f"{split}, {COLUMNS.get(metric, metric.replace('_', ' '))}"
 
@@ -79,7 +80,7 @@ def _rule_facts(name: str) -> dict[str, Any]:
 def _describe(
     names: Sequence[str], records: Sequence[Record], name_of: Mapping[str, str], facts: Callable[[Any], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Each name with the facts of its runs, which all share them."""
+    """Each name with the facts that its runs share."""
     first = {name_of[record.id]: record for record in reversed(records)}
     return [{"name": name, **facts(first[name].config)} for name in names]
 
@@ -123,6 +124,6 @@ def _paper_beside(cell: Cell, published: PublishedNumber | None) -> dict[str, An
 
 
 def _notes_of_cell(facts: Sequence[str]) -> dict[str, Any]:
-    """What has to be known of a cell, beside rules that choose on test images: the page tells those of each run."""
+    """The notes on a cell, without those on rules that select on test images, which the page shows for each run."""
     notes = [fact for fact in facts if not fact.endswith(CHOSEN_ON_TEST)]
     return {"notes": notes} if notes else {}

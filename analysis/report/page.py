@@ -1,4 +1,4 @@
-"""The page: numbers as JSON, pictures as data URIs, styles and scripts, all in one file."""
+"""Build the page: numbers as JSON, images as data URIs, styles and scripts, in one file."""
 
 import json
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ SCRIPTS = ("dom.js", "chart.js", "heatmap.js", "leaderboard.js", "runs.js", "run
 
 @dataclass(frozen=True)
 class Page:
-    """The text of the page, its metrics, how many runs and pictures are in it, pictures that were too many, and what
-    could not be read."""
+    """The HTML of the page, its metrics, the numbers of runs, of images and of images left out, and problems of
+    reading."""
 
     html: str
     metrics: tuple[str, ...]
@@ -44,9 +44,9 @@ def build_page(
     pictures: EmbeddedImages | None,
     problems: Sequence[str],
 ) -> Page:
-    """The page of `records`; `about` says which runs these are, `rule` and `metric` what is shown first.
+    """Build the page of `records`; `about` describes the selection of runs, `rule` and `metric` are shown first.
 
-    `pictures` None: without. `problems` are those of records that are not among `records`; others are added.
+    `pictures` None: without images. `problems` are those of damaged records, which are not in `records`.
     """
     problems, frames, details = list(problems), [], []
     for record in records:
@@ -72,21 +72,21 @@ def build_page(
         "pictures_left_out": left_out,
     }
     contents: dict[str, str] = {} if pictures is None else pictures.contents
-    html = _filled(overview, details, contents)
+    html = _fill_template(overview, details, contents)
     return Page(
         html, tuple(item["name"] for item in board["metrics"]), len(records), len(contents), left_out, tuple(problems)
     )
 
 
 def _results(record: Record) -> pandas.DataFrame:
-    """`results_frame` of one run under all rules; if its evaluations cannot be read, under those that it recorded."""
+    """The `results_frame` of one run under all rules or, if its evaluations cannot be read, the recorded ones."""
     try:
         return results_frame([record], RULES)
     except UserError:
         return results_frame([record])
 
 
-def _filled(overview: Any, details: Sequence[Any], pictures: Any) -> str:
+def _fill_template(overview: Any, details: Sequence[Any], pictures: Any) -> str:
     blocks = [_json_block("overview", overview), _json_block("pictures", pictures)]
     blocks += [_json_block(f"run-{position}", page) for position, page in enumerate(details)]
     parts = {
@@ -105,7 +105,7 @@ def _assets(names: Sequence[str]) -> str:
 
 
 def _json_block(name: str, value: Any) -> str:
-    """Data that no text in it can end: "<", ">" and "&" are written as escapes."""
+    """A block of JSON that no text inside can terminate: "<", ">" and "&" are escaped."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")

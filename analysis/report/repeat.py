@@ -11,13 +11,13 @@ from debiaslab.settings.declared import without_effect_on_results
 
 
 def command_line(record: Record) -> str:
-    """All settings of the run that its result depends on, so that later defaults change nothing.
+    """The command with all settings that the result depends on, so that later changes of defaults have no effect.
 
-    Folders, device and the like are left to the machine.
+    Folders, device and the like are left out.
     """
     ignored = without_effect_on_results()
     words = [f"{name}={_as_typed(value)}" for name, value in sorted(flattened(record.config)) if name not in ignored]
-    first = ("data.name=", "method.name=", "model.name=")  # what the settings that follow belong to
+    first = ("data.name=", "method.name=", "model.name=")  # they determine the other settings
     words.sort(key=lambda word: not word.startswith(first))
     if not record.trained:
         words = [*words, f"checkpoint={record.config.get('checkpoint')}"]
@@ -26,7 +26,7 @@ def command_line(record: Record) -> str:
 
 
 def _as_typed(value: Any) -> str:
-    """`value` as it is typed: text that would be read as something else, in quotes."""
+    """Format `value` for the command line, quoting text that would be parsed as another type."""
     if not isinstance(value, str):
         return repr(value)
     try:

@@ -1,4 +1,4 @@
-"""One recorded run as plain values for the page: results under every rule, curves, groups, settings, environment."""
+"""A recorded run as plain values for the page: results under every rule, curves, groups, settings, environment."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -18,11 +18,11 @@ from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.selection import RULES, parse_rule
 
 CURVES = ("conflicting", "aligned", "unbiased", "worst_group", "accuracy")
-MAX_POINTS = 200  # of a curve; of a longer one so many, spread evenly, and the chosen evaluations
+MAX_POINTS = 200  # per curve; longer ones are thinned out evenly, keeping the selected evaluations
 
 
 def run_facts(record: Record) -> dict[str, Any]:
-    """What the list of runs shows of one."""
+    """The facts about a run in the list of runs."""
     start = None if record.start is None else record.start.replace(microsecond=0).isoformat(" ")
     return record_facts(record) | {
         "status": record.status.lower(),
@@ -35,7 +35,7 @@ def run_facts(record: Record) -> dict[str, Any]:
 
 
 def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
-    """(the page of a run, what of its record could not be read)."""
+    """(the page of a run, problems of reading its record)."""
     problems = []
     history = History([], {}, [])
     try:
@@ -62,8 +62,8 @@ def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
 
 
 def _rule_result(rule: str, values: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    """Where the rule chose, the bias labels that it took, and split -> branch -> accuracies (%) as text, one for each
-    of `METRICS`."""
+    """The selected evaluation, the bias labels used, and split -> branch -> accuracies (%) as text, one for each of
+    `METRICS`."""
     splits = sorted({name.split("/")[0] for name in values if name.count("/") == 2})
     accuracies = {
         split: {
@@ -79,14 +79,14 @@ def _rule_result(rule: str, values: Mapping[str, Any], record: Record) -> dict[s
 
 
 def _evaluation_at(history: History, values: Mapping[str, Any]) -> Evaluation | None:
-    """The evaluation that a summary is of."""
+    """The evaluation of a summary."""
     phase = history.of_phase(str(values.get("phase")))
     return next((evaluation for evaluation in phase if evaluation.step == values.get("step")), None)
 
 
 def _groups(history: History, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """`total` images of each split and (target, bias), the usual pairs, and, by step, split and branch, how many are
-    classified correctly and the accuracy in percent (None for a group without images)."""
+    """The `total` images by split and (target, bias), the bias-aligned pairs, and, by step, split and branch, the
+    numbers of correct predictions and accuracies in percent (None for a group without images)."""
     by_step: dict[str, Any] = {}
     for evaluation in evaluations:
         by_step[str(evaluation.step)] = {
@@ -142,7 +142,7 @@ def _thin_out(evaluations: Sequence[Evaluation], chosen_steps: set[int]) -> list
 
 
 def _series(points: Sequence[Mapping[str, float]], decimals: int) -> dict[str, list[float | None]]:
-    """Name -> values, one per evaluation, None where there is none; without the names that have none at all."""
+    """Name -> values, one per evaluation, None if missing; names without any value are left out."""
     names = dict.fromkeys(name for point in points for name in point)
     series = {name: [_rounded(point.get(name), decimals) for point in points] for name in names}
     return {name: values for name, values in series.items() if any(value is not None for value in values)}
@@ -153,7 +153,7 @@ def _rounded(value: float | None, decimals: int) -> float | None:
 
 
 def _environment(info: Mapping[str, Any]) -> list[list[str]]:
-    """[name, value] of the facts on code, machine and data; the names of classes are with the groups."""
+    """[name, value] of the facts about code, machine and data, without class names, which are with the groups."""
     data = {name: value for name, value in info.get("data", {}).items() if name not in ("classes", "biases")}
     facts = flattened({**info, "data": data})
     return [

@@ -1,5 +1,5 @@
-"""A search for hyper-parameters: each trial a run in a process of its own.
+"""Hyper-parameter search: each trial is a run in a separate process.
 
-`words.py` reads what is asked for, `space.py` the ranges, `plan.py` makes them a checked plan, `trials.py` shares the
+`words.py` parses the options, `space.py` the ranges, `plan.py` makes a checked plan of them, `trials.py` shares the
 trials with other workers, `worker.py` runs them.
 """

@@ -19,7 +19,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import without_password
 from debiaslab.core.sharing import make_shared_folder, share
 
-CREATION_RETRIES = 5  # two workers that create one database at the same moment disturb each other
+CREATION_RETRIES = 5  # two workers that create a database at the same time can disturb each other
 JOURNALS = (".journal", ".log")
 DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 FACTS = "facts"  # attribute of a study
@@ -36,21 +36,21 @@ def open_study(plan: Plan, create: bool) -> optuna.Study:
         raise database_problem(plan.storage, error) from None
     except KeyError:
         raise UserError(
-            f"no search {plan.name} in {hide_password(plan.storage)}; its words, or its storage, were others"
+            f"no search {plan.name} in {hide_password(plan.storage)}; check its settings and storage"
         ) from None
     for name in found:
         if found[name] != plan.facts.get(name):
             raise UserError(
-                f"the search {plan.name} was begun with {name}={found[name]}, not {plan.facts.get(name)};"
+                f"the search {plan.name} was started with {name}={found[name]}, not {plan.facts.get(name)};"
                 " give the same settings, or another name"
             )
     return study
 
 
-def find_begun(plan: Plan) -> str | None:
-    """The name of a search in the database that was begun with the same settings, by this code or an older one.
+def find_existing(plan: Plan) -> str | None:
+    """The name of an existing search in the database with the same settings, from this or an older version.
 
-    Older ones have settings of other data sets, as None, and so another name by default.
+    Older versions include the settings of other data sets, as None, which gives another default name.
     """
     if "://" not in plan.storage and not Path(plan.storage).exists():
         return None
@@ -84,7 +84,7 @@ def _create_study(plan: Plan) -> optuna.Study:
 
 
 def open_storage(address: str) -> BaseStorage:
-    """The database at `address`: a URL as SQLAlchemy has them, a journal (.journal, .log), or an SQLite file."""
+    """Open the database at `address`: an SQLAlchemy URL, a journal (.journal, .log), or an SQLite file."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if "://" in address:
@@ -93,7 +93,7 @@ def open_storage(address: str) -> BaseStorage:
     make_shared_folder(path.parent)
     if path.suffix in JOURNALS:
         return JournalStorage(JournalFileBackend(str(path)))
-    url = URL.create("sqlite", database=str(path))  # whatever is in the name: ?, # and % are special in a URL's text
+    url = URL.create("sqlite", database=str(path))  # escapes ?, # and % in the name
     storage = RDBStorage(url.render_as_string(), engine_kwargs={"connect_args": {"timeout": 60}})
     share(path)
     return storage
@@ -101,18 +101,18 @@ def open_storage(address: str) -> BaseStorage:
 
 @contextmanager
 def one_at_a_time(address: str) -> Iterator[None]:
-    """Within the block, no other worker on this file is in one. A server decides by itself who is first."""
+    """Exclude other workers on this file within the block. Servers handle concurrency themselves."""
     if "://" in address:
         yield
         return
-    with Path(f"{address}.turn").open("a") as lock:  # a journal has a .lock of its own
+    with Path(f"{address}.turn").open("a") as lock:  # a journal already uses .lock
         share(Path(lock.name))
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def database_problem(address: str, error: Exception) -> UserError:
-    """What is wrong with the database, in one line and without its password."""
+    """The error of a database, in one line and without its password."""
     cause = getattr(error, "orig", None) or error.__cause__ or error
     reason = str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
     shown = hide_password(address)
@@ -122,5 +122,5 @@ def database_problem(address: str, error: Exception) -> UserError:
 
 
 def hide_password(address: str) -> str:
-    """`address` without the password that it may hold."""
+    """`address` without a password."""
     return without_password(address) if "://" in address else address

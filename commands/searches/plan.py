@@ -1,4 +1,4 @@
-"""What a search is: its settings, ranges and objective, checked before anything is started."""
+"""The plan of a search: its settings, ranges and objective, checked before anything starts."""
 
 import hashlib
 import json
@@ -30,9 +30,9 @@ from debiaslab.settings.setup import check as check_settings
 
 @dataclass(frozen=True)
 class Plan:
-    """A search. `config` is the configuration of its runs, but for the searched settings, which vary over `space`.
+    """A search. `config` is the configuration of its runs, except the searched settings, which vary over `space`.
 
-    `metric` is the one that judges on validation images, at the evaluation that the rule `selection` chooses.
+    The objective is `metric` on validation images, at the evaluation selected by the rule `selection`.
     """
 
     words: SearchWords
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def num_trials(self) -> int:
-        """How many trials make the search complete; a grid is complete with all of its points."""
+        """The number of trials that complete the search; for a grid, by default all of its points."""
         if self.words.sampler != "grid":
             return self.words.trials or TRIALS
         size = prod(len(range_.points()) for range_ in self.space)
@@ -67,9 +67,9 @@ class Plan:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """All that the workers of one search have in common."""
+        """Everything that is common to the workers of a search."""
         searched = {range_.setting for range_ in self.space}
-        earlier = earlier_values(self.config).items()  # of settings that older searches do not name
+        earlier = earlier_values(self.config).items()  # of settings that older searches lack
         settings = {
             name: value
             for name, value in result_settings(self.config).items()
@@ -82,7 +82,7 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """As it is given, or else made from the facts, so that the same words name the same search."""
+        """The given name, or one derived from the facts, so that the same command gives the same search."""
         digest = hashlib.blake2b(json.dumps(self.facts, sort_keys=True).encode(), digest_size=4).hexdigest()
         return self.words.name or f"{self.config['method']['name']}-{self.config['data']['name']}-{digest}"
 
@@ -97,55 +97,55 @@ class Plan:
 
 
 def make_plan(words: SearchWords) -> Plan:
-    """The plan that `words` ask for. Raises `UserError` for whatever is wrong in it."""
+    """Build the plan from `words`. Raises `UserError` for any mistake."""
     config: Mapping[str, Any] = configuration(ex, words.common)
     if is_open(config):
         config = settle(config, load_once(dataset_config(config["data"])))
-    metric, rule = words.judged_by
+    metric, rule = words.parsed_objective
     selection = rule or selection_for(config["data"])
     metric = metric or (selection.removeprefix(RULE) if selection != "last" else "unbiased")
     plan = Plan(words, words.space or own_space(config), metric, selection, config)
-    _ = plan.num_trials  # refuses ranges that a grid cannot have
+    _ = plan.num_trials  # rejects ranges that a grid does not support
     return plan
 
 
 def selection_for(data: Mapping[str, Any]) -> str:
-    """The rule of the trials, unless the user names one: by validation images, whatever the protocol."""
+    """The default rule of the trials: on validation images, for any protocol."""
     protocol = "iid" if data["protocol"] == "iid" else "holdout"
     rule = default_selection({**data, "protocol": protocol})
     return rule if rule != AUTO else default_selection(data, load_once(dataset_config(data)).judged(protocol))
 
 
 def own_space(config: Mapping[str, Any]) -> tuple[Range, ...]:
-    """The ranges that the method's authors searched. Raises `UserError` if they told none."""
+    """The search space of the method's authors. Raises `UserError` if it is unknown."""
     name = config["method"]["name"]
     told = method_class(name).search_space(config["data"])
     ranges = (read_range(f"method.hparams.{setting}", text) for setting, text in told.items())
     space = tuple(found for found in ranges if found is not None)
     if not space:
         raise UserError(
-            f"nothing to search, and no search is known of the authors of {name}:"
+            f"nothing to search, and the search space of the authors of {name} is unknown:"
             " write a range, such as 'method.hparams.learning_rate=log(1e-4, 1e-2)'"
         )
     return space
 
 
 def check(plan: Plan) -> None:
-    """Raise `UserError` if the data do not allow the objective, or the runs at the ends of the ranges are refused."""
+    """Raise `UserError` if the data do not support the objective, or the runs at the ends of the ranges are invalid."""
     require_objective(plan, check_settings(plan.config))
     columns = [range_.values for range_ in plan.space]
     for row in range(max(map(len, columns))):
         values = {range_.setting: column[row % len(column)] for range_, column in zip(plan.space, columns, strict=True)}
-        # the trials find out whether their device is there; here it would be held for as long as the search takes
+        # the device is checked by the trials: checking it here would occupy it for the whole search
         setup, data = check_settings(configuration(ex, plan.run_words(values))).with_data()
         setup.build_method(data, torch.device("cpu"))
         for name, rule in setup.method_config.rules().items():
             if parse_rule(rule, True, name).split == "test":
                 raise UserError(
-                    f"method.hparams.{name}={rule} chooses weights on the test images, and so would the search;"
+                    f"method.hparams.{name}={rule} selects weights on the test images, and so would the search;"
                     f" use method.hparams.{name}=best_valid_{plan.metric}, or data.protocol=holdout"
                 )
-    load_once.cache_clear()  # the images are for the trials
+    load_once.cache_clear()  # the trials load them in their own processes
 
 
 def require_objective(plan: Plan, setup: Setup) -> None:

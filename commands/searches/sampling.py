@@ -1,4 +1,4 @@
-"""Where in the ranges a trial is: Optuna's samplers, seeded for each trial alone, and a grid."""
+"""Sample the values of a trial: Optuna's samplers, seeded separately for each trial, and a grid."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -13,11 +13,11 @@ from debiaslab.commands.searches.plan import Plan
 from debiaslab.commands.searches.space import Range, Value
 from debiaslab.core.randomness import derived_seed
 
-FAILED, SURPLUS = "failed", "surplus"  # attributes of a trial: why it has no value; that it was one too many
+FAILED, SURPLUS = "failed", "surplus"  # attributes of a trial: why it has no value; that it was superfluous
 
 
 def is_counted(trial: FrozenTrial) -> bool:
-    """Whether the trial is one of those that a search is complete with: done, or running."""
+    """Whether the trial counts towards the number of trials: finished or running."""
     return trial.state in (TrialState.COMPLETE, TrialState.RUNNING) or FAILED in trial.user_attrs
 
 
@@ -32,17 +32,17 @@ def distribution(range_: Range) -> BaseDistribution:
 
 
 def ordinal(study: optuna.Study, number: int) -> int:
-    """How many points were drawn before that of the trial `number`: repetitions draw none.
+    """The number of points drawn before the trial `number`; repetitions draw none.
 
-    It is a function of what is in the database before the trial, so no two workers draw the same point, and a search
-    that was killed and resumed draws the points of one that was not.
+    It is a function of the database before the trial, so no two workers draw the same point, and a search that was
+    killed and resumed draws the same points as an uninterrupted one.
     """
     before = [trial for trial in study.get_trials(deepcopy=False) if trial.number < number]
     return sum("fixed_params" not in trial.system_attrs and SURPLUS not in trial.user_attrs for trial in before)
 
 
 def sampler_for(plan: Plan) -> Callable[[int], BaseSampler]:
-    """From the number of the points drawn before to the sampler of the next one."""
+    """A function from the number of points drawn so far to the sampler of the next one."""
     if plan.words.sampler == "grid":
         points = list(product(*(range_.points() for range_ in plan.space)))
         names = [range_.setting for range_ in plan.space]
@@ -53,7 +53,7 @@ def sampler_for(plan: Plan) -> Callable[[int], BaseSampler]:
 
 
 class PerTrial(BaseSampler):
-    """A sampler of its own for each trial, made by `build` from how many points were drawn before."""
+    """Uses a new sampler for each trial, made by `build` from the number of points drawn before."""
 
     def __init__(self, build: Callable[[int], BaseSampler]) -> None:
         self.build = build
@@ -78,7 +78,7 @@ class PerTrial(BaseSampler):
 
 
 class GridPoint(BaseSampler):
-    """The point of a grid at position `drawn`; past the end, one that was given up while it was drawn."""
+    """The point of a grid at index `drawn`; past the end, one whose trial was abandoned while it was drawn."""
 
     def __init__(self, grid: Sequence[Mapping[str, Value]], drawn: int) -> None:
         self.grid = grid

@@ -1,4 +1,4 @@
-"""The ranges of a search, in words: `method.hparams.alpha=log(0.01, 10)`."""
+"""Parse the ranges of a search: `method.hparams.alpha=log(0.01, 10)`."""
 
 import ast
 import re
@@ -11,18 +11,18 @@ from debiaslab.recording.updates import SHORT_SETTINGS
 
 KINDS = {
     "uniform": "uniform(LOW, HIGH) takes two numbers, LOW < HIGH",
-    "log": "log(LOW, HIGH) takes two numbers, 0 < LOW < HIGH; their logarithm is drawn evenly",
-    "int": "int(LOW, HIGH) takes two whole numbers, LOW < HIGH, both of which can be drawn",
+    "log": "log(LOW, HIGH) takes two numbers, 0 < LOW < HIGH; log-uniform",
+    "int": "int(LOW, HIGH) takes two integers, LOW < HIGH, both included",
     "choice": "choice(A, B, ...) takes one or more different values",
 }
-SEARCHED = ("method.", "model.")  # a result on other data, or with another seed, is no better one
+SEARCHED = ("method.", "model.")  # better results on other data or with another seed are not comparable
 
-Value = int | float | str  # of a searched setting; the values of a choice are text, as they were typed
+Value = int | float | str  # of a searched setting; the values of a choice are text, as on the command line
 
 
 @dataclass(frozen=True)
 class Range:
-    """The values among which those of `setting` are searched: (LOW, HIGH), or the texts of a choice."""
+    """The range of `setting`: (LOW, HIGH), or the texts of a choice."""
 
     setting: str
     kind: str
@@ -40,13 +40,13 @@ class Range:
         if self.kind == "choice":
             return list(self.values)
         raise UserError(
-            f"{self.setting}={self.text}: sampler=grid needs values that can be counted;"
-            " write choice(A, B, ...) or int(LOW, HIGH), or take sampler=tpe or random"
+            f"{self.setting}={self.text}: sampler=grid needs discrete values;"
+            " use choice(A, B, ...) or int(LOW, HIGH), or sampler=tpe or random"
         )
 
 
 def read_range(setting: str, text: str) -> Range | None:
-    """The range that `text` describes; None if it is a plain value. Raises `UserError` for one that is wrong."""
+    """Parse a range; None if `text` is a plain value. Raises `UserError` for an invalid range."""
     match = re.fullmatch(r"(\w+)\(.*\)", text, re.DOTALL)
     if match is None:
         return None
@@ -54,7 +54,7 @@ def read_range(setting: str, text: str) -> Range | None:
     require_known("range", kind, KINDS, prefix=f"{setting}=")
     setting = SHORT_SETTINGS.get(setting, setting)
     if not setting.startswith(SEARCHED):
-        raise UserError(f"{setting}={text}: settings of method and model can be searched, {setting} is none of them")
+        raise UserError(f"{setting}={text}: only settings of method and model can be searched, not {setting}")
     values = _values(kind, text)
     if values is None:
         raise UserError(f"cannot read {setting}={text}: {KINDS[kind]}")
@@ -62,7 +62,7 @@ def read_range(setting: str, text: str) -> Range | None:
 
 
 def _values(kind: str, text: str) -> tuple[Value, ...] | None:
-    """None if they are not as `KINDS` says."""
+    """Parse the arguments of a range; None if they are invalid (see `KINDS`)."""
     try:
         call = ast.parse(text, mode="eval").body
         if not isinstance(call, ast.Call) or call.keywords:
@@ -83,5 +83,5 @@ def _values(kind: str, text: str) -> tuple[Value, ...] | None:
 
 
 def as_words(values: Mapping[str, Value]) -> list[str]:
-    """The words that set `values` in a run, to the last bit."""
+    """The command-line words that set exactly these `values` in a run."""
     return [f"{setting}={value}" for setting, value in values.items()]

@@ -1,4 +1,4 @@
-"""The trials of a search, in a database that several workers share."""
+"""The trials of a search, in a database shared by several workers."""
 
 import os
 import platform
@@ -17,16 +17,16 @@ from debiaslab.commands.searches.plan import Plan
 from debiaslab.commands.searches.sampling import FAILED, SURPLUS, PerTrial, distribution, is_counted, sampler_for
 from debiaslab.commands.searches.space import Value
 
-BEAT_SECONDS = 30  # a worker gives a sign of life so often
-GRACE_SECONDS = 600  # a worker on another machine that has given none for so long, as watched from here, has died
-WORKER, REPEATS = "worker", "repeats"  # attributes of a trial: who runs it; whose point it has
+BEAT_SECONDS = 30  # interval of a worker's heartbeats
+GRACE_SECONDS = 600  # a worker on another machine without a heartbeat for this time, by the local clock, has died
+WORKER, REPEATS = "worker", "repeats"  # attributes of a trial: its worker; the trial that it repeats
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial to be run: its number in the search, and the value of every searched setting.
+    """A trial to run: its number in the search, and the value of every searched setting.
 
-    `repeats`: another worker was given the same point before, and died.
+    `repeats`: another worker was running the same point, and died.
     """
 
     number: int
@@ -36,14 +36,14 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class DeadTrial(Trial):
-    """One whose worker has died. `run_id` is that of its run, None if the worker died before it started one."""
+    """A trial whose worker has died. `run_id` is None if the worker died before it started the run."""
 
     run_id: str | None
 
 
 @dataclass(frozen=True)
 class Sign:
-    """What a worker has last said of itself, when that was first seen here, and whether it was another before."""
+    """The last heartbeat of a worker, when it was first seen here, and whether it has changed before."""
 
     worker: Any
     seen: float  # time.monotonic
@@ -54,17 +54,17 @@ class Trials:
     """The trials of `plan`."""
 
     def __init__(self, plan: Plan, create: bool = True) -> None:
-        """Raises `UserError` if the database cannot be used, holds another search of this name, or, unless `create`,
-        does not know the search."""
+        """Raises `UserError` if the database cannot be used, contains another search of this name or, unless
+        `create`, does not contain the search."""
         self.plan = plan
         self.study = open_study(plan, create)
         self.study.sampler = PerTrial(sampler_for(plan))
-        self.mine: dict[int, optuna.Trial] = {}  # those that this worker runs
+        self.mine: dict[int, optuna.Trial] = {}  # trials of this worker
         self.last_beat = time.monotonic()
-        self.signs: dict[int, Sign] = {}  # of other workers, by the numbers of their trials
+        self.signs: dict[int, Sign] = {}  # heartbeats of other workers, by trial number
 
     def next(self, run_id: str) -> Trial | None:
-        """The next trial, to be run under `run_id`; None if as many as wanted are done or running somewhere."""
+        """The next trial, to be run with the id `run_id`; None if enough trials are finished or running."""
         with one_at_a_time(self.plan.storage):
             if len(self._counted()) >= self.plan.num_trials:
                 return None
@@ -82,14 +82,14 @@ class Trials:
         self._finish(number, TrialState.COMPLETE, value)
 
     def fail(self, number: int, reason: str) -> None:
-        """The trial was run and has no value: it counts, and is not repeated."""
+        """Mark a trial as failed: it ran without giving a value, counts, and is not repeated."""
         self._mark(self.mine.pop(number), FAILED, reason)
         self._finish(number, TrialState.FAIL)
 
     def give_back(self, trial: Trial) -> None:
-        """The trial was not run to its end: it does not count, and is run again under another number."""
+        """Return a trial that did not finish: it does not count, and is run again under another number."""
         self.mine.pop(trial.number, None)
-        has_point = len(trial.values) == len(self.plan.space)  # not if its worker died while it was drawn
+        has_point = len(trial.values) == len(self.plan.space)  # incomplete if its worker died while it was drawn
         with one_at_a_time(self.plan.storage):  # or another worker could draw a new point in between
             if self._tell(trial.number, TrialState.FAIL) and has_point:
                 self.study.enqueue_trial(dict(trial.values), user_attrs={REPEATS: trial.number})
@@ -102,11 +102,11 @@ class Trials:
         ]
 
     def uncertain(self) -> bool:
-        """Whether there is a trial of another worker of which only time can tell whether that is alive."""
+        """Whether there is a trial of which it is not known yet whether its worker is alive."""
         return any(self._is_alive(trial) is None for trial in self._others())
 
     def beat(self) -> None:
-        """Give the other workers, now and then, a sign that this one is alive."""
+        """Write a heartbeat for other workers, at most every `BEAT_SECONDS`."""
         if time.monotonic() - self.last_beat < BEAT_SECONDS:
             return
         self.last_beat = time.monotonic()
@@ -115,7 +115,7 @@ class Trials:
             self._mark(trial, WORKER, worker | {"beat": worker["beat"] + 1})
 
     def counts(self) -> dict[str, int]:
-        """How many trials are "complete", "failed", "running", and "again": waiting to be run again."""
+        """The numbers of trials that are "complete", "failed", "running", and "again": waiting to be run again."""
         trials = self.study.get_trials(deepcopy=False)
         of_state = {state: sum(trial.state == state for trial in trials) for state in TrialState}
         failed = sum(FAILED in trial.user_attrs for trial in trials if trial.state == TrialState.FAIL)
@@ -123,7 +123,7 @@ class Trials:
         return {"complete": complete, "failed": failed, "running": running, "again": of_state[TrialState.WAITING]}
 
     def best(self) -> tuple[int, float] | None:
-        """Number and value of the best trial, the first of equals; None if none is complete."""
+        """Number and value of the best trial, the first one in a tie; None if none is complete."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         values = {trial.number: trial.value for trial in complete if trial.value is not None}
         return min(values.items(), key=lambda item: (-item[1], item[0]), default=None)
@@ -134,9 +134,9 @@ class Trials:
         return [trial for trial in running if trial.number not in self.mine]
 
     def _is_alive(self, trial: FrozenTrial) -> bool | None:
-        """Whether the worker of a trial is alive; None as long as that cannot be told.
+        """Whether the worker of a trial is alive; None while that is unknown.
 
-        On another machine, it is if its sign changes. Its clock says nothing: it may be another than ours.
+        A worker on another machine is alive if its heartbeat changes. Its clock may differ from ours and is not used.
         """
         worker = trial.user_attrs.get(WORKER)
         if worker is not None and worker["machine"] == this_process()["machine"]:
@@ -153,7 +153,7 @@ class Trials:
         return [trial for trial in self.study.get_trials(deepcopy=False) if is_counted(trial)]
 
     def _mark(self, trial: optuna.Trial, name: str, value: Any) -> None:
-        """Write down a fact of a trial, unless another worker has given the trial up."""
+        """Set an attribute of a trial, unless another worker has returned the trial."""
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             trial.set_user_attr(name, value)
 
@@ -162,7 +162,7 @@ class Trials:
             self._tell(number, state, value)
 
     def _tell(self, number: int, state: TrialState, value: float | None = None) -> bool:
-        """False if another worker was first: it believed that the trial's worker had died."""
+        """False if another worker has finished the trial before, as it considered its worker dead."""
         try:
             self.study.tell(number, value, state)
         except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
@@ -174,7 +174,7 @@ class Trials:
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from all others, on all machines. Containers may share the name of a machine."""
+    """Identify this process among all machines. Containers may share the name of a machine."""
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -184,11 +184,11 @@ def this_process() -> dict[str, Any]:
 
 
 def is_running(process_id: int, since: float) -> bool:
-    """Whether the process of this id on this machine is the one that began at `since`, and still runs."""
+    """Whether the process with this id on this machine started at `since` and is still running."""
     try:
         process = psutil.Process(process_id)
         same = abs(process.create_time() - since) < 1
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)  # killed, and nobody has asked for its exit code
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)  # killed, but not reaped
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:  # another user's

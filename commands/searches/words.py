@@ -1,4 +1,4 @@
-"""The words after `search with`: what is searched, how, and by what it is judged."""
+"""Options of a search: settings, ranges, sampler and objective."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from debiaslab.recording.updates import SHORT_SETTINGS
 
 SAMPLERS = ("tpe", "random", "grid")
 DECIDED = ("resume", "checkpoint", "train", "search", "trial")
-STORAGE_URL = "DEBIAS_SEARCH_URL"  # environment variable; the only place where a password may stand
+STORAGE_URL = "DEBIAS_SEARCH_URL"  # environment variable; the only place for a password
 RULE = "best_valid_"
-TRIALS = 20  # the least that EnD's authors made
+TRIALS = 20  # the minimum of EnD's authors
 
 
 def read_name(name: str, text: str) -> str:
@@ -27,7 +27,7 @@ def read_name(name: str, text: str) -> str:
 def read_storage(name: str, text: str) -> str:
     try:
         has_password = "://" in text and urlsplit(text).password is not None
-    except ValueError:  # no URL at all; that it cannot be used is told later
+    except ValueError:  # not a URL; rejected later
         has_password = "@" in text
     if has_password:
         raise UserError(f"{name}: a password can be read on the command line; put the address into {STORAGE_URL}")
@@ -36,31 +36,31 @@ def read_storage(name: str, text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchWords:
-    """Words of a search, the `common` words of all of its trials, and `space`, the ranges that were given."""
+    """Options of a search, the `common` words of all trials, and `space`, the given ranges."""
 
-    trials: int | None = word(f"how many make the search complete: {TRIALS}, or a whole grid, unless said")
+    trials: int | None = word(f"number of trials; default: {TRIALS}, or all points of a grid")
     sampler: str = word("tpe, random or grid", "tpe", read=one_of_these("sampler", SAMPLERS))
-    objective: str | None = word("what is best: valid/unbiased; a metric on validation images")
-    selection: str | None = word("rule that chooses the evaluation that is judged: last, best_valid_unbiased")
-    storage: str | None = word("file, or address of a database, that several workers share", read=read_storage)
-    jobs: int = word("trials at a time", 1)
-    name: str | None = word("of the search; made from its settings unless said", read=read_name)
-    top: int = word("how many of the best trials are summed up", 3)
-    listed: bool = word("True: show what has been found, and run nothing", False, name="list")
+    objective: str | None = word("metric on validation images to maximise: valid/unbiased")
+    selection: str | None = word("rule that selects the evaluation: last, best_valid_unbiased")
+    storage: str | None = word("file or URL of the database, shared by all workers", read=read_storage)
+    jobs: int = word("parallel trials", 1)
+    name: str | None = word("name of the search; default: derived from its settings", read=read_name)
+    top: int = word("number of best trials in the summary", 3)
+    listed: bool = word("True: show the results so far, without running trials", False, name="list")
     common: tuple[str, ...] = ()
     space: tuple[Range, ...] = ()
 
     @property
-    def judged_by(self) -> tuple[str | None, str | None]:
-        """(metric on validation images, rule); None for what is not said. Raises `UserError`."""
+    def parsed_objective(self) -> tuple[str | None, str | None]:
+        """(metric on validation images, rule); None if not given. Raises `UserError`."""
         return read_objective(self.objective, self.selection)
 
 
 def read_search(updates: Sequence[str]) -> SearchWords:
-    """Raises `UserError` for a word that is wrong in itself; settings are checked with the plan (`plan.py`)."""
+    """Parse the options. Raises `UserError` for invalid ones; settings are checked with the plan (`plan.py`)."""
     words, others = read_words(SearchWords, updates)
-    _ = words.judged_by  # refuses wrong ones
-    common: dict[str, str] = {}  # setting -> its word; a named configuration stands for itself
+    _ = words.parsed_objective  # check it
+    common: dict[str, str] = {}  # setting or named configuration -> word
     space: dict[str, Range] = {}
     for update in others:
         setting, separator, value = update.partition("=")
@@ -78,14 +78,14 @@ def read_search(updates: Sequence[str]) -> SearchWords:
 
 
 def read_objective(objective: str | None, selection: str | None) -> tuple[str | None, str | None]:
-    """(metric, rule) of `objective`, such as valid/unbiased or best_valid_unbiased, under the rule `selection`.
+    """Parse `objective`, such as valid/unbiased or best_valid_unbiased, and the rule `selection`: (metric, rule).
 
-    None for what is not said. Raises `UserError` for one that is unknown, or that chooses on test images.
+    None if not given. Raises `UserError` if one is unknown, or selects on test images.
     """
     for name, text in (("objective", objective), ("selection", selection)):
         if text is not None and text.startswith(("test", "oracle_test")):
             raise UserError(
-                f"{name}={text}: a search that chooses on the test images reports how well it fitted them;"
+                f"{name}={text}: a search that selects on the test images overfits them;"
                 f" use {name}={'valid/unbiased' if name == 'objective' else 'best_valid_unbiased'}"
             )
     if selection is not None:

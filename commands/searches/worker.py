@@ -1,4 +1,4 @@
-"""One worker of a search: it runs trials, some at a time, until as many as wanted are done."""
+"""A worker of a search: runs trials, several in parallel, until enough are finished."""
 
 import os
 import time
@@ -17,25 +17,25 @@ from debiaslab.core.errors import UserError
 from debiaslab.recording.launcher import OUTPUTS, TERMINATION_SECONDS, Handle, Launcher, Outcome, supervise
 from debiaslab.recording.observers import new_run_id
 
-LOOK_SECONDS = 30  # look for trials that other workers have left
-MOST_DEATHS = 3  # of trials one after the other, before the worker gives up
+LOOK_SECONDS = 30  # interval of checks for trials of dead workers
+MOST_DEATHS = 3  # consecutive deaths of trials before the worker gives up
 DIVERGED, REFUSED = 1, 2  # exit codes of a run (`recording.command_line`)
 
 
 class Worker:
-    """Runs trials of `plan`. `resume_command` is the command line that does so again."""
+    """Runs trials of `plan`. `resume_command` is the command line that continues the search."""
 
     def __init__(self, plan: Plan, trials: Trials, launcher: Launcher, resume_command: str) -> None:
         self.plan, self.trials, self.launcher, self.resume_command = plan, trials, launcher, resume_command
         jobs = plan.words.jobs
         self.threads = None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
-        self.running: dict[Handle, tuple[Trial, str]] = {}  # the trial, and the id of its run
+        self.running: dict[Handle, tuple[Trial, str]] = {}  # trial and id of its run
         self.deaths = 0
         self.look_again = time.monotonic()
 
     def work(self) -> None:
-        """Run trials until no more are wanted. Raises `UserError` if they cannot be run, `KeyboardInterrupt` with the
-        command that resumes after a signal; then the trials that were running are left to be run again."""
+        """Run trials until enough are finished. Raises `UserError` if they cannot run. After a signal, raises
+        `KeyboardInterrupt` with the command that resumes; trials that were running will be run again."""
         try:
             supervise(self.launcher, self)
         except KeyboardInterrupt:
@@ -66,10 +66,10 @@ class Worker:
             self.running[handle] = trial, run_id
 
     def conclude(self, handle: Handle, outcome: Outcome, stopped: bool = False) -> None:
-        """Tell the others what became of a trial. Raises `UserError` if no further trial would fare better."""
+        """Report the outcome of a trial to the database. Raises `UserError` if further trials would fail as well."""
         trial, run_id = self.running.pop(handle)
         self.look_again = time.monotonic()
-        value = self._value(run_id)  # of a run that is complete, even if its process was ended after that
+        value = self._value(run_id)  # the run may be complete even if its process was killed afterwards
         if value is not None:
             self.trials.complete(trial.number, value)
             self._say(trial, f"{self.plan.objective} {100 * value:.2f}", f"recorded in {self._folder(run_id)}")
@@ -92,12 +92,12 @@ class Worker:
         self._say(trial, f"{outcome.cause}; it will be run again")
         if self.deaths == MOST_DEATHS:
             raise UserError(
-                f"{self.deaths} trials one after the other ended by themselves, {outcome.cause} (short of memory?);"
+                f"{self.deaths} consecutive trials died, {outcome.cause} (short of memory?);"
                 f" to resume: {self.resume_command}"
             )
 
     def _take_from_the_dead(self) -> None:
-        """Trials whose workers have died: those whose run is complete are taken, the others are run again."""
+        """Use the results of completed runs whose workers have died; run the other trials again."""
         for trial in self.trials.dead():
             if trial.run_id is not None:
                 end_run(trial.run_id)
@@ -110,7 +110,7 @@ class Worker:
                 self._say(trial, f"{self.plan.objective} {100 * value:.2f}", "its worker died, but not the run")
 
     def _take_recorded(self, trial: Trial) -> bool:
-        """Whether a run of this point is complete: that of a worker which was believed to be dead, and was not."""
+        """Use the result of a completed run of this point, if any: its worker was mistaken for dead."""
         settings = {name: parse_literal(str(value)) for name, value in trial.values.items()}
         found = self._find(Query({"search": self.plan.name} | settings))
         if found is not None:
@@ -120,12 +120,12 @@ class Worker:
         return found is not None
 
     def _value(self, run_id: str) -> float | None:
-        """What the run is judged by; None if it is not complete, or has no such value."""
+        """The objective of the run; None if it is not complete, or has no value."""
         found = self._find(Query({}, ids=[run_id]))
         return None if found is None else found[1]
 
     def _find(self, query: Query) -> tuple[str, float] | None:
-        """(id, value) of the first run that is complete and has a value."""
+        """(id, value) of the first completed run with a value."""
         if not self.plan.log_dir.is_dir():
             return None
         try:
@@ -146,7 +146,7 @@ class Worker:
 
 
 def end_run(run_id: str) -> None:
-    """End the process on this machine, if there is one, that is recorded under `run_id`: its parent has died."""
+    """Terminate the process of the run `run_id` on this machine, if it is still running: its parent has died."""
     for process in psutil.process_iter():
         try:
             if f"--id={run_id}" in process.cmdline():

@@ -1,5 +1,5 @@
-"""A study: methods x variants x seeds, each a run in a process of its own.
+"""Studies: methods x variants x seeds, each a run in a separate process.
 
-`words.py` reads what is asked for, `jobs.py` makes it checked runs, `recorded.py` finds what is recorded of them,
-`runner.py` runs the others, and `overview.py` shows how far they are.
+`words.py` parses the options, `jobs.py` makes checked jobs of them, `recorded.py` finds existing runs, `runner.py` runs
+the others, and `overview.py` shows the progress.
 """

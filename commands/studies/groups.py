@@ -1,9 +1,9 @@
-"""Which jobs of a study are trained as one: those that differ in their seed alone, where it is asked for and pays."""
+"""Group jobs of a study to train them as one: those that differ only in their seed, if requested and faster."""
 
 from collections.abc import Mapping, Sequence
 
 from debiaslab.commands.studies.jobs import Job
-from debiaslab.commands.studies.pace import Pace, measured
+from debiaslab.commands.studies.pace import Pace, measure_pace
 from debiaslab.commands.studies.recorded import State, is_locked
 from debiaslab.commands.studies.words import StudyWords
 from debiaslab.core.console import show
@@ -14,10 +14,10 @@ from debiaslab.training.device import give_back_memory
 def group_jobs(
     jobs: Sequence[Job], states: Mapping[str, State], study: StudyWords, threads: int | None
 ) -> list[tuple[Job, ...]]:
-    """The jobs, each alone or with those that it is trained with, in order.
+    """Group the jobs that are trained as one; others are groups of one. Keeps the order.
 
-    A run that is resumed, and one of another study's, is alone. With `study.together` None, what is faster is measured,
-    and said.
+    Jobs to resume, and those that another study is running, are groups of one. With `study.together` None, the faster
+    way is measured and printed.
     """
     if study.together is False:
         return [(job,) for job in jobs]
@@ -38,7 +38,7 @@ def group_jobs(
 
 
 def can_be_stacked(job: Job) -> bool:
-    """Whether several runs of its method can be trained as one, at least in one phase."""
+    """Whether runs of the job's method can be trained as one in at least one phase."""
     return job.data is not None and job.data.stackable
 
 
@@ -46,14 +46,14 @@ def pays(jobs: Sequence[Job], study: StudyWords, threads: int | None) -> bool:
     """Whether to train the jobs as one."""
     if len(jobs) == 1 or study.together:
         return len(jobs) > 1
-    pace = measured([job.setup for job in jobs], threads)
+    pace = measure_pace([job.setup for job in jobs], threads)
     give_back_memory()
     show(pace_of(jobs[0], pace, study.parallel))
     return pace.together_pays(study.parallel)
 
 
 def pace_of(job: Job, pace: Pace, parallel: int) -> str:
-    """What was measured, in a line."""
+    """The measurement as text."""
     name = " ".join(part for part in (job.method, job.variant) if part)
     at_a_time = f", {parallel} at a time" if parallel > 1 else ""
     faster = "together" if pace.together_pays(parallel) else "apart"

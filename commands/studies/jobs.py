@@ -1,4 +1,4 @@
-"""The runs of a study: each with its full configuration, checked before any of them starts."""
+"""The jobs of a study: runs with their full configuration, checked before any of them starts."""
 
 import hashlib
 import json
@@ -21,23 +21,23 @@ from debiaslab.settings.run import AUTO
 from debiaslab.settings.setup import Setup, check, check_data, load_once
 from debiaslab.training.batches import Batches
 
-SIMPLE_DEVICES = ("auto", "cpu")  # need no look whether they are there
+SIMPLE_DEVICES = ("auto", "cpu")  # need no check
 
 
 @dataclass(frozen=True)
 class Data:
-    """What is known of a run once its data have been read; `steps` are its optimiser steps in all phases."""
+    """Facts about a run that depend on its data; `steps` are its optimiser steps in all phases."""
 
     fingerprint: str
-    splits: tuple[str, ...]  # that it is judged on
-    identity: Mapping[str, Any]  # as the state of an unfinished run has it
+    splits: tuple[str, ...]  # the evaluated splits
+    identity: Mapping[str, Any]  # as in the saved state of an unfinished run
     steps: int
     stackable: bool  # whether several such runs can be trained as one, at least in one phase
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: the words that start it, its configuration, and (`data`) what is known once the data have been read."""
+    """A run: the words that start it, its configuration, and the facts that depend on its data (`data`)."""
 
     method: str
     variant: str
@@ -56,17 +56,17 @@ class Job:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The settings that the result depends on, as `settings_of` has those of a record."""
+        """The settings that the result depends on, in the form of `settings_of`."""
         return settings_of(as_recorded(self.setup.config))
 
     @cached_property
     def key(self) -> str:
-        """Names the job among all jobs."""
+        """Identifies the job."""
         return key_of(self.settings)
 
     @cached_property
     def open_settings(self) -> frozenset[str]:
-        """The settings that are left to the data, as long as these have not been read."""
+        """The settings that are "auto" until the data have been loaded."""
         return frozenset(name for name, value in self.settings.items() if value == AUTO)
 
 
@@ -82,20 +82,20 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits for these settings."""
+    """A hash of settings, 16 hex digits."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def jobs_of(study: StudyWords) -> list[Job]:
-    """The runs that `study` asks for, by variant, seed and method. Raises `UserError` for one that cannot be.
+    """The jobs of `study`, by variant, seed and method. Raises `UserError` for an invalid one.
 
-    Their data are not read, and need not be there.
+    The data are not loaded, and need not exist.
     """
     jobs = []
     for variant in study.variants:
         words = [*study.common, *(variant.split("+") if variant else [])]
         config = unchecked_configuration(ex, words)
-        check_data(config)  # what is wrong for all methods is told without one
+        check_data(config)  # report mistakes that concern all methods without naming one
         dataset = config["data"]["name"]
         methods = study.methods or [name for name, method in METHODS.items() if dataset in method.RECIPES]
         for seed in study.seeds:
@@ -118,9 +118,9 @@ def _job(method: str, variant: str, seed: int, words: Sequence[str]) -> Job:
 
 
 def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
-    """The jobs, with what their data tell: these are read, or built and cached, once for each variant.
+    """Load, or build and cache, the data of each variant once; yields the jobs with `data`.
 
-    Raises `UserError` if the data cannot be had or do not fit the method, or its networks or their weights do not.
+    Raises `UserError` if the data cannot be loaded, or data, method, networks and pretrained weights do not fit.
     """
     known: dict[tuple[str, str], tuple[str, int, bool]] = {}
     for job in jobs:

@@ -1,4 +1,4 @@
-"""How far a study is: live on a terminal, a line for each run elsewhere."""
+"""The progress of a study: live on a terminal, otherwise a line when a run starts or ends."""
 
 import json
 import sys
@@ -15,13 +15,13 @@ from debiaslab.core.console import PrintableConsole
 from debiaslab.core.durations import duration
 from debiaslab.evaluation.history import EVALUATIONS
 
-TAIL_BYTES = 1 << 17  # holds the last evaluation
-LOOK_SECONDS = 2.0  # from one look at the records of the running jobs to the next
+TAIL_BYTES = 1 << 17  # enough for the last evaluation
+LOOK_SECONDS = 2.0  # interval of checks of the running jobs' records
 
 
 @dataclass(frozen=True)
 class Running:
-    """A run that has been started; `before` of its optimiser steps were done by the run that it resumes."""
+    """A started run; `before` optimiser steps were done by the run that it resumes."""
 
     job: Job
     run_id: str
@@ -30,7 +30,7 @@ class Running:
 
 
 class Overview:
-    """A context manager that is told what happens to `total` jobs, of which it shows the state."""
+    """A context manager that shows the progress of `total` jobs."""
 
     def __init__(self, total: int) -> None:
         console = PrintableConsole(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
@@ -39,7 +39,7 @@ class Overview:
         self.progress = Progress(*columns, console=console, transient=True, disable=not self.live)
         self.whole = self.progress.add_task("study", total=total, note="")
         self.tasks: dict[str, TaskID] = {}
-        self.total, self.ended, self.worked = total, 0, 0.0  # `worked`: jobs' worth of work done here
+        self.total, self.ended, self.worked = total, 0, 0.0  # `worked`: work done here, in units of jobs
         self.elsewhere: set[str] = set()
         self.start = self.looked = time.monotonic()
 
@@ -53,7 +53,7 @@ class Overview:
     def say(self, text: str) -> None:
         self.progress.console.print(text)
 
-    # ---- what happens
+    # ---- events
 
     def started(self, run: Running) -> None:
         self.tasks[run.run_id] = self.progress.add_task(f"  {run.job.label}", total=1.0, note="starts")
@@ -70,7 +70,7 @@ class Overview:
         self.say(f"FAILED    {run.job.label}: {reason} ({self.ended} of {self.total})")
 
     def is_elsewhere(self, job: Job) -> None:
-        """Another study runs the job: said once."""
+        """Report, once, that another study runs the job."""
         if job.key not in self.elsewhere:
             self.elsewhere.add(job.key)
             self.say(f"waiting   {job.label}: another study runs it")
@@ -84,10 +84,10 @@ class Overview:
         self.worked += 1 - share(run.before, run.job)
         self.progress.remove_task(self.tasks.pop(run.run_id))
 
-    # ---- how far it is
+    # ---- progress
 
     def update(self, running: Sequence[Running], waiting: int) -> None:
-        """Bring the terminal up to date."""
+        """Update the terminal."""
         now = time.monotonic()
         if not self.live or now - self.looked < LOOK_SECONDS:
             return
@@ -104,12 +104,12 @@ class Overview:
 
 
 def share(step: int, job: Job) -> float:
-    """Which part of the job's optimiser steps `step` is."""
+    """`step` as a fraction of the job's optimiser steps."""
     return min(1.0, step / job.data.steps) if job.data is not None and job.data.steps else 0.0
 
 
 def last_step(folder: Path) -> int:
-    """Optimiser steps up to the last evaluation that a run has recorded; 0 before the first one."""
+    """The optimiser steps at the last recorded evaluation of a run; 0 before the first one."""
     try:
         with (folder / EVALUATIONS).open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
@@ -120,10 +120,10 @@ def last_step(folder: Path) -> int:
         try:
             return int(json.loads(line).get("step", 0))
         except ValueError:
-            continue  # half of a line
+            continue  # an incomplete line
     return 0
 
 
 def runs(count: int) -> str:
-    """Such as "1 run", "12 runs"."""
+    """Format a number of runs: "1 run", "12 runs"."""
     return f"{count} run" if count == 1 else f"{count} runs"

@@ -1,4 +1,4 @@
-"""What is faster, several runs in processes of their own or trained as one: measured on a few steps of each phase."""
+"""Measure whether runs are faster in separate processes or trained as one, on a few steps of each phase."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from debiaslab.training.batches import Batches
 from debiaslab.training.device import cpu_threads, threads_for, wait_for_device
 from debiaslab.training.loop import prepare_phase
 
-STEPS = 20  # timed, after as many to warm up
+STEPS = 20  # timed steps, after as many warm-up steps
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,21 @@ class Pace:
     together: float
 
     def apart(self, parallel: int) -> float:
-        """Seconds for a step of each run, `parallel` of them at a time, each in a process of its own."""
+        """Seconds for a step of each run in separate processes, `parallel` at a time."""
         return self.alone * ceil(self.count / parallel)
 
     def together_pays(self, parallel: int) -> bool:
         return self.together < self.apart(parallel)
 
 
-def measured(setups: Sequence[Setup], threads: int | None) -> Pace:
-    """The pace of the runs `setups`, which differ in their seed alone, on their device.
+def measure_pace(setups: Sequence[Setup], threads: int | None) -> Pace:
+    """Measure the pace of the runs `setups`, which differ only in their seed, on their device.
 
-    On the CPU a run alone has `threads` threads (None: as many as torch takes), runs that are trained as one have all;
-    small networks have one in either case (`threads_for`).
+    On the CPU a separate run has `threads` threads (None: torch's default), runs trained as one have all; small
+    networks have one thread in either case (`threads_for`).
     """
     device = setups[0].device()
-    data = setups[0].placed(setups[0].load_data(), device)
+    data = setups[0].place(setups[0].load_data(), device)
     methods = [setup.build_method(data, device) for setup in setups]
     phases = [replay_phases(method.phases()) if setups[0].run.cuda_graphs else method.phases() for method in methods]
     alone = together = steps = 0.0

@@ -1,4 +1,4 @@
-"""What is recorded of the runs of a study, and the locks that keep two studies from running the same one."""
+"""Find existing runs for the jobs of a study, and lock jobs so that two studies do not run the same one."""
 
 import fcntl
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,15 +18,15 @@ from debiaslab.settings.declared import earlier_values
 from debiaslab.settings.run import AUTO
 from debiaslab.training.checkpoint import read_facts, require_same_identity
 
-LOCKS = ".locks"  # folder among the records, which never takes part in a query
+LOCKS = ".locks"  # folder among the records, ignored by queries
 QUERIED = ("data.name", "method.name", "seed")
 
 
 @dataclass(frozen=True)
 class State:
-    """What is recorded of a job: the complete run `done`; else `unfinished`, a run that can be resumed.
+    """The recorded state of a job: the completed run `done`, else `unfinished`, a run that can be resumed.
 
-    `same_code`: `done` was made by the code as it is now. `steps` optimiser steps are done in `unfinished`.
+    `same_code`: `done` was made by the current code. `unfinished` has done `steps` optimiser steps.
     """
 
     done: str | None = None
@@ -35,19 +35,19 @@ class State:
     steps: int = 0
 
     def settles(self, again: bool) -> bool:
-        """Whether the job needs no run; `again`: unless it is by the code as it is now."""
+        """Whether the job needs no run; with `again`, only runs of the current code count."""
         return self.done is not None and (self.same_code or not again)
 
 
 class Recorded:
-    """The runs recorded in the folder `log_dir`, compared with jobs; `code` are the checksums of the present code."""
+    """The runs recorded in the folder `log_dir`, compared with jobs; `code` are the checksums of the current code."""
 
     def __init__(self, log_dir: Path, code: Mapping[str, str]) -> None:
         self.log_dir, self.code = log_dir, code
-        self.problems: Sequence[str] = ()  # a line for each damaged record that the last `states` met
+        self.problems: Sequence[str] = ()  # a line for each damaged record in the last `states`
 
     def states(self, jobs: Sequence[Job]) -> dict[str, State]:
-        """What is recorded of each job, by its key."""
+        """The state of each job, by key."""
         found: dict[str, list[Record]] = {job.key: [] for job in jobs}
         for record in self._records(jobs):
             if record.command == "train" and record.config.get("train") is not False:
@@ -60,7 +60,7 @@ class Recorded:
         return self.states([job])[job.key]
 
     def _records(self, jobs: Sequence[Job]) -> list[Record]:
-        """The records that may be of the jobs, oldest first."""
+        """The records that may belong to the jobs, oldest first."""
         if not self.log_dir.is_dir():
             return []
         values = {name: {job.settings[name] for job in jobs} for name in QUERIED}
@@ -78,7 +78,7 @@ class Recorded:
         return State(complete[-1].id if complete else None, False, unfinished, steps)
 
     def _unfinished(self, job: Job, records: Sequence[Record]) -> Iterator[tuple[int, str | None]]:
-        """(optimiser steps done, id) of each run that this code can resume."""
+        """(optimiser steps done, id) of each run that the current code can resume."""
         for record in records:
             path = self.log_dir / record.id / STATE
             if record.status == "COMPLETED" or not path.exists() or not self._same_code(record):
@@ -97,14 +97,14 @@ class Recorded:
 
 
 def _same_data(job: Job, record: Record) -> bool:
-    """Whether the record's run saw the data of the job; told by the settings alone where those have not been read."""
+    """Whether the run used the same data as the job; by the settings alone if those have not been loaded."""
     return job.data is None or record.info.get("data", {}).get("fingerprint") == job.data.fingerprint
 
 
 def try_lock(folder: Path, key: str) -> BufferedWriter | None:
-    """The lock of the job `key`, as the open file that holds it; None if another process has it.
+    """Lock the job `key`; returns the open file that holds the lock, or None if another process has it.
 
-    It ends when every process that has the open file has closed it or died, however it died.
+    The lock is released when all processes with the open file have closed it or died.
     """
     path = folder / LOCKS / key
     try:
@@ -123,7 +123,7 @@ def try_lock(folder: Path, key: str) -> BufferedWriter | None:
 
 
 def is_locked(folder: Path, key: str) -> bool:
-    """Whether a study is running the job `key` now; leaves nothing behind."""
+    """Whether a study is currently running the job `key`; has no side effects."""
     try:
         with (folder / LOCKS / key).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Runs jobs in processes of their own, several at a time; each at most once, whoever else runs a study."""
+"""Run jobs in separate processes, several in parallel; each only once, even with concurrent studies."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from debiaslab.recording.observers import new_run_id
 
 @dataclass(frozen=True)
 class Failure:
-    """A job whose run failed: the last line of what it printed, and where the rest is."""
+    """A failed job, with the last line of its output and the output file."""
 
     job: Job
     reason: str
@@ -23,10 +23,10 @@ class Failure:
 
 
 class Runner:
-    """Runs the jobs that the records do not settle, `parallel` at a time with `threads` threads each.
+    """Runs jobs that are not done, `parallel` at a time with `threads` threads each.
 
-    Each of `groups` is a process; several jobs in one are trained as one, and then nothing else runs beside them.
-    `run` leaves the ids of the complete runs in `done`, by the jobs' keys, and what failed in `failures`.
+    Each of `groups` is a process; several jobs in a group are trained as one, and then nothing else runs in parallel.
+    `run` collects the ids of completed runs in `done`, by job key, and `failures`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Runner:
         self.failures: list[Failure] = []
 
     def run(self) -> None:
-        """Run all jobs. A signal that ends runs stops them and raises `KeyboardInterrupt`, as `supervise` has it."""
+        """Run all jobs. A signal that ends runs stops them and raises `KeyboardInterrupt` (see `supervise`)."""
         with self.overview:
             supervise(self.launcher, self)
 
@@ -72,13 +72,13 @@ class Runner:
             self.overview.say(f"stopping {runs(sum(map(len, self.running.values())))}")
 
     def _start(self) -> None:
-        """Start what has a place and is not run by another study; what has been done meanwhile is done."""
+        """Start groups while there is room, except jobs that another study runs or has completed meanwhile."""
         for group in list(self.waiting):
             if not self._has_place(group):
                 return
             with ExitStack() as held:
                 locks = [try_lock(self.recorded.log_dir, job.key) for job in group]
-                files = [held.enter_context(lock) for lock in locks if lock is not None]  # the process keeps them open
+                files = [held.enter_context(lock) for lock in locks if lock is not None]  # kept open by the process
                 elsewhere = [job for job, lock in zip(group, locks, strict=True) if lock is None]
                 place = self.waiting.index(group)
                 self.waiting[place : place + 1] = [(job,) for job in elsewhere]
@@ -87,12 +87,12 @@ class Runner:
                 self._start_locked([job for job in group if job not in elsewhere], [file.fileno() for file in files])
 
     def _has_place(self, group: Sequence[Job]) -> bool:
-        if len(group) > 1 or any(len(several) > 1 for several in self.running.values()):  # trained as one: alone
+        if len(group) > 1 or any(len(several) > 1 for several in self.running.values()):  # trained as one: exclusively
             return not self.running
         return len(self.running) < self.parallel
 
     def _start_locked(self, jobs: Sequence[Job], locks: Sequence[int]) -> None:
-        """Start those that another study has not done meanwhile."""
+        """Start the jobs that another study has not completed meanwhile."""
         to_run = []
         for job in jobs:
             state = self.recorded.state(job)
@@ -105,7 +105,7 @@ class Runner:
             self._launch(to_run, locks)
 
     def _launch(self, to_run: Sequence[tuple[Job, State]], locks: Sequence[int]) -> None:
-        """One process for all these jobs."""
+        """Start one process for all these jobs."""
         job, state = to_run[0]
         run_ids = [new_run_id() for _ in to_run]
         output = job.log_dir / OUTPUTS / f"{run_ids[0]}.txt"
@@ -125,7 +125,7 @@ class Runner:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the record in `folder` is of a complete run, although its process, which it shared, has failed."""
+    """Whether the record in `folder` is complete, although the process that it shared with others has failed."""
     try:
         return bool(json.loads((folder / "run.json").read_text())["status"] == "COMPLETED")
     except (OSError, ValueError, KeyError):
@@ -133,7 +133,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def reason_of(run: Running, outcome: Outcome) -> str:
-    """Why a run failed: the last line that it printed, or its process of it alone, and the signal if one killed it."""
+    """Why a run failed: the last line of output about it, and the signal that killed it, if any."""
     killed = [outcome.cause] if outcome.code < 0 else []
     last = outcome.last_line(f"seed {run.job.seed}: ")
     return "; ".join([*killed, *([last] if last else [])]) or outcome.cause

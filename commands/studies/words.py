@@ -1,4 +1,4 @@
-"""The words after `study with`: which runs, and how they are carried out and shown."""
+"""Options of a study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,52 +17,52 @@ from debiaslab.commands.words import (
 from debiaslab.core.errors import UserError
 from debiaslab.methods import METHODS
 
-# settings of one run that a study has a word for, and those that it decides itself
+# settings of a run that are options of a study, and those that the study sets itself
 IN_PLACE_OF = {"method": "methods", "method.name": "methods"}
 DECIDED = ("resume", "checkpoint", "train")
 NO_SEEDS = "which runs? give seeds=5, seeds=1-5 or seeds=1,2,3"
 
 
 def read_variants(name: str, text: str) -> tuple[str, ...]:
-    """Raises `UserError` for a variant with a word of the study itself: it would have no effect."""
+    """Parse variants. Raises `UserError` for one that contains an option of the study, which would have no effect."""
     variants = read_list(name, text)
     for part in (part for variant in variants for part in variant.split("+")):
         own, separator, _ = part.partition("=")
         if separator and own in (*word_names(StudyWords), *DECIDED, *IN_PLACE_OF):
-            raise UserError(f"variants={part}: {own} is no matter of variants; leave it out there")
+            raise UserError(f"variants={part}: variants cannot contain {own}; leave it out there")
     return variants
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyWords(TableWords):
-    """Words of a study, and the `common` words of all of its runs."""
+    """Options of a study, and the `common` words of all its runs."""
 
     methods: tuple[str, ...] | None = word(
-        "A,B; all that the data set has a recipe for", read=some_of_these("method", list(METHODS))
+        "A,B; default: all with a recipe for the data set", read=some_of_these("method", list(METHODS))
     )
     variants: tuple[str, ...] = word(
         "A,B: named configurations and settings, several joined by +", ("",), read=read_variants
     )
-    first_seed: int | None = word("the only seed, or the first of so many", name="seed", read=read_number)
-    seeds_text: str | None = word("1,2,3 or 1-5, or how many; 3 unless said", name="seeds")
-    parallel: int = word("runs at a time", 1, name="jobs")
+    first_seed: int | None = word("the only seed, or the first of several", name="seed", read=read_number)
+    seeds_text: str | None = word("1,2,3 or 1-5, or the number of seeds; default: 3", name="seeds")
+    parallel: int = word("parallel runs", 1, name="jobs")
     together: bool | None = word(
-        "whether runs that differ in their seed alone are trained as one; auto: where that is faster",
+        "train runs that differ only in their seed as one; auto: if that is faster",
         False,
         read=read_flag_or_auto,
     )
-    again: bool = word("True: repeat what another version of the code has done", False)
-    listed: bool = word("True: show what would be done, and do nothing", False, name="list")
+    again: bool = word("True: repeat runs of other versions of the code", False)
+    listed: bool = word("True: show what would be done, without doing it", False, name="list")
     common: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Raises `UserError` for a text that names none."""
+        """The seeds. Raises `UserError` for invalid text."""
         return read_seeds(self.seeds_text or ("1" if self.first_seed is not None else "3"), self.first_seed)
 
 
 def read_study(updates: Sequence[str]) -> StudyWords:
-    """Raises `UserError` for a word that is wrong in itself; settings are checked with the runs (`jobs.py`)."""
+    """Parse the options. Raises `UserError` for invalid ones; settings are checked with the jobs (`jobs.py`)."""
     renamed = []
     for update in updates:
         name, separator, value = update.partition("=")
@@ -70,5 +70,5 @@ def read_study(updates: Sequence[str]) -> StudyWords:
             raise UserError(f"{update}: a study decides that for each of its runs; leave it out")
         renamed.append(f"{IN_PLACE_OF.get(name, name)}={value}" if separator else update)
     study, common = read_words(StudyWords, renamed)
-    _ = study.seeds  # refuses a wrong text
+    _ = study.seeds  # check it
     return replace(study, common=tuple(common))

@@ -1,7 +1,7 @@
-"""Twenty corruptions of small images, with the strengths of CIFAR-10-C.
+"""Twenty corruptions of small images, with the severities of CIFAR-10-C.
 
 Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and Perturbations, ICLR 2019;
-as Learning from Failure (Nam et al., NeurIPS 2020) uses them. All work on many images at a time, with numpy and scipy.
+as used by Learning from Failure (Nam et al., NeurIPS 2020). All are vectorised over images, with numpy and scipy.
 """
 
 import importlib
@@ -37,7 +37,7 @@ def original(images: Images, _: Draws) -> Images:
     return images.copy()
 
 
-# what the parameters are: see the functions
+# the parameters are documented in the functions
 CORRUPTIONS: dict[str, Corruption] = {
     "gaussian_noise": Corruption(gaussian_noise, ((0.04,), (0.06,), (0.08,), (0.09,), (0.10,))),
     "shot_noise": Corruption(shot_noise, ((500,), (250,), (100,), (75,), (50,))),
@@ -83,9 +83,9 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 
 def load_all(names: Iterable[str]) -> None:
-    """Load what the corruptions `names` load when they are first used; processes that are forked then have it.
+    """Load everything that the corruptions `names` would load on first use, so that forked processes have it.
 
-    Raises `UserError` if the pictures of `frost` are missing.
+    Raises `UserError` if the textures of `frost` are missing.
     """
     importlib.import_module("scipy.ndimage")
     if "frost" in names:
@@ -93,10 +93,10 @@ def load_all(names: Iterable[str]) -> None:
 
 
 def corrupt(images: Images, name: str, severity: int, seeds: Sequence[int]) -> Images:
-    """`images` uint8 [N, 3, S, S] after the corruption `name` at `severity` 1 to 5; the images given stay as they are.
+    """Apply the corruption `name` at `severity` 1 to 5 to `images` uint8 [N, 3, S, S]; returns new images.
 
-    Each image has its own of the N `seeds`, and its result does not depend on the images beside it. `frost` raises
-    `UserError` if its pictures are missing.
+    Each image has its own seed, and its result does not depend on the other images. `frost` raises `UserError` if its
+    textures are missing.
     """
     require_known("corruption", name, CORRUPTIONS)
     require(1 <= severity <= NUM_SEVERITIES, "severity", severity, f"1 to {NUM_SEVERITIES}")

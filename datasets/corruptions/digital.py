@@ -1,4 +1,4 @@
-"""Distortion, and what digital processing loses."""
+"""Elastic distortion, and artifacts of digital processing."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -7,14 +7,14 @@ import numpy
 from PIL import Image
 
 from debiaslab.datasets.corruptions.draws import Draws
-from debiaslab.datasets.corruptions.pixels import Images, as_bytes, as_unit, interpolate, smoothed
+from debiaslab.datasets.corruptions.pixels import Images, as_bytes, as_unit, interpolate, smooth
 
 
 def elastic(images: Images, draws: Draws, shift: float, sigma: float, affine: float) -> Images:
     """A random affine map, then a smooth random displacement of every pixel.
 
-    All lengths are shares of the image's size. The affine map moves three corners of the inner square (a third of the
-    size around the middle) by up to `affine`; the displacements are uniform noise, smoothed by `sigma`, times `shift`.
+    All lengths are fractions of the image size. The affine map moves three corners of an inner square (a third of the
+    size around the centre) by up to `affine`; the displacements are uniform noise, smoothed by `sigma`, times `shift`.
     """
     size = images.shape[-1]
     reach = size // 3
@@ -27,12 +27,12 @@ def elastic(images: Images, draws: Draws, shift: float, sigma: float, affine: fl
     values = interpolate(as_unit(images), rows, columns, border="centre")
 
     noise = draws.uniform(-1, 1, 2, size, size)
-    down, right = (shift * size * smoothed(noise, sigma * size, truncate=3, mode="reflect")).swapaxes(0, 1)
+    down, right = (shift * size * smooth(noise, sigma * size, truncate=3, mode="reflect")).swapaxes(0, 1)
     return as_bytes(interpolate(values, y + down, x + right, border="edge"))
 
 
 def pixelate(images: Images, _: Draws, scale: float) -> Images:
-    """Shrunk to `scale` of the size and back, each time by the mean over the area that a pixel covers."""
+    """Resize to `scale` of the size and back, each time by box filtering."""
     size = images.shape[-1]
     small = int(size * scale)
 
@@ -44,7 +44,7 @@ def pixelate(images: Images, _: Draws, scale: float) -> Images:
 
 
 def jpeg(images: Images, _: Draws, quality: int) -> Images:
-    """Compressed as JPEG of that quality, and decoded."""
+    """Encode as JPEG of the given quality and decode."""
 
     def process(image: Image.Image) -> Image.Image:
         file = BytesIO()
@@ -55,10 +55,10 @@ def jpeg(images: Images, _: Draws, quality: int) -> Images:
 
 
 def one_by_one(process: Callable[[Image.Image], Image.Image], images: Images) -> Images:
-    """`images` after Pillow has processed each.
+    """Apply `process` to each image with Pillow.
 
-    They are cut out of one picture, one below the other, and put into another: to make a picture of an array, and an
-    array of a picture, takes longer.
+    The images are cropped from one tall picture and pasted into another: converting each image from and to an array
+    would take longer.
     """
     num_images, channels, size, _ = images.shape
     column = Image.fromarray(numpy.ascontiguousarray(images.transpose(0, 2, 3, 1)).reshape(-1, size, channels))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Draws:
-    """Each image draws by a seed of its own, so that its numbers do not depend on the images beside it."""
+    """A generator per image, each with its own seed, so that an image's numbers do not depend on other images."""
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self.seeds = seeds
@@ -22,13 +22,13 @@ class Draws:
         return numpy.stack([generator.standard_normal(shape) for generator in self.generators])
 
     def uniform(self, low: float, high: float, *shape: int) -> NDArray[numpy.float64]:
-        """From `low` to below `high`, [N, *shape]."""
+        """Uniform in [low, high), [N, *shape]."""
         return numpy.stack([generator.uniform(low, high, shape) for generator in self.generators])
 
     def integers(self, low: int, high: int, *shape: int) -> NDArray[numpy.int64]:
-        """From `low` to `high` - 1, [N, *shape]."""
+        """Uniform integers from `low` to `high` - 1, [N, *shape]."""
         return numpy.stack([generator.integers(low, high, shape) for generator in self.generators])
 
     def poisson(self, rates: NDArray[numpy.float64]) -> NDArray[numpy.int64]:
-        """A count for each of `rates` [N, ...]."""
+        """Poisson counts for `rates` [N, ...]."""
         return numpy.stack([generator.poisson(rate) for generator, rate in zip(self.generators, rates, strict=True)])

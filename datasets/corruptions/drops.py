@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 
 from debiaslab.datasets.corruptions.draws import Draws
 from debiaslab.datasets.corruptions.edges import Grey, canny, distance
-from debiaslab.datasets.corruptions.pixels import Images, as_bytes, as_unit, smoothed
+from debiaslab.datasets.corruptions.pixels import Images, as_bytes, as_unit, smooth
 
 WATER = numpy.array([175, 238, 238])[:, None, None] / 255  # RGB
 MUD = numpy.array([63, 42, 20])[:, None, None] / 255
-THIN = 0.8  # share of mud below which there is none
+THIN = 0.8  # mud opacity below this becomes 0
 
-WEAK_EDGE, STRONG_EDGE = 50, 150  # of drops of water
-FARTHEST = 20  # pixels from the edge of a drop; from there on the light is the same
+WEAK_EDGE, STRONG_EDGE = 50, 150  # Canny thresholds for drops of water
+FARTHEST = 20  # pixels; maximum distance from the edge of a drop in the relief
 RELIEF = numpy.array([[[-2, -1, 0], [-1, 1, 1], [0, 1, 2]]])  # lit from one corner
 
 
@@ -29,14 +29,14 @@ def spatter(
 ) -> Images:
     """Drops where normal noise, smoothed by `sigma` pixels, is above `threshold`.
 
-    Drops of water are lit like a relief, and `strength` is the largest share of their colour; drops of mud have soft
-    edges of about `strength` pixels.
+    Drops of water are shaded like a relief, with `strength` as their maximum opacity; drops of mud have soft edges of
+    about `strength` pixels.
     """
     size = images.shape[-1]
     values = as_unit(images)
-    liquid = smoothed(mean + deviation * draws.normal(size, size), sigma)
+    liquid = smooth(mean + deviation * draws.normal(size, size), sigma)
     if mud:
-        cover = smoothed((liquid > threshold).astype(numpy.float64), strength)[:, None]
+        cover = smooth((liquid > threshold).astype(numpy.float64), strength)[:, None]
         cover[cover < THIN] = 0
         return as_bytes(values * (1 - cover) + cover * MUD)
     drops = as_bytes(numpy.where(liquid < threshold, 0, liquid))
@@ -47,9 +47,9 @@ def spatter(
 
 
 def relief(drops: Grey) -> NDArray[numpy.float64]:
-    """How much light falls on each pixel of the drops, 0 to 255: a relief whose height is the distance from edges."""
+    """The shading of each pixel of the drops, 0 to 255: a relief whose height is the distance from edges."""
     height = mean_of_nine(distance(canny(drops, WEAK_EDGE, STRONG_EDGE), FARTHEST)).astype(numpy.uint8)
-    lit = scipy.ndimage.correlate(equalized(height).astype(numpy.int64), RELIEF, mode="mirror")
+    lit = scipy.ndimage.correlate(equalize(height).astype(numpy.int64), RELIEF, mode="mirror")
     light: NDArray[numpy.float64] = numpy.rint(mean_of_nine(lit.clip(0, 255)))
     return light
 
@@ -57,14 +57,14 @@ def relief(drops: Grey) -> NDArray[numpy.float64]:
 def mean_of_nine(values: NDArray[numpy.generic]) -> NDArray[numpy.float64]:
     """The mean of each pixel and the eight around it, [N, S, S]."""
     total = scipy.ndimage.correlate(values.astype(numpy.float64), numpy.ones((1, 3, 3)), mode="mirror")
-    mean: NDArray[numpy.float64] = (total / 9).astype(numpy.float32).astype(numpy.float64)  # whole numbers stay whole
+    mean: NDArray[numpy.float64] = (total / 9).astype(numpy.float32).astype(numpy.float64)  # keeps integers exact
     return mean
 
 
-def equalized(images: Grey) -> Grey:
-    """Each image with its grey values spread over 0 to 255 by their rank (histogram equalisation)."""
+def equalize(images: Grey) -> Grey:
+    """Histogram equalisation of each image."""
     num_images, pixels = len(images), images[0].size
-    entry = images + 256 * numpy.arange(num_images)[:, None, None]  # of each pixel, in one table for all images
+    entry = images + 256 * numpy.arange(num_images)[:, None, None]  # index into one histogram for all images
     histogram = numpy.bincount(entry.ravel(), minlength=256 * num_images).reshape(num_images, 256)
     lowest = (histogram > 0).argmax(axis=1)[:, None]
     others = pixels - numpy.take_along_axis(histogram, lowest, axis=1)  # pixels above the lowest value

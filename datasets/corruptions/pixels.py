@@ -1,6 +1,6 @@
-"""Pixels as numbers, smoothed, and read at other places. Images are square: [N, channels, S, S].
+"""Conversion, smoothing and resampling of pixels. Images are square: [N, channels, S, S].
 
-Here and beside, `import scipy` alone: it loads `scipy.ndimage`, a third of a second, when that is first used.
+All corruptions `import scipy` only: it loads `scipy.ndimage`, which takes a third of a second, on first use.
 """
 
 from typing import Any, Literal
@@ -13,24 +13,24 @@ Images = NDArray[numpy.uint8]
 Values = NDArray[numpy.float64]
 Places = NDArray[numpy.int64]
 
-# what lies beyond the border of an image: the image mirrored at the centre, or at the outer edge, of its last pixels
+# beyond its border, the image is mirrored at the centre or at the outer edge of its last pixels
 Border = Literal["centre", "edge"]
 
 
 def as_unit(images: Images) -> Values:
-    """From 0..255 to [0, 1]."""
+    """Convert 0..255 to [0, 1]."""
     return images / 255.0
 
 
 def as_bytes(values: NDArray[Any]) -> Images:
-    """From [0, 1] to 0..255: what is outside is clipped, fractions are cut off (as the protocol does)."""
+    """Convert [0, 1] to 0..255: clip, then truncate to integers (as in the protocol)."""
     return (values.clip(0, 1) * 255).astype(numpy.uint8)
 
 
-def smoothed(values: Values, sigma: float, truncate: float = 4.0, mode: str = "nearest") -> Values:
-    """`values` [..., S, S], each image smoothed by a Gaussian of `sigma` pixels, cut off at `truncate` times sigma.
+def smooth(values: Values, sigma: float, truncate: float = 4.0, mode: str = "nearest") -> Values:
+    """Smooth each image of `values` [..., S, S] by a Gaussian of `sigma` pixels, truncated at `truncate` sigma.
 
-    `mode`: what lies beyond the border, in scipy's words.
+    `mode` is scipy's border mode.
     """
     spread = (0.0,) * (values.ndim - 2) + (sigma, sigma)
     result: Values = scipy.ndimage.gaussian_filter(values, spread, mode=mode, truncate=truncate)
@@ -38,7 +38,7 @@ def smoothed(values: Values, sigma: float, truncate: float = 4.0, mode: str = "n
 
 
 def pick(images: NDArray[Any], rows: Places, columns: Places) -> NDArray[Any]:
-    """The pixels of `images` [N, C, S, S] at `rows` and `columns`, both [N, S, S] or broadcast to it."""
+    """The pixels of `images` [N, C, S, S] at `rows` and `columns`, which are broadcast to [N, S, S]."""
     num_images, channels, size, _ = images.shape
     places = numpy.broadcast_to(rows * size + columns, (num_images, size, size)).reshape(num_images, -1)
     flat = images.reshape(num_images, channels, -1)
@@ -54,30 +54,30 @@ def interpolate(values: Values, rows: Values, columns: Values, border: Border) -
     top, left = numpy.floor(rows).astype(numpy.int64), numpy.floor(columns).astype(numpy.int64)
     lower, right = (rows - top)[:, None], (columns - left)[:, None]  # weights of the pixels below and to the right
 
-    first, second = mirrored(left, size, border), mirrored(left + 1, size, border)
+    first, second = mirror(left, size, border), mirror(left + 1, size, border)
 
     def along(row: Places) -> Values:
         return pick(values, row, first) * (1 - right) + pick(values, row, second) * right
 
-    return along(mirrored(top, size, border)) * (1 - lower) + along(mirrored(top + 1, size, border)) * lower
+    return along(mirror(top, size, border)) * (1 - lower) + along(mirror(top + 1, size, border)) * lower
 
 
-def mirrored(places: Places, size: int, border: Border) -> Places:
-    """`places` with those outside 0..size-1 mirrored into that range, as often as it takes."""
+def mirror(places: Places, size: int, border: Border) -> Places:
+    """Mirror `places` outside of 0..size-1 into that range, repeatedly if necessary."""
     period, turn = (2 * size - 2, 2 * size - 2) if border == "centre" else (2 * size, 2 * size - 1)
     places = places % period
     return numpy.where(places < size, places, turn - places)
 
 
-def magnified(values: Values, factor: float) -> Values:
-    """The middle of `values` [..., S, S], magnified by `factor` to the same size, by bilinear interpolation."""
+def magnify(values: Values, factor: float) -> Values:
+    """Magnify the centre of `values` [..., S, S] by `factor` to the same size, by bilinear interpolation."""
     rows = magnifier(values.shape[-1], factor)
     result: Values = rows @ values @ rows.T
     return result
 
 
 def magnifier(size: int, factor: float) -> Values:
-    """[size, size]: the linear map from a row of pixels to its magnified middle."""
+    """The linear map [size, size] from a row of pixels to its magnified centre."""
     kept = int(numpy.ceil(size / factor))
     weights = scipy.ndimage.zoom(numpy.eye(kept), (factor, 1), order=1)
     start, start_out = (size - kept) // 2, (len(weights) - size) // 2

@@ -10,13 +10,13 @@ import numpy
 from PIL import Image
 
 from debiaslab.core.errors import UserError
-from debiaslab.datasets.corruptions.blur import smeared
+from debiaslab.datasets.corruptions.blur import smear
 from debiaslab.datasets.corruptions.draws import Draws
-from debiaslab.datasets.corruptions.pixels import Images, Values, as_bytes, as_unit, magnified
+from debiaslab.datasets.corruptions.pixels import Images, Values, as_bytes, as_unit, magnify
 
-LUMA = numpy.array([0.299, 0.587, 0.114])[:, None, None]  # share of red, green and blue in the brightness of a pixel
+LUMA = numpy.array([0.299, 0.587, 0.114])[:, None, None]  # weights of red, green and blue in the luma
 
-# the pictures of frost that the protocol draws from, in the package imagecorruptions, with their SHA-256
+# the frost textures of the protocol, from the package imagecorruptions, with their SHA-256
 TEXTURES_PACKAGE = "imagecorruptions"
 TEXTURES = {
     "frost1.png": "ff9f907860bd7a835d459e32f9d588062b7f61ee267343cc7222b56753a14755",
@@ -26,7 +26,7 @@ TEXTURES = {
     "frost5.jpg": "5fc6a19df4a429ba68abdcc8f8a4278d4c9f81c9ccafd2c92ab0c8cf8992ebd2",
 }
 INSTALL = f"install it with: pip install --no-deps {TEXTURES_PACKAGE}==1.1.2"
-SHRINK = 5  # times, of the pictures
+SHRINK = 5  # downsampling factor of the textures
 
 
 def snow(
@@ -40,15 +40,15 @@ def snow(
     sigma: float,
     mix: float,
 ) -> Images:
-    """The image, whitened by 1 - `mix`, with snow: one layer of flakes, and the same one upside down.
+    """The image, whitened by 1 - `mix`, with snow: a layer of flakes and the same layer rotated by 180 degrees.
 
-    Flakes are what is above `threshold` in normal noise that is magnified by `zoom`; they fall within 45 degrees of the
-    vertical, see `smeared`.
+    Flakes are the values above `threshold` in normal noise magnified by `zoom`; they fall within 45 degrees of the
+    vertical, see `smear`.
     """
     size = images.shape[-1]
-    layer = magnified(mean + deviation * draws.normal(1, size, size), zoom)
+    layer = magnify(mean + deviation * draws.normal(1, size, size), zoom)
     flakes = as_bytes(numpy.where(layer < threshold, 0, layer))
-    falling = smeared(flakes, draws.uniform(-135, -45), radius, sigma) / 255
+    falling = smear(flakes, draws.uniform(-135, -45), radius, sigma) / 255
     values = as_unit(images)
     luma = (values * LUMA).sum(axis=1, keepdims=True)
     values = mix * values + (1 - mix) * numpy.maximum(values, 1.5 * luma + 0.5)
@@ -56,9 +56,9 @@ def snow(
 
 
 def frost(images: Images, draws: Draws, image_share: float, texture_share: float) -> Images:
-    """The sum of the image's and of a texture's share: a random part of one of five pictures of frost.
+    """The weighted sum of the image and a random crop of one of five frost textures.
 
-    The pictures are large enough for images of up to 62x62 pixels.
+    The textures are large enough for images of up to 62x62 pixels.
     """
     size = images.shape[-1]
     textures = frost_textures()
@@ -74,33 +74,33 @@ def frost(images: Images, draws: Draws, image_share: float, texture_share: float
 
 @cache
 def frost_textures() -> list[Images]:
-    """The five pictures, uint8 [3, height, width], of which every fifth pixel is kept.
+    """Read the five textures, uint8 [3, height, width], keeping every fifth pixel.
 
-    Raises `UserError` if their package is missing, or its pictures are others than the protocol's.
+    Raises `UserError` if their package is missing, or contains other textures than the protocol's.
     """
     folder = textures_folder()
     if not folder.is_dir():
-        raise UserError(f"the corruption frost needs the pictures of the package {TEXTURES_PACKAGE}; {INSTALL}")
+        raise UserError(f"the corruption frost needs the textures of the package {TEXTURES_PACKAGE}; {INSTALL}")
     textures = []
     for name, checksum in TEXTURES.items():
         path = folder / name
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != checksum:
-            raise UserError(f"{path} is missing or not the picture of frost that it should be; {INSTALL}")
+            raise UserError(f"{path} is missing or not the expected frost texture; {INSTALL}")
         picture = numpy.asarray(Image.open(path).convert("RGB")).transpose(2, 0, 1)
         textures.append(picture[:, SHRINK // 2 :: SHRINK, SHRINK // 2 :: SHRINK])
     return textures
 
 
 def textures_folder() -> Path:
-    """Where the pictures are, or would be if their package were installed."""
-    package = find_spec(TEXTURES_PACKAGE)  # only found: it cannot be imported beside numpy 2
+    """Where the textures are, or would be if their package were installed."""
+    package = find_spec(TEXTURES_PACKAGE)  # not imported, which fails with numpy 2
     if package is None or package.origin is None:
         return Path(sysconfig.get_path("purelib")) / TEXTURES_PACKAGE / "frost"
     return Path(package.origin).parent / "frost"
 
 
 def fog(images: Images, draws: Draws, strength: float, decay: float) -> Images:
-    """The image plus `strength` times clouds, dimmed so that full clouds leave its brightest value as it is."""
+    """The image plus `strength` times clouds, scaled so that the maximum does not change under full clouds."""
     size = images.shape[-1]
     values = as_unit(images)
     brightest = values.max(axis=(1, 2, 3), keepdims=True)
@@ -111,7 +111,7 @@ def fog(images: Images, draws: Draws, strength: float, decay: float) -> Images:
 def plasma(draws: Draws, size: int, decay: float) -> Values:
     """Fractal clouds in [0, 1], [N, size, size], for a `size` that is a power of two.
 
-    Diamond-square on a torus: the middle of four known points is their mean plus uniform noise, first for the middles
+    Diamond-square on a torus: the centre of four known points is their mean plus uniform noise, first for the centres
     of squares, then for those of diamonds, then at half the distance with 1 / `decay`^2 of the noise.
     """
     noise = draws.uniform(-1, 1, size * size - 1)

@@ -30,7 +30,7 @@ def test_metrics_that_are_computed_once_are_the_same(command: Command, tmp_path:
         assert recorded.metrics(evaluation) is recorded.metrics(evaluation)
     for phase in ("separate", "distill"):
         for rule in (parse_rule(name, True, "rule") for name in RULES):
-            assert recorded.chosen(recorded.of_phase(phase), rule) is plain.chosen(plain.of_phase(phase), rule)
+            assert recorded.choose(recorded.of_phase(phase), rule) is plain.choose(plain.of_phase(phase), rule)
 
 
 def test_evaluated_weights_have_no_other_rule_than_their_own(command: Command, tmp_path: Path) -> None:

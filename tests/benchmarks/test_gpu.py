@@ -44,7 +44,7 @@ def test_what_is_measured_trains(
 ) -> None:
     """On the CPU, where there are no kernels of a device to sum, and no graphs."""
     part = {"num_steps": 3, "epochs": None, "batch_size": 20, "hand_over": "last"}
-    training = replace(gpu.WHOLE[0](cuda_graphs=False), data=lambda: digits.limited(20), hparams=part)
+    training = replace(gpu.WHOLE[0](cuda_graphs=False), data=lambda: digits.limit(20), hparams=part)
     monkeypatch.setattr(gpu, "PROFILED_STEPS", 1)
     monkeypatch.setattr(gpu, "kernel_seconds", lambda work: work() or 1e-3)
     row = gpu.whole_training(training, CPU)

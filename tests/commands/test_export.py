@@ -37,7 +37,7 @@ def test_events_are_what_was_recorded(command: Command, tmp_path: Path) -> None:
     for _ in range(2):  # the second time replaces the first
         outcome = command("export", "with", "method=denetdm", "--out", "events", data=False)
         assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out == "events: 1 runs; to see them: tensorboard --logdir events\n"
+    assert outcome.out == "events: 1 runs; to view them: tensorboard --logdir events\n"
     (path,) = (tmp_path / "events").rglob("*.*")
     assert path.parent.name == folder.name
     assert "tfevents" in path.name

@@ -14,7 +14,7 @@ from debiaslab.analysis.frames import settings_that_differ
 from debiaslab.analysis.mongo_store import MongoStore
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.records import Record, Store
-from debiaslab.commands.searches.database import FACTS, find_begun, open_storage
+from debiaslab.commands.searches.database import FACTS, find_existing, open_storage
 from debiaslab.commands.searches.plan import make_plan
 from debiaslab.commands.searches.words import read_search
 from debiaslab.commands.studies.jobs import jobs_of, settings_of
@@ -78,7 +78,7 @@ def test_a_question_about_old_records_alone(command: Command) -> None:
     assert command("results", "with", "precision=float32", data=False).code == 0
     outcome = command("results", "with", "precision=bf16", data=False)
     assert outcome.code == 2
-    assert outcome.err.startswith("error: no recorded run is like that")
+    assert outcome.err.startswith("error: no recorded run matches")
 
 
 def test_repetition(command: Command) -> None:
@@ -88,7 +88,7 @@ def test_repetition(command: Command) -> None:
     assert outcome.code == 0
     assert "bit-identical" in outcome.out
     assert "precision" not in outcome.out
-    assert "a repetition cannot change precision" in command("rerun", old.name, "with", "precision=bf16").err
+    assert "a rerun cannot change precision" in command("rerun", old.name, "with", "precision=bf16").err
 
 
 def test_a_study_takes_an_old_record_for_its_own(command: Command, tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_an_older_search_is_joined_by_the_same_words(tmp_path: Path) -> None:
     storage = str(tmp_path / "searches.db")
     words = ["digits", "smoke", "method=end", f"storage={storage}"]
     plan = make_plan(read_search(words))
-    assert find_begun(plan) is None
+    assert find_existing(plan) is None
     for name, facts in (("end-digits-01234567", {"data.frames": None}), ("end-digits-89abcdef", {"data.skew": 0.5})):
         study = optuna.create_study(study_name=name, storage=open_storage(storage))
         study.set_user_attr(FACTS, plan.facts | {"data.percent": None} | facts)
-    assert find_begun(plan) == "end-digits-01234567"
-    assert find_begun(make_plan(read_search([*words, "data.severity=1"]))) is None
+    assert find_existing(plan) == "end-digits-01234567"
+    assert find_existing(make_plan(read_search([*words, "data.severity=1"]))) is None
 
 
 def test_an_old_state_is_gone_on_with(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_means_over_seeds_are_those_of_the_predictions(tmp_path: Path) -> None:
         (["kind=weights"], "weights: no run has weights of its training images"),
         (["kind=decodability"], "decodability: no run has measured it: start runs with decodability=1"),
         (["kind=hardest"], "hardest: unknown setting 'method.hparams.q'; one of batch_size"),
-        (["seed=7"], "no recorded run is like that"),
+        (["seed=7"], "no recorded run matches"),
         (["status=interrupted"], "none of these runs"),
     ],
 )

@@ -55,7 +55,7 @@ def test_files_and_mongodb_give_the_same_answers(command: Command, port: int, tm
 
 
 def test_mongodb_that_does_not_answer() -> None:
-    with pytest.raises(UserError, match=rf"MongoDB at localhost:{free_port()}:x cannot be asked|cannot be asked"):
+    with pytest.raises(UserError, match=rf"MongoDB at localhost:{free_port()}:x cannot be queried|cannot be queried"):
         MongoStore(f"localhost:{free_port()}:x").find(EVERYTHING)
 
 
@@ -66,10 +66,10 @@ def test_mongodb_that_does_not_answer() -> None:
         (["skewd1"], "unknown named configuration 'skewd1'; did you mean 'skewed1'?"),
         (["skewed1", "skewed2"], "skewed1 and skewed2 contradict each other, data.skew=0.05 and data.skew=0.02"),
         (["status=done"], "unknown status 'done'; one of completed"),
-        (["since=yesterday"], "since='yesterday' is no date; write it as 2026-11-22"),
+        (["since=yesterday"], "since='yesterday' is not a date; write it as 2026-11-22"),
         (["format=word"], "unknown format 'word'"),
         (["rule=best"], "unknown rule rule='best'"),
-        (["seed=17"], "no recorded run is like that; `python main.py results with list=True` shows all"),
+        (["seed=17"], "no recorded run matches; `python main.py results with list=True` shows all"),
         (["against=lff"], "unknown"),
         (["metric=test/best"], "unknown metric 'test/best'; did you mean 'test/unbiased'? one of test/accuracy, "),
         (["metric=unbiased"], "unknown metric 'unbiased'; did you mean 'test/unbiased'? one of test/accuracy, "),
@@ -114,7 +114,7 @@ def test_a_run_whose_evaluations_are_damaged_is_left_out_where_they_are_needed(
 def test_evaluations_of_the_weights_of_others_are_told_from_trainings(command: Command, tmp_path: Path) -> None:
     write_record(tmp_path / "runs", command="evaluate")
     assert "erm, evaluated" in command("results", "with", "list=True", data=False).out
-    error = "error: these runs evaluated the weights of others, and stand in no table; list=True shows them\n"
+    error = "error: these runs evaluated the weights of others, and are not in tables; list=True shows them\n"
     assert command("results", data=False).err == error
 
 

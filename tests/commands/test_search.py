@@ -148,7 +148,7 @@ def test_the_summary_is_of_the_best_by_validation(tmp_path: Path) -> None:
 def test_searches_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     trial(tmp_path, 0, 0.3)
     trial(tmp_path, 1, 0.5, seed=2)
-    with pytest.raises(UserError, match=r"the trials of mine differ in seed: .* say which, with seed=VALUE"):
+    with pytest.raises(UserError, match=r"the trials of mine differ in seed: .* select one with seed=VALUE"):
         found_in(tmp_path)
     with pytest.raises(UserError, match="no recorded run is a trial of a search none"):
         find_trials("none", FileStore(tmp_path).find(Query({})))
@@ -172,8 +172,8 @@ def test_questions_about_a_search(command: Command, tmp_path: Path) -> None:
     assert (listed.out.count("failed"), listed.out.count("completed")) == (1, 0)
     for words, error in (
         (["search=mine", "top=0"], "top=0: must be a whole number, 1 or more"),
-        (["top=2"], "top=2: sums up a search; name it with search=NAME"),
-        (["search=none"], "no recorded run is like that"),
+        (["top=2"], "top=2 needs a search; name it with search=NAME"),
+        (["search=none"], "no recorded run matches"),
     ):
         refused = command("results", "with", *words, data=False)
         assert (refused.code, refused.out) == (2, "")

@@ -14,7 +14,7 @@ import pytest
 from debiaslab.commands import for_parser
 from debiaslab.commands.studies.groups import pace_of
 from debiaslab.commands.studies.jobs import jobs_of, with_data
-from debiaslab.commands.studies.pace import Pace, measured
+from debiaslab.commands.studies.pace import Pace, measure_pace
 from debiaslab.commands.studies.words import read_study
 from debiaslab.commands.words import read_seeds
 from debiaslab.core.errors import TrainingDiverged, UserError
@@ -163,7 +163,7 @@ def test_what_is_faster_is_measured(data_root: Path) -> None:
     for method, stackable in (("erm", True), ("disent", False)):
         jobs = list(with_data(jobs_of(read_study([*words, f"method={method}"]))))
         assert [job.data is not None and job.data.stackable for job in jobs] == [stackable] * 2
-        pace = measured([job.setup for job in jobs], threads=1)
+        pace = measure_pace([job.setup for job in jobs], threads=1)
         assert pace.alone > 0
         assert (pace.together == pytest.approx(2 * pace.alone)) == (not stackable)
 
@@ -189,7 +189,7 @@ def test_seeds_at_a_time_count() -> None:
     [
         (["with", *WORDS, "seeds=0"], "seeds=0: must be a whole number, 1 or more"),
         (["with", *WORDS, "seeds=2", "together=yes"], "together=yes: must be auto, True or False"),
-        (["with", *WORDS, "seeds=2", "methods=erm,lff"], "methods= is a word of a study: python main.py study with"),
+        (["with", *WORDS, "seeds=2", "methods=erm,lff"], "methods= is an option of a study: python main.py study with"),
         (["with", "digts", "seeds=2"], "unknown named configuration 'digts'; did you mean 'digits'?"),
         (["with", *WORDS, "seeds=2", "resume=runs/x"], "resume=runs/x: a study decides that"),
         (["with", *WORDS, "seeds=2", "seed=x"], "seed=x: must be a whole number, 0 or more"),

@@ -92,7 +92,7 @@ def test_full_disk(small_disk: Path) -> None:
 
 def test_a_disk_that_fills_up_while_tensors_are_written(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = small_disk / "x.safetensors"
-    with pytest.raises(UserError, match=r"cannot write .*x\.safetensors: it takes 3\.0 MiB, and 1\.0 MiB are free"):
+    with pytest.raises(UserError, match=r"cannot write .*x\.safetensors: it needs 3\.0 MiB, and 1\.0 MiB are free"):
         write_tensors(path, {"a": torch.zeros(2**19)}, {})
     monkeypatch.setattr("debiaslab.core.files._require_space", lambda path, size: None)
     with pytest.raises(UserError, match=r"cannot write .*x\.safetensors: .*No space left on device"):
@@ -140,7 +140,7 @@ def test_paths_are_expanded_as_by_a_shell(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "$nothing").touch()
     assert [expand(name, "data.root") for name in ("~", "$nothing", "", "a")] == ["~", "$nothing", "", "a"]
     for text in ("~nobody-of-this-name/x", "/a/$nothing/b"):
-        with pytest.raises(UserError, match="there is no such user or environment variable; write the whole path"):
+        with pytest.raises(UserError, match="there is no such user or environment variable; write the full path"):
             expand(text, "data.root")
     for text in ("a/" + 256 * "x", "a\0b"):
         with pytest.raises(UserError, match=r"^log_dir=.*: no part of it may have over 255 bytes, or a zero byte$"):

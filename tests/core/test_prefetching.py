@@ -146,7 +146,7 @@ def test_the_pass_in_order_sees_plain_images(on_file: BiasedDataset, data_root: 
 
 
 def test_limited_splits(on_file: BiasedDataset) -> None:
-    limited = on_file.limited(10)
+    limited = on_file.limit(10)
     assert (len(limited.train), len(limited.test)) == (150, 10)
     assert limited.valid is not None
     assert len(limited.valid) == 10

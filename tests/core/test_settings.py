@@ -32,8 +32,8 @@ def test_defaults_are_plain_values() -> None:
     [
         ({"raet": 1.0}, "unknown setting 'x.raet'; did you mean 'rate'? one of on, rate, steps, widths"),
         ({"rate": "fast"}, "x.rate='fast': must be of type float, not str"),
-        ({"rate": "0,01"}, "x.rate='0,01': must be of type float, not str; with a point, as in 0.01"),
-        ({"rate": [0, 1]}, "x.rate=[0, 1]: must be of type float, not list; with a point, as in 0.1"),
+        ({"rate": "0,01"}, "x.rate='0,01': must be of type float, not str; use a decimal point: 0.01"),
+        ({"rate": [0, 1]}, "x.rate=[0, 1]: must be of type float, not list; use a decimal point: 0.1"),
         ({"rate": True}, "x.rate=True: must be of type float, not bool"),
         ({"steps": 1.5}, "x.steps=1.5: must be of type int or None, not float"),
         ({"widths": [1, "a"]}, "x.widths='a': must be of type int, not str"),

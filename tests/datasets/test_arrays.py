@@ -78,7 +78,7 @@ def test_wrong_arrays(folder: Path, name: str, array: numpy.ndarray, message: st
 
 def test_missing_and_pickled_files(folder: Path) -> None:
     numpy.save(folder / "train" / "attrs.npy", numpy.array([object()]), allow_pickle=True)
-    with pytest.raises(UserError, match=r"attrs.npy is no array of numbers; write it with numpy.save, and"):
+    with pytest.raises(UserError, match=r"attrs.npy is not an array of numbers; write it with numpy.save, without"):
         read_arrays(folder, "colored_mnist", 0, 0, False)
     (folder / "train" / "images.npy").unlink()
     with pytest.raises(UserError, match=r"images.npy is not there; data.arrays names a folder"):
@@ -107,7 +107,7 @@ def huge(path: Path) -> None:
 )
 def test_files_of_another_kind(folder: Path, damage: Callable[[Path], object]) -> None:
     damage(folder / "train" / "images.npy")
-    with pytest.raises(UserError, match=r"images\.npy is no array of numbers; write it with numpy\.save"):
+    with pytest.raises(UserError, match=r"images\.npy is not an array of numbers; write it with numpy\.save"):
         read_arrays(folder, "colored_mnist", 0, 0, False)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split, dataset_config
 from debiaslab.datasets.bar import ACTIONS
-from debiaslab.datasets.bar_split import num_moved
+from debiaslab.datasets.bar_split import count_moved
 from debiaslab.datasets.base import CIFAR10_STATISTICS
 from tests.datasets.image_folders import write_images
 from tests.datasets.loading import loaded, rows_of
@@ -114,8 +114,8 @@ def test_iid_validates_on_training_images(original: Path) -> None:
 
 
 def test_how_many_are_moved() -> None:
-    assert [num_moved(326, percent) for percent in (0, 0.5, 1, 2, 5)] == [0, 2, 3, 7, 17]
-    assert num_moved(10, 0.5) == 1
+    assert [count_moved(326, percent) for percent in (0, 0.5, 1, 2, 5)] == [0, 2, 3, 7, 17]
+    assert count_moved(10, 0.5) == 1
 
 
 def test_a_seed_stands_for_one_split(original: Path, tmp_path: Path) -> None:
@@ -177,12 +177,15 @@ DIVING = [f"diving_{number}.jpg" for number in range(40, 50)]
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda path: path.write_text("{"), r"is no split of BAR's test images \(JSONDecodeError: .*; delete the file"),
-        (lambda path: path.write_text("[1]"), "is no split of BAR's test images .TypeError"),
-        (lambda path: path.write_bytes(b"\xff\xfe"), "is no split of BAR's test images .UnicodeDecodeError"),
-        (edit("valid"), "is no split of BAR's test images .KeyError: 'valid'"),
-        (edit("test", "diving"), "is no split .* not a list for each action"),
-        (edit("test", "diving", 3), "is no split .* not a list for each action"),
+        (
+            lambda path: path.write_text("{"),
+            r"is not a split of BAR's test images \(JSONDecodeError: .*; delete the file",
+        ),
+        (lambda path: path.write_text("[1]"), "is not a split of BAR's test images .TypeError"),
+        (lambda path: path.write_bytes(b"\xff\xfe"), "is not a split of BAR's test images .UnicodeDecodeError"),
+        (edit("valid"), "is not a split of BAR's test images .KeyError: 'valid'"),
+        (edit("test", "diving"), "is not a split .* not a list for each action"),
+        (edit("test", "diving", 3), "is not a split .* not a list for each action"),
         (edit("seed", add=4), "is the split of data.seed=4, not of 0; delete the file"),
         (edit("test", "diving", ["diving_0.jpg"]), "must list each test image of diving once, see diving_0.jpg; del"),
         (edit("test", "diving", []), r"must list each test image of diving once, see diving_4\d.jpg; delete the file"),
@@ -210,8 +213,8 @@ def test_percentages_are_not_published_for_the_original_layout(original: Path) -
         ("train/racing_7.jpg", "train/running_7.jpg", "running_7.jpg: the name must be ACTION_NUMBER, ACTION one of"),
         ("train/racing_7.jpg", "train/racing.jpg", "racing.jpg: the name must be ACTION_NUMBER"),
         ("test/racing_47.jpg", "test/racing_x.jpg", "racing_x.jpg: the name must be ACTION_NUMBER"),
-        ("test/racing_47.jpg", "test/racing_47.txt", "racing_47.txt is no image"),
-        ("test/racing_47.jpg", "test/racing/racing_47.jpg", "test/racing is no image"),
+        ("test/racing_47.jpg", "test/racing_47.txt", "racing_47.txt is not an image"),
+        ("test/racing_47.jpg", "test/racing/racing_47.jpg", "test/racing is not an image"),
         ("test", "tests", "BAR/test is not there; type `python main.py inspect with bar data.root="),
         (".", "../other", "BAR/train is not there; type `python main.py inspect with bar data.root="),
     ],
@@ -291,7 +294,7 @@ def test_the_published_split_needs_the_original_layout(bias_ensemble: Path) -> N
 
 def test_both_layouts_at_once(original: Path, bias_ensemble: Path) -> None:
     assert original == bias_ensemble
-    with pytest.raises(UserError, match=r"BAR and .*bar are both there; keep one of them in data\.root="):
+    with pytest.raises(UserError, match=r"BAR and .*bar both exist; keep one of them in data\.root="):
         load(original)
 
 

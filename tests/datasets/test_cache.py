@@ -82,7 +82,7 @@ def test_a_flipped_bit_is_told_and_never_used(
     whole = path.read_bytes()
     flip_a_bit(path, position)
     assert cached(tmp_path, "x", "key", build)["images"].equal(build()["images"])
-    assert re.search(r"x-key\.safetensors .*; it is built anew\n$", capsys.readouterr().err)
+    assert re.search(r"x-key\.safetensors .*; rebuilding it\n$", capsys.readouterr().err)
     assert path.read_bytes() == whole
     cached(tmp_path, "x", "key", build)
     assert capsys.readouterr().err == ""
@@ -99,6 +99,6 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path, mon
         return SimpleNamespace(free=65 * 2**20)
 
     monkeypatch.setattr(shutil, "disk_usage", full)
-    with pytest.raises(UserError, match=r"cannot write .*x-key.safetensors: it takes 71.0 MiB, and 65.0 MiB are free"):
+    with pytest.raises(UserError, match=r"cannot write .*x-key.safetensors: it needs 71.0 MiB, and 65.0 MiB are free"):
         cached(tmp_path / "cache", "x", "key", lambda: {"a": torch.zeros(70 * 2**20, dtype=torch.uint8)})
     assert not (tmp_path / "cache").exists()

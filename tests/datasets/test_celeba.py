@@ -108,7 +108,7 @@ def test_damaged_files(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = (folder / "list_attr_celeba.txt").read_text()
     (folder / "list_attr_celeba.txt").write_text(whole[:-200])
     with pytest.raises(
-        UserError, match=r"list_attr_celeba\.txt is damaged: MD5 .*, expected .*; get it anew from http"
+        UserError, match=r"list_attr_celeba\.txt is damaged: MD5 .*, expected .*; download it again from http"
     ):
         load(root)
     monkeypatch.setattr(celeba, "CHECKSUMS", {})
@@ -138,7 +138,7 @@ def test_nothing_downloaded(tmp_path: Path) -> None:
         load(tmp_path)
     assert str(error.value) == (
         f"celeba needs {tmp_path}/celeba/img_align_celeba (and 2 more), which is missing;"
-        f" what to get: python main.py inspect with celeba data.root={tmp_path}"
+        f" for details: python main.py inspect with celeba data.root={tmp_path}"
     )
 
 

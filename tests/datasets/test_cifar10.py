@@ -163,11 +163,11 @@ def test_content_tells_sources_apart(tmp_path: Path) -> None:
     [
         (
             lambda root: shutil.rmtree(root / "test"),
-            r"cannot read the folder .*cifar10/test: .* must hold one folder",
+            r"cannot read the folder .*cifar10/test: .* must contain one folder",
         ),
         (
             lambda root: shutil.rmtree(root / "train" / "ship"),
-            r"train/ship is missing; .* must hold one folder of images",
+            r"train/ship is missing; .* must contain one folder of images",
         ),
         (
             lambda root: (root / "test" / "ships").mkdir(),
@@ -177,11 +177,11 @@ def test_content_tells_sources_apart(tmp_path: Path) -> None:
         (lambda root: (root / "test" / "dog" / "0000.png").unlink(), r"test/dog: no image; put"),
         (
             lambda root: (root / "test" / "dog" / "a.txt").write_text("text"),
-            r"dog/a\.txt is no image \(.*\); move it out",
+            r"dog/a\.txt is not an image \(.*\); move it out",
         ),
         (
             lambda root: (root / "test" / "dog" / "more").mkdir(),
-            r"dog/more is no image \(.*\); move it out",
+            r"dog/more is not an image \(.*\); move it out",
         ),
         (
             lambda root: truncate(root / "train" / "frog" / "0000.png"),

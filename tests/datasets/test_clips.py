@@ -14,7 +14,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import clips
 from debiaslab.datasets.clips import ClipReader
-from debiaslab.datasets.videos import Video, indexed_videos
+from debiaslab.datasets.videos import Video, index_videos
 from tests.datasets.encoding import Picture, encode, number_in
 
 QUIET = {"x265-params": "log-level=none"}
@@ -35,7 +35,7 @@ KINDS: list[tuple[str, Mapping[str, Any]]] = [
 
 
 def indexed(path: Path) -> Video:
-    (video,), _ = indexed_videos(path.parent / "cache", "videos", [path])
+    (video,), _ = index_videos(path.parent / "cache", "videos", [path])
     return video
 
 
@@ -105,7 +105,7 @@ def test_frames_far_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     video = indexed(encode(tmp_path / "a.mp4", 300, key_frame_every=20))
     reader = ClipReader([video], size=24)
     wanted = [3, 4, 150, 151, 298]
-    monkeypatch.setattr(clips, "_counted", None)  # calling it would fail
+    monkeypatch.setattr(clips, "_count", None)  # calling it would fail
     pixels = clips.read_frames(video, wanted, reader._pixels)
     assert {number: number_in(torch.from_numpy(frame.copy())) for number, frame in pixels.items()} == {
         number: number for number in wanted

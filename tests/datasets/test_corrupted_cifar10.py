@@ -127,7 +127,7 @@ def test_missing_pictures_of_frost_are_noticed_first(root: Path, monkeypatch: py
     weather.frost_textures.cache_clear()
     for module in (weather, corrupted_cifar10):
         monkeypatch.setattr(module, "textures_folder", lambda: root / "nothing")
-    with pytest.raises(UserError, match="frost needs the pictures of the package imagecorruptions"):
+    with pytest.raises(UserError, match="frost needs the textures of the package imagecorruptions"):
         load(root, corruptions="type0")
     assert not (root / "cache").exists()
     assert [source.is_there for source in config(root, corruptions="type0").sources()] == [True, True, False]

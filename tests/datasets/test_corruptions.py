@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt, weather
-from debiaslab.datasets.corruptions.blur import smeared
+from debiaslab.datasets.corruptions.blur import smear
 from debiaslab.datasets.corruptions.digital import elastic
 from debiaslab.datasets.corruptions.draws import Draws
-from debiaslab.datasets.corruptions.drops import equalized
+from debiaslab.datasets.corruptions.drops import equalize
 from debiaslab.datasets.corruptions.edges import canny, distance
-from debiaslab.datasets.corruptions.pixels import Images, interpolate, magnified
+from debiaslab.datasets.corruptions.pixels import Images, interpolate, magnify
 from debiaslab.datasets.corruptions.weather import frost_textures, plasma
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "protocol.npz"
@@ -44,7 +44,7 @@ def images() -> Images:
 @pytest.fixture(params=CORRUPTIONS)
 def name(request: pytest.FixtureRequest) -> str:
     if request.param == "frost" and importlib.util.find_spec(weather.TEXTURES_PACKAGE) is None:
-        pytest.skip("frost needs the pictures of the package imagecorruptions")
+        pytest.skip("frost needs the textures of the package imagecorruptions")
     return str(request.param)
 
 
@@ -106,7 +106,7 @@ def test_saturation_and_brightness_by_hand() -> None:
 def test_motion_goes_in_one_direction() -> None:
     dot = numpy.zeros((3, 1, 32, 32), numpy.uint8)
     dot[:, :, 16, 16] = 255
-    result = smeared(dot, numpy.array([0.0, 90.0, 45.0]), radius=6, sigma=3)
+    result = smear(dot, numpy.array([0.0, 90.0, 45.0]), radius=6, sigma=3)
     left, up, diagonal = (numpy.argwhere(image[0] > 0) - 16 for image in result)
     assert (left[:, 0] == 0).all()
     assert (left[:, 1] <= 0).all()
@@ -146,9 +146,9 @@ def test_elastic_without_strength_is_no_change(images: Images) -> None:
 
 def test_magnified_by_one_is_no_change(images: Images) -> None:
     values = images / 255.0
-    assert numpy.array_equal(magnified(values, 1), values)
+    assert numpy.array_equal(magnify(values, 1), values)
     ramp = numpy.broadcast_to(numpy.arange(32.0), (32, 32))
-    assert abs(numpy.diff(magnified(ramp, 2)[16])[1:-1] - 0.5).max() < 0.05
+    assert abs(numpy.diff(magnify(ramp, 2)[16])[1:-1] - 0.5).max() < 0.05
 
 
 def test_plasma_covers_its_range_and_repeats() -> None:
@@ -191,7 +191,7 @@ def test_distance_from_edges() -> None:
 
 def test_equalized() -> None:
     image = numpy.array([[[7, 7], [9, 200]], [[5, 5], [5, 5]]], numpy.uint8)
-    assert equalized(image).tolist() == [[[0, 0], [128, 255]], [[5, 5], [5, 5]]]
+    assert equalize(image).tolist() == [[[0, 0], [128, 255]], [[5, 5], [5, 5]]]
 
 
 def test_frost_without_its_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, images: Images) -> None:
@@ -203,7 +203,7 @@ def test_frost_without_its_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         corrupt(images, "frost", 1, range(12))
     assert "\n" not in str(error.value)
     (tmp_path / "frost").mkdir()
-    with pytest.raises(UserError, match=r"frost/frost1\.png is missing or not the picture"):
+    with pytest.raises(UserError, match=r"frost/frost1\.png is missing or not the expected frost texture"):
         frost_textures()
 
 

@@ -244,8 +244,11 @@ ALIGN_1, CONFLICT_1 = "0.5pct/align/1/3_1_1.png", "0.5pct/conflict/1/1_1_0.png"
         (rename(CONFLICT_1, "0.5pct/conflict/1/1_1_1.png"), "1_1_1.png: target 1 and bias 1 .* in .*0.5pct/align"),
         (rename(CONFLICT_1, "spare.png"), "0.5pct: no bias-conflicting image of target class 1 .of 2.; complete the"),
         (without_class_1, r"0.5pct: no .* of target class 1 \(of 2\); complete the download"),
-        (rename("test/1_0_1.png", "test/more/deep/1_0_1.png"), "test/more/deep is no image .*; move it out of"),
-        (rename("test/1_0_1.png", "test/1_0_1.txt"), r"test/1_0_1.txt is no image \(.png, .*; move it out of .*test"),
+        (rename("test/1_0_1.png", "test/more/deep/1_0_1.png"), "test/more/deep is not an image .*; move it out of"),
+        (
+            rename("test/1_0_1.png", "test/1_0_1.txt"),
+            r"test/1_0_1.txt is not an image \(.png, .*; move it out of .*test",
+        ),
         (lambda folder: (folder / "valid" / "0_1_1.png").write_text("text"), "valid/0_1_1.png is not a complete image"),
         (truncate, "test/1_0_1.png is not a complete image .*; replace or remove the file"),
         (lambda folder: [path.unlink() for path in (folder / "valid").iterdir()], "valid: no image; put the images"),

@@ -203,7 +203,7 @@ def test_a_missing_severity_is_told(severity: int, root: Path, tmp_path: Path) -
     data = load(root, imagenet_c=str(tmp_path / "imagenet-c"), clusters="none")
     assert len(data.extra["imagenet_c_fog"]) == 42 * 4
     assert data.notes == (
-        f"imagenet_c_fog: without severity {severity}, of which there is no folder",
+        f"imagenet_c_fog: without severity {severity}, which has no folder",
         "imagenet_c_mean: imagenet_c_fog without some severities",
     )
 
@@ -231,9 +231,7 @@ def keep_one(synset: str) -> Callable[[Path], None]:
     return change
 
 
-INSPECT = (
-    r"; type `python main\.py inspect with imagenet9`, with your data\.root=, for what to get and where to put it$"
-)
+INSPECT = r"; for what to get and where to put it, run `python main\.py inspect with imagenet9` with your data\.root=$"
 
 
 @pytest.mark.parametrize(
@@ -337,4 +335,4 @@ def test_nothing_downloaded(command: Command, monkeypatch: pytest.MonkeyPatch) -
     assert outcome.code == 2
     assert outcome.err.startswith("error: ")
     assert outcome.err.count("\n") == 1
-    assert "imagenet/val has none of the 42 synset folders that are needed; type `python main.py inspect" in outcome.err
+    assert "imagenet/val has none of the 42 synset folders that are needed; for what to get" in outcome.err

@@ -175,7 +175,7 @@ def test_what_is_left_out_is_counted_and_listed(root: Path) -> None:
     assert len(data.train) == 47
     *_, last = data.notes
     assert data.notes[0] == "kinetics10 train: 47 training videos of Kinetics, 2 missing, 1 broken, 1 not listed"
-    assert last.startswith("kinetics10: what is left out (4) is listed in ")
+    assert last.startswith("kinetics10: the 4 videos left out are listed in ")
     assert set(Path(last.split(" in ")[1]).read_text().splitlines()) == {
         f"missing: {root}/kinetics/train/driving_car/{gone.stem}",
         f"missing: {root}/kinetics/train/driving_car/{extra.stem}",
@@ -184,7 +184,7 @@ def test_what_is_left_out_is_counted_and_listed(root: Path) -> None:
     }
     assert data.fingerprint != before.fingerprint
     (root / "kinetics" / "train.csv").unlink()
-    assert "48 training videos of Kinetics, no list of what there should be, 1 broken" in load(root).notes[0]
+    assert "48 training videos of Kinetics, no list of the expected videos, 1 broken" in load(root).notes[0]
 
 
 def test_the_layout_of_the_authors(root: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_class_without_videos(root: Path) -> None:
 def test_a_class_of_broken_videos(root: Path) -> None:
     for path in (root / "mimetics" / "writing").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"no video of the class writing in .*/mimetics is whole \(mime.*: damaged"):
+    with pytest.raises(UserError, match=r"no video of the class writing in .*/mimetics is intact \(mime.*: damaged"):
         load(root)
 
 

@@ -61,7 +61,7 @@ def test_files_are_decoded_once(files: list[Path], monkeypatch: pytest.MonkeyPat
     assert (again.path, again.identity) == (first.path, first.identity)
 
 
-def test_a_changed_file_or_size_is_decoded_anew(files: list[Path]) -> None:
+def test_a_changed_file_or_size_is_repair(files: list[Path]) -> None:
     first = read(files)
     assert read(files, size=8).image_shape == (3, 8, 8)
     Image.new("RGB", (16, 16), "red").save(files[1].with_suffix(".png"))

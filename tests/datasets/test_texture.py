@@ -164,7 +164,7 @@ def test_the_download_is_checked_and_its_failure_says_what_to_do(
         raise URLError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(UserError, match=r"or name it with data\.vgg16=FILE, or go on without with data\.clusters=none"):
+    with pytest.raises(UserError, match=r"or name it with data\.vgg16=FILE, or do without with data\.clusters=none"):
         first_layers(None, tmp_path / "cache")
     path = tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth"
     assert asked == [("https://download.pytorch.org/models/vgg16-397923af.pth", str(path), "397923af")]

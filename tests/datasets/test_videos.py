@@ -8,13 +8,13 @@ import pytest
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import videos
-from debiaslab.datasets.videos import Broken, Video, indexed_videos
+from debiaslab.datasets.videos import Broken, Video, index_videos
 from tests.datasets.encoding import HEIGHT, WIDTH, encode, encode_sound
 
 
 def index(files: list[Path]) -> tuple[list[Video], list[Broken]]:
     root = files[0].parent
-    return indexed_videos(root / "cache", "videos", files)
+    return index_videos(root / "cache", "videos", files)
 
 
 def problem(path: Path) -> str:
@@ -105,7 +105,7 @@ def test_videos_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (first.rate, first.checksum, broken) == (again.rate, again.checksum, broken_again)
 
 
-def test_a_changed_video_is_decoded_anew(tmp_path: Path) -> None:
+def test_a_changed_video_is_repair(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", 5)
     (before,), _ = index([path])
     os.utime(path, ns=(0, time.time_ns() + 10**9))

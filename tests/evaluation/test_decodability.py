@@ -21,7 +21,7 @@ from tests.methods.building import Watch, build, short_setup
 def measured(data: BiasedDataset, features: Tensor) -> dict[str, float]:
     """What the probes find in `features` [N, F] of the test images."""
     places = iter(torch.split(features[Decodability(data).probed.index], 2_000))
-    return Decodability(data).measured(lambda image: {"f": next(places)})
+    return Decodability(data).measure(lambda image: {"f": next(places)})
 
 
 def test_what_is_in_the_features_is_found(digits: BiasedDataset) -> None:

@@ -9,7 +9,7 @@ from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.inputs import as_input
 from debiaslab.datasets.splits import ImagesOnFile
-from debiaslab.evaluation.outputs import outputs_at, stratified
+from debiaslab.evaluation.outputs import draw_stratified, outputs_at
 
 
 def test_outputs_of_chosen_images_in_their_order(digits: BiasedDataset) -> None:
@@ -47,9 +47,9 @@ def test_stratified_takes_as_evenly_as_the_groups_allow(digits: BiasedDataset) -
         digits.test, images=digits.test.all_images()[:73], target=target, bias=torch.zeros(73, dtype=torch.int64)
     )
     for count, expected in ((30, [13, 3, 13]), (9, [3, 3, 3]), (2, [1, 1, 1]), (500, [50, 3, 20])):
-        index = stratified(split, digits, count, torch_generator(0, "test"))
+        index = draw_stratified(split, digits, count, torch_generator(0, "test"))
         assert torch.bincount(target[index]).tolist() == expected
         assert index.tolist() == sorted(set(index.tolist()))
-    first, again, other = (stratified(split, digits, 30, torch_generator(seed, "test")) for seed in (0, 0, 1))
+    first, again, other = (draw_stratified(split, digits, 30, torch_generator(seed, "test")) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -1,7 +1,7 @@
 import pytest
 
 from debiaslab.core.errors import UserError
-from debiaslab.evaluation.selection import RULES, chosen_index, default_rule, is_better, parse_rule, without_bias
+from debiaslab.evaluation.selection import RULES, best_index, default_rule, is_better, parse_rule, without_bias
 
 NAN = float("nan")
 
@@ -48,7 +48,7 @@ def test_rules_without_bias_labels() -> None:
     ("values", "index"), [([0.1, 0.5, 0.5], 1), ([NAN, 0.2, NAN], 1), ([NAN, NAN], 1), ([0.3], 0), ([0.0, 0.0], 0)]
 )
 def test_ties_keep_the_earlier_and_nan_never_wins(values: list[float], index: int) -> None:
-    assert chosen_index(values) == index
+    assert best_index(values) == index
 
 
 def test_is_better() -> None:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.lockstep.batches import PlannedBatch, Step, make_as_one, plan_batches
+from debiaslab.lockstep.batches import PlannedBatch, Step, make_stacked, plan_batches
 from debiaslab.lockstep.graphs import WARM_UP, replay_phases
 from debiaslab.lockstep.stacking import JoinedOptimizer, Stack, StackedDescent
 from debiaslab.lockstep.together import fit_together
@@ -86,7 +86,7 @@ def test_a_step_of_three_runs_takes_about_as_many_kernels_as_that_of_one(
         phases = [method.phases()[number] for method in methods]
         streams = [plan_batches(Batches(digits, phase, 1, methods[0].needs_bias), 0) for phase in phases]
         steps = [Step(*asks) for asks in zip(methods, phases, map(next, streams), strict=True)]
-        batch, batches = steps[0].batch.make(), make_as_one([step.batch for step in steps])
+        batch, batches = steps[0].batch.make(), make_stacked([step.batch for step in steps])
         for phase in phases:
             phase.update(batch)  # makes the states of its optimisers
         with Kernels() as alone:
@@ -139,7 +139,7 @@ def test_batches_make_as_one_are_those_of_each(digits: BiasedDataset, data_root:
     streams = [plan_batches(Batches(data, phase, seed, True, workers), 0) for seed in SEEDS]
     expected = [Batches(data, phase, seed, True).from_step(0) for seed in SEEDS]
     for _ in range(3):
-        ours, theirs = make_as_one([next(stream) for stream in streams]), [next(stream) for stream in expected]
+        ours, theirs = make_stacked([next(stream) for stream in streams]), [next(stream) for stream in expected]
         assert ours.step == theirs[0].step
         for name in ("image", "target", "index", "bias"):
             assert torch.equal(getattr(ours, name), torch.stack([getattr(batch, name) for batch in theirs])), name
@@ -150,7 +150,7 @@ def test_batches_of_other_data_are_made_apart(digits: BiasedDataset, data_root: 
     darker = replace(digits.train, images=digits.train.all_images() // 2)
     other = replace(digits, train=darker, fingerprint="darker")
     planned = [next(plan_batches(Batches(data, phase, 1, False), 0)) for data in (digits, other)]
-    assert torch.equal(make_as_one(planned).image, torch.stack([batch.make().image for batch in planned]))
+    assert torch.equal(make_stacked(planned).image, torch.stack([batch.make().image for batch in planned]))
 
 
 # ---- whole runs
@@ -239,13 +239,13 @@ def test_on_a_gpu_graphs_of_stacked_steps_give_the_same_weights(
 def test_runs_that_are_there_at_the_same_time_share_their_data(data_root: Path) -> None:
     first, second = setups("erm", data_root, (1, 2))
     cpu = torch.device("cpu")
-    data = first.placed(first.load_data(), cpu)
-    assert second.placed(second.load_data(), cpu) is data
+    data = first.place(first.load_data(), cpu)
+    assert second.place(second.load_data(), cpu) is data
     fewer = replace(second, run=replace(second.run, evaluate_images=7))
-    assert len(fewer.placed(fewer.load_data(), cpu).test) == 7
+    assert len(fewer.place(fewer.load_data(), cpu).test) == 7
     whole = first.load_data()
     for other in (replace(whole, notes=("2 files left out",)), replace(whole, fingerprint="others")):
-        found = first.placed(other, cpu)  # what is in the folder has changed, and somebody still has what there was
+        found = first.place(other, cpu)  # what is in the folder has changed, and somebody still has what there was
         assert (found.notes, found.fingerprint) == (other.notes, other.fingerprint)
     there = weakref.ref(data)
     del data
@@ -299,14 +299,14 @@ def test_images_that_cannot_be_read_stop_those_that_need_them(
     def unreadable(planned: Sequence[PlannedBatch]) -> Batch:
         if next(batches_made) == 7:
             raise UserError("no image")
-        return make_as_one(planned)
+        return make_stacked(planned)
 
     def remembered(steps: Sequence[Step]) -> Stack:
         stack = Stack(steps)
         stacks.append(weakref.ref(stack))
         return stack
 
-    monkeypatch.setattr("debiaslab.lockstep.stacking.make_as_one", unreadable)
+    monkeypatch.setattr("debiaslab.lockstep.stacking.make_stacked", unreadable)
     monkeypatch.setattr("debiaslab.lockstep.together.Stack", remembered)
     alike = setups("erm", data_root)
     other = short_setup("erm", data_root, 3, num_steps=STEPS, batch_size=32)  # which is in no stack
@@ -362,7 +362,7 @@ def test_runs_at_different_steps_are_not_stacked(digits: BiasedDataset, data_roo
 def test_runs_that_cannot_be_mapped_over_are_those_alone(
     name: str, numerics: dict[str, Any], digits: BiasedDataset, data_root: Path
 ) -> None:
-    data = replace(digits.limited(30), train=digits.train.select(torch.arange(100)))
+    data = replace(digits.limit(30), train=digits.train.select(torch.arange(100)))
     short = [short_setup(name, data_root, seed, num_steps=6, batch_size=40) for seed in (1, 2)]
     chosen = [replace(setup, run=replace(setup.run, **numerics)) for setup in short]
     methods = [build(setup, data) for setup in chosen]

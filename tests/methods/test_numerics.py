@@ -109,7 +109,7 @@ def test_stop_and_resume_is_exact(
     data_root: Path, digits: BiasedDataset, tmp_path: Path, method: str, settings: dict[str, Any]
 ) -> None:
     """Interrupted in the last phase, after an evaluation; of few images, as convolutions in bf16 are slow on a CPU."""
-    data = replace(digits.limited(30), train=digits.train.select(torch.arange(100)))  # noqa: F811
+    data = replace(digits.limit(30), train=digits.train.select(torch.arange(100)))  # noqa: F811
     chosen = with_settings(short_setup(method, data_root, num_steps=12, batch_size=20), settings)
     whole, network = Watch(), build(chosen, data)
     expected = trainer(chosen, network, data, whole).fit()

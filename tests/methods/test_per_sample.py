@@ -22,7 +22,7 @@ def test_running_loss_is_the_formula_sample_by_sample() -> None:
     running = running_losses()
     expected: list[dict[int, float]] = [{}, {}]
     for index, losses in batches():
-        taken = running.take_in(index, losses)
+        taken = running.update(index, losses)
         for values, new in zip(expected, losses.tolist(), strict=True):
             for i, loss in zip(index.tolist(), new, strict=True):
                 values[i] = DECAY * values[i] + (1 - DECAY) * loss if i in values else loss
@@ -35,9 +35,9 @@ def test_running_loss_is_the_formula_sample_by_sample() -> None:
 def test_normalized_divides_by_the_largest_of_the_class_in_the_whole_training_set() -> None:
     running, index = running_losses(), torch.tensor([0, 2, 5])
     first, second = torch.tensor([1.0, 4.0, 2.0, 8.0, 4.0, 3.0]), torch.tensor([3.0, 1.0, 1.0, 1.0, 2.0, 1.0])
-    values = running.take_in(torch.arange(6), torch.stack((first, second)))
-    assert running.normalized(index).tolist() == [[0.25, 0.25, 1.0], [1.0, 0.5, 1.0]]
-    assert torch.equal(running.normalized(index, values[:, index]), running.normalized(index))
+    values = running.update(torch.arange(6), torch.stack((first, second)))
+    assert running.normalize(index).tolist() == [[0.25, 0.25, 1.0], [1.0, 0.5, 1.0]]
+    assert torch.equal(running.normalize(index, values[:, index]), running.normalize(index))
 
 
 def test_classes_larger_than_a_row() -> None:
@@ -45,17 +45,17 @@ def test_classes_larger_than_a_row() -> None:
     target = torch.randint(0, 3, (2_000,), generator=generator)
     losses = torch.rand(2, 2_000, generator=generator)
     running = RunningLosses(target, num_classes=4, decay=DECAY, epsilons=TWO)
-    running.take_in(torch.arange(2_000), losses)
+    running.update(torch.arange(2_000), losses)
     assert torch.equal(running.values, losses)
     largest = torch.stack([losses[:, target == label].amax(dim=1) for label in range(3)], dim=1)
     assert torch.equal(running.class_maxima()[:, :3], largest)
-    assert torch.equal(running.normalized(torch.arange(2_000)), losses / largest[:, target])
+    assert torch.equal(running.normalize(torch.arange(2_000)), losses / largest[:, target])
 
 
 def test_a_checkpoint_has_the_values_in_the_order_of_the_samples() -> None:
     running, other = running_losses(), running_losses()
     for index, losses in batches():
-        running.take_in(index, losses)
+        running.update(index, losses)
     state = running.state_dict()
     assert set(state) == {"first.value", "first.seen", "second.value", "second.seen"}
     assert torch.equal(torch.stack((state["first.value"], state["second.value"])), running.values)
@@ -63,7 +63,7 @@ def test_a_checkpoint_has_the_values_in_the_order_of_the_samples() -> None:
     other.load_state_dict(state)
     assert torch.equal(other.values, running.values)
     assert torch.equal(other.seen, running.seen)
-    assert torch.equal(other.normalized(torch.arange(6)), running.normalized(torch.arange(6)))
+    assert torch.equal(other.normalize(torch.arange(6)), running.normalize(torch.arange(6)))
 
 
 @pytest.mark.parametrize("key", ["first.value", "second.seen"])
@@ -77,7 +77,7 @@ def test_a_checkpoint_without_some_of_it_is_refused(key: str) -> None:
 @pytest.mark.parametrize("key", ["first.value", "second.seen"])
 def test_a_checkpoint_of_other_samples_is_refused(key: str) -> None:
     state = running_losses().state_dict()
-    with pytest.raises(RuntimeError, match=rf"{key} is of 1 samples, not 6"):
+    with pytest.raises(RuntimeError, match=rf"{key} has 1 samples, not 6"):
         running_losses().load_state_dict(state | {key: state[key][:1]})
 
 
@@ -89,15 +89,15 @@ def test_a_checkpoint_with_something_else_is_refused() -> None:
 
 def test_a_class_without_loss_normalizes_to_zero() -> None:
     running = running_losses()
-    assert running.normalized(torch.arange(6)).tolist() == [[0.0] * 6] * 2
-    running.take_in(torch.tensor([0]), torch.tensor([[2.0], [0.0]]))
-    assert running.normalized(torch.arange(6)).tolist() == [[1.0, 0, 0, 0, 0, 0], [0.0] * 6]
+    assert running.normalize(torch.arange(6)).tolist() == [[0.0] * 6] * 2
+    running.update(torch.tensor([0]), torch.tensor([[2.0], [0.0]]))
+    assert running.normalize(torch.arange(6)).tolist() == [[1.0, 0, 0, 0, 0, 0], [0.0] * 6]
 
 
 def test_epsilon_is_added_to_the_class_maximum() -> None:
     running = running_losses(with_epsilon=1e-8, without=0.0)
-    running.take_in(torch.tensor([0, 1]), torch.tensor([[1e-8, 3e-8], [1e-8, 3e-8]]))
-    with_epsilon, without = running.normalized(torch.tensor([0, 1])).tolist()
+    running.update(torch.tensor([0, 1]), torch.tensor([[1e-8, 3e-8], [1e-8, 3e-8]]))
+    with_epsilon, without = running.normalize(torch.tensor([0, 1])).tolist()
     assert with_epsilon == pytest.approx([0.25, 0.75])
     assert without == pytest.approx([1 / 3, 1.0])
 
@@ -105,15 +105,15 @@ def test_epsilon_is_added_to_the_class_maximum() -> None:
 def test_in_double_precision_too() -> None:
     running = running_losses().double()
     losses = torch.rand(2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    running.take_in(torch.arange(6), losses)
-    assert torch.equal(running.take_in(torch.arange(6), losses), losses)
-    running.take_in(torch.arange(6), 2 * losses)
+    running.update(torch.arange(6), losses)
+    assert torch.equal(running.update(torch.arange(6), losses), losses)
+    running.update(torch.arange(6), 2 * losses)
     torch.testing.assert_close(running.values, (DECAY + 2 * (1 - DECAY)) * losses, rtol=1e-15, atol=0)
 
 
 def test_a_mean_loss_is_refused() -> None:
-    with pytest.raises(ValueError, match="losses of each sample"):
-        running_losses().take_in(torch.arange(3), torch.tensor([1.0, 2.0]))
+    with pytest.raises(ValueError, match="need one loss per sample"):
+        running_losses().update(torch.arange(3), torch.tensor([1.0, 2.0]))
 
 
 def test_weights_compare_the_normalized_losses() -> None:

@@ -152,8 +152,8 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (lambda state: state | {"conv9.weight": torch.zeros(1)}, "it has unexpected conv9.weight; model.pretrained is"),
-        (lambda state: dict(list(state.items())[1:]), "it misses conv1.weight; model.pretrained is"),
-        (lambda state: state | {"bn1.weight": torch.zeros(3)}, "it has of another shape bn1.weight;"),
+        (lambda state: dict(list(state.items())[1:]), "it is missing conv1.weight; model.pretrained is"),
+        (lambda state: state | {"bn1.weight": torch.zeros(3)}, "it has another shape of bn1.weight;"),
         (
             lambda state: renamed("a.", state) | renamed("b.", state),
             "has several networks: a., b.; save the one",
@@ -161,9 +161,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         (lambda state: {"ema": state, "net": state}, "has several networks: ema/, net/; save the one to use as a file"),
         (
             lambda state: state | {"bn1.bias": torch.full((64,), torch.nan)},
-            "is of no use: bn1.bias has values that",
+            "is unusable: bn1.bias has values that",
         ),
-        (lambda state: {"state_dict": state, "args": Namespace()}, "could run code and are not read; save the weights"),
+        (lambda state: {"state_dict": state, "args": Namespace()}, "could run code and are not loaded; save the state"),
         (lambda state: [1], "has no tensors by name"),
         (lambda state: torchvision("models").resnet18(), "has no tensors by name"),
     ],
@@ -206,7 +206,7 @@ def test_a_file_that_would_run_code_runs_none(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "ran",))
 
     torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match="has no tensors by name"):
+    with pytest.raises(UserError, match="contains Python objects, which could run code"):
         read_weights(str(tmp_path / "evil.pth"))
     assert not (tmp_path / "ran").exists()
 
@@ -235,7 +235,7 @@ def test_without_a_network_it_says_what_to_put_where(hub: Path, monkeypatch: pyt
         read_weights("imagenet")
     assert str(error.value) == (
         f"cannot download the ImageNet weights (<urlopen error no route to host>): put {NAME} from {URL} into {hub},"
-        " or go on without them with model.pretrained=none"
+        " or train from scratch with model.pretrained=none"
     )
 
 
@@ -264,7 +264,7 @@ def test_downloaded_once_with_its_checksum(
 
     (hub / f"resnet18-{checksum}.pth").write_bytes(content[:-1])
     read_weights.cache_clear()
-    with pytest.raises(UserError, match=f"SHA-256 does not begin with {checksum}; remove it, to download"):
+    with pytest.raises(UserError, match=f"SHA-256 does not start with {checksum}; remove it to download"):
         read_weights("imagenet")
 
 
@@ -274,8 +274,16 @@ def test_downloaded_once_with_its_checksum(
 @pytest.mark.parametrize(
     ("model", "source", "message"),
     [
-        ("mlp", "imagenet", "model.pretrained=imagenet: model mlp has no network for such weights; go on without them"),
-        ("simple_conv", "file.pth", "model.pretrained=file.pth: model simple_conv has no network for such weights;"),
+        (
+            "mlp",
+            "imagenet",
+            "model.pretrained=imagenet: model mlp has no network that takes these weights; train from scratch",
+        ),
+        (
+            "simple_conv",
+            "file.pth",
+            "model.pretrained=file.pth: model simple_conv has no network that takes these weights;",
+        ),
         ("resnet18", None, "model.pretrained=None: model.pretrained is imagenet, none, or a file"),
         ("resnet18", 3, "model.pretrained=3: model.pretrained is"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sacred import host_info
 
-from debiaslab.recording.host import _guarded, guard_host_facts
+from debiaslab.recording.host import _guard, guard_host_facts
 
 NOT_EXPECTED = """#!/bin/sh
 echo '<?xml version="1.0" ?><log><gpu><product_name>GPU</product_name><fb_memory_usage><total>N/A</total>
@@ -22,7 +22,7 @@ def test_an_answer_that_is_not_expected_is_left_out(tmp_path: Path, monkeypatch:
     gather = host_info._gpus.getter_function
     gather = getattr(gather, "__wrapped__", gather)  # not what was asked for before
     with pytest.raises(host_info.IgnoreHostInfo):
-        _guarded(gather)()
+        _guard(gather)()
 
 
 def test_the_others_are_told() -> None:

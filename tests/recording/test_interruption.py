@@ -6,13 +6,13 @@ import signal
 import pytest
 
 from debiaslab.recording import interruption
-from debiaslab.recording.interruption import SIGNALS, noted_interruption, raised_interruption
+from debiaslab.recording.interruption import SIGNALS, note_signals, raise_on_signals
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_each_interrupts(number: int) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), raised_interruption():
+    with pytest.raises(KeyboardInterrupt), raise_on_signals():
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) == before
 
@@ -23,7 +23,7 @@ def test_what_was_ignored(number: int, interrupts: bool) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     came = False
     try:
-        with raised_interruption():
+        with raise_on_signals():
             os.kill(os.getpid(), number)
     except KeyboardInterrupt:
         came = True
@@ -34,7 +34,7 @@ def test_what_was_ignored(number: int, interrupts: bool) -> None:
 
 def test_what_comes_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A closed terminal sends several signals: the run is recorded in peace."""
-    with raised_interruption():
+    with raise_on_signals():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -44,7 +44,7 @@ def test_what_comes_at_once_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_first_is_noted_the_next_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    with raised_interruption(), noted_interruption() as noted:
+    with raise_on_signals(), note_signals() as noted:
         assert not noted.requested
         os.kill(os.getpid(), signal.SIGUSR1)
         os.kill(os.getpid(), signal.SIGUSR1)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("port", ["abc", "--help", "0", "65536"])
 def test_what_is_no_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([port]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {port!r} is no port: ")
+    assert capsys.readouterr().err.startswith(f"error: {port!r} is not a port: ")
 
 
 def heed_interrupts() -> None:

@@ -140,7 +140,7 @@ def test_selected_weights_are_those_of_the_chosen_evaluation(digits: BiasedDatas
     training.observer = Keeping()
     trained = training.fit()
     rule = training.rules[-1]
-    chosen = trained.history.evaluations.index(trained.history.chosen(trained.history.evaluations, rule))
+    chosen = trained.history.evaluations.index(trained.history.choose(trained.history.evaluations, rule))
     assert all(trained.selected[name].equal(tensor) for name, tensor in states[chosen].items())
     values = [trained.history.value(point, rule) for point in trained.history.evaluations]
     assert values[chosen] == max(values)

@@ -123,7 +123,7 @@ function leaderboardPage(overview) {
   const draw = () => redrawn(place, () => {
     const cells = boardCells(content);
     const parts = cells.length ? [html("div", { class: "scroll" }, boardTable(overview, cells, draw)), boardNotes(cells, overview)]
-      : [html("p", { role: "status" }, "No run is like that: choose another metric or rule, or fewer conditions.")];
+      : [html("p", { role: "status" }, "No run matches: choose another metric or rule, or fewer conditions.")];
     place.replaceChildren(...parts.flat());
     rememberBoard();
   });

@@ -106,7 +106,7 @@ def test_filters_hide_rows_and_columns(board: str, browser: Browser) -> None:
     assert rows(browser) == [["lff", "82.00"]]
     browser.choose("protocol", "holdout")
     assert rows(browser) == []
-    assert "No run is like that" in browser.ask("document.querySelector('main').innerText")
+    assert "No run matches" in browser.ask("document.querySelector('main').innerText")
     for name in ("method", "variant", "protocol"):
         browser.choose(name, "")
     browser.choose("text", "DENET published")

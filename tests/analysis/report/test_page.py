@@ -113,7 +113,7 @@ def test_each_picture_is_there_once(tmp_path: Path) -> None:
     assert (page.pictures, page.pictures_left_out, page.html.count("data:image/png")) == (2, 0, 2)
     assert [len(blocks(page.html)[f"run-{index}"]["pictures"]) for index in range(3)] == [1, 1, 1]
     assert sum("gone.png" in problem for problem in page.problems) == 3
-    assert sum("broken.png" in problem and "is no picture" in problem for problem in page.problems) == 3
+    assert sum("broken.png" in problem and "is not an image" in problem for problem in page.problems) == 3
     small = page_of(store, EmbeddedImages(limit=100))
     assert (small.pictures, small.pictures_left_out) == (1, 1)
     assert blocks(small.html)["overview"]["pictures_left_out"] == 1
@@ -212,7 +212,7 @@ def test_long_curves_keep_the_chosen_evaluations(tmp_path: Path) -> None:
     [
         (["images=no"], "images=no: must be True or False"),
         (["rule=best"], "unknown rule rule='best'"),
-        (["seed=17"], "no recorded run is like that"),
+        (["seed=17"], "no recorded run matches"),
         (["metric=test/unbiasd"], "unknown metric 'test/unbiasd'; did you mean 'test/unbiased'?"),
         (["out=runs/file"], "cannot write runs/file/report.html"),
     ],

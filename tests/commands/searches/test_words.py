@@ -101,16 +101,16 @@ def test_the_same_words_name_the_same_search() -> None:
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["objective=test/unbiased"], "objective=test/unbiased: a search that chooses on the test images"),
-        (["objective=oracle_test_unbiased"], "objective=oracle_test_unbiased: a search that chooses on the test"),
-        (["selection=oracle_test_unbiased"], "selection=oracle_test_unbiased: a search that chooses on the test"),
+        (["objective=test/unbiased"], "objective=test/unbiased: a search that selects on the test images"),
+        (["objective=oracle_test_unbiased"], "objective=oracle_test_unbiased: a search that selects on the test"),
+        (["selection=oracle_test_unbiased"], "selection=oracle_test_unbiased: a search that selects on the test"),
         (["objective=valid/unbiasd"], "unknown objective 'valid/unbiasd'; did you mean 'valid/unbiased'?"),
         (["objective=best_valid_accuracy", "selection=last"], "objective=best_valid_accuracy and selection=last: give"),
         (["selection=best"], "unknown rule 'selection=best'"),
-        (["method=lff"], "nothing to search, and no search is known of the authors of lff: write a range"),
+        (["method=lff"], "nothing to search, and the search space of the authors of lff is unknown: write a range"),
         (["method=edn"], "unknown method 'edn'; did you mean 'end'?"),
         (["sampler=tree"], "unknown sampler 'tree'; one of grid, random, tpe"),
-        (["sampler=grid"], "method.hparams.alpha=uniform(0.0, 1.0): sampler=grid needs values that can be counted"),
+        (["sampler=grid"], "method.hparams.alpha=uniform(0.0, 1.0): sampler=grid needs discrete values"),
         (["trials=0"], "trials=0: must be a whole number, 1 or more"),
         (["name=None"], "name='None': must be of letters"),
         (["trial=3"], "trial=3: a search decides that for each of its trials"),
@@ -138,7 +138,7 @@ def test_bad_words(words: list[str], error: str) -> None:
         (["method=end", "method.hparams.alpha=uniform(-1, 1)"], "method.hparams.alpha=-1.0: must be 0 or more"),
         (["method=erm", f"{OPTIMIZER}=choice(adam, adan)"], f"{OPTIMIZER}='adan': must be one of"),
         (["method=denetdm", "method.hparams.hand_over=oracle_test_unbiased", "num_steps=int(1, 2)"],
-         "method.hparams.hand_over=oracle_test_unbiased chooses weights on the test images, and so would the search"),
+         "method.hparams.hand_over=oracle_test_unbiased selects weights on the test images, and so would the search"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_searched(words: list[str], error: str, data_root: object, tmp_path: object) -> None:
