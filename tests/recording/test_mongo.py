@@ -145,13 +145,13 @@ def test_a_value_that_mongodb_has_no_type_for(command: Command, port: int, monke
 
 def stop_after_start(server: "subprocess.Popen[bytes]", how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server gets the signal when the run is about to train."""
-    place = Setup.placed
+    place = Setup.place
 
     def stop_and_place(*arguments: Any) -> Any:
         server.send_signal(how)
         return place(*arguments)
 
-    monkeypatch.setattr(Setup, "placed", stop_and_place)
+    monkeypatch.setattr(Setup, "place", stop_and_place)
 
 
 @pytest.mark.parametrize(
