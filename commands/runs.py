@@ -98,7 +98,7 @@ def prepare_evaluation(run: Run, source: Record | None = None) -> tuple[Prepared
         raise UserError(f"resume={setup.run.resume} resumes a training; leave it out to evaluate weights")
     device = setup.device()
     setup, data = setup.with_data() if source is None else (setup, evaluation_data(setup, source))
-    method = setup.build_untrained(data.test.image_shape, data.num_classes).to(device)
+    method = setup.build_method(data, device, pretrained=False)
     weights = load_weights(setup, method, data)
     record(run, setup)
     return (Prepared(setup, device, data, method, weights),)

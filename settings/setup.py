@@ -101,7 +101,8 @@ class Setup:
         Raises `UserError` if these cannot be read, or the networks do not fit the data.
         """
         weights = read_weights(self.pretrained) if pretrained else None
-        task = Task(data.num_classes, data.train.target.cpu(), self.run.seed)
+        targets = data.train.target.cpu() if len(data.train) else torch.arange(data.num_classes)  # test images alone
+        task = Task(data.num_classes, targets, self.run.seed)
         method = self._method(data.test.image_shape, task, weights)
         if pretrained and self.run.start_from is not None:
             start_from(Path(self.run.start_from), method)
