@@ -74,9 +74,11 @@ def require_well_formed(settings: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{name}={value}: a part of the setting's name is missing; write NAME=VALUE or data.NAME=VALUE"
             )
-        is_seed = value is None or (isinstance(value, int) and value in SEEDS)
-        if name.split(".")[-1] == "seed" and not is_seed:
-            raise UserError(f"{name}={value}: must be {SEEDS_IN_WORDS}")
+    ingredients = {f"{name}.": part for name, part in settings.items() if isinstance(part, Mapping)}
+    for prefix, part in {"": settings, **ingredients}.items():
+        seed = part.get("seed")
+        if seed is not None and not (isinstance(seed, int) and seed in SEEDS):
+            raise UserError(f"{prefix}seed={seed}: must be {SEEDS_IN_WORDS}")
 
 
 def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:
