@@ -16,7 +16,7 @@ from debiaslab.commands.words import read_list, read_number, read_seeds, read_wo
 from debiaslab.config import ex
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.lockstep.together import fit_together
-from debiaslab.recording.command_line import require_run_id, command_line_of
+from debiaslab.recording.command_line import command_line_of, require_run_id
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.recording.updates import read_updates

@@ -18,7 +18,7 @@ from debiaslab.commands.words import describe_words
 from debiaslab.config import ex
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.datasets.digits import ColoredDigits
-from debiaslab.recording.command_line import explain_interruption, run_command_line, command_line_of
+from debiaslab.recording.command_line import command_line_of, explain_interruption, run_command_line
 from debiaslab.settings.setup import load_once
 from tests.conftest import Command, Outcome
 
