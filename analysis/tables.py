@@ -13,6 +13,8 @@ from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flattened
 from debiaslab.evaluation.bias_labels import BiasLabels
+from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS, scale_of
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import declarations, variant_of
 
@@ -23,7 +25,7 @@ NOT_ROW = (*COLUMN_SETTINGS, "selection")
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracies in percent of the runs `ids`, one value each; `code` are the different versions that made them."""
+    """The metric of the runs `ids`, in percent or nats, one value each; `code` are the versions that made them."""
 
     values: tuple[float, ...]
     ids: tuple[str, ...]
@@ -72,7 +74,7 @@ class ResultTable:
     @property
     def title(self) -> str:
         """Metric and rule, which says so if it goes by the test images."""
-        return f"{self.metric} (%), {parse_rule(self.rule, True, 'rule').label}"
+        return f"{self.metric} ({scale_of(self.metric)[1]}), {parse_rule(self.rule, True, 'rule').label}"
 
 
 def _by_column(facts: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
@@ -102,13 +104,16 @@ def result_tables(
     if records and not trained:
         raise UserError("these runs evaluated the weights of others, and stand in no table; list=True shows them")
     by_id = {record.id: record for record in trained}
-    frame = results_frame(trained, rules, left_out)
+    frame = results_frame(trained, rules, left_out, [metric])
     tables = []
     for rule in rules:
         chosen = frame[frame["rule"] == rule] if len(frame) else frame
         if chosen.empty:
             raise UserError(f"no complete run with a result under the rule {rule}")
         metrics = [name for name in chosen.columns if "/" in name]
+        split, _, measure = metric.rpartition("/")
+        if metric not in metrics and measure in OUTCOME_METRICS and f"{split}/{METRICS[0]}" in metrics:
+            raise UserError(f"no run has the metric {metric}: they were recorded before it was")
         if metric not in metrics:
             raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
         kept = [by_id[run_id] for run_id in chosen["id"]]
@@ -136,7 +141,7 @@ def fill_table(
             continue
         place, seed = (rows[record.id], columns[record.id]), record.config["seed"]
         # of runs that were repeated, the last one counts
-        members.setdefault(place, {})[seed] = (record.id, 100 * float(value))
+        members.setdefault(place, {})[seed] = (record.id, scale_of(metric)[0] * float(value))
     if not members:
         raise UserError(f"no run has the metric {metric}: its data has no such images or no bias labels")
     by_id = {record.id: record for record in records}

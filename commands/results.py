@@ -21,6 +21,7 @@ from debiaslab.commands.words import one_of_these, read_list, word
 from debiaslab.core.console import left_out, new_table, show
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import variant_of
 
@@ -41,8 +42,8 @@ def read_metrics(name: str, text: str) -> tuple[str, ...]:
     metrics = read_list(name, text)
     for metric in metrics:
         split, separator, measure = metric.rpartition("/")
-        if not separator or measure not in METRICS:
-            known = [f"{split or 'test'}/{each}" for each in METRICS]
+        if not separator or measure not in (*METRICS, *OUTCOME_METRICS):
+            known = [f"{split or 'test'}/{each}" for each in (*METRICS, *OUTCOME_METRICS)]
             raise UserError(f"unknown metric {metric!r}{suggestion(metric, known)} one of {one_of(known)}")
     return metrics
 
