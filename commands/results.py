@@ -6,15 +6,17 @@ is shown of them. search=NAME alone shows what that search has found.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 from rich.table import Table
 
+from debiaslab.analysis.certainty import comparisons, with_intervals, with_tests
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent
 from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.analysis.table_formats import FORMATS
-from debiaslab.analysis.tables import comparisons, result_tables
+from debiaslab.analysis.tables import result_tables
 from debiaslab.commands.resuming import resume_hints
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import one_of_these, read_list, word
@@ -35,6 +37,17 @@ def read_rule(name: str, text: str) -> str:
 
 def read_rules(name: str, text: str) -> tuple[str, ...]:
     return tuple(read_rule(name, rule) for rule in read_list(name, text))
+
+
+def read_percent(name: str, text: str) -> float:
+    """A number above 0 and below 100. Raises `UserError`."""
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = nan
+    if not 0 < percent < 100:
+        raise UserError(f"{name}={text}: must be a number above 0 and below 100, such as 95")
+    return percent
 
 
 def read_metrics(name: str, text: str) -> tuple[str, ...]:
@@ -58,6 +71,8 @@ class TableWords:
     )
     format: str | None = word("terminal, markdown, latex or csv", read=one_of_these("format", list(FORMATS)))
     against: str | None = word("row that the others are tested against")
+    interval: float | None = word("percent of an interval of the mean over seeds: 95", read=read_percent)
+    bootstrap: bool = word("True: the interval is a bootstrap's, not Student's", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +101,17 @@ def run(updates: Sequence[str]) -> None:
 
 def show_tables(records: Sequence[Record], words: TableWords) -> None:
     """A table for each metric and rule, as `words` ask for it. Raises `UserError`."""
+    if words.bootstrap and words.interval is None:
+        raise UserError("bootstrap=True: says how an interval is made; ask for one with interval=95")
     shown: list[Any] = []
     for metric in words.metrics or (DEFAULT_METRIC,):
         for table in result_tables(records, words.rules or recorded_rules(records), metric, left_out):
-            shown.append(FORMATS[words.format or "terminal"](table))
+            if words.interval is not None:
+                table = with_intervals(table, records, words.interval, words.bootstrap)
             if words.against is not None:
+                table = with_tests(table, words.against)
+            shown.append(FORMATS[words.format or "terminal"](table))
+            if words.against is not None and words.format != "csv":
                 shown += comparisons(table, words.against)
     show(*shown)
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy
 import pytest
 
+from debiaslab.analysis.certainty import comparisons, paired_test
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import EVERYTHING
 from debiaslab.analysis.table_formats import FORMATS
-from debiaslab.analysis.tables import Cell, ResultTable, comparisons, paired_test, result_table
+from debiaslab.analysis.tables import Cell, ResultTable, result_table
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.outcomes import tabulate_outcomes
 from tests.analysis.recorded import write_record
@@ -235,8 +236,8 @@ def facts_of_data(**changed: Any) -> dict[str, Any]:
 
 def test_bias_labels_are_told_below_the_table_and_in_columns(tmp_path: Path) -> None:
     info = facts_of_data()
-    write_record(tmp_path, seed=1, info=info)
-    write_record(tmp_path, method="end", info=info)
+    write_record(tmp_path, run_id="1", info=info)
+    write_record(tmp_path, run_id="2", method="end", info=info)
     shared = "15,000 for evaluation alone; validation images: no bias"
     assert table(tmp_path).notes[:2] == [
         f"erm on {COLUMN}: bias labels: 0 for training, 0 for selection, {shared}",
