@@ -17,18 +17,22 @@ from debiaslab.settings.declared import variant_of, without_effect_on_results
 
 
 def results_frame(
-    records: Iterable[Record], rules: Sequence[str] | None = None, left_out: Callable[[str], None] | None = None
+    records: Iterable[Record],
+    rules: Sequence[str] | None = None,
+    left_out: Callable[[str], None] | None = None,
+    metrics: Sequence[str] = (),
 ) -> pandas.DataFrame:
     """A row for each run and selection rule: the run, the selected evaluation, and `<split>/<metric>` in [0, 1].
 
-    `rules` None: those that each run recorded at its end. Others are applied to the recorded evaluations. There is no
-    row for runs without a result, or without the images that a rule needs. Runs whose evaluations are needed but
-    damaged are passed to `left_out` with the reason; without it, `UserError` is raised.
+    `rules` None: those that each run recorded at its end. Others are applied to the recorded evaluations. Runs without
+    a result, or for a rule that their data does not allow, give no row. Nor do those whose evaluations are damaged, if
+    they are needed: `left_out` is told why; without it, `UserError` is raised. `metrics`: those that are computed from
+    the evaluations where an older run did not record them.
     """
     rows = []
     for record in records:
         try:
-            results = results_by_rule(record, rules)
+            results = results_by_rule(record, rules, metrics)
         except UserError as error:
             if left_out is None:
                 raise
@@ -102,16 +106,19 @@ def record_facts(record: Record) -> dict[str, Any]:
     }
 
 
-def results_by_rule(record: Record, rules: Sequence[str] | None) -> dict[str, Mapping[str, Any]]:
+def results_by_rule(
+    record: Record, rules: Sequence[str] | None, metrics: Sequence[str] = ()
+) -> dict[str, Mapping[str, Any]]:
     """rule -> summary (`analysis.result`): for `rules`, or None: for those that the run recorded at its end.
 
-    Evaluated weights only have the rule of the run that trained them.
+    Results without one of `metrics` are computed anew. The rule of evaluated weights was that of the run that trained
+    them; they have no other.
     """
     recorded = dict(sorted((record.result or {}).items(), key=lambda item: (item[0] != "last", item[0])))
     if rules is None:
         return recorded
     found = {rule: recorded[rule] for rule in rules if rule in recorded}
-    missing = [rule for rule in rules if rule not in recorded]
+    missing = [rule for rule in rules if rule not in recorded or not recorded[rule].keys() >= {*metrics}]
     if missing and record.result is not None and record.trained:
         history = record.history()
         phase = history.evaluations[-1].phase

@@ -9,7 +9,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
-from debiaslab.analysis.query import MISSING, Query, require_known_settings, same
+from debiaslab.analysis.query import MISSING, Bound, OneOf, Query, require_known_settings, same
 from debiaslab.analysis.records import Record, Store, record_of
 from debiaslab.analysis.schema import BAD_ID, damaged, is_run_id, require_entry, require_run
 from debiaslab.core.errors import UserError
@@ -121,8 +121,12 @@ def condition_of_ids(ids: Sequence[str]) -> dict[str, Any]:
 
 
 def conditions(query: Query) -> dict[str, Any]:
-    """MongoDB's conditions for `query`, except dates, which `Query.matches` checks."""
-    found = {f"config.{name}": condition(name, value) for name, value in query.settings.items()}
+    """MongoDB's conditions for `query`, but for dates, lists and bounds, which `Query.matches` looks at."""
+    found = {
+        f"config.{name}": condition(name, value)
+        for name, value in query.settings.items()
+        if not isinstance(value, (OneOf, Bound))
+    }
     if query.status is not None:
         found["status"] = query.status
     if query.ids is not None:

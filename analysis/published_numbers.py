@@ -91,15 +91,13 @@ def notes_on_papers(sources: Collection[str]) -> list[str]:
 def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list[str]:
     """Notes on the numbers of a run in a table's `column`, if they are not what a reader expects.
 
-    Evaluation on fewer images, and weights selected on test images between phases; if the run is `compared` with a
-    published number, also a protocol or training that differs from the paper's.
+    Images that were left out, weights between the phases that were chosen on test images, settings that are not the
+    recipe's; if the run is `compared` with a published number, another protocol than the paper's, too.
     """
     limit, protocol = config.get("evaluate_images"), config["data"].get("protocol")
     notes = [f"judged on {limit} images of each split"] if limit and "evaluate_images" not in column else []
     notes += chosen_on_test(config)
-    if not compared:
-        return notes
-    if protocol != "published" and "protocol" not in column:
+    if compared and protocol != "published" and "protocol" not in column:
         notes.append(f"protocol {protocol}, the papers' numbers are of published")
     return notes + other_training(config)
 

@@ -1,12 +1,16 @@
 """Select recorded runs by the words that started them.
 
 `colored_mnist severity4 method=denetdm seed=1 status=completed since=2026-11-01`: named configurations, settings, and
-the words `status`, `id`, `since` and `until`.
+the words `status`, `id`, `since` and `until`. A setting may have one of several values (`method=erm,lff`, `seed=1-3`)
+or lie within bounds (`data.skew<=0.01`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import ast
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import ge, gt, le, lt
 from typing import Any
 
 from debiaslab.core.errors import UserError, one_of, suggestion
@@ -17,8 +21,63 @@ STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OU
 
 
 @dataclass(frozen=True)
+class OneOf:
+    """A condition: one of `values`, or a whole number in one of `ranges` (first, last)."""
+
+    values: tuple[Any, ...]
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    def holds(self, found: Any) -> bool:
+        is_whole = isinstance(found, int) and not isinstance(found, bool)
+        in_range = is_whole and any(first <= found <= last for first, last in self.ranges)
+        return in_range or any(same(found, value) for value in self.values)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A condition: a number that is within all `limits`, such as ("<=", 0.01)."""
+
+    limits: tuple[tuple[str, float], ...]
+
+    def holds(self, found: Any) -> bool:
+        is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
+        return is_number and all(SIGNS[sign](found, limit) for sign, limit in self.limits)
+
+
+SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+WORDS_OF_SETTING = re.compile(r"([^=<>]+)(<=|>=|=|<|>)(.*)", re.DOTALL)
+RANGE = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
+
+
+def parse_condition(name: str, sign: str, text: str) -> Any:
+    """The value or condition of the setting `name` that `text` behind `sign` writes. Raises `UserError`."""
+    if sign != "=":
+        value = parse_literal(text)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UserError(f"{name}{sign}{text}: must be a number behind {sign}")
+        return Bound(((sign, value),))
+    parts = [text] if text[:1] in tuple("([{'\"") else [part.strip() for part in text.split(",")]
+    ranges = [RANGE.fullmatch(part) for part in parts]
+    if len(parts) == 1 and ranges[0] is None:
+        return parse_literal(text)
+    if not all(parts):
+        raise UserError(f"{name}={text}: something is missing; write {name}=A,B")
+    values = [parse_literal(part) for part, found in zip(parts, ranges, strict=True) if found is None]
+    return OneOf((*values, text), tuple((int(found[1]), int(found[2])) for found in ranges if found is not None))
+
+
+def parse_literal(text: str) -> Any:
+    """The value that `text` writes; itself, if it is no Python literal."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+
+
+@dataclass(frozen=True)
 class Query:
-    """Conditions that a run must all meet: dotted setting -> value, status, ids, and start time.
+    """Conditions that a run has to meet, all of them: dotted setting -> value or condition, statuses, ids, and when it
+    started.
 
     `words` are other words of the command, to suggest for a setting that no run has.
     """
@@ -62,7 +121,7 @@ def _has(config: Mapping[str, Any], name: str, value: Any) -> bool:
     found = setting_of(config, name)
     if found is MISSING and (value is not None or not (name in declarations() or name.startswith(OF_NETWORKS))):
         return False
-    return same(found, value)
+    return value.holds(found) if isinstance(value, (OneOf, Bound)) else same(found, value)
 
 
 def same(found: Any, wanted: Any) -> bool:
@@ -85,7 +144,7 @@ def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -
             return
         known |= {name for name, _ in flattened(config)}
     for name in sorted(unknown if known else ()):
-        near = suggestion(name, [*known, *query.words])
+        near = suggestion(name, [*known, *(each.rpartition(".")[2] for each in known), *query.words])
         options = [f" words of this command: {one_of(query.words)}"] if query.words else []
         options += [] if near.endswith("?") else [f" they have {one_of(known)}"]  # about sixty
         raise UserError(f"no run has a setting {name!r}{near}{';'.join(options)}")

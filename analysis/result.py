@@ -37,6 +37,8 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
                 values[f"{split}/{branch}/{metric}"] = None if isnan(value) else value
                 if position == 0:
                     values[f"{split}/{metric}"] = None if isnan(value) else value
+    for split, metrics in history.outcome_metrics(evaluation).items():
+        values |= {f"{split}/{metric}": None if isnan(value) else value for metric, value in metrics.items()}
     return values
 
 

@@ -14,7 +14,8 @@ import numpy
 from msgspec import Meta
 
 from debiaslab.core.errors import UserError
-from debiaslab.evaluation.history import History
+from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.evaluation.outcomes import IN_NATS, read_outcomes
 
 MAX_DEPTH = 20  # nesting of settings
 LARGEST = 2**63 - 1  # the largest integer of MongoDB and SQLite
@@ -22,6 +23,7 @@ NOT_IN_ID = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # an id is also
 BAD_ID = "its id is not a valid folder name"
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Nats = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
 
 
@@ -152,7 +154,10 @@ def require_run(entry: Any, config: Any, info: Any, where: object) -> None:
         _require(dict[str, Chosen], result, where, "result")
         places = Chosen.__annotations__
         metrics = [{name: value for name, value in values.items() if name not in places} for values in result.values()]
-        _require(list[dict[str, Share | None]], metrics, where, "result")
+        for values in metrics:
+            nats = {name for name in values if name.rpartition("/")[2] in IN_NATS}
+            _require(dict[str, Nats | None], {name: values[name] for name in nats}, where, "result")
+            _require(dict[str, Share | None], {n: v for n, v in values.items() if n not in nats}, where, "result")
     try:
         _require_plain([config, info, result])
     except ValueError as error:
@@ -232,7 +237,19 @@ def require_history(history: History) -> None:
             for table in tables.values():
                 correct = _counts(table)
                 if correct.shape != shapes[split] or (correct > totals[split]).any():
-                    raise ValueError("correct counts do not match the groups")
+                    raise ValueError("correct counts that are not of the groups")
+        _require_outcomes(evaluation, totals)
+
+
+def _require_outcomes(evaluation: Evaluation, totals: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless the outcomes are those of the correct counts."""
+    for split, values in evaluation.outcomes.items():
+        if split not in totals:
+            raise ValueError("outcomes of a split that it does not have")
+        predictions = read_outcomes(values, totals[split]).predictions
+        classes = numpy.arange(len(predictions))
+        if (predictions[classes, :, classes] != next(iter(evaluation.correct[split].values()))).any():
+            raise ValueError("outcomes that are not those of the correct counts")
 
 
 def _counts(table: list[list[int]]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.table import Table
 
-from debiaslab.analysis.tables import ResultTable
+from debiaslab.analysis.tables import Cell, Comparison, ResultTable
 from debiaslab.core.console import new_table, printable
 
 
@@ -29,19 +29,42 @@ def as_terminal(table: ResultTable) -> Table:
 
 
 def as_rows(table: ResultTable, escape: Callable[[str], str], plus_minus: str, line_break: str) -> list[list[str]]:
-    """A header and a row for each method: our mean, standard deviation and n, then the published number and the
-    difference. `escape` is applied to all names."""
-    rows = [["method", *map(escape, table.columns)]]
+    """Header and a row for each method: our mean with its spread and n, then the published number and how far ours is
+    from it. `escape` is applied to all names."""
+    header = ["method"]
+    for column in table.columns:
+        header += [escape(column), *([escape(f"p, against {table.base}")] if table.base is not None else [])]
+    rows = [header]
     for row in table.rows:
         texts = [escape(row)]
         for column in table.columns:
             cell, published = table.cells.get((row, column)), table.published.get((row, column))
-            parts = [] if cell is None else [f"{cell.text(plus_minus)} (n={len(cell.values)})"]
+            shown = None if cell is None else shown_mean(table, (row, column), cell, plus_minus)
+            parts = [] if cell is None else [f"{shown} (n={len(cell.values)})"]
             if cell is not None and published is not None:
                 parts.append(f"paper {published.text(plus_minus)} ({cell.mean - published.mean:+.2f})")
             texts.append(line_break.join(parts) or "-")
+            if table.base is not None:
+                test = table.tests.get((row, column))
+                texts.append(shown_p(test))
         rows.append(texts)
     return rows
+
+
+def shown_mean(table: ResultTable, place: tuple[str, str], cell: Cell, plus_minus: str) -> str:
+    """The mean with its spread, or with its interval, if the table has those."""
+    if table.intervals is None:
+        return cell.text(plus_minus)
+    interval = table.intervals.get(place)
+    ends = "-" if interval is None else f"{interval[0]:.2f}, {interval[1]:.2f}"
+    return f"{cell.mean:.2f} [{ends}]"
+
+
+def shown_p(test: Comparison | None) -> str:
+    """p, corrected where there are several tests; "-" without a test."""
+    if test is None or test.p != test.p:
+        return "-"
+    return f"{test.p:.3g}" + (f" (Holm {test.p_holm:.3g})" if test.count > 1 else "")
 
 
 def one_line(text: str) -> str:
@@ -96,6 +119,22 @@ def escape_csv(text: str) -> str:
 LABEL_COLUMNS = ("labels_training", "labels_selection", "labels_evaluation", "validation")
 
 
+SURE_COLUMNS = ("low", "high", "against", "difference", "p", "p_holm", "pairs")
+
+
+def _how_sure(table: ResultTable, place: tuple[str, str]) -> list[Any]:
+    """`SURE_COLUMNS` of a cell: "" where they were not asked for, "-" where they cannot be had."""
+    ends: list[Any] = ["", ""]
+    if table.intervals is not None:
+        interval = table.intervals.get(place)
+        ends = ["-", "-"] if interval is None else [f"{end:.4f}" for end in interval]
+    test = table.tests.get(place)
+    if test is None:
+        return [*ends, *[""] * 5]
+    p = ["-" if value != value else f"{value:.6g}" for value in (test.p, test.p_holm)]
+    return [*ends, escape_csv(test.base), f"{test.difference:.4f}", *p, test.pairs]
+
+
 def as_csv(table: ResultTable) -> str:
     """A line for each cell, with its notes, the versions of the code and the ids of its runs."""
     text = io.StringIO()
@@ -111,6 +150,7 @@ def as_csv(table: ResultTable) -> str:
         "n",
         *paper_columns,
         *LABEL_COLUMNS,
+        *SURE_COLUMNS,
         "notes",
         "code",
         "runs",
@@ -124,7 +164,7 @@ def as_csv(table: ResultTable) -> str:
         runs = ["; ".join(table.facts.get((row, column), [])), " ".join(cell.code), " ".join(cell.ids)]
         names = map(escape_csv, [table.metric, table.rule, row, column])
         labels = ["-" if value is None else value for value in asdict(table.labels[row, column]).values()]
-        writer.writerow([*names, *ours, *paper, *labels, *map(escape_csv, runs)])
+        writer.writerow([*names, *ours, *paper, *labels, *_how_sure(table, (row, column)), *map(escape_csv, runs)])
     return text.getvalue()
 
 

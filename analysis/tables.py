@@ -1,7 +1,7 @@
 """Tables of results: methods x variants, mean and standard deviation over seeds, with published numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import nan
 from statistics import fmean, stdev
 from typing import Any
@@ -10,9 +10,12 @@ from debiaslab.analysis.bias_labels import bias_labels_of
 from debiaslab.analysis.frames import results_frame, settings_that_differ
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers, notes_on_run, published_result
 from debiaslab.analysis.records import HasConfig, Record
+from debiaslab.analysis.statistics import Interval
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flattened
 from debiaslab.evaluation.bias_labels import BiasLabels
+from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS, scale_of
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import declarations, variant_of
 
@@ -23,7 +26,7 @@ NOT_ROW = (*COLUMN_SETTINGS, "selection")
 
 @dataclass(frozen=True)
 class Cell:
-    """Accuracies in percent of the runs `ids`, one value each; `code` are the versions of the code that made them."""
+    """The metric of the runs `ids`, in percent or nats, one value each; `code` are the versions that made them."""
 
     values: tuple[float, ...]
     ids: tuple[str, ...]
@@ -45,11 +48,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A cell against that of the row `base`: mean difference in points, p of a paired t-test over `pairs` seeds, and p
+    by Holm's correction for `count` tests; both not-a-number where no test is possible."""
+
+    base: str
+    difference: float
+    p: float
+    p_holm: float
+    pairs: int
+    count: int
+
+    def text(self) -> str:
+        if self.p != self.p:
+            return "no test possible"
+        return f"p = {self.p:.3g}" + (f", {self.p_holm:.3g} by Holm for {self.count} rows" if self.count > 1 else "")
+
+
+@dataclass(frozen=True)
 class ResultTable:
     """`cells` (row, column) -> `Cell`; `published` the same for published numbers. Rows are methods, columns data.
 
-    All numbers are `metric` under the selection rule `rule`. `facts` are notes on a cell, `labels` the bias labels that
-    it used, `remarks` notes on the whole table.
+    All numbers are `metric` under the selection rule `rule`. `facts` are what a reader has to know of a cell, `labels`
+    the bias labels that it took, `remarks` what is to know of the whole table. `intervals` of the means, if they were
+    asked for (None: not to be had); `tests` of the rows against the row `base`.
     """
 
     metric: str
@@ -61,6 +83,9 @@ class ResultTable:
     facts: Mapping[tuple[str, str], Sequence[str]]
     labels: Mapping[tuple[str, str], BiasLabels]
     remarks: Sequence[str]
+    intervals: Mapping[tuple[str, str], Interval | None] | None = None
+    base: str | None = None
+    tests: Mapping[tuple[str, str], Comparison] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
@@ -71,8 +96,8 @@ class ResultTable:
 
     @property
     def title(self) -> str:
-        """Metric and rule, which is labelled if it selects on test images."""
-        return f"{self.metric} (%), {parse_rule(self.rule, True, 'rule').label}"
+        """Metric and rule, which says so if it goes by the test images."""
+        return f"{self.metric} ({scale_of(self.metric)[1]}), {parse_rule(self.rule, True, 'rule').label}"
 
 
 def _by_column(facts: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
@@ -102,13 +127,16 @@ def result_tables(
     if records and not trained:
         raise UserError("these runs evaluated the weights of others, and are not in tables; list=True shows them")
     by_id = {record.id: record for record in trained}
-    frame = results_frame(trained, rules, left_out)
+    frame = results_frame(trained, rules, left_out, [metric])
     tables = []
     for rule in rules:
         chosen = frame[frame["rule"] == rule] if len(frame) else frame
         if chosen.empty:
             raise UserError(f"no complete run with a result under the rule {rule}")
         metrics = [name for name in chosen.columns if "/" in name]
+        split, _, measure = metric.rpartition("/")
+        if metric not in metrics and measure in OUTCOME_METRICS and f"{split}/{METRICS[0]}" in metrics:
+            raise UserError(f"no run has the metric {metric}: they were recorded before it was")
         if metric not in metrics:
             raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
         kept = [by_id[run_id] for run_id in chosen["id"]]
@@ -135,8 +163,8 @@ def fill_table(
         if value is None or value != value:
             continue
         place, seed = (rows[record.id], columns[record.id]), record.config["seed"]
-        # if runs were repeated, the last one is used
-        members.setdefault(place, {})[seed] = (record.id, 100 * float(value))
+        # of runs that were repeated, the last one counts
+        members.setdefault(place, {})[seed] = (record.id, scale_of(metric)[0] * float(value))
     if not members:
         raise UserError(f"no run has the metric {metric}: its data has no such images or no bias labels")
     by_id = {record.id: record for record in records}
@@ -234,42 +262,3 @@ def column_names(records: Sequence[Record]) -> dict[str, str]:
         if len({record.fingerprint for record in runs}) > 1:  # the same settings, but other images or labels
             names |= {record.id: f"{name}, data {record.fingerprint or 'unknown'}" for record in runs}
     return names
-
-
-# ---- comparison of two methods
-
-
-def paired_test(first: Cell, second: Cell) -> tuple[float, float, int]:
-    """(mean difference in points, p of a two-sided paired t-test, number of pairs), over common seeds.
-
-    p is NaN for fewer than two pairs. Raises `UserError` if there is no common seed.
-    """
-    from scipy.stats import ttest_rel
-
-    ours, theirs = (dict(zip(cell.seeds, cell.values, strict=True)) for cell in (first, second))
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        raise UserError(f"no seed in common: {list(first.seeds)} and {list(second.seeds)}")
-    pairs = [(ours[seed], theirs[seed]) for seed in seeds]
-    difference = fmean(a - b for a, b in pairs)
-    spread = len({a - b for a, b in pairs}) > 1
-    p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue) if len(pairs) > 1 and spread else nan
-    return difference, p, len(pairs)
-
-
-def comparisons(table: ResultTable, base: str) -> list[str]:
-    """Compare each row with the row `base`, one line per cell. Raises `UserError` for an unknown row."""
-    if base not in table.rows:
-        raise UserError(f"unknown row {base!r}{suggestion(base, table.rows)} one of {one_of(table.rows)}")
-    lines = []
-    for (row, column), cell in table.cells.items():
-        beside = table.cells.get((base, column))
-        if row == base or beside is None:
-            continue
-        try:
-            difference, p, pairs = paired_test(cell, beside)
-        except UserError:
-            continue
-        chance = f"p = {p:.3g}" if p == p else "no test possible"
-        lines.append(f"{column}: {row} - {base} = {difference:+.2f} points, {chance} (paired t-test, n={pairs})")
-    return lines

@@ -13,7 +13,7 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset, Split, dataset_config
-from debiaslab.evaluation.counting import correct_counts
+from debiaslab.evaluation.counting import measure_splits
 from debiaslab.methods import Phase
 from debiaslab.training.batches import Batches
 from debiaslab.training.losses import LossSums
@@ -51,4 +51,4 @@ def train_epoch(data: BiasedDataset, phase: Phase, epoch: int) -> None:
 
 
 def evaluate(data: BiasedDataset, phase: Phase) -> None:
-    correct_counts(phase.logits, data)
+    measure_splits(phase.logits, data)

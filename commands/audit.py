@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from debiaslab.analysis.query import parse_literal
 from debiaslab.analysis.restored_run import RestoredRun, restore_run
 from debiaslab.auditing.findings import Findings, find
 from debiaslab.auditing.images import read_images
@@ -19,7 +20,7 @@ from debiaslab.auditing.scoring import DEFAULT_SCORE, SCORES, score_images, thre
 from debiaslab.auditing.sheets import make_sheets, write_sheets
 from debiaslab.auditing.table import AUDIT, INFERRED, has_inferred, write_audit, write_inferred
 from debiaslab.commands.named_runs import find_named_runs
-from debiaslab.commands.run_query import DEFAULT_LOG_DIR, parse_literal
+from debiaslab.commands.run_query import DEFAULT_LOG_DIR
 from debiaslab.commands.words import one_of_these, read_words, word
 from debiaslab.config import ex
 from debiaslab.core.console import show

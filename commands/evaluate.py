@@ -20,7 +20,7 @@ from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say
 from debiaslab.commands.words import word
 from debiaslab.config import Run, ex
 from debiaslab.core.console import show
-from debiaslab.evaluation.counting import correct_counts
+from debiaslab.evaluation.counting import measure_splits
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, empty_history
 from debiaslab.evaluation.selection import RULES, parse_rule
 from debiaslab.recording.observers import content_type
@@ -55,9 +55,10 @@ def evaluate_weights(prepared: Prepared, run: Run) -> dict[str, Any]:
     method.eval()
     phase = method.phases()[-1]
     with threads_for(method):
-        correct = correct_counts(held_branches(phase.logits, weights.branches), data, setup.run.workers)
+        measured = measure_splits(held_branches(phase.logits, weights.branches), data, setup.run.workers)
     step = weights.step or 0
-    evaluation = Evaluation(phase.name, weights.epoch or 0, step, step, {}, correct)
+    epoch = weights.epoch or 0
+    evaluation = Evaluation(phase.name, epoch, step, step, {}, measured.correct, outcomes=measured.outcomes)
     history = empty_history(data)
     history.evaluations.append(evaluation)
 

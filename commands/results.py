@@ -6,21 +6,24 @@ search=NAME alone shows the results of that search.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 from rich.table import Table
 
+from debiaslab.analysis.certainty import comparisons, with_intervals, with_tests
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent
 from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.analysis.table_formats import FORMATS
-from debiaslab.analysis.tables import comparisons, result_tables
+from debiaslab.analysis.tables import result_tables
 from debiaslab.commands.resuming import resume_hints
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import one_of_these, read_list, word
 from debiaslab.core.console import left_out, new_table, show
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import variant_of
 
@@ -36,13 +39,24 @@ def read_rules(name: str, text: str) -> tuple[str, ...]:
     return tuple(read_rule(name, rule) for rule in read_list(name, text))
 
 
+def read_percent(name: str, text: str) -> float:
+    """A number above 0 and below 100. Raises `UserError`."""
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = nan
+    if not 0 < percent < 100:
+        raise UserError(f"{name}={text}: must be a number above 0 and below 100, such as 95")
+    return percent
+
+
 def read_metrics(name: str, text: str) -> tuple[str, ...]:
     """SPLIT/METRIC each, separated by commas; splits depend on the data. Raises `UserError` for another metric."""
     metrics = read_list(name, text)
     for metric in metrics:
         split, separator, measure = metric.rpartition("/")
-        if not separator or measure not in METRICS:
-            known = [f"{split or 'test'}/{each}" for each in METRICS]
+        if not separator or measure not in (*METRICS, *OUTCOME_METRICS):
+            known = [f"{split or 'test'}/{each}" for each in (*METRICS, *OUTCOME_METRICS)]
             raise UserError(f"unknown metric {metric!r}{suggestion(metric, known)} one of {one_of(known)}")
     return metrics
 
@@ -54,7 +68,9 @@ class TableWords:
     metrics: tuple[str, ...] = word("metrics to show: A,B of SPLIT/METRIC", (), name="metric", read=read_metrics)
     rules: tuple[str, ...] = word("selection rules: A,B; default: all recorded ones", (), name="rule", read=read_rules)
     format: str | None = word("terminal, markdown, latex or csv", read=one_of_these("format", list(FORMATS)))
-    against: str | None = word("row to compare the others with, by paired t-tests")
+    against: str | None = word("row that the others are tested against")
+    interval: float | None = word("percent of an interval of the mean over seeds: 95", read=read_percent)
+    bootstrap: bool = word("True: the interval is a bootstrap's, not Student's", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +98,18 @@ def run(updates: Sequence[str]) -> None:
 
 
 def show_tables(records: Sequence[Record], words: TableWords) -> None:
-    """Show a table for each metric and rule of `words`. Raises `UserError`."""
+    """A table for each metric and rule, as `words` ask for it. Raises `UserError`."""
+    if words.bootstrap and words.interval is None:
+        raise UserError("bootstrap=True: says how an interval is made; ask for one with interval=95")
     shown: list[Any] = []
     for metric in words.metrics or (DEFAULT_METRIC,):
         for table in result_tables(records, words.rules or recorded_rules(records), metric, left_out):
-            shown.append(FORMATS[words.format or "terminal"](table))
+            if words.interval is not None:
+                table = with_intervals(table, records, words.interval, words.bootstrap)
             if words.against is not None:
+                table = with_tests(table, words.against)
+            shown.append(FORMATS[words.format or "terminal"](table))
+            if words.against is not None and words.format != "csv":
                 shown += comparisons(table, words.against)
     show(*shown)
 

@@ -28,6 +28,7 @@ from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.core.program import program_name
 from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS
 from debiaslab.recording.configuration import as_recorded
 from debiaslab.recording.launcher import Local
 from debiaslab.recording.observers import mongo_from_environment
@@ -100,7 +101,9 @@ def check_metrics(jobs: Sequence[Job], words: TableWords) -> None:
     """Raise `UserError` for a metric that none of the jobs' data has."""
     splits = dict.fromkeys(split for job in jobs if job.data is not None for split in job.data.splits)
     for metric in words.metrics:
-        require_known("metric", metric, [f"{split}/{name}" for split in splits for name in METRICS])
+        require_known(
+            "metric", metric, [f"{split}/{name}" for split in splits for name in (*METRICS, *OUTCOME_METRICS)]
+        )
 
 
 def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dict[str, State]:

@@ -1,7 +1,9 @@
 """Count the correct predictions of every branch on a split, in one pass on the split's device."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,9 +12,11 @@ from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.inputs import as_input
 from debiaslab.evaluation.metrics import GroupCounts
+from debiaslab.evaluation.outcomes import Outcomes, tabulate_outcomes
 
 MAX_CHUNK, MIN_CHUNK = 2_000, 64  # images per forward pass
-CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images if they are larger than 32x32
+TINY = 1e-30  # least probability of which a logarithm is taken
+CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images where they are larger than 32 x 32
 
 
 def chunk_size(split: Split) -> int:
@@ -20,7 +24,25 @@ def chunk_size(split: Split) -> int:
     return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(split.image_shape)))
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation of networks: for each split, the correct images of each branch, [num_classes][num_biases], and the
+    outcomes of the first branch, as plain values."""
+
+    correct: dict[str, dict[str, list[list[int]]]]
+    outcomes: dict[str, dict[str, Any]]
+
+
+def measure_splits(logits: Callable[[Tensor], dict[str, Tensor]], data: BiasedDataset, workers: int = 0) -> Measured:
+    """How the branches that `logits` returns do on all evaluation splits of `data`; else as `count_groups`."""
+    correct, outcomes = {}, {}
+    for name, split in data.evaluation_splits().items():
+        counts, found = measure_split(logits, split, data, workers)
+        correct[name] = {branch: counted.correct.tolist() for branch, counted in counts.items()}
+        outcomes[name] = found.as_dict()
+    return Measured(correct, outcomes)
+
+
 def count_groups(
     logits: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int = 0
 ) -> dict[str, GroupCounts]:
@@ -29,7 +51,16 @@ def count_groups(
     `workers` threads read images that are on file. A split without bias labels has one group per class. The networks
     must be in eval mode. Synchronises with the device once, at the end.
     """
+    return measure_split(logits, split, data, workers)[0]
+
+
+@torch.no_grad()
+def measure_split(
+    logits: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int = 0
+) -> tuple[dict[str, GroupCounts], Outcomes]:
+    """The same, and the outcomes of the first branch."""
     hits: dict[str, list[Tensor]] = {}
+    outcomes: list[Tensor] = []
     size = max(1, chunk_size(split) // split.views)
 
     def read(start: int) -> Tensor:
@@ -40,23 +71,14 @@ def count_groups(
     chunks = prefetch(read, starts, workers if split.reader is not None else 0)
     for start, images in zip(starts, chunks, strict=True):
         target = split.target[start : start + size]
-        for branch, values in logits(as_input(images.to(target.device), data.normalize)).items():
-            hits.setdefault(branch, []).append(_over_views(values, split.views).argmax(dim=1) == target)
-    return _counted(hits, split, data)
-
-
-def correct_counts(
-    logits: Callable[[Tensor], dict[str, Tensor]], data: BiasedDataset, workers: int = 0
-) -> dict[str, dict[str, list[list[int]]]]:
-    """The number of correctly classified images per group: split -> branch -> [num_classes][num_biases].
-
-    For all evaluation splits of `data`; otherwise as `count_groups`.
-    """
-    return {
-        name: {branch: counts.correct.tolist() for branch, counts in groups.items()}
-        for name, split in data.evaluation_splits().items()
-        for groups in [count_groups(logits, split, data, workers)]
-    }
+        branches = logits(as_input(images.to(target.device), data.normalize))
+        for position, (branch, values) in enumerate(branches.items()):
+            scores = _over_views(values, split.views)
+            predicted = scores.argmax(dim=1)
+            hits.setdefault(branch, []).append(predicted == target)
+            if position == 0:
+                outcomes.append(_outcomes_of(scores, predicted, target, split.views))
+    return _counted(hits, torch.cat(outcomes, dim=1), split, data)
 
 
 def view_draws(split: Split, size: int) -> Tensor | None:
@@ -72,13 +94,31 @@ def _over_views(logits: Tensor, views: int) -> Tensor:
     return logits if views == 1 else logits.softmax(dim=1).view(-1, views, logits.shape[1]).mean(dim=1)
 
 
-def _counted(hits: dict[str, list[Tensor]], split: Split, data: BiasedDataset) -> dict[str, GroupCounts]:
+def _outcomes_of(scores: Tensor, predicted: Tensor, target: Tensor, views: int) -> Tensor:
+    """float64 [3, B]: predicted classes, their probabilities, and -log of the targets' probabilities."""
+    double = scores.double()
+    log_probabilities = double.log_softmax(dim=1) if views == 1 else double.clamp_min(TINY).log()
+    chosen = [log_probabilities.gather(1, index[:, None])[:, 0] for index in (predicted, target)]
+    return torch.stack([predicted.double(), chosen[0].exp(), -chosen[1]])
+
+
+def _counted(
+    hits: dict[str, list[Tensor]], outcomes: Tensor, split: Split, data: BiasedDataset
+) -> tuple[dict[str, GroupCounts], Outcomes]:
     shape, group = data.group_shape(split), data.groups(split)
     correct = [torch.bincount(group[torch.cat(hit)], minlength=shape.numel()) for hit in hits.values()]
-    counts = torch.stack([torch.bincount(group, minlength=shape.numel()), *correct]).cpu()
-    total, *per_branch = counts.view(-1, *shape).numpy()
+    counts = torch.stack([torch.bincount(group, minlength=shape.numel()), *correct])
+    everything = torch.cat([counts.double().flatten(), group.double(), outcomes.flatten()]).cpu()
+    tables, groups, told = torch.split(everything, [counts.numel(), len(group), outcomes.numel()])
+    total, *per_branch = tables.long().view(-1, *shape).numpy()
     aligned = data.aligned_groups() if split.has_bias else torch.zeros(shape, dtype=torch.bool)
-    return {
+    by_branch = {
         branch: GroupCounts(correct, total, aligned.numpy(), data.attribute_sizes, data.min_group)
         for branch, correct in zip(hits, per_branch, strict=True)
     }
+    predicted, confidence, log_loss = told.view(3, -1).numpy()
+    size = (shape[0], shape[1])
+    found = tabulate_outcomes(
+        groups.long().numpy(), size, predicted.astype("int64"), confidence, log_loss, aligned.numpy()
+    )
+    return by_branch, found

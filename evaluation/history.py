@@ -11,6 +11,7 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.metrics import METRICS, GroupCounts
+from debiaslab.evaluation.outcomes import read_outcomes
 from debiaslab.evaluation.selection import Rule, best_index, without_bias
 
 EVALUATIONS = "evaluations.jsonl"  # file of a run's record with its history
@@ -20,9 +21,10 @@ EVALUATIONS = "evaluations.jsonl"  # file of a run's record with its history
 class Evaluation:
     """One evaluation: the point in training, mean losses since the previous one, and correct counts.
 
-    `step` counts the optimiser steps of the whole run; `phase_step` and `epoch` are relative to the phase. `correct` is
-    split -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction. `diagnostics` are
-    those of the training samples (`diagnostics.py`) and decodability.
+    `step` counts the optimiser steps of the whole run, `phase_step` and `epoch` those of the phase. `correct` is split
+    -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction. `diagnostics` are those
+    of the training samples (`diagnostics.py`). `outcomes` is split -> those of the prediction (`outcomes.py`), as plain
+    values; empty in records that are older.
     """
 
     phase: str
@@ -32,6 +34,7 @@ class Evaluation:
     losses: dict[str, float]
     correct: dict[str, dict[str, list[list[int]]]]
     diagnostics: dict[str, float] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,6 +84,11 @@ class History:
                 for branch in values[splits[0]]
             }
         return values
+
+    def outcome_metrics(self, evaluation: Evaluation) -> dict[str, dict[str, float]]:
+        """Split -> outcome metric -> value; none of splits whose outcomes were not recorded."""
+        totals = {split: numpy.array(total) for split, total in self.total.items()}
+        return {split: read_outcomes(values, totals[split]).metrics() for split, values in evaluation.outcomes.items()}
 
     def value(self, evaluation: Evaluation, rule: Rule) -> float:
         """The value that `rule` (not `last`) compares: the prediction's metric on the rule's split."""

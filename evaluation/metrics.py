@@ -68,6 +68,20 @@ class GroupCounts:
             values |= {"aligned": aligned, "conflicting": conflicting, "align_conflict_harmonic": harmonic}
         return values
 
+    def worst_group(self) -> tuple[int, int] | None:
+        """(correct, total) of the group that `worst_group` is of, the smallest of several; None where it is unknown."""
+        if self.total.shape[1] == 1:
+            return None
+        found = [
+            (float(groups[place]), int(total[place]))
+            for groups, total in self._of_attributes()
+            for place in zip(*numpy.nonzero(total >= max(1, self.min_group)), strict=True)
+        ]
+        if not found:
+            return None
+        accuracy, size = min(found)
+        return round(accuracy * size), size
+
     def _of_attributes(self) -> list[tuple[NDArray[numpy.float64], NDArray[numpy.int64]]]:
         """(accuracies, totals) [num_classes, values] for each attribute."""
         sizes = self.attribute_sizes or self.total.shape[1:]

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from debiaslab.datasets import BiasedDataset
-from debiaslab.evaluation.counting import correct_counts
+from debiaslab.evaluation.counting import measure_splits
 from debiaslab.evaluation.decodability import Decodability
 from debiaslab.evaluation.diagnostics import sample_diagnostics
 from debiaslab.evaluation.history import Evaluation, History, empty_history
@@ -174,7 +174,7 @@ class Trainer:
     def _evaluate(self, losses: dict[str, float]) -> None:
         self.method.eval()
         phase, rule = self.phase, self.rules[self.phase_index]
-        correct = correct_counts(phase.logits, self.data, self.options.workers)
+        measured = measure_splits(phase.logits, self.data, self.options.workers)
         epoch = ceil(self.phase_step / self.batches.steps_per_epoch)
         evaluation = Evaluation(
             phase=phase.name,
@@ -182,8 +182,9 @@ class Trainer:
             phase_step=self.phase_step,
             step=self._steps_before() + self.phase_step,
             losses=losses,
-            correct=correct,
+            correct=measured.correct,
             diagnostics=sample_diagnostics(self.method.sample_notes(), self.data) | self._measure_decodability(epoch),
+            outcomes=measured.outcomes,
         )
         self.history.evaluations.append(evaluation)
         if rule.split is not None:

@@ -24,6 +24,7 @@ from debiaslab.analysis.published_numbers import notes_on_papers, published_resu
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.tables import NOT_ROW, column_names
 from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.evaluation.outcomes import scale_of
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.settings.declared import conflicting_percent, ratio_settings
 
@@ -39,7 +40,7 @@ def ratios(cells: Mapping[str, Sequence[RunGroup]], rule: str, metric: str, colu
         frame = ratios_frame(members, rule, metric)
         if frame["percent"].nunique() < 2:
             continue
-        title = [f"{metric} accuracy, mean and standard deviation over seeds: {family}", f"rule: {label}"]
+        title = [f"{metric}, mean and standard deviation over seeds: {family}", f"rule: {label}"]
         sources = sorted(set(frame["source"].dropna()))
         paper = [f"published: {'; '.join(sources)}", *notes_on_papers(sources)] if sources else []
         notes = [*paper, *differing_notes(members), *selection_notes(members, rule)]
@@ -89,13 +90,13 @@ def ratios_frame(cells: Sequence[RunGroup], rule: str, metric: str) -> pandas.Da
     `published_std` and `source`. Raises `UserError` for an unknown metric."""
     rows = []
     for cell in cells:
-        frame = results_frame(cell.records, [rule])
+        frame = results_frame(cell.records, [rule], metrics=[metric])
         if frame.empty:
             continue
         metrics = [name for name in frame.columns if "/" in name]
         if metric not in metrics:
             raise UserError(f"unknown metric {metric!r}{suggestion(metric, metrics)} one of {one_of(metrics)}")
-        values = 100 * frame[metric].dropna().astype(float)
+        values = scale_of(metric)[0] * frame[metric].dropna().astype(float)
         if values.empty:
             continue
         paper = published_result(cell.records[0].config, metric)
@@ -135,7 +136,7 @@ def ratios_figure(frame: pandas.DataFrame, metric: str, title: Sequence[str], co
     percents = sorted(set(frame["percent"]))
     axis.set_xticks(percents, [f"{percent:g}" for percent in percents])
     axis.minorticks_off()
-    axis.set(xlabel="bias-conflicting training images (%)", ylabel=f"{metric} (%)")
+    axis.set(xlabel="bias-conflicting training images (%)", ylabel=f"{metric} ({scale_of(metric)[1]})")
     axis.grid(alpha=0.3, linewidth=0.5)
     set_legend(figure, _handles(axis, bool(frame["published"].notna().any())), width)
     set_title(figure, title, width)

@@ -11,6 +11,7 @@ from debiaslab.analysis.result import COLUMNS
 from debiaslab.analysis.tables import Cell, ResultTable, column_names, fill_table, row_names
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS, is_lower_better, scale_of
 from debiaslab.evaluation.selection import CHOSEN_ON_TEST, RULES, parse_rule
 from debiaslab.settings.declared import variant_of
 
@@ -50,14 +51,14 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str,
         "rows": _describe(rows, with_result, row_of, lambda config: {"method": config["method"]["name"]}),
         "columns": _describe(columns, with_result, column_of, _data_facts),
         "rules": [_rule_facts(rule) for rule in tables],
-        "metrics": [{"name": name, "label": metric_label(name)} for name in metrics],
+        "metrics": [_metric_facts(name) for name in metrics],
         "tables": tables,
     }
 
 
 def _sort_metrics(names: Sequence[str]) -> list[str]:
-    """The metrics among the column names, test images first, in the usual order."""
-    order = [*COLUMNS, *(metric for metric in METRICS if metric not in COLUMNS)]
+    """The metrics among the names of columns, those of the test images first, as they are shown elsewhere."""
+    order = [*COLUMNS, *(metric for metric in (*METRICS, *OUTCOME_METRICS) if metric not in COLUMNS)]
 
     def rank(name: str) -> tuple[int, str, int]:
         split, metric = name.split("/")
@@ -70,6 +71,15 @@ def metric_label(name: str) -> str:
     """The display name of a metric: "test, worst group" for "test/worst_group"."""
     split, metric = name.split("/")
     return f"{split}, {COLUMNS.get(metric, metric.replace('_', ' '))}"
+
+
+def _metric_facts(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": metric_label(name),
+        "unit": scale_of(name)[1],
+        "lower": is_lower_better(name),
+    }
 
 
 def _rule_facts(name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flattened
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS, scale_of
 from debiaslab.evaluation.selection import RULES, parse_rule
 
 CURVES = ("conflicting", "aligned", "unbiased", "worst_group", "accuracy")
@@ -49,7 +50,7 @@ def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
     page = {
         "title": title_of(record.config),
         "rules": {rule: _rule_result(rule, values, record) for rule, values in results.items()},
-        "metrics": list(METRICS),
+        "metrics": [*METRICS, *OUTCOME_METRICS],
         "groups": _groups(history, [evaluation for evaluation in chosen.values() if evaluation is not None]),
         "classes": data.get("classes"),
         "biases": data.get("biases"),
@@ -62,12 +63,12 @@ def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
 
 
 def _rule_result(rule: str, values: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    """The selected evaluation, the bias labels used, and split -> branch -> accuracies (%) as text, one for each of
-    `METRICS`."""
+    """Where the rule chose, the bias labels that it took, and split -> branch -> accuracies (%) as text, one for each
+    of `METRICS` and `OUTCOME_METRICS`."""
     splits = sorted({name.split("/")[0] for name in values if name.count("/") == 2})
     accuracies = {
         split: {
-            branch: [percent(values.get(f"{split}/{branch}/{metric}")) for metric in METRICS]
+            branch: [_shown(values, split, branch, metric) for metric in (*METRICS, *OUTCOME_METRICS)]
             for branch in sorted(branches_of(values, split))
         }
         for split in splits
@@ -76,6 +77,14 @@ def _rule_result(rule: str, values: Mapping[str, Any], record: Record) -> dict[s
     place = {name: values.get(name) for name in ("phase", "epoch", "step")}
     place["bias_labels"] = bias_labels_of(record, rule if rule in RULES else None).text()
     return {"label": label, "oracle": rule.startswith("oracle_test_"), "accuracies": accuracies, **place}
+
+
+def _shown(values: Mapping[str, Any], split: str, branch: str, metric: str) -> str:
+    """The value of a metric, in percent or nats; outcome metrics are those of the prediction."""
+    if metric not in OUTCOME_METRICS:
+        return percent(values.get(f"{split}/{branch}/{metric}"))
+    value = values.get(f"{split}/{metric}") if branch == branches_of(values, split)[0] else None
+    return "-" if value is None else f"{scale_of(metric)[0] * value:.2f}"
 
 
 def _evaluation_at(history: History, values: Mapping[str, Any]) -> Evaluation | None:

@@ -7,10 +7,9 @@ from pathlib import Path
 import psutil
 
 from debiaslab.analysis.file_store import FileStore
-from debiaslab.analysis.query import Query
+from debiaslab.analysis.query import Query, parse_literal
 from debiaslab.analysis.search import objective_of
 from debiaslab.analysis.tables import format_value
-from debiaslab.commands.run_query import parse_literal
 from debiaslab.commands.searches.plan import Plan
 from debiaslab.commands.searches.trials import Trial, Trials
 from debiaslab.core.errors import UserError

@@ -22,6 +22,7 @@ def write_record(
     info: dict[str, Any] | None = None,
     limit: int | None = None,
     model: dict[str, Any] | None = None,
+    outcomes: dict[str, Any] | None = None,
 ) -> str:
     """A record under `folder`, with two evaluations on two classes; returns its id."""
     run_id = run_id or new_run_id()
@@ -39,6 +40,7 @@ def write_record(
     evaluations = [
         {"phase": "train", "epoch": epoch, "phase_step": 10 * epoch, "step": 10 * epoch, "losses": {"loss": 0.1}}
         | {"correct": {"test": {"classifier": counts}}, "diagnostics": {}}
+        | ({"outcomes": outcomes} if outcomes and epoch == 2 else {})
         for epoch, counts in enumerate(correct, start=1)
     ]
     totals = {"total": {"test": [[4, 2], [2, 4]]}, "aligned": [[True, False], [False, True]]}

@@ -1,16 +1,20 @@
 import csv
 import io
+import math
 from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
+from debiaslab.analysis.certainty import comparisons, paired_test
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import EVERYTHING
 from debiaslab.analysis.table_formats import FORMATS
-from debiaslab.analysis.tables import Cell, ResultTable, comparisons, paired_test, result_table
+from debiaslab.analysis.tables import Cell, ResultTable, result_table
 from debiaslab.core.errors import UserError
+from debiaslab.evaluation.outcomes import tabulate_outcomes
 from tests.analysis.recorded import write_record
 
 COLUMN = "colored_mnist, skew 0.005, severity 4"
@@ -232,8 +236,8 @@ def facts_of_data(**changed: Any) -> dict[str, Any]:
 
 def test_bias_labels_are_told_below_the_table_and_in_columns(tmp_path: Path) -> None:
     info = facts_of_data()
-    write_record(tmp_path, seed=1, info=info)
-    write_record(tmp_path, method="end", info=info)
+    write_record(tmp_path, run_id="1", info=info)
+    write_record(tmp_path, run_id="2", method="end", info=info)
     shared = "15,000 for evaluation alone; validation images: no bias"
     assert table(tmp_path).notes[:2] == [
         f"erm on {COLUMN}: bias labels: 0 for training, 0 for selection, {shared}",
@@ -253,3 +257,25 @@ def test_rules_between_phases_take_bias_labels_too(tmp_path: Path) -> None:
     line = "bias labels: 0 for training, 5,000 for selection, 10,000 for evaluation alone; validation images: no bias"
     assert line in table(tmp_path).notes
     assert line in str(FORMATS["markdown"](table(tmp_path)))
+
+
+def test_metrics_that_older_runs_did_not_record(tmp_path: Path) -> None:
+    """They follow from the counts; what needs outcomes is not known."""
+    write_record(tmp_path)
+    assert table(tmp_path, metric="test/worst_class").cells["erm", COLUMN].mean == pytest.approx(50)  # 3 of 6
+    with pytest.raises(UserError, match="no run has the metric test/ece: they were recorded before it was"):
+        table(tmp_path, metric="test/ece")
+
+
+def test_outcomes_beside_an_older_run_without_them(tmp_path: Path) -> None:
+    usual = numpy.eye(2, dtype=bool)
+    group, predicted = [0] * 4 + [1] * 2 + [2] * 2 + [3] * 4, [0, 0, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0]
+    arrays = numpy.array(group), numpy.array(predicted), numpy.full(12, 0.75)
+    outcomes = tabulate_outcomes(arrays[0], (2, 2), arrays[1], arrays[2], -numpy.log(arrays[2]), usual)
+    write_record(tmp_path, method="lff", outcomes={"test": outcomes.as_dict()})
+    write_record(tmp_path, method="erm")
+    found = table(tmp_path, metric="test/nll")
+    assert found.title == "test/nll (nats), last"
+    assert [row for row, _ in found.cells] == ["lff"]
+    assert found.cells["lff", COLUMN].mean == pytest.approx(-math.log(0.75), abs=1e-5)
+    assert table(tmp_path, metric="test/ece").cells["lff", COLUMN].mean == pytest.approx(100 / 12)

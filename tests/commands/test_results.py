@@ -71,7 +71,10 @@ def test_mongodb_that_does_not_answer() -> None:
         (["rule=best"], "unknown rule rule='best'"),
         (["seed=17"], "no recorded run matches; `python main.py results with list=True` shows all"),
         (["against=lff"], "unknown"),
-        (["metric=test/best"], "unknown metric 'test/best'; did you mean 'test/unbiased'? one of test/accuracy, "),
+        (
+            ["metric=test/unbised"],
+            "unknown metric 'test/unbised'; did you mean 'test/unbiased'? one of test/accuracy, ",
+        ),
         (["metric=unbiased"], "unknown metric 'unbiased'; did you mean 'test/unbiased'? one of test/accuracy, "),
         (
             ["metrc=test/unbiased"],

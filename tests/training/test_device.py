@@ -94,14 +94,14 @@ def test_a_run_does_so_in_training_and_evaluation(command: Command, monkeypatch:
         monkeypatch.setattr(place, name, watch)
 
     watched(phase, "descend")
-    watched(loop, "correct_counts")
-    watched(evaluate, "correct_counts")
+    watched(loop, "measure_splits")
+    watched(evaluate, "measure_splits")
     with cpu_threads(2):
         trained = command("with", "smoke", "method=erm")
         assert command("evaluate", "with", "method=erm", f"checkpoint={trained.runs[0]}").code == 0
         assert torch.get_num_threads() == 2
     assert set(found) == {
         ("debiaslab.methods.phase.descend", 1),
-        ("debiaslab.training.loop.correct_counts", 1),
-        ("debiaslab.commands.evaluate.correct_counts", 1),
+        ("debiaslab.training.loop.measure_splits", 1),
+        ("debiaslab.commands.evaluate.measure_splits", 1),
     }

@@ -62,7 +62,8 @@ function boardTable(overview, cells, draw) {
   else if (key !== null) rows.sort(comparing((row) => at.get(`${row},${content.columns.findIndex((column) => column.name === key)}`)?.mean, descending));
   const best = new Map(columns.map((column) => {
     const means = cells.filter((cell) => cell.column === column).map((cell) => cell.mean);
-    return [column, means.length > 1 ? Math.max(...means) : null];
+    const chosen = content.metrics.find((item) => item.name === board.metric)?.lower ? Math.min : Math.max;
+    return [column, means.length > 1 ? chosen(...means) : null];
   }));
   const changed = (sort) => { board.sort = sort; draw(); };
   const head = html("tr", {}, sortHeader("method", "method", board.sort, false, changed),
@@ -78,7 +79,7 @@ function boardTable(overview, cells, draw) {
 function boardCaption(content) {
   const rule = content.rules.find((item) => item.name === board.rule);
   const metric = content.metrics.find((item) => item.name === board.metric);
-  const text = `${metric.label} (%), mean ± standard deviation over seeds; weights by the rule ${rule.name} `;
+  const text = `${metric.label} (${metric.unit}), mean ± standard deviation over seeds; weights by the rule ${rule.name} `;
   return html("caption", {}, text, rule.oracle ? oracleBadge() : "");
 }
 
@@ -93,10 +94,10 @@ function showCell(cell, overview) {
     const run = overview.runs[index];
     return html("tr", {}, html("td", {}, String(run.seed)), html("td", { class: "number" }, cell.values[position]), html("td", {}, runLink(run)), html("td", {}, run.start ?? ""));
   });
-  const head = html("tr", {}, ["seed", "value (%)", "run", "started (UTC)"].map((label, index) => html("th", { scope: "col", class: index === 1 ? "number" : null }, label)));
+  const head = html("tr", {}, ["seed", "value", "run", "started (UTC)"].map((label, index) => html("th", { scope: "col", class: index === 1 ? "number" : null }, label)));
   dialog.replaceChildren(close,
     html("h2", { id: "cell-title" }, `${content.rows[cell.row].name}: ${cell.text}`),
-    html("p", { class: "quiet" }, `${content.columns[cell.column].name}; ${board.metric} (%), rule ${rule.name} `, rule.oracle ? oracleBadge() : ""),
+    html("p", { class: "quiet" }, `${content.columns[cell.column].name}; ${board.metric}, rule ${rule.name} `, rule.oracle ? oracleBadge() : ""),
     html("div", { class: "scroll" }, html("table", {}, html("thead", {}, head), html("tbody", {}, rows))),
     oracle.length ? html("p", { class: "notice" }, `† ${oracle.join("; ")}: weights of an earlier phase were chosen on test images, whatever the rule`) : "",
     cell.paper ? html("p", {}, `Published: ${cell.paper.text} (${cell.paper.source}). Ours minus published: ${cell.paper.difference} points. ${cell.paper.how}`) : "",

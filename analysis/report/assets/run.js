@@ -16,7 +16,7 @@ function resultTable(page, view) {
     const label = html("th", { scope: "row" }, name, " ", rule.oracle ? oracleBadge() : "");
     return html("tr", { class: name === view.rule ? "chosen" : null }, label, cells, accuracies.map((text) => html("td", { class: "number" }, text)));
   });
-  const caption = html("caption", {}, `accuracy (%) on ${view.split}, branch ${view.branch}`);
+  const caption = html("caption", {}, `metrics (%; nll in nats) on ${view.split}, branch ${view.branch}`);
   return html("div", { class: "scroll" }, html("table", {}, caption, html("thead", {}, head), html("tbody", {}, rows)));
 }
 
