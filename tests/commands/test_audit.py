@@ -60,7 +60,7 @@ def parts(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*.part")]
 
 
-def color_digits(folder: Path, conflicting: bool, size: int = SIZE) -> Path:
+def color_digits(folder: Path, conflicting: bool, size: int = SMALL) -> Path:
     """Images of the digits 0, 1 and 2 in the colour of their class, and a CSV of them without bias labels.
 
     Every tenth image has the colour of the next class if `conflicting`; else the colours are those of all classes in
@@ -128,8 +128,9 @@ def test_no_shortcut_is_found_where_there_is_none(command: Command, tmp_path: Pa
     assert "none is proposed" in outcome.out
 
 
+@pytest.mark.long
 def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path: Path) -> None:
-    color_digits(tmp_path / "scans", conflicting=True)
+    color_digits(tmp_path / "scans", conflicting=True, size=SIZE)
     words = ("custom", "data.csv=scans/images.csv", f"data.image_size={SIZE}")
     outcome = command("audit", "with", *words)
     assert (outcome.code, outcome.err) == (0, "")
@@ -187,7 +188,7 @@ def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path:
 
 
 def test_random_labels_are_no_shortcut_and_text_is_escaped(command: Command, tmp_path: Path) -> None:
-    path = color_digits(tmp_path / "scans", conflicting=False, size=SMALL)
+    path = color_digits(tmp_path / "scans", conflicting=False)
     header, *lines = path.read_text().splitlines()
     names = numpy.random.default_rng(0).choice(["<b>one", "two & $sentence"], size=len(lines))
     mixed = [f"{line.split(',')[0]},{name},{line.split(',')[2]}" for line, name in zip(lines, names, strict=True)]
@@ -203,7 +204,7 @@ def test_random_labels_are_no_shortcut_and_text_is_escaped(command: Command, tmp
 
 def test_a_handful_of_images_is_too_few_to_tell(command: Command, tmp_path: Path) -> None:
     """Nor are there as many as one of each class, in halves."""
-    path = color_digits(tmp_path / "scans", conflicting=True, size=SMALL)
+    path = color_digits(tmp_path / "scans", conflicting=True)
     path.write_text("\n".join(path.read_text().splitlines()[:10]) + "\n")
     words = ("custom", f"data.csv={path}", f"data.image_size={SMALL}", "data.protocol=published")
     outcome = command("audit", "with", *words)
