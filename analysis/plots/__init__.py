@@ -1,4 +1,4 @@
-"""Pictures: those that a run leaves behind (`run.py`), and one file for each kind that `main.py plots` draws.
+"""Figures: those that a run records (`run.py`), and one file for each kind of `main.py plots`.
 
 Only what a run needs is imported here; the other kinds import pandas.
 """

@@ -24,13 +24,13 @@ from debiaslab.core.errors import UserError, one_of
 
 METRICS = ("unbiased", "aligned", "conflicting")
 BANDS = {"minmax": "least to greatest", "std": "standard deviation"}
-SHOWN_PER_ROW = {1: 2, 2: 4}  # methods side by side, in one and in two columns of a page
+SHOWN_PER_ROW = {1: 2, 2: 4}  # methods side by side, for one and two page columns
 PANEL_HEIGHT = 1.15  # inches
-MAX_MARKED = 3  # points of a line that are marked, lest a short line is not seen
+MAX_MARKED = 3  # lines with at most this many points get markers, so that they are visible
 
 
 def curves(cells: Mapping[str, Sequence[RunGroup]], phase: str | None, band: str, columns: int) -> list[NamedFigure]:
-    """A picture for each data set: test accuracy against epochs. `phase` None: the last one of each method.
+    """A figure for each data set: test accuracy against epochs. `phase` None: the last one of each method.
 
     Raises `UserError` if no run has that phase.
     """
@@ -59,7 +59,7 @@ def phase_name(phase: str | None) -> str:
 
 
 def of_phase(frame: pandas.DataFrame, phase: str | None) -> pandas.DataFrame:
-    """The rows of the phase; of each run's last phase for None."""
+    """The rows of the phase; None: of each run's last phase."""
     if frame.empty:
         return frame
     wanted = frame.groupby("id")["phase"].transform("last") if phase is None else phase

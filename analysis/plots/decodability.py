@@ -1,4 +1,4 @@
-"""How well target and bias can be read from the features of each branch, over training."""
+"""How well target and bias can be decoded from the features of each branch, over training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ LABELS = ("target", "bias")
 def decodability(
     cells: Mapping[str, Sequence[RunGroup]], phase: str | None, band: str, columns: int
 ) -> list[NamedFigure]:
-    """A picture for each data set on which it was measured. `phase` None: the last one of each method.
+    """A figure for each data set on which it was measured. `phase` None: the last one of each method.
 
     Raises `UserError` if it was measured in no run.
     """

@@ -1,4 +1,4 @@
-"""Features of the test images in the plane, coloured by target and by bias."""
+"""Two-dimensional embeddings of the features of test images, coloured by target and by bias."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,11 +22,11 @@ from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.randomness import torch_generator
 from debiaslab.evaluation.outputs import draw_stratified, outputs_at
 
-NUM_IMAGES = 1_000  # of the test images, at most
+NUM_IMAGES = 1_000  # maximum number of test images
 PERPLEXITY = 30.0  # of t-SNE; less for few images
 MIN_DISTINCT = 4  # features, for t-SNE
 PANEL_HEIGHT = {1: 1.5, 2: 1.7}  # inches
-MAX_LEGEND = 20  # classes that a legend names
+MAX_LEGEND = 20  # maximum number of classes in a legend
 
 
 def features_of_test_images(run: RestoredRun) -> tuple[dict[str, NDArray[numpy.float64]], pandas.DataFrame]:

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, line styles, sizes, and how they are written to a file."""
+"""Shared by all figures: colours, line styles, sizes, and writing to files."""
 
 import textwrap
 import warnings
@@ -26,7 +26,7 @@ CHARACTERS_PER_INCH = 18
 LEGEND_CHARACTERS = 12  # as wide as the line and the space beside a label
 TITLE_LINES, LEGEND_ROWS = 2, 1  # that a figure's height is chosen for; it grows with more of them
 LINE_HEIGHT = 0.14  # inches
-UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # the same picture is the same file
+UNDATED = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}  # makes files reproducible
 STYLE: dict[Any, Any] = {
     "font.size": 7.5,
     "axes.titlesize": 7.5,
@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class NamedFigure:
-    """A picture and what its file is called, without the ending."""
+    """A figure and its file name, without the suffix."""
 
     name: str
     figure: Any
@@ -58,7 +58,7 @@ class NamedFigure:
 
 @contextmanager
 def print_style() -> Iterator[None]:
-    """Within the block matplotlib draws for print."""
+    """Use matplotlib settings for print within the block."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
@@ -78,7 +78,7 @@ def new_figure(
 
 
 def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
-    """Write `figure` in the format that the ending of `path` names; `dpi` is for PNG."""
+    """Write `figure` in the format given by the suffix of `path`; `dpi` is for PNG."""
     kind = path.suffix.removeprefix(".")
     with atomic_write(path) as temporary, warnings.catch_warnings(), print_style():
         warnings.filterwarnings("ignore", message="Glyph")  # a character of a name that the font does not have
@@ -115,7 +115,7 @@ def _grow(figure: Any, lines: int) -> None:
 
 
 def accuracy_axis(axis: Any) -> None:
-    """The vertical axis in percent, the same in every picture."""
+    """Format the vertical axis in percent, the same in every figure."""
     axis.set_ylim(-2, 102)
     axis.set_yticks(range(0, 101, 25))
     axis.grid(alpha=0.3, linewidth=0.5)

@@ -23,7 +23,7 @@ EMPTY = "0.85"  # grey of a group without images
 
 
 def groups(cells: Mapping[str, Sequence[RunGroup]], rule: str, columns: int) -> list[NamedFigure]:
-    """A picture for each data set whose test images have bias labels. Raises `UserError` if there is none."""
+    """A figure for each data set whose test images have bias labels. Raises `UserError` if there is none."""
     pictures = []
     label = parse_rule(rule, True, "rule").label
     for data, members in cells.items():
@@ -102,7 +102,7 @@ def groups_figure(
 
 
 def _table(runs: pandas.DataFrame, value: str, shape: tuple[int, int]) -> NDArray[numpy.float64]:
-    """[num_classes, num_biases], not-a-number for a group without images."""
+    """[num_classes, num_biases], NaN for a group without images."""
     table = numpy.full(shape, numpy.nan)
     table[runs["target"], runs["bias"]] = runs[value]
     return table

@@ -1,4 +1,4 @@
-"""The bias-conflicting test images that a run's method is most wrong about."""
+"""The bias-conflicting test images with the highest loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CHARACTERS = 23  # of a line below an image
 
 @dataclass(frozen=True)
 class Hardest:
-    """Images uint8 [K, H, W, C], hardest first, with what the method says of each and what it is; K labels each.
+    """Images uint8 [K, H, W, C], hardest first, with predictions and labels, K each.
 
     `confidence` is the probability in [0, 1] of the class that is `predicted`, `loss` the cross-entropy in nats.
     `wrong` of the `total` images that were compared are predicted wrongly.
@@ -42,7 +42,7 @@ class Hardest:
 
 
 def hardest_images(run: RestoredRun, count: int) -> Hardest:
-    """The `count` images with the highest loss among the conflicting test images; among all where no pair is usual.
+    """The `count` images with the highest loss among the conflicting test images; among all if no pair is bias-aligned.
 
     Raises `UserError` if there is no such image.
     """
@@ -50,7 +50,7 @@ def hardest_images(run: RestoredRun, count: int) -> Hardest:
     logits = run.method.phases()[-1].logits
 
     def prediction(image: Tensor) -> dict[str, Tensor]:
-        """In float64, lest a probability becomes 0 and losses equal."""
+        """In float64, so that probabilities do not underflow to 0, which would make losses equal."""
         return {"": next(iter(logits(image).values())).cpu().double().softmax(dim=1)}
 
     chosen, kind = conflicting(split, data)

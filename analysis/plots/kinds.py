@@ -1,4 +1,4 @@
-"""The kinds of pictures that `main.py plots` draws, by name."""
+"""The kinds of figures of `main.py plots`, by name."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ Kind = Callable[[Cells, PlotOptions], Iterator[NamedFigure]]
 def each_run(
     cells: Cells, options: PlotOptions, kind: str, draw: Callable[[RestoredRun, list[str]], Any]
 ) -> Iterator[NamedFigure]:
-    """A picture of the run with the lowest seed of each cell, rebuilt with the weights that the rule chose.
+    """A figure of the run with the lowest seed of each cell, restored with the weights selected by the rule.
 
     Raises `UserError` if no run can be rebuilt.
     """
@@ -72,7 +72,7 @@ def each_run(
 
 
 def weights_notes(run: RestoredRun, record: Record) -> list[str]:
-    """The rule and the evaluation that the weights are of, and rules between phases that go by test images."""
+    """The rule and the evaluation of the weights, and rules between phases that select on test images."""
     label = parse_rule(run.facts["rule"], True, "rule").label
     place = f"{run.facts['phase']} epoch {run.facts['epoch']}"
     labels = bias_labels_of(record, run.facts["rule"]).text()

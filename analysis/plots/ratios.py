@@ -1,4 +1,4 @@
-"""Accuracy against the share of bias-conflicting training images, beside the published points."""
+"""Accuracy against the fraction of bias-conflicting training images, with published points."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ from debiaslab.settings.declared import conflicting_percent, ratio_settings
 
 
 def ratios(cells: Mapping[str, Sequence[RunGroup]], rule: str, metric: str, columns: int) -> list[NamedFigure]:
-    """A picture for each data set that runs have in two ratios or more; `metric` such as "test/unbiased".
+    """A figure for each data set with runs at two or more ratios; `metric` such as "test/unbiased".
 
     Raises `UserError` for an unknown metric, or if there is no such data set.
     """
@@ -74,7 +74,7 @@ def differing_notes(cells: Sequence[RunGroup]) -> list[str]:
 
 
 def ratio_of(cell: RunGroup) -> float | None:
-    """The percentage of bias-conflicting training images; None if the settings of the data do not tell."""
+    """The percentage of bias-conflicting training images; None if the settings do not determine it."""
     return conflicting_percent(cell.records[0].config["data"])
 
 

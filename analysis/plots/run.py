@@ -1,4 +1,4 @@
-"""The pictures that a run leaves behind: its accuracies, and what its method makes of the training samples."""
+"""The figures that a run records: its accuracies, and diagnostics of the training samples."""
 
 from collections.abc import Sequence
 from math import ceil, isnan

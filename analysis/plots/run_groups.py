@@ -1,4 +1,4 @@
-"""Which runs belong into one line or panel: those that differ in nothing but their seed."""
+"""Group runs into lines and panels: runs that differ only in their seed."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import chosen_on_test
 from debiaslab.analysis.tables import column_names, row_names
 
-MAX_NAME = 180  # characters of a file's name
+MAX_NAME = 180  # characters of a file name
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RunGroup:
 
 
 def group_runs(records: Sequence[Record]) -> dict[str, list[RunGroup]]:
-    """Data set -> its cells. Of runs that were repeated with the same seed the last one counts.
+    """Data set -> its cells. If runs were repeated with the same seed, the last one is used.
 
     Runs whose protocol or any other setting differs never share a cell.
     """

@@ -1,4 +1,4 @@
-"""What methods make of the training images: weights, and votes, of aligned and of conflicting ones."""
+"""Weights and votes of aligned and conflicting training images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ KINDS = {False: "bias-aligned", True: "bias-conflicting"}
 
 
 def weights(cells: Mapping[str, Sequence[RunGroup]], columns: int) -> list[NamedFigure]:
-    """A picture for each data set: of each method's run with the lowest seed that has recorded them.
+    """A figure for each data set, with each method's run of the lowest seed that has recorded them.
 
     Raises `UserError` if there is none.
     """
@@ -63,7 +63,7 @@ def first_samples(cell: RunGroup) -> pandas.DataFrame | None:
 
 
 def samples_frame(record: Record) -> pandas.DataFrame:
-    """A row for each training image: `target`, `bias` and what the method said of it at the end of training.
+    """A row for each training image: `target`, `bias` and the method's values at the end of training.
 
     `weight` in the debiased loss, not-a-number if it never had one; `kept` as bias-aligned; `votes` for that;
     `conflicting`. Raises `UserError` if the run has not recorded it, or the file is damaged.
@@ -131,7 +131,7 @@ def _draw_weights(axis: Any, frame: pandas.DataFrame) -> None:
 
 
 def _draw_votes(axis: Any, frame: pandas.DataFrame) -> None:
-    """Bars for each number of votes, and a line at the least with which a sample is kept."""
+    """Bars for each number of votes, and a line at the minimum for keeping a sample."""
     most, label = int(frame["votes"].max()), "votes for bias-aligned"
     edges = numpy.arange(most + 2) - 0.5
     for place, (conflicting, color) in enumerate(zip(KINDS, COLORS, strict=False)):
