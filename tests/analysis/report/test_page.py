@@ -14,6 +14,7 @@ from debiaslab.analysis.query import EVERYTHING
 from debiaslab.analysis.report.embedded_images import EmbeddedImages
 from debiaslab.analysis.tables import result_table
 from debiaslab.core.errors import UserError
+from debiaslab.evaluation.outcomes import OUTCOME_METRICS, scale_of
 from debiaslab.evaluation.selection import RULES
 from debiaslab.recording.server import free_port, running_server
 from tests.analysis.recorded import write_record
@@ -61,8 +62,11 @@ def test_run_page(command: Command, tmp_path: Path) -> None:
     for rule in ("last", "best_valid_unbiased"):
         shown = page["rules"][rule]
         for branch, texts in shown["accuracies"]["test"].items():
-            expected = [result[rule][f"test/{branch}/{metric}"] for metric in page["metrics"]]
-            assert texts == ["-" if value is None else f"{100 * value:.2f}" for value in expected]
+            of_branch = {metric: result[rule].get(f"test/{branch}/{metric}") for metric in page["metrics"]}
+            if branch == "target":  # the prediction, which alone has outcomes
+                of_branch |= {metric: result[rule][f"test/{metric}"] for metric in OUTCOME_METRICS}
+            expected = {metric: (scale_of(metric)[0], value) for metric, value in of_branch.items()}
+            assert texts == ["-" if value is None else f"{scale * value:.2f}" for scale, value in expected.values()]
         assert shown["epoch"] == result[rule]["epoch"]
     groups = groups_frame(store.find(EVERYTHING), "last")
     step = str(page["rules"]["last"]["step"])
