@@ -83,7 +83,8 @@ def _shown(values: Mapping[str, Any], split: str, branch: str, metric: str) -> s
     """The value of a metric, in percent or nats; outcome metrics are those of the prediction."""
     if metric not in OUTCOME_METRICS:
         return percent(values.get(f"{split}/{branch}/{metric}"))
-    value = values.get(f"{split}/{metric}") if branch == branches_of(values, split)[0] else None
+    is_prediction = all(values.get(f"{split}/{branch}/{name}") == values.get(f"{split}/{name}") for name in METRICS)
+    value = values.get(f"{split}/{metric}") if is_prediction else None  # a record sorts branches by name
     return "-" if value is None else f"{scale_of(metric)[0] * value:.2f}"
 
 
