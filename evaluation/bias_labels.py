@@ -1,7 +1,7 @@
-"""How many bias labels a result has taken: in training, in choosing weights, and in judging them alone.
+"""Count the bias labels that a result has used: in training, for checkpoint selection, and in evaluation only.
 
-Methods are compared fairly where they have had the same labels. The labels of training images by which a run's record
-tells conflicting samples apart (`diagnostics.py`) are not counted: no result depends on them.
+A fair comparison of methods needs equal labels. Labels of training images that are only used for recorded diagnostics
+(`diagnostics.py`) are not counted: no result depends on them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,16 +12,16 @@ from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.metrics import WITHOUT_BIAS
 from debiaslab.evaluation.selection import RULES, parse_rule
 
-# how the validation images are biased, by the share of conflicting ones among them
+# how biased the validation images are, by the fraction of conflicting ones
 ABSENT, UNBIASED, AS_TRAINING, OTHERWISE = "none", "no bias", "bias of training", "another bias than training"
 VALIDATIONS = (ABSENT, UNBIASED, AS_TRAINING, OTHERWISE)
-STANDARD_ERRORS = 3  # by which a share may be off that is still taken for the expected one
+STANDARD_ERRORS = 3  # tolerance for a fraction to count as the expected one
 
 
 @dataclass(frozen=True)
 class LabelFacts:
-    """`labelled`: split -> number of its images whose bias is known; `conflicting`: how many of them are, where that
-    is known; `validation`: one of `VALIDATIONS`, or None where the labels do not tell."""
+    """`labelled`: split -> number of its images whose bias is known; `conflicting`: how many of them are, if
+    known; `validation`: one of `VALIDATIONS`, or None if the labels do not determine it."""
 
     labelled: Mapping[str, int]
     conflicting: Mapping[str, int | None]
@@ -30,9 +30,9 @@ class LabelFacts:
 
 @dataclass(frozen=True)
 class BiasLabels:
-    """Numbers of bias-labelled images: read in training, read by rules that chose weights, and by evaluation alone.
+    """Numbers of images whose bias labels are used in training, by selection rules, and in evaluation only.
 
-    None where it is not known. `validation` as in `LabelFacts`.
+    None if unknown. `validation` as in `LabelFacts`.
     """
 
     training: int | None
@@ -47,7 +47,7 @@ class BiasLabels:
 
 
 def label_facts(data: BiasedDataset) -> LabelFacts:
-    """What is known of the bias in each split of `data`."""
+    """Facts about the bias labels of each split of `data`."""
     labelled, conflicting = {}, {}
     for name, split in data.splits().items():
         labelled[name] = len(split) if split.has_bias else 0
@@ -57,10 +57,10 @@ def label_facts(data: BiasedDataset) -> LabelFacts:
 
 
 def count_bias_labels(facts: LabelFacts | None, needs_bias: bool | None, rules: Iterable[str]) -> BiasLabels:
-    """The bias labels of a run whose weights were chosen by `rules`, the one of its result and those between phases.
+    """The bias labels used by a run whose weights are selected by `rules`, including those between phases.
 
-    `needs_bias`: whether its method reads those of the training images. What None leaves open is None, unless no label
-    was read.
+    `needs_bias`: whether its method uses those of the training images. Numbers that depend on a None argument are None,
+    unless no label was used.
     """
     read = {split for rule in rules for split in splits_read(rule)}
     if facts is None:
@@ -73,7 +73,7 @@ def count_bias_labels(facts: LabelFacts | None, needs_bias: bool | None, rules: 
 
 
 def splits_read(rule: str) -> set[str]:
-    """The splits whose bias labels a rule reads."""
+    """The splits whose bias labels a rule uses."""
     parsed = parse_rule(rule, True, "rule")
     if parsed.split is None or parsed.metric is None or parsed.metric in WITHOUT_BIAS:
         return set()
@@ -81,7 +81,7 @@ def splits_read(rule: str) -> set[str]:
 
 
 def rules_between_phases(hparams: Mapping[str, Any]) -> list[str]:
-    """The rules among the hyper-parameters of a method: of hand-over, of the choice of an ensemble."""
+    """The selection rules among the hyper-parameters of a method, for hand-over or the members of an ensemble."""
     return [value for value in hparams.values() if isinstance(value, str) and value in RULES]
 
 
@@ -103,7 +103,7 @@ def _conflicting_share(data: BiasedDataset, split: Split) -> float:
 
 
 def _independent_share(data: BiasedDataset) -> float:
-    """The share of conflicting validation images if their bias did not depend on their target."""
+    """The fraction of conflicting validation images if bias and target were independent."""
     assert data.valid is not None
     targets = data.valid.target.bincount(minlength=data.num_classes).double() / len(data.valid)
     biases = data.valid.bias.bincount(minlength=data.num_biases).double() / len(data.valid)

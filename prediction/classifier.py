@@ -1,4 +1,4 @@
-"""A trained classifier as a plain module, from the record of its run alone."""
+"""A trained classifier as a plain module, restored from the record of its run alone."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from debiaslab.analysis.restored_run import RestoredMethod, restore_method
 
 
 class TrainedClassifier(nn.Module):
-    """What a run has trained: images float32 [B, 3, H, W], as `preprocess` makes them, to logits [B, num_classes].
+    """The classifier of a run: maps images float32 [B, 3, H, W] from `preprocess` to logits [B, num_classes].
 
     `preprocess` takes an image (PIL) or an image file and returns float32 [3, H, W]. `class_names` are the classes in
-    the order of the logits. `facts` say which weights they are: their rule, phase, epoch and accuracies.
+    the order of the logits. `facts` describe the weights: rule, phase, epoch and accuracies.
     """
 
     def __init__(self, restored: RestoredMethod) -> None:
@@ -28,7 +28,7 @@ class TrainedClassifier(nn.Module):
         return self.method.predict(image)
 
     def branch_logits(self, image: Tensor) -> dict[str, Tensor]:
-        """The logits of all branches that the method has in its last phase; the first one is the prediction."""
+        """The logits of all branches of the method's last phase; the first one is the prediction."""
         return self.method.phases()[-1].logits(image)
 
     @torch.no_grad()
@@ -39,6 +39,6 @@ class TrainedClassifier(nn.Module):
 
 
 def restore_classifier(record: Record, rule: str | None) -> TrainedClassifier:
-    """The classifier of a recorded run, on the CPU, in eval mode, with the weights that `rule` chose, as
-    `restore_method` takes it. Raises `UserError`."""
+    """The classifier of a recorded run, on the CPU, in eval mode, with the weights selected by `rule`
+    (see `restore_method`). Raises `UserError`."""
     return TrainedClassifier(restore_method(record, rule)).eval()

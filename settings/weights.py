@@ -1,4 +1,4 @@
-"""What stands in a file of weights beside them, and the way back from the file into a method."""
+"""The metadata of weight files, and loading weights into a method."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +9,11 @@ from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
 from debiaslab.training.checkpoint import SELECTED, read_checkpoint, without_prefix
 
-INPUT = "input"  # where the facts about weights have those of the images that they are for
+INPUT = "input"  # key of the facts about the input images
 
 
 def input_facts(data: BiasedDataset) -> dict[str, Any]:
-    """What must be known to predict with weights: the shape of images, what the classes are, the preprocessing."""
+    """What is needed to predict with weights: the shape of images, the class names, the preprocessing."""
     preprocessing = data.preprocessing()
     return {
         "shape": list(data.test.image_shape),
@@ -23,7 +23,7 @@ def input_facts(data: BiasedDataset) -> dict[str, Any]:
 
 
 def require_same_input(path: Path, given: Mapping[str, Any], data: BiasedDataset) -> None:
-    """Raise `UserError` if the weights in `path`, for which `given` holds, are for other images than `data` has."""
+    """Raise `UserError` if the weights in `path`, with the input facts `given`, are for other images than `data`."""
     own = input_facts(data)
     for kind, words in (("classes", "classes"), ("shape", "images of the shape")):
         known = list(given[kind])
@@ -40,8 +40,9 @@ def require_same_input(path: Path, given: Mapping[str, Any], data: BiasedDataset
 def start_from(source: Path, method: Method) -> None:
     """Load the weights of a run into `method`, which is to be trained further.
 
-    `source` is the run's folder, for the weights by its rule, or a file. What has another size for another number of
-    classes keeps its initial values. Raises `UserError` for weights that are missing, or of other networks.
+    `source` is the run's folder, for the weights by its rule, or a file. Layers whose size depends on the number
+    of classes keep their initial values if it differs. Raises `UserError` for missing weights, or those of other
+    networks.
     """
     path = source / SELECTED if source.is_dir() else source
     tensors, facts = read_checkpoint(path)
