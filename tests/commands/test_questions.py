@@ -61,7 +61,7 @@ def test_what_is_found(ask: Ask, words: list[str], found: str) -> None:
         ("seed=1,,2", "seed=1,,2: something is missing; write seed=A,B"),
         ("data.skew<=much", "data.skew<=much: must be a number behind <="),
         ("batch_sizes=3", "no run has a setting 'batch_sizes'"),
-        ("id=2027", "no recorded run is like that"),
+        ("id=2027", "no recorded run matches"),
     ],
 )
 def test_what_cannot_be_read(ask: Ask, word: str, message: str) -> None:
