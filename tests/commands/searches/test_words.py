@@ -114,7 +114,7 @@ def test_the_same_words_name_the_same_search() -> None:
         (["trials=0"], "trials=0: must be a whole number, 1 or more"),
         (["name=None"], "name='None': must be of letters"),
         (["trial=3"], "trial=3: a search decides that for each of its trials"),
-        (["data.skew=uniform(0, 1)"], "data.skew=uniform(0, 1): settings of method and model can be searched"),
+        (["data.skew=uniform(0, 1)"], "data.skew=uniform(0, 1): only settings of method and model can be searched"),
         (["method.hparams.alpha=gauss(0, 1)"], "unknown range 'method.hparams.alpha=gauss'; one of choice"),
         (["epochs=5", "epochs=int(1, 5)"], "epochs=5: method.hparams.epochs has a range too"),
         (["storage=postgresql://me:secret@host/db"], f"storage: a password can be read on the command line; put the"
