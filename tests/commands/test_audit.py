@@ -171,6 +171,7 @@ def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path:
 
 def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path: Path, data_root: Path) -> None:
     trained = command("with", "digits", "data.skew=0.05", "method=lff", "num_steps=200")
+    assert (trained.code, trained.err) == (0, "")
     (folder,) = trained.runs
     outcome = command("audit", "with", f"run={folder}", "out=found")
     assert (outcome.code, outcome.err) == (0, "")
