@@ -123,4 +123,4 @@ def test_damaged_cache(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (file,) = (root / "cache").iterdir()
     file.write_bytes(file.read_bytes()[:1000])
     assert config.load().fingerprint == whole.fingerprint
-    assert "built anew" in capsys.readouterr().err
+    assert "rebuilding it" in capsys.readouterr().err
