@@ -77,7 +77,9 @@ def require_well_formed(settings: Mapping[str, Any]) -> None:
     ingredients = {f"{name}.": part for name, part in settings.items() if isinstance(part, Mapping)}
     for prefix, part in {"": settings, **ingredients}.items():
         seed = part.get("seed")
-        if seed is not None and not (isinstance(seed, int) and seed in SEEDS):
+        if seed is not None and not isinstance(seed, int):
+            raise UserError(f"{prefix}seed={seed!r}: must be of type int, not {type(seed).__name__}")
+        if seed is not None and seed not in SEEDS:
             raise UserError(f"{prefix}seed={seed}: must be {SEEDS_IN_WORDS}")
 
 

@@ -144,7 +144,9 @@ def test_a_flipped_bit_is_told_mended_and_never_used(
         path.write_bytes(content)
         found = read(files, size)
         assert found(rows).equal(good)
-        assert re.search(r"photos-\w+\.safetensors is damaged.* (again|rebuilding it)\n", capsys.readouterr().err), position
+        assert re.search(r"photos-\w+\.safetensors is damaged.* (again|rebuilding it)\n", capsys.readouterr().err), (
+            position
+        )
         assert path.read_bytes() == whole
 
 
