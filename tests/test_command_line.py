@@ -508,7 +508,7 @@ def test_record_is_valid_json(command: Command) -> None:
     lines = (folder / "evaluations.jsonl").read_text().splitlines()
     assert set(json.loads(lines[0])) == {"total", "aligned", "attribute_sizes", "min_group", "means", "train"}
     info = json.loads((folder / "info.json").read_text())
-    assert set(info) == {"data", "machine", "code"}
+    assert set(info) == {"data", "machine", "code", "bias_labels"}
     assert set(info["code"]) == {"version", "commit", "changed"}
     assert len(lines) == 1 + 2 * 2  # two phases of 20 steps, 18 to an epoch
 

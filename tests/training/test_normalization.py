@@ -89,7 +89,8 @@ def test_the_loop_normalises_all_that_networks_see(digits: BiasedDataset) -> Non
 
 def test_count_groups(digits: BiasedDataset) -> None:
     def logits(image: Tensor) -> dict[str, Tensor]:
-        return {"sign": torch.stack([image.mean(dim=(1, 2, 3)), torch.zeros(len(image))], dim=1)}
+        mean, others = image.mean(dim=(1, 2, 3)), torch.full((len(image), 8), -9.0)
+        return {"sign": torch.cat([torch.stack([mean, torch.zeros(len(image))], dim=1), others], dim=1)}
 
     plain = count_groups(logits, digits.test, digits)["sign"]
     shifted = count_groups(logits, digits.test, replace(digits, normalize=((1.0,) * 3, (1.0,) * 3)))["sign"]

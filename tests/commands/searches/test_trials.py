@@ -338,7 +338,7 @@ def test_other_settings_do_not_join(tmp_path: Path) -> None:
     Trials(plan_of(tmp_path, "name=mine", "trials=90", "jobs=2"))
     with pytest.raises(UserError, match=r"the search mine was started with seed=1, not 2; give the same settings, or"):
         Trials(plan_of(tmp_path, "name=mine", "seed=2"))
-    with pytest.raises(UserError, match=rf"begun with {ALPHA}=uniform\(0.0, 1.0\), not uniform\(0.0, 2.0\)"):
+    with pytest.raises(UserError, match=rf"started with {ALPHA}=uniform\(0.0, 1.0\), not uniform\(0.0, 2.0\)"):
         Trials(plan_of(tmp_path, "name=mine", f"{ALPHA}=uniform(0, 2)", f"{BETA}=uniform(0, 1)"))
 
 
