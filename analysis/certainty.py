@@ -92,8 +92,9 @@ def with_tests(table: ResultTable, base: str) -> ResultTable:
 
 
 def comparisons(table: ResultTable, base: str) -> list[str]:
-    """A line for each test of `with_tests`. Raises `UserError` for an unknown row."""
+    """A line for each test of `with_tests`, which `table` may have already. Raises `UserError` for an unknown row."""
+    tested = table if table.base == base else with_tests(table, base)
     return [
         f"{column}: {row} - {base} = {test.difference:+.2f} points, {test.text()} (paired t-test, n={test.pairs})"
-        for (row, column), test in with_tests(table, base).tests.items()
+        for (row, column), test in tested.tests.items()
     ]

@@ -10,6 +10,7 @@ from typing import Any
 from debiaslab.analysis.earlier_inputs import earlier_input
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
+from debiaslab.core.settings import merge, nested
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.preprocessing import Preprocessing
 from debiaslab.methods import Method
@@ -44,7 +45,7 @@ def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> Restor
     `changes` are settings of this machine, dotted name -> value, such as data.root. The weights come from the record's
     files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
     """
-    setup = check(_with_changes(record.config, changes))
+    setup = check(merge(record.config, nested(changes)))
     with weights_by(rule, record, setup) as path:
         device, data = setup.device(), setup.load_data()
         fingerprint = record.info.get("data", {}).get("fingerprint")
@@ -94,12 +95,3 @@ def weights_by(rule: str, record: Record, setup: Setup) -> Iterator[Path]:
         if read_facts(path).get("rule") != rule:
             raise UserError(f"{kept[rule]} of the run {record.id} was not chosen by {rule}")
         yield path
-
-
-def _with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the nested `config` with `changes`."""
-    changed = {name: dict(value) if isinstance(value, Mapping) else value for name, value in config.items()}
-    for name, value in changes.items():
-        ingredient, separator, setting = name.rpartition(".")
-        (changed[ingredient] if separator else changed)[setting] = value
-    return changed

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from debiaslab.analysis.plots import new_figure, save_figure
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.splits import middle_frames
 
 COLUMNS = 10  # maximum number of images
 ROWS = 3  # each for bias-aligned and bias-conflicting images
@@ -89,8 +90,7 @@ def _images(data: BiasedDataset, index: Tensor) -> Tensor:
     images = data.train.read(index)
     if data.augment is not None:
         images = data.augment(images, index.to(images.device), None)
-    if images.ndim == 5:
-        images = images[:, :, images.shape[2] // 2]
+    images = middle_frames(images)
     return images.round().to("cpu", torch.uint8) if images.is_floating_point() else images.cpu()
 
 

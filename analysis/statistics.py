@@ -36,12 +36,10 @@ def wilson_interval(correct: int, total: int, percent: float) -> Interval | None
     """Wilson's score interval (JASA 1927) of a share, `correct` of `total` images, in [0, 1]; None for no image."""
     if total < 1:
         return None
-    from scipy.stats import norm
+    from scipy.stats import binomtest
 
-    z, share = float(norm.ppf(0.5 + percent / 200)), correct / total
-    middle = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z / (1 + z**2 / total) * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    interval = binomtest(correct, total).proportion_ci(percent / 100, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def holm(values: Mapping[K, float]) -> dict[K, float]:

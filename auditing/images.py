@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.pixels import MappedImages
-from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile
+from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, middle_frames
 
 SPLITS = ("train", "valid", "test")
 DIGIT_SIZE, SMALL_DIGIT_SIZE = 28, 14  # pixels: images up to the first size are reduced to the second
@@ -77,7 +77,7 @@ def read_images(data: BiasedDataset) -> AuditImages:
 
 def full_images(data: BiasedDataset, split: int, rows: Tensor) -> Tensor:
     """The images uint8 [B, channels, height, width] at the positions `rows` of a split, as the data set has them."""
-    return _still(data.splits()[SPLITS[split]].read(rows))
+    return middle_frames(data.splits()[SPLITS[split]].read(rows))
 
 
 def _small_copies(split: Split, name: str) -> tuple[Tensor, list[bytes]]:
@@ -87,7 +87,7 @@ def _small_copies(split: Split, name: str) -> tuple[Tensor, list[bytes]]:
     digests: list[bytes] = []
     parts = torch.split(torch.arange(len(split)), READ_AT_ONCE)
     for rows in progress_bar(parts, len(parts), f"reading {len(split):,} {name} images"):
-        images = _still(split.read(rows)).cpu()
+        images = middle_frames(split.read(rows)).cpu()
         copies[rows] = adaptive_avg_pool2d(images.float(), (height, width)).round().to(torch.uint8)
         digests += [hashlib.blake2b(image, digest_size=16).digest() for image in images.contiguous().numpy()]
     return copies, digests
@@ -96,11 +96,6 @@ def _small_copies(split: Split, name: str) -> tuple[Tensor, list[bytes]]:
 def small_size(side: int) -> int:
     """Pixels of a side of the copy of an image whose side has `side`."""
     return min(side, SMALL_DIGIT_SIZE) if side <= DIGIT_SIZE else min(side, LARGEST_SIZE)
-
-
-def _still(images: Tensor) -> Tensor:
-    """Of a clip, the middle frame."""
-    return images[:, :, images.shape[2] // 2] if images.ndim == 5 else images
 
 
 def _conflicting(data: BiasedDataset, split: Split) -> Tensor:

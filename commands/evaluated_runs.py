@@ -17,7 +17,7 @@ from debiaslab.core.program import program_name
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.custom import Custom
 from debiaslab.datasets.test_rows import KnownLabels, load_test_rows
-from debiaslab.settings.setup import Setup
+from debiaslab.settings.setup import Setup, load_once
 from debiaslab.settings.weights import INPUT, require_same_input
 from debiaslab.training.checkpoint import LAST, SELECTED, read_facts
 
@@ -85,7 +85,7 @@ def _data(setup: Setup, source: Record) -> BiasedDataset:
     if not isinstance(setup.data, Custom) or setup.data.csv == csv:
         return noted(setup.with_data()[1], source)
     try:
-        data = setup.data.load() if "split" not in setup.data.table().columns else None
+        data = load_once(setup.data) if "split" not in setup.data.table().columns else None
     except UserError:
         data = None
     if data is not None and data.fingerprint == source.fingerprint:  # the run's CSV, in another place

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from debiaslab.commands.named_runs import find_one_run
+from debiaslab.commands.named_runs import find_one_run, only_name
 from debiaslab.commands.words import read_words, require_no_others, word
 from debiaslab.core.console import show
-from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write, require_writable
-from debiaslab.core.program import program_name
 from debiaslab.prediction.classifier import restore_classifier
 from debiaslab.prediction.exporting import ONNX, PROGRAM, TORCHVISION, export, keep_classifier_alone
 from debiaslab.prediction.model_card import model_card
@@ -45,9 +43,7 @@ def run(updates: Sequence[str]) -> None:
     """Write the files, and say how far their logits are from PyTorch's. Raises `UserError`."""
     words, others = read_words(ExportModelWords, updates)
     require_no_others(ExportModelWords, others)
-    if len(words.ids) != 1:
-        raise UserError(f"which run? Write `{program_name()} export_model RUN`, with the id or the folder of one run")
-    record = find_one_run(words.ids[0], words.log_dir)
+    record = find_one_run(only_name(words.ids, "export_model RUN"), words.log_dir)
     classifier = restore_classifier(record, words.rule)
     keep_classifier_alone(classifier)
     facts = {"run": record.id, "classes": classifier.class_names, **classifier.preprocess.facts()}

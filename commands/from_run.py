@@ -7,11 +7,10 @@ from typing import Any
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.records import Record
-from debiaslab.commands.named_runs import find_one_run
+from debiaslab.commands.named_runs import find_one_run, only_name
 from debiaslab.commands.run_query import DEFAULT_LOG_DIR
 from debiaslab.config import NAMED_CONFIGS
 from debiaslab.core.errors import UserError
-from debiaslab.core.program import program_name
 from debiaslab.core.settings import merge
 from debiaslab.settings.run import TRIAL_SETTINGS
 
@@ -30,12 +29,11 @@ def find_source(command: str, ids: Sequence[str], typed: Mapping[str, Any]) -> t
     those typed alone where that is another data set. Raises `UserError` if there is no such run, or it is of another
     method.
     """
-    if len(ids) != 1:
-        raise UserError(f"which run? Write `{program_name()} {command} RUN`, with the id or the folder of one run")
+    source = only_name(ids, f"{command} RUN")
     log_dir = str(typed.get("log_dir", DEFAULT_LOG_DIR))
-    record = find_one_run(ids[0], log_dir)
+    record = find_one_run(source, log_dir)
     own = dict.fromkeys(("resume", "checkpoint", *TRIAL_SETTINGS)) | {"train": True}
-    settings = merge(record.config, own | {"log_dir": folder_for(ids[0], log_dir)})
+    settings = merge(record.config, own | {"log_dir": folder_for(source, log_dir)})
     name = merge(settings, typed)["data"].get("name")
     if name != record.config["data"]["name"]:
         settings["data"] = {}

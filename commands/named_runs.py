@@ -41,6 +41,13 @@ def find_one_run(name: str, log_dir: str, exact: bool = False) -> Record:
     return found[0]
 
 
+def only_name(names: Sequence[str], usage: str) -> str:
+    """The only one of the `names` of runs. Raises `UserError` with the command line `usage` for none or several."""
+    if len(names) != 1:
+        raise UserError(f"which run? Write `{program_name()} {usage}`, with the id or the folder of one run")
+    return names[0]
+
+
 def find_run(store: Store, run_id: str, exact: bool = True) -> Record:
     """Find the run with this id or, unless `exact`, the only one whose id starts with it.
 

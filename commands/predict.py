@@ -15,19 +15,21 @@ from pathlib import Path
 
 from torch import Tensor
 
-from debiaslab.commands.named_runs import find_one_run
+from debiaslab.commands.named_runs import find_one_run, only_name
 from debiaslab.commands.words import read_count, read_number, read_words, require_no_others, word
 from debiaslab.core.console import left_out, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import atomic_write
 from debiaslab.core.program import program_name
 from debiaslab.core.progress_bar import progress_bar
+from debiaslab.evaluation.counting import chunk_size
 from debiaslab.prediction.classifier import TrainedClassifier, restore_classifier
 from debiaslab.prediction.images import ListedImages, list_images
-from debiaslab.prediction.predicting import Predicted, predict_files, usual_batch_size
+from debiaslab.prediction.predicting import Predicted, predict_files
 from debiaslab.training.device import choose_device, threads_for
 
 ALL = "all"
+USAGE = "predict RUN with images=FOLDER_OR_CSV"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +52,14 @@ def run(updates: Sequence[str]) -> int:
     """Write the predictions and return 0, or 1 if there are images that cannot be read. Raises `UserError`."""
     words, others = read_words(PredictWords, updates)
     require_no_others(PredictWords, others)
-    usage = f"Write `{program_name()} predict RUN with images=FOLDER_OR_CSV`"
-    if len(words.ids) != 1:
-        raise UserError(f"which run? {usage}, with the id or the folder of one run")
+    name = only_name(words.ids, USAGE)
     if words.images is None:
-        raise UserError(f"which images? {usage}")
+        raise UserError(f"which images? Write `{program_name()} {USAGE}`")
     out = Path(words.out)
     if out.is_dir():
         raise UserError(f"out={out} is a folder: name the file to write, such as out={out / 'predictions.csv'}")
     images = list_images(words.images)
-    record = find_one_run(words.ids[0], words.log_dir)
+    record = find_one_run(name, words.log_dir)
     classifier = restore_classifier(record, words.rule)
     branches = choose_branches(classifier, words.branch)
     classifier.to(choose_device(words.device))
@@ -118,7 +118,7 @@ def _predictions(
         logits = classifier.branch_logits(batch)
         return {name: logits[name] for name in branches}
 
-    size = words.batch_size or usual_batch_size(classifier.preprocess.prepare.image_shape)
+    size = words.batch_size or chunk_size(classifier.preprocess.prepare.image_shape)
     workers = (os.cpu_count() or 1) if words.workers is None else words.workers
     device = next(classifier.parameters()).device
     parts = predict_files(chosen, images.files, classifier.preprocess, device, size, workers)

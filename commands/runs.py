@@ -6,13 +6,10 @@ So mistakes are reported before there is a record, and nothing is loaded or buil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from debiaslab.analysis.records import Record
-from debiaslab.commands.evaluated_runs import evaluation_data, evaluation_of_run
-from debiaslab.commands.weights import Weights, load_weights, with_released
 from debiaslab.config import Run, ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
@@ -23,6 +20,10 @@ from debiaslab.recording.observers import STATE, FileRecord, mongo_from_environm
 from debiaslab.settings.setup import Setup, check, check_data
 from debiaslab.training.single_images import require_no_single_image
 
+if TYPE_CHECKING:  # a training needs no record of another run, nor a reader of foreign weights
+    from debiaslab.analysis.records import Record
+    from debiaslab.commands.weights import Weights
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -32,7 +33,7 @@ class Prepared:
     device: torch.device
     data: BiasedDataset
     method: Method
-    weights: Weights | None = None  # loaded into `method`, for an evaluation
+    weights: "Weights | None" = None  # loaded into `method`, for an evaluation
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,14 @@ def prepare(
 ) -> ReadyRun:
     """Prepare a run of `command` with these settings. Raises `UserError` for any mistake."""
     if command == "evaluate" and "id" in settings:
+        from debiaslab.commands.evaluated_runs import evaluation_of_run
+
         source, settings = evaluation_of_run(settings, named_configs)
         run = ex._create_run(command, settings, (), {"evaluates": source.id}, None, options)
         return ReadyRun(run, prepare_evaluation(run, source))
     if command == "evaluate" or settings.get("train") is False:
+        from debiaslab.commands.weights import with_released
+
         settings = with_released(settings)
     run = ex._create_run(command, settings, named_configs, info, None, options)
     preparation = PREPARATIONS.get(command)
@@ -91,8 +96,11 @@ def prepare_training(run: Run) -> tuple[Prepared]:
     return (Prepared(setup, device, data, method),)
 
 
-def prepare_evaluation(run: Run, source: Record | None = None) -> tuple[Prepared]:
+def prepare_evaluation(run: Run, source: "Record | None" = None) -> tuple[Prepared]:
     """`source` is the run whose weights are evaluated, where it was named as such."""
+    from debiaslab.commands.evaluated_runs import evaluation_data
+    from debiaslab.commands.weights import load_weights
+
     setup = check(run.config)
     if setup.run.resume is not None:
         raise UserError(f"resume={setup.run.resume} resumes a training; leave it out to evaluate weights")

@@ -12,7 +12,7 @@ from debiaslab.config import Run
 from debiaslab.core.console import printable
 from debiaslab.core.program import program_name
 from debiaslab.datasets import BiasedDataset
-from debiaslab.evaluation.bias_labels import BiasLabels, count_bias_labels, label_facts
+from debiaslab.evaluation.bias_labels import BiasLabels, LabelFacts, count_bias_labels, label_facts
 from debiaslab.recording.observers import FileRecord
 from debiaslab.recording.version import code_version
 from debiaslab.settings.recipes import UNPUBLISHED
@@ -24,27 +24,28 @@ def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[st
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     facts: dict[str, Any] = {"fingerprint": data.fingerprint, "notes": list(data.notes)}
     facts["sizes"] = {name: len(split) for name, split in data.splits().items()}
-    facts |= asdict(label_facts(data))
+    labels = label_facts(data)
+    facts |= asdict(labels)
     names = {"classes": data.class_names, "biases": data.bias_names}
     facts |= {kind: None if found is None else list(found) for kind, found in names.items()}
     return {
         "data": facts,
-        "bias_labels": asdict(bias_labels(setup, data, setup.run.selection)),
+        "bias_labels": asdict(bias_labels(setup, labels, setup.run.selection)),
         "machine": {"device": name, "torch": str(torch.__version__)},
         "code": code_version(),
     }
 
 
-def bias_labels(setup: Setup, data: BiasedDataset, rule: str) -> BiasLabels:
-    """The bias labels that a run of `setup` uses, with the weights selected by `rule`."""
+def bias_labels(setup: Setup, labels: LabelFacts, rule: str) -> BiasLabels:
+    """The bias labels that a run of `setup` uses, of those of its data, with the weights selected by `rule`."""
     rules = [*setup.method_config.rules().values(), rule]
-    return count_bias_labels(label_facts(data), setup.method.needs_bias, rules)
+    return count_bias_labels(labels, setup.method.needs_bias, rules)
 
 
 def labels_of_setup(setup: Setup, data: BiasedDataset, rule: str | None = None) -> str:
     """`bias_labels` as text; `rule` None: that of the run, which is named."""
     shown = f"with {setup.run.selection}, " if rule is None and setup.run.selection != "last" else ""
-    return shown + bias_labels(setup, data, rule or setup.run.selection).text()
+    return shown + bias_labels(setup, label_facts(data), rule or setup.run.selection).text()
 
 
 def say_notes(setup: Setup, data: BiasedDataset) -> None:

@@ -12,6 +12,11 @@ READ_AT_ONCE = 256  # images to load from file at a time
 UNKNOWN_BIAS = -1  # the bias label of every sample of a split without bias labels
 
 
+def middle_frames(images: Tensor) -> Tensor:
+    """The middle frame of each clip [B, channels, frames, height, width]; images stay as they are."""
+    return images[:, :, images.shape[2] // 2] if images.ndim == 5 else images
+
+
 class Reader(Protocol):
     """Reads images that are not in memory, from a file or as clips of videos. Called from several threads."""
 

@@ -1,6 +1,6 @@
 """Count the correct predictions of every branch on a split, in one pass on the split's device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -19,9 +19,9 @@ TINY = 1e-30  # least probability of which a logarithm is taken
 CHUNK_VALUES = MAX_CHUNK * 3 * 32 * 32  # fewer images where they are larger than 32 x 32
 
 
-def chunk_size(split: Split) -> int:
-    """The number of images of `split` per forward pass in an evaluation."""
-    return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(split.image_shape)))
+def chunk_size(image_shape: Sequence[int]) -> int:
+    """The number of images of this shape per forward pass in an evaluation."""
+    return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(image_shape)))
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def measure_split(
     """The same, and the outcomes of the first branch."""
     hits: dict[str, list[Tensor]] = {}
     outcomes: list[Tensor] = []
-    size = max(1, chunk_size(split) // split.views)
+    size = max(1, chunk_size(split.image_shape) // split.views)
 
     def read(start: int) -> Tensor:
         index = torch.arange(start, min(start + size, len(split)), device=split.images.device)

@@ -26,7 +26,7 @@ def outputs_at(
     def read(part: Tensor) -> Tensor:
         return split.read(part.repeat_interleave(split.views), view_draws(split, len(part)))
 
-    parts = torch.split(index, max(1, chunk_size(split) // split.views))
+    parts = torch.split(index, max(1, chunk_size(split.image_shape) // split.views))
     for images in prefetch(read, parts, workers if split.reader is not None else 0):
         for branch, values in call(as_input(images.to(split.target.device), data.normalize)).items():
             found.setdefault(branch, []).append(values.view(-1, split.views, values.shape[1]).mean(dim=1))

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 import numpy
@@ -15,7 +14,6 @@ from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.inputs import as_input
 from debiaslab.datasets.preprocessing import Preprocessing, decoded
-from debiaslab.evaluation.counting import CHUNK_VALUES, MAX_CHUNK, MIN_CHUNK
 
 Branches = Callable[[Tensor], dict[str, Tensor]]  # images to the logits of each branch
 
@@ -36,11 +34,6 @@ class Decoded:
     positions: Sequence[int]
     images: Tensor
     problems: Sequence[str]
-
-
-def usual_batch_size(image_shape: Sequence[int]) -> int:
-    """That of an evaluation."""
-    return max(MIN_CHUNK, min(MAX_CHUNK, CHUNK_VALUES // prod(image_shape)))
 
 
 def predict_files(

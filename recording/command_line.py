@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from docopt import DocoptExit, docopt
 from sacred import Experiment
@@ -109,8 +109,13 @@ def _tell_disk_full(error: OSError) -> int:
             stream.write(text)
             stream.flush()
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            discard(stream)
     return 2
+
+
+def discard(stream: TextIO) -> None:
+    """Let whatever is still to be written to `stream` go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -130,7 +135,7 @@ def _reader_has_left() -> bool:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return True
     return False
 

@@ -7,12 +7,11 @@ from typing import Any
 
 from sacred import Experiment
 from sacred.arg_parser import get_config_updates
-from sacred.utils import recursive_update
 
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import expand
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flattened, merge, nested
 
 # abbreviations; the settings on the right are recorded
 SHORT_SETTINGS: dict[str, str] = {
@@ -43,13 +42,13 @@ def read_updates(ex: Experiment, updates: list[str]) -> tuple[dict[str, Any], li
         if separator:
             written.append(f"{SHORT_SETTINGS.get(name, name)}={value}")
         elif name.endswith(".json"):
-            recursive_update(from_files, read_settings(Path(name)))
+            from_files = merge(from_files, read_settings(Path(name)))
         else:
             require_known("named configuration", name, ex.named_configs)
             written.append(name)
     settings, named_configs = parse_updates(written)
     require_agreement({name: ex.named_configs[name]() for name in named_configs})
-    merged = recursive_update(from_files, settings)
+    merged = merge(from_files, settings)
     require_well_formed(merged)
     return merged, named_configs
 
@@ -104,10 +103,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read the configuration file {path}: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"the configuration file {path} has no settings: it must be a JSON object")
-    nested: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, value in values.items():
         full_name = name if isinstance(value, dict) else str(SHORT_SETTINGS.get(name, name))
-        for part in reversed(full_name.split(".")):
-            value = {part: value}
-        recursive_update(nested, value)
-    return nested
+        settings = merge(settings, nested({full_name: value}))
+    return settings

@@ -63,7 +63,7 @@ class Batches:
 
     def in_order(self) -> Iterator[Batch]:
         """All training images once, in order and without augmentation, in large batches."""
-        parts = torch.split(torch.arange(len(self.split)), chunk_size(self.split))
+        parts = torch.split(torch.arange(len(self.split)), chunk_size(self.split.image_shape))
         return self._make_all(Plan(self._place(part), step, None) for step, part in enumerate(parts))
 
     def plans(self, step: int) -> Iterator[Plan]:

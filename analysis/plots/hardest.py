@@ -13,6 +13,7 @@ from debiaslab.analysis.plots.figure import WIDTHS, new_figure, print_style, set
 from debiaslab.analysis.restored_run import RestoredRun
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split
+from debiaslab.datasets.splits import middle_frames
 from debiaslab.evaluation.outputs import outputs_at
 
 SHOWN_PER_ROW = {1: 4, 2: 8}
@@ -87,9 +88,7 @@ def conflicting(split: Split, data: BiasedDataset) -> tuple[Tensor, str]:
 
 def pictures(split: Split, index: Tensor) -> NDArray[numpy.uint8]:
     """uint8 [K, H, W, C] of the images at `index`; the middle frame of a clip."""
-    images = split.read(index.to(split.images.device)).cpu()
-    if images.ndim == 5:
-        images = images[:, :, images.shape[2] // 2]
+    images = middle_frames(split.read(index.to(split.images.device)).cpu())
     found: NDArray[numpy.uint8] = images.permute(0, 2, 3, 1).numpy()
     return found
 

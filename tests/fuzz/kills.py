@@ -1,7 +1,6 @@
 """Runs that are killed at any moment, perhaps twice, and resumed end as one that was never disturbed, bit by bit."""
 
 import json
-import multiprocessing
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from debiaslab.methods import METHODS
 from debiaslab.recording.observers import STATE
 from debiaslab.training.checkpoint import LAST, SELECTED
 from tests.fuzz.tries import Attempt
-from tests.fuzz.words import call
+from tests.fuzz.words import start
 
 SETTINGS = ("digits", "epochs=4", "method.hparams.batch_size=64", "checkpoint_seconds=0")
 
@@ -47,14 +46,12 @@ def kills(folder: Path) -> Iterator[Attempt]:
 
 def killed(words: list[str], place: Path, runs: Path, moment: float | None) -> float:
     """Run this command line, and kill it after `moment` seconds. Returns how long it has run."""
-    (place / "here").mkdir(exist_ok=True)
-    child = multiprocessing.get_context("fork").Process(target=call, args=([*words, f"log_dir={runs}"], place))
-    start = time.monotonic()
-    child.start()
+    before = time.monotonic()
+    child = start([*words, f"log_dir={runs}"], place)
     child.join(moment)
     child.kill()
     child.join()
-    return time.monotonic() - start
+    return time.monotonic() - before
 
 
 def completed(runs: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from random import Random
 
@@ -116,9 +117,7 @@ def judge(line: Sequence[str], place: Path) -> str | None:
 
 def fork(line: Sequence[str], place: Path) -> Printed:
     """Call the command line in a child of this process, which is stopped as by Ctrl-C after `LIMIT_SECONDS`."""
-    place.joinpath("here").mkdir(exist_ok=True)
-    child = multiprocessing.get_context("fork").Process(target=call, args=(line, place))
-    child.start()
+    child = start(line, place)
     child.join(LIMIT_SECONDS)
     escaped = None
     if child.is_alive():
@@ -132,6 +131,14 @@ def fork(line: Sequence[str], place: Path) -> Printed:
             escaped = f"said nothing in {LIMIT_SECONDS} s"
     out, err = ((place / name).read_text(errors="replace") for name in ("out", "err"))
     return Printed(child.exitcode if child.exitcode is not None else -1, out, err, escaped)
+
+
+def start(line: Sequence[str], place: Path) -> ForkProcess:
+    """Start the command line in a child of this process, which works in the folder `place`."""
+    place.joinpath("here").mkdir(exist_ok=True)
+    child = multiprocessing.get_context("fork").Process(target=call, args=(line, place))
+    child.start()
+    return child
 
 
 def call(line: Sequence[str], place: Path) -> None:
