@@ -72,7 +72,10 @@ def test_each_seed_is_a_run_as_if_it_had_been_typed(command: Command) -> None:
     typed = command("with", *WORDS, "seed=2", "log_dir=third")
     assert as_one.code == typed.code == 0
     assert re.search(r"^ erm +\d", as_one.out, re.MULTILINE)
-    assert "judged on 500 images of each split" in as_one.out
+    *_, judged, recipe, labels = as_one.out.splitlines()
+    assert judged.endswith("judged on 500 images of each split")
+    assert recipe.endswith("num_steps 20, where the recipe has epochs 40")
+    assert labels.startswith("bias labels: 0 for training, 200 for selection, ")
     assert len(list(Path("other/_output").iterdir())) == 1  # one process
     first, second, third = by_seed(apart.runs), by_seed(as_one.runs), by_seed(typed.runs)
     assert first.keys() == second.keys() == {1, 2}
@@ -82,8 +85,10 @@ def test_each_seed_is_a_run_as_if_it_had_been_typed(command: Command) -> None:
         ours, theirs = record(run, "config.json"), record(other, "config.json")
         assert {**ours, "log_dir": ""} == {**theirs, "log_dir": ""}
         printed = (run / "cout.txt").read_text()
-        assert f"seed {seed}\n" in printed
-        assert printed.count("recorded in") == 1
+        together, _, own = printed.partition(f"seed {seed}\n")  # what is printed while they train, then the result
+        assert together.startswith("recording in other/")
+        assert "recorded in" not in together
+        assert own.count("recorded in") == 1
         losses, others = (
             [json.loads(line)["losses"]["loss"] for line in (folder / "evaluations.jsonl").read_text().splitlines()[1:]]
             for folder in (run, other)

@@ -152,8 +152,9 @@ def test_the_others_go_on_after_a_failure(study: Study, tmp_path: Path, command:
     failed, output, repeat = out.splitlines()[-3:]
     label = "lff method.hparams.learning_rate=1e38 seed 1"
     assert failed.startswith(f"FAILED {label}: training stopped: ")
-    reason = failed.removeprefix(f"FAILED {label}: ")
-    assert (tmp_path / output.split()[-1]).read_text().splitlines()[-1].strip() == reason
+    place, reason = (tmp_path / output.split()[-1]).read_text().strip().splitlines()
+    assert place.startswith("recording in ")
+    assert failed == f"FAILED {label}: {reason}"
     assert "method.hparams.learning_rate=1e38" in repeat
     assert "to repeat: python main.py with digits smoke" in repeat
     assert "finished  lff skewed1 seed 1" in out
