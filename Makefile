@@ -22,7 +22,7 @@ unit: $(VENV)/.installed-dev ## Run the tests without those that are slow or kil
 check: $(VENV)/.installed-dev ## Lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy .
+	@$(BIN)/mypy
 
 bench: $(VENV)/.installed ## Measure the speed of this machine (see benchmarks/)
 	@$(BIN)/python -m benchmarks
