@@ -11,7 +11,7 @@ from debiaslab.core.program import program_name
 from debiaslab.core.settings import default_settings
 from debiaslab.datasets import DATASETS
 
-OF_THE_CSV = ("csv", "inferred_bias", "protocol", "seed")  # settings of custom that say what its CSV has
+OF_THE_CSV = ("csv", "images", "columns", "inferred_bias", "protocol", "seed")  # custom: what its table has
 
 
 def next_command(folder: Path, found: Findings, typed: Sequence[str] | None, data: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from debiaslab.auditing.findings import Findings
 from debiaslab.auditing.images import SPLITS
 from debiaslab.core.files import atomic_write
-from debiaslab.datasets.csv_table import INFERRED_BIAS
+from debiaslab.datasets.csv_columns import INFERRED_BIAS
 
 AUDIT, INFERRED = "audit.csv", "inferred.csv"
 COLUMNS = ("target", "split", "score", INFERRED_BIAS, "proposed", "cluster", "label_error", "duplicate")

@@ -81,8 +81,10 @@ def evaluation_data(setup: Setup, source: Record) -> BiasedDataset:
 
 
 def _data(setup: Setup, source: Record) -> BiasedDataset:
-    csv = source.config["data"].get("csv")
-    if not isinstance(setup.data, Custom) or setup.data.csv == csv:
+    recorded = source.config["data"]
+    if not isinstance(setup.data, Custom) or all(
+        getattr(setup.data, name) == recorded.get(name) for name in ("csv", "images")
+    ):
         return noted(setup.with_data()[1], source)
     try:
         data = load_once(setup.data) if "split" not in setup.data.table().columns else None

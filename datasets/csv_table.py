@@ -4,18 +4,17 @@ import csv
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
-from debiaslab.core.errors import UserError, one_of, suggestion
+from debiaslab.core.errors import UserError, suggestion
 from debiaslab.core.files import as_on_disk, require_regular
 from debiaslab.core.program import program_name
+from debiaslab.datasets.csv_columns import FURTHER_BIAS, INFERRED_BIAS, REQUIRED, ignored_columns, our_names
 from debiaslab.datasets.splits import UNKNOWN_BIAS
 
-REQUIRED = ("path", "target")
-INFERRED_BIAS = "bias_inferred"
-COLUMNS = (*REQUIRED, "bias", "split", "aligned", INFERRED_BIAS)
 SPLITS = ("train", "valid", "test")
 
 INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -25,15 +24,23 @@ YES_OR_NO = {"1": True, "0": False, "true": True, "false": False}
 
 @dataclass(frozen=True)
 class CSVTable:
-    """The rows of `file`: their line numbers, and the values of the columns that it has, without spaces around them."""
+    """The rows of `file`: their line numbers, and the values of the columns that it has, without spaces around them.
+
+    `lines` is empty for rows that come from class folders; `file` is then the folder. `notes` are for the user.
+    """
 
     file: Path
     lines: list[int]
     columns: dict[str, list[str]]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.columns["path"])
 
     def mistake(self, row: int, text: str) -> UserError:
         """What to raise for a mistake in a row."""
-        return UserError(f"{self.file}, line {self.lines[row]}: {text}")
+        where = f", line {self.lines[row]}" if self.lines else f"/{self.columns['path'][row]}"
+        return UserError(f"{self.file}{where}: {text}")
 
     def has(self, column: str) -> bool:
         """Whether the column is there, with a value in it."""
@@ -41,7 +48,7 @@ class CSVTable:
 
     def paths(self) -> list[Path]:
         """The path of each row; relative ones are relative to the folder of the CSV. Raises `UserError` without one."""
-        folder = self.file.absolute().parent
+        folder = self.file.absolute().parent if self.lines else self.file.absolute()
         if "" in self.columns["path"]:
             raise self.mistake(self.columns["path"].index(""), "no path")
         return [as_on_disk(Path(os.path.normpath(folder / path))) for path in self.columns["path"]]
@@ -101,9 +108,12 @@ class CSVTable:
         values = self.columns[column]
         for row in rows:
             if not INTEGER.fullmatch(values[row]):
-                other = f"{column} {values[row]!r}, but line {self.lines[number]} has {values[number]}"
+                other = f"{column} {values[row]!r}, but {self._named(number)} has {values[number]}"
                 text = f"{column} {values[row]!r} is no class number" if NUMBER.fullmatch(values[row]) else other
                 raise self.mistake(row, f"{text}; write integers 0, 1, 2, ... everywhere, or names everywhere")
+
+    def _named(self, row: int) -> str:
+        return f"line {self.lines[row]}" if self.lines else self.columns["path"][row]
 
     def _require_no_gap(self, column: str, numbers: set[int]) -> None:
         gap = next(number for number in range(len(numbers) + 1) if number not in numbers)
@@ -152,10 +162,21 @@ def with_bias_column(table: CSVTable, inferred: bool) -> CSVTable:
     return replace(table, columns=kept | {"bias": table.columns[INFERRED_BIAS]})
 
 
-def read_csv(file: Path, required: Sequence[str] = REQUIRED, setting: str = "data.csv") -> CSVTable:
+def bias_columns(table: CSVTable) -> list[str]:
+    """The bias columns: several if `data.columns` names several attributes."""
+    return [name for name in table.columns if name == "bias" or name.startswith(FURTHER_BIAS)]
+
+
+def read_csv(
+    file: Path,
+    required: Sequence[str] = REQUIRED,
+    setting: str = "data.csv",
+    names: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> CSVTable:
     """The table in `file`: UTF-8, commas, the first line names the columns, of which it has those `required`.
 
-    `setting` names the file. Raises `UserError` for anything else.
+    `setting` names the file; `names` maps our column names to those in the file. Unknown columns are ignored with a
+    note. Raises `UserError` for anything else.
     """
     try:
         require_regular(file)
@@ -178,29 +199,32 @@ def read_csv(file: Path, required: Sequence[str] = REQUIRED, setting: str = "dat
         raise UserError(f"{file}, line {reader.line_num}: not a CSV ({error}); separate values by commas") from None
     if not rows:
         raise UserError(f"{file} is empty; its first line must be {','.join(required)}, or have more columns")
-    (_, header), *body = rows
-    _check_header(file, header, required)
+    (_, found), *body = rows
+    header = our_names(file, found, names)
+    _check_header(file, found, header, required, setting)
     if not body:
         raise UserError(f"{file} has no image; write a line for each below the first one")
     for line, values in body:
         if len(values) != len(header):
-            text = f"{len(values)} values, but the first line names {len(header)} columns ({','.join(header)})"
+            text = f"{len(values)} values, but the first line names {len(found)} columns ({','.join(found)})"
             raise UserError(f"{file}, line {line}: {text}; quote a value that has a comma")
-    columns = dict(zip(header, map(list, zip(*(values for _, values in body), strict=True)), strict=True))
-    return CSVTable(file, [line for line, _ in body], columns)
+    every = zip(header, map(list, zip(*(values for _, values in body), strict=True)), strict=True)
+    columns = {name: values for name, values in every if name is not None}
+    return CSVTable(file, [line for line, _ in body], columns, ignored_columns(file, found, header))
 
 
-def _check_header(file: Path, header: Sequence[str], required: Sequence[str]) -> None:
-    if len(header) == 1 and re.search(r"[;\t|]", header[0]):
-        raise UserError(f"{file}, line 1: no comma in {header[0]!r}; separate values by commas")
-    if not set(header) & set(COLUMNS):
+def _check_header(
+    file: Path, found: Sequence[str], header: Sequence[str | None], required: Sequence[str], setting: str
+) -> None:
+    """`found` are the names in the file, `header` ours."""
+    if len(header) == 1 and re.search(r"[;\t|]", found[0]):
+        raise UserError(f"{file}, line 1: no comma in {found[0]!r}; separate values by commas")
+    if not any(header):
         raise UserError(f"{file}, line 1: no name of a column; the first line names them, such as path,target,bias")
     for position, name in enumerate(header):
-        if name not in COLUMNS:
-            text = f"unknown column {name!r}{suggestion(name, COLUMNS)} one of {one_of(COLUMNS)}"
-            raise UserError(f"{file}, line 1: {text}; rename or remove it")
-        if name in header[:position]:
+        if name is not None and name in header[:position]:
             raise UserError(f"{file}, line 1: two columns {name!r}; remove one")
     for name in required:
         if name not in header:
-            raise UserError(f"{file}, line 1: no column {name!r}; columns: {', '.join(header)}")
+            advice = f"; name it with data.columns={name}=NAME" if setting == "data.csv" else ""
+            raise UserError(f"{file}, line 1: no column {name!r}; columns: {', '.join(found)}{advice}")

@@ -6,6 +6,8 @@ for validation if the CSV has none; without a column `split` it first takes one 
 """
 
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from pathlib import Path
 
 import torch
@@ -16,11 +18,13 @@ from debiaslab.core.settings import between, choice, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
-from debiaslab.datasets.csv_table import INFERRED_BIAS, SPLITS, CSVTable, read_csv, with_bias_column
+from debiaslab.datasets.class_folders import read_class_folders
+from debiaslab.datasets.csv_columns import INFERRED_BIAS, parse_columns
+from debiaslab.datasets.csv_table import SPLITS, CSVTable, bias_columns, read_csv, with_bias_column
 from debiaslab.datasets.groups import share_of_every_group, usual_pairs, with_iid_validation
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.pixels import MappedImages, mapped_images
-from debiaslab.datasets.preprocessing import Stretched
+from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched
 from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
@@ -36,8 +40,20 @@ NORMALIZATIONS = {"imagenet": IMAGENET_STATISTICS, "none": None}
 @dataclass(frozen=True, kw_only=True)
 class Custom(DatasetConfig):
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
-    csv: str | None = setting(None, "CSV file that lists the images; required", place=True, label=True)
-    image_size: int = setting(224, "height and width that images are stretched to, in pixels", between(1, 4096))
+    csv: str | None = setting(None, "CSV file that lists the images; required, or images", place=True, label=True)
+    images: str | None = setting(
+        None, "instead of a CSV, a folder with CLASS/* or {train,valid,test}/CLASS/*", place=True, label=True
+    )
+    columns: str | None = setting(
+        None, "column names of the CSV, as in target=label,bias=gender+age (two bias columns)", before=None
+    )
+    image_size: int = setting(224, "height and width of images, in pixels", between(1, 4096))
+    fit: str = setting(
+        "stretch",
+        "stretch: resize to a square; crop: keep the aspect ratio, resize and centre crop",
+        choice(("stretch", "crop")),
+        before="stretch",
+    )
     augment: str = setting(
         "crop_flip",
         "augmentation of training images: crop_flip, crop (for digits or text), none",
@@ -56,6 +72,9 @@ class Custom(DatasetConfig):
     )
 
     def sources(self) -> list[Source]:
+        if self.images is not None:
+            content = "images in a folder for each class, or train, valid and test with these"
+            return [Source(Path(self.images), content, "yours: docs/datasets/custom.md")]
         path = Path("data.csv=PATH" if self.csv is None else self.csv)
         content = "CSV with a line for each image: path, target and, optionally, bias, split, aligned"
         return [Source(path, content, "write it for your images: docs/datasets/custom.md has a complete example")]
@@ -68,15 +87,12 @@ class Custom(DatasetConfig):
         table = self.table()
         labels, class_names = table.labels("target")
         target = torch.tensor(labels)
-        bias, bias_names = torch.full_like(target, UNKNOWN_BIAS), None
-        if table.has("bias"):
-            labels, bias_names = table.labels("bias")
-            bias = torch.tensor(labels)
-        num_classes, num_biases = int(target.max()) + 1, max(1, int(bias.max()) + 1)
+        bias, bias_names, sizes = _bias(table)
+        num_classes, num_biases = int(target.max()) + 1, prod(sizes)
         splits = self._splits(table, target, bias)
         _check_splits(table, splits, target, bias, class_names)
         aligned = aligned_pairs(table, splits["train"], target, bias, num_classes, num_biases)
-        images = self.images(table)
+        images = self.decoded(table)
         parts = {name: Split(ImagesOnFile(images, rows), target[rows], bias[rows]) for name, rows in splits.items()}
         key = fingerprint(
             pixels=images.identity,
@@ -94,18 +110,35 @@ class Custom(DatasetConfig):
             num_biases=num_biases,
             fingerprint=key,
             normalize=NORMALIZATIONS[self.normalize],
+            prepare=self.preparation(),
             augment=AUGMENTATIONS[self.augment],
             aligned=aligned,
             class_names=class_names,
             bias_names=bias_names,
-            notes=(note,) if self.inferred_bias else (),
+            attribute_sizes=sizes if len(sizes) > 1 else None,
+            notes=(*table.notes, note) if self.inferred_bias else table.notes,
         )
         return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
     def table(self) -> CSVTable:
+        if self.images is not None:
+            if self.csv is not None or self.columns is not None:
+                other = "csv" if self.csv is not None else "columns"
+                raise UserError(
+                    f"data.images={self.images} and data.{other}: classes come from folders or a CSV; drop one"
+                )
+            return with_bias_column(read_class_folders(Path(self.images)), self.inferred_bias)
         if self.csv is None:
-            raise UserError("custom needs a CSV of your images: name it with data.csv=PATH (docs/datasets/custom.md)")
-        return with_bias_column(read_csv(Path(self.csv)), self.inferred_bias)
+            raise UserError(
+                "custom needs your images: a CSV of them, data.csv=PATH, or a folder for each class, data.images=FOLDER"
+                " (docs/datasets/custom.md)"
+            )
+        names = {} if self.columns is None else parse_columns(self.columns)
+        return with_bias_column(read_csv(Path(self.csv), names=names), self.inferred_bias)
+
+    def preparation(self) -> Preparation:
+        size = self.image_size
+        return ResizedCenterCrop(size, size) if self.fit == "crop" else Stretched(size)
 
     def _splits(self, table: CSVTable, target: Tensor, bias: Tensor) -> dict[str, Tensor]:
         """The rows of each split, int64 [M]."""
@@ -131,12 +164,32 @@ class Custom(DatasetConfig):
             splits |= {"train": train[~valid], "valid": train[valid]}
         return splits
 
-    def images(self, table: CSVTable) -> MappedImages:
+    def decoded(self, table: CSVTable) -> MappedImages:
         files = table.files()
         try:
-            return mapped_images(cache_folder(self.root, self.cache), "custom", files, Stretched(self.image_size))
+            return mapped_images(cache_folder(self.root, self.cache), "custom", files, self.preparation())
         except BrokenImage as error:
             raise table.mistake(files.index(error.path), str(error)) from None
+
+
+def _bias(table: CSVTable) -> tuple[Tensor, tuple[str, ...] | None, tuple[int, ...]]:
+    """Bias labels int64 [N], the names of the biases, and the number of values of each attribute.
+
+    With several attributes, a label stands for one combination of their values, in row-major order.
+    """
+    columns = bias_columns(table)
+    if not any(map(table.has, columns)):
+        return torch.full((len(table.columns["target"]),), UNKNOWN_BIAS), None, (1,)
+    found = [table.labels(column) for column in columns]
+    sizes = tuple(max(labels) + 1 for labels, _ in found)
+    if len(found) == 1:
+        return torch.tensor(found[0][0]), found[0][1], sizes
+    bias, unknown = torch.zeros(len(found[0][0]), dtype=torch.int64), torch.zeros(len(found[0][0]), dtype=torch.bool)
+    for (labels, _), size in zip(found, sizes, strict=True):
+        values = torch.tensor(labels)
+        bias, unknown = bias * size + values, unknown | (values == UNKNOWN_BIAS)
+    values_of = [names or tuple(map(str, range(size))) for (_, names), size in zip(found, sizes, strict=True)]
+    return bias.masked_fill(unknown, UNKNOWN_BIAS), tuple(map(", ".join, product(*values_of))), sizes
 
 
 def _check_splits(
@@ -174,6 +227,8 @@ def aligned_pairs(
     if table.has("aligned"):
         if not table.has("bias"):
             raise UserError(f"{table.file}: aligned tells the usual pairs of target and bias; add a column bias")
+        if len(bias_columns(table)) > 1:
+            raise UserError(f"{table.file}: a column aligned needs a single bias column; remove one or the other")
         told = torch.tensor([bool(value) for value in table.aligned()])
         aligned[target[told], bias[told]] = True
     elif bool((bias[train] != UNKNOWN_BIAS).all()):

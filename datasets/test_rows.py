@@ -8,7 +8,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.datasets.base import BiasedDataset
 from debiaslab.datasets.cache import fingerprint
-from debiaslab.datasets.csv_table import INTEGER, CSVTable
+from debiaslab.datasets.csv_table import INTEGER, CSVTable, bias_columns
 from debiaslab.datasets.custom import NORMALIZATIONS, Custom, aligned_pairs, require_bias_of_all_or_none
 from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
 
@@ -35,6 +35,8 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
     that is not known.
     """
     table = config.table()
+    if len(bias_columns(table)) > 1:
+        raise UserError(f"{table.file}: test images can have only one bias column; name it with data.columns=bias=A")
     num_classes = len(known.aligned)
     target = torch.tensor(_class_indices(table, known.classes, num_classes))
     bias, bias_names = _bias_indices(table, known)
@@ -47,10 +49,10 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
     else:
         aligned = torch.zeros(num_classes, num_biases, dtype=torch.bool)
         aligned[:, : known.aligned.shape[1]] = known.aligned
-    images = config.images(table)
+    images = config.decoded(table)
     parts = {name: Split(ImagesOnFile(images, chosen), target[chosen], bias[chosen]) for name, chosen in rows.items()}
     nothing = torch.empty(0, dtype=torch.int64)
-    left_out = len(table.lines) - sum(len(chosen) for chosen in rows.values())
+    left_out = len(table) - sum(len(chosen) for chosen in rows.values())
     return BiasedDataset(
         name="custom",
         train=Split(ImagesOnFile(images, nothing), nothing, nothing),
@@ -65,8 +67,9 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
             aligned=aligned.tolist(),
         ),
         normalize=NORMALIZATIONS[config.normalize],
+        prepare=config.preparation(),
         aligned=aligned,
-        notes=(f"{table.file}: its {left_out:,} training images are left out",) * bool(left_out),
+        notes=(*table.notes, *[f"{table.file}: its {left_out:,} training images are left out"] * bool(left_out)),
         class_names=known.classes,
         bias_names=bias_names,
     )
@@ -74,7 +77,7 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
 
 def _rows(table: CSVTable) -> dict[str, Tensor]:
     """The rows of each split, int64 [M]."""
-    names = table.splits() if "split" in table.columns else ["test"] * len(table.lines)
+    names = table.splits() if "split" in table.columns else ["test"] * len(table)
     rows = {split: [row for row, name in enumerate(names) if name == split] for split in SPLITS}
     if not rows["test"]:
         raise UserError(f"{table.file}: no image for the split test; give some lines the split test")
@@ -96,7 +99,7 @@ def _class_indices(table: CSVTable, classes: tuple[str, ...] | None, num_classes
 
 def _bias_indices(table: CSVTable, known: KnownLabels) -> tuple[Tensor, tuple[str, ...] | None]:
     """(int64 [N], names or None): `UNKNOWN_BIAS` where the CSV has none."""
-    values = table.columns["bias"] if table.has("bias") else [""] * len(table.lines)
+    values = table.columns["bias"] if table.has("bias") else [""] * len(table)
     filled = {value for value in values if value}
     if known.biases is None and all(INTEGER.fullmatch(value) for value in filled):
         return torch.tensor([int(value) if value else UNKNOWN_BIAS for value in values]), None

@@ -20,9 +20,9 @@ from tests.datasets.own_images import NUM_IMAGES, SIZE, bias, pictures, split, t
 Write = Callable[..., Path]
 
 
-def load(csv: Path, **settings: Any) -> BiasedDataset:
-    values = {"image_size": SIZE, "cache": str(csv.parent / "cache"), **settings}
-    return loaded({"name": "custom", "csv": str(csv), **values})
+def load(csv: Path | None, /, **settings: Any) -> BiasedDataset:
+    given = {} if csv is None else {"csv": str(csv), "cache": str(csv.parent / "cache")}
+    return loaded({"name": "custom", "image_size": SIZE, **given, **settings})
 
 
 def test_images_and_labels_of_each_split(write: Write) -> None:
