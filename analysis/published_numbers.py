@@ -7,12 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from debiaslab.analysis.deviations import deviations
 from debiaslab.analysis.result import chosen_on_test
-from debiaslab.core.errors import UserError
-from debiaslab.evaluation.selection import RULES
-from debiaslab.models import default_model_hparams
 from debiaslab.settings.declared import conflicting_percent, differs_from_published
-from debiaslab.settings.recipes import LENGTHS, resolve
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
 # methods with other names in papers
@@ -27,7 +24,6 @@ HOW_CHOSEN = {
     "Tartaglione et al. 2021": "the 3 best settings of a search at one seed, with their spread; weights were chosen by"
     " accuracy on validation images that are recoloured training images",
 }
-SEARCHED = ("alpha", "beta")  # EnD's settings, which its authors tuned
 
 
 @dataclass(frozen=True)
@@ -91,48 +87,12 @@ def notes_on_papers(sources: Collection[str]) -> list[str]:
 def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list[str]:
     """Notes on the numbers of a run in a table's `column`, if they are not what a reader expects.
 
-    Images that were left out, weights between the phases that were chosen on test images, settings that are not the
-    recipe's; if the run is `compared` with a published number, another protocol than the paper's, too.
+    Images that were left out, weights chosen on test images between the phases, deviations from the recipe; and another
+    protocol than the paper's if the run is `compared` with a published number.
     """
     limit, protocol = config.get("evaluate_images"), config["data"].get("protocol")
-    notes = [f"judged on {limit} images of each split"] if limit and "evaluate_images" not in column else []
+    notes = [f"evaluated on {limit} images of each split"] if limit and "evaluate_images" not in column else []
     notes += chosen_on_test(config)
     if compared and protocol != "published" and "protocol" not in column:
-        notes.append(f"protocol {protocol}, the papers' numbers are of published")
-    return notes + other_training(config)
-
-
-def other_training(config: Mapping[str, Any]) -> list[str]:
-    """The settings of method and model that differ from the run's recipe, except selection rules.
-
-    A different length of training is one difference; parts that are scaled with it do not count.
-    """
-    data, method, model = config["data"], config["method"], config["model"]
-    try:
-        recipe = resolve(method["name"], data, method["recipe"])
-        of_recipe = recipe.defaults
-        own = {name: value for name, value in method["hparams"].items() if name in of_recipe}
-        fitted = recipe.of_length(own)
-        lengths = [
-            " ".join(f"{name} {hparams[name]}" for name in LENGTHS if hparams.get(name) is not None)
-            for hparams in (own, of_recipe)
-        ]
-        architecture, pretrained = recipe.recipe.model, recipe.recipe.pretrained
-        sizes = default_model_hparams(architecture) | recipe.model_hparams(architecture)
-    except (KeyError, UserError):  # recorded by a version with other recipes
-        return []
-    notes = [] if lengths[0] in ("", lengths[1]) else [f"{lengths[0]}, where the recipe has {lengths[1]}"]
-    pairs = {
-        name: (value, of_recipe[name])
-        for name, value in own.items()
-        if name not in (*LENGTHS, *SEARCHED) and value != fitted[name] and value not in RULES
-    }
-    pairs["model"] = (model["name"], architecture)
-    if model["name"] == architecture:
-        pairs["pretrained"] = (model.get("pretrained", pretrained), pretrained)
-        pairs |= {name: (model["hparams"].get(name, value), value) for name, value in sizes.items()}
-    return notes + [
-        f"{name} {own_value}, where the recipe has {value}"
-        for name, (own_value, value) in pairs.items()
-        if own_value != value
-    ]
+        notes.append(f"protocol {protocol}; the papers use published")
+    return notes + [deviation.note for deviation in deviations(config)]

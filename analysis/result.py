@@ -46,7 +46,7 @@ def title_of(config: Mapping[str, Any]) -> str:
     """Method and data of a run, from its configuration, and whether a phase's weights were selected on test images."""
     data, method = config["data"], config["method"]
     limit = config.get("evaluate_images")
-    limited = [f"judged on {limit} images of each split"] if limit else []
+    limited = [f"evaluated on {limit} images of each split"] if limit else []
     chosen = chosen_on_test(config)
     parts = [f"{method['name']} on {data['name']}", variant_of(data), data["protocol"], *limited, *chosen]
     return ", ".join(part for part in parts if part)

@@ -7,19 +7,20 @@ import csv
 import html
 import io
 import re
+import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.table import Table
 
-from debiaslab.analysis.tables import Cell, Comparison, ResultTable
+from debiaslab.analysis.tables import Cell, Comparison, Place, ResultTable
 from debiaslab.core.console import new_table, printable
 
 
 def as_terminal(table: ResultTable) -> Table:
     shown = new_table(table.title, "\n".join(table.notes) or None)
-    header, *lines = as_rows(table, str, " +- ", "\n")
+    header, *lines = as_rows(table, TERMINAL)
     shown.add_column(header[0], no_wrap=True)
     for name in header[1:]:
         shown.add_column(name.replace(", ", "\n"), justify="right")
@@ -28,9 +29,19 @@ def as_terminal(table: ResultTable) -> Table:
     return shown
 
 
-def as_rows(table: ResultTable, escape: Callable[[str], str], plus_minus: str, line_break: str) -> list[list[str]]:
-    """Header and a row for each method: our mean with its spread and n, then the published number and how far ours is
-    from it. `escape` is applied to all names."""
+@dataclass(frozen=True)
+class Style:
+    """How a format writes text: `escape` is applied to names, `bold` to the best mean of a column."""
+
+    escape: Callable[[str], str]
+    plus_minus: str
+    line_break: str
+    bold: Callable[[str], str]
+
+
+def as_rows(table: ResultTable, style: Style) -> list[list[str]]:
+    """Return the header and a row per method: our mean with spread and n, the published number and the difference."""
+    escape = style.escape
     header = ["method"]
     for column in table.columns:
         header += [escape(column), *([escape(f"p, against {table.base}")] if table.base is not None else [])]
@@ -39,20 +50,21 @@ def as_rows(table: ResultTable, escape: Callable[[str], str], plus_minus: str, l
         texts = [escape(row)]
         for column in table.columns:
             cell, published = table.cells.get((row, column)), table.published.get((row, column))
-            shown = None if cell is None else shown_mean(table, (row, column), cell, plus_minus)
-            parts = [] if cell is None else [f"{shown} (n={len(cell.values)})"]
+            parts = []
+            if cell is not None:
+                mean = format_mean(table, (row, column), cell, style.plus_minus)
+                parts.append(f"{style.bold(mean) if (row, column) in table.best else mean} (n={len(cell.values)})")
             if cell is not None and published is not None:
-                parts.append(f"paper {published.text(plus_minus)} ({cell.mean - published.mean:+.2f})")
-            texts.append(line_break.join(parts) or "-")
+                parts.append(f"paper {published.text(style.plus_minus)} ({cell.mean - published.mean:+.2f})")
+            texts.append(style.line_break.join(parts) or "-")
             if table.base is not None:
-                test = table.tests.get((row, column))
-                texts.append(shown_p(test))
+                texts.append(format_p(table.tests.get((row, column))))
         rows.append(texts)
     return rows
 
 
-def shown_mean(table: ResultTable, place: tuple[str, str], cell: Cell, plus_minus: str) -> str:
-    """The mean with its spread, or with its interval, if the table has those."""
+def format_mean(table: ResultTable, place: Place, cell: Cell, plus_minus: str) -> str:
+    """Return the mean with its interval if the table has intervals, else with its standard deviation."""
     if table.intervals is None:
         return cell.text(plus_minus)
     interval = table.intervals.get(place)
@@ -60,8 +72,8 @@ def shown_mean(table: ResultTable, place: tuple[str, str], cell: Cell, plus_minu
     return f"{cell.mean:.2f} [{ends}]"
 
 
-def shown_p(test: Comparison | None) -> str:
-    """p, corrected where there are several tests; "-" without a test."""
+def format_p(test: Comparison | None) -> str:
+    """Return p, also corrected if there are several tests; "-" without a test."""
     if test is None or test.p != test.p:
         return "-"
     return f"{test.p:.3g}" + (f" (Holm {test.p_holm:.3g})" if test.count > 1 else "")
@@ -78,31 +90,40 @@ def escape_markdown(text: str) -> str:
 
 
 def as_markdown(table: ResultTable) -> str:
-    header, *lines = as_rows(table, escape_markdown, " ± ", "<br>")
+    header, *lines = as_rows(table, MARKDOWN)
     rule = ["---"] + ["---:"] * (len(header) - 1)
     rows = ["| " + " | ".join(line) + " |" for line in [header, rule, *lines]]
     notes = [f"\n{escape_markdown(note)}" for note in table.notes]
     return "\n".join([f"**{escape_markdown(table.title)}**\n", *rows, *notes]) + "\n"
 
 
-LATEX: dict[str, str | int | None] = {character: f"\\{character}" for character in "&%$#_{}"}
-LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+ESCAPED_LATEX: dict[str, str | int | None] = {character: f"\\{character}" for character in "&%$#_{}"}
+ESCAPED_LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+ESCAPED_LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", '"': "''", "[": "{[}", "]": "{]}"}
 
 
 def escape_latex(text: str) -> str:
-    return one_line(text).translate(str.maketrans(LATEX))
+    """Escape special characters in LaTeX. Letters that pdfLaTeX may lack become ASCII, or "?"."""
+    plain = "".join(each if ord(each) < 256 else ascii_only(each) for each in one_line(text))
+    return plain.translate(str.maketrans(ESCAPED_LATEX))
+
+
+def ascii_only(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode() or "?"
 
 
 def as_latex(table: ResultTable) -> str:
-    """A booktabs table; its caption is the title."""
-    header, *lines = as_rows(table, escape_latex, r" $\pm$ ", "; ")
+    """Return a booktabs table; its caption is the title."""
+    header, *lines = as_rows(table, LATEX)
     body = [" & ".join(line) + r" \\" for line in lines]
     columns = "l" + "r" * (len(header) - 1)
     top = [
+        r"% needs \usepackage{booktabs}",
         *(f"% {one_line(note)}" for note in table.notes),
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape_latex(table.title)}}}",
+        *([] if table.label is None else [rf"\label{{{table.label}}}"]),
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(header) + r" \\",
@@ -117,13 +138,47 @@ def escape_csv(text: str) -> str:
 
 
 LABEL_COLUMNS = ("labels_training", "labels_selection", "labels_evaluation", "validation")
+TEST_COLUMNS = ("low", "high", "against", "difference", "p", "p_holm", "pairs")
+CSV_COLUMNS = (
+    *("metric", "rule", "method", "data", "mean", "std", "n", "published", "published_std", "source"),
+    *LABEL_COLUMNS,
+    *TEST_COLUMNS,
+    *("code", "runs"),
+)
 
 
-SURE_COLUMNS = ("low", "high", "against", "difference", "p", "p_holm", "pairs")
+def as_csv(*tables: ResultTable) -> str:
+    """Return a CSV with a row per cell of all `tables`; the column `notes` is there if any of them shows notes."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    with_notes = any(table.has_notes for table in tables)
+    writer.writerow([*CSV_COLUMNS, *(["notes"] if with_notes else [])])
+    for table in tables:
+        for row, column in table.cells:
+            notes = [escape_csv("; ".join(table.facts.get((row, column), [])))] if with_notes else []
+            writer.writerow([*_csv_row(table, (row, column)), *notes])
+    return text.getvalue()
 
 
-def _how_sure(table: ResultTable, place: tuple[str, str]) -> list[Any]:
-    """`SURE_COLUMNS` of a cell: "" where they were not asked for, "-" where they cannot be had."""
+def _csv_row(table: ResultTable, place: Place) -> list[Any]:
+    """`CSV_COLUMNS` of a cell."""
+    row, column = place
+    cell, published = table.cells[place], table.published.get(place)
+    paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
+    std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
+    labels = ["-" if value is None else value for value in asdict(table.labels[place]).values()]
+    return [
+        *map(escape_csv, (table.metric_of(column), table.rule, row, column)),
+        *(f"{cell.mean:.4f}", std, len(cell.values)),
+        *paper,
+        *labels,
+        *_csv_tests(table, place),
+        *map(escape_csv, (" ".join(cell.code), " ".join(cell.ids))),
+    ]
+
+
+def _csv_tests(table: ResultTable, place: Place) -> list[Any]:
+    """`TEST_COLUMNS` of a cell: "" if not requested, "-" if there are too few seeds."""
     ends: list[Any] = ["", ""]
     if table.intervals is not None:
         interval = table.intervals.get(place)
@@ -135,39 +190,9 @@ def _how_sure(table: ResultTable, place: tuple[str, str]) -> list[Any]:
     return [*ends, escape_csv(test.base), f"{test.difference:.4f}", *p, test.pairs]
 
 
-def as_csv(table: ResultTable) -> str:
-    """A line for each cell, with its notes, the versions of the code and the ids of its runs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    paper_columns = ["published", "published_std", "source"]
-    columns = [
-        "metric",
-        "rule",
-        "method",
-        "data",
-        "mean",
-        "std",
-        "n",
-        *paper_columns,
-        *LABEL_COLUMNS,
-        *SURE_COLUMNS,
-        "notes",
-        "code",
-        "runs",
-    ]
-    writer.writerow(columns)
-    for (row, column), cell in table.cells.items():
-        published = table.published.get((row, column))
-        paper: list[Any] = [published.mean, published.std, published.source] if published else ["", "", ""]
-        std = "" if len(cell.values) < 2 else f"{cell.std:.4f}"
-        ours = [f"{cell.mean:.4f}", std, len(cell.values)]
-        runs = ["; ".join(table.facts.get((row, column), [])), " ".join(cell.code), " ".join(cell.ids)]
-        names = map(escape_csv, [table.metric, table.rule, row, column])
-        labels = ["-" if value is None else value for value in asdict(table.labels[row, column]).values()]
-        writer.writerow([*names, *ours, *paper, *labels, *_how_sure(table, (row, column)), *map(escape_csv, runs)])
-    return text.getvalue()
-
-
+TERMINAL = Style(str, " +- ", "\n", lambda mean: f"{mean} *")
+MARKDOWN = Style(escape_markdown, " ± ", "<br>", lambda mean: f"**{mean}**")
+LATEX = Style(escape_latex, r" $\pm$ ", "; ", lambda mean: rf"\textbf{{{mean}}}")
 FORMATS: dict[str, Callable[[ResultTable], Any]] = {
     "terminal": as_terminal,
     "markdown": as_markdown,

@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from debiaslab.analysis.bias_labels import bias_labels_of
+from debiaslab.analysis.deviations import deviations
 from debiaslab.analysis.frames import results_frame, settings_that_differ
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers, notes_on_run, published_result
 from debiaslab.analysis.records import HasConfig, Record
@@ -22,6 +23,9 @@ from debiaslab.settings.declared import declarations, variant_of
 COLUMN_SETTINGS = ("data.", "evaluate_images")  # settings of the evaluation; if they differ, there are separate columns
 # differences in all other settings, except the selection rule, give separate rows
 NOT_ROW = (*COLUMN_SETTINGS, "selection")
+
+
+Place = tuple[str, str]  # row, column
 
 
 @dataclass(frozen=True)
@@ -67,41 +71,61 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """`cells` (row, column) -> `Cell`; `published` the same for published numbers. Rows are methods, columns data.
+    """Results of methods (rows) on data (columns): `metric` under the selection rule `rule`.
 
-    All numbers are `metric` under the selection rule `rule`. `facts` are what a reader has to know of a cell, `labels`
-    the bias labels that it took, `remarks` what is to know of the whole table. `intervals` of the means, if they were
-    asked for (None: not to be had); `tests` of the rows against the row `base`.
+    `cells` and `published` map (row, column) to our and the papers' numbers, `facts` to notes on a cell, `labels` to
+    the bias labels used. `remarks` are notes on the whole table, of which `on_papers` define the papers' numbers.
+    `intervals` of the means are None if not requested, and None for a cell if there are too few seeds. `tests` compare
+    rows with the row `base`. `column_metrics` has the metrics of columns in a table of several; `best` marks cells.
     """
 
     metric: str
     rule: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: Mapping[tuple[str, str], Cell]
-    published: Mapping[tuple[str, str], PublishedNumber]
-    facts: Mapping[tuple[str, str], Sequence[str]]
-    labels: Mapping[tuple[str, str], BiasLabels]
+    cells: Mapping[Place, Cell]
+    published: Mapping[Place, PublishedNumber]
+    facts: Mapping[Place, Sequence[str]]
+    labels: Mapping[Place, BiasLabels]
     remarks: Sequence[str]
-    intervals: Mapping[tuple[str, str], Interval | None] | None = None
+    on_papers: Sequence[str] = ()
+    intervals: Mapping[Place, Interval | None] | None = None
     base: str | None = None
-    tests: Mapping[tuple[str, str], Comparison] = field(default_factory=dict)
+    tests: Mapping[Place, Comparison] = field(default_factory=dict)
+    column_metrics: Mapping[str, str] = field(default_factory=dict)
+    best: frozenset[Place] = frozenset()
+    caption: str | None = None
+    label: str | None = None
+    has_notes: bool = True
 
     @property
     def notes(self) -> list[str]:
         """The notes below the table: on cells, where equal notes of a column are merged, and on the whole table."""
+        if not self.has_notes:
+            return []
         labels = {place: [found.text()] for place, found in self.labels.items()}
         shared = {text for texts in labels.values() for text in texts}
-        return [*_by_column(self.facts), *(shared if len(shared) == 1 else _by_column(labels)), *self.remarks]
+        what = [] if self.caption is None else [self._content]
+        return [*what, *_by_column(self.facts), *(shared if len(shared) == 1 else _by_column(labels)), *self.remarks]
 
     @property
     def title(self) -> str:
-        """Metric and rule, which says so if it goes by the test images."""
-        return f"{self.metric} ({scale_of(self.metric)[1]}), {parse_rule(self.rule, True, 'rule').label}"
+        """The caption; by default the metrics and the rule, marked if it selects on test images."""
+        return self.caption or self._content
+
+    @property
+    def _content(self) -> str:
+        metrics = dict.fromkeys(self.column_metrics.values()) or [self.metric]
+        shown = ", ".join(f"{metric} ({scale_of(metric)[1]})" for metric in metrics)
+        return f"{shown}, {parse_rule(self.rule, True, 'rule').label}"
+
+    def metric_of(self, column: str) -> str:
+        """Return the metric of a column."""
+        return self.column_metrics.get(column, self.metric)
 
 
-def _by_column(facts: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
-    rows: dict[tuple[str, str], list[str]] = {}
+def _by_column(facts: Mapping[Place, Sequence[str]]) -> list[str]:
+    rows: dict[Place, list[str]] = {}
     for (row, column), of_cell in facts.items():
         for fact in of_cell:
             rows.setdefault((column, fact), []).append(row)
@@ -157,7 +181,7 @@ def fill_table(
 
     All three are keyed by run id. Raises `UserError` if no run has a value.
     """
-    members: dict[tuple[str, str], dict[int, tuple[str, float]]] = {}
+    members: dict[Place, dict[int, tuple[str, float]]] = {}
     for record in records:
         value = values[record.id]
         if value is None or value != value:
@@ -183,8 +207,9 @@ def fill_table(
         ]
         for place, config in configs.items()
     }
-    remarks = notes_on_papers({found.source for found in published.values()})
-    return ResultTable(metric, rule, names[0], _sorted_columns(names[1]), cells, published, facts, labels, remarks)
+    on_papers = notes_on_papers({found.source for found in published.values()})
+    in_order = _sorted_columns(names[1])
+    return ResultTable(metric, rule, names[0], in_order, cells, published, facts, labels, on_papers, on_papers)
 
 
 def _cell(runs: Mapping[int, tuple[str, float]], records: Mapping[str, Record]) -> Cell:
@@ -210,11 +235,17 @@ def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
-    """The method of each run, with the recipe and other settings in which runs on the same data differ."""
+    """Map run ids to row names: the method, with the settings in which its runs differ.
+
+    Named are the recipe, settings in which runs on the same data differ and, if runs on any data deviate from their
+    recipes in different ways, these deviations.
+    """
     names = {}
     for method in dict.fromkeys(run.config["method"]["name"] for run in runs):
         same_method = [run for run in runs if run.config["method"]["name"] == method]
         recipes = {run.config["method"].get("recipe") for run in same_method}
+        deviating = {run.id: [deviation.text for deviation in deviations(run.config)] for run in same_method}
+        alike = len({*map(tuple, deviating.values())}) == 1
         for recipe in recipes:
             same_recipe = [run for run in same_method if run.config["method"].get("recipe") == recipe]
             differing = settings_that_differ_on_same_data(same_recipe)
@@ -222,7 +253,8 @@ def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
                 settings = dict(flattened(run.config))
                 facts = [str(recipe)] if len(recipes) > 1 else []
                 facts += [f"{name.split('.')[-1]} {format_value(settings.get(name))}" for name in differing]
-                names[run.id] = f"{method} ({', '.join(facts)})" if facts else method
+                facts += [] if alike else deviating[run.id]
+                names[run.id] = f"{method} ({', '.join(dict.fromkeys(facts))})" if facts else method
     return names
 
 

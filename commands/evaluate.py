@@ -1,8 +1,8 @@
-"""`python main.py evaluate RUN [with WORDS]`: the accuracies of the weights that a run, or the authors, have left.
+"""`python main.py evaluate RUN [with WORDS]`: evaluate the weights of a run, or weights released by authors.
 
 RUN is the id of a complete run, the beginning of it, or the run's folder. Settings come from its record; WORDS, such as
-data.csv=PATH, stand above them. Without RUN, `checkpoint=PATH` names the weights: a file of a run, its folder (the last
-weights), or what authors have released; then WORDS are all the settings. Examples:
+data.csv=PATH, override them. Without RUN, `checkpoint=PATH` gives the weights: a file of a run, its folder (the last
+weights), or files released by authors; WORDS are then all settings. Examples:
   python main.py evaluate runs/20261130-100339-7c1e
   python main.py evaluate 20261130-1003 with data.csv=test.csv
   python main.py evaluate with colored_mnist severity4 checkpoint=debiased_model_stage2.th
@@ -33,8 +33,8 @@ from debiaslab.training.device import threads_for
 class EvaluateWords:
     """Beside settings; `evaluated_runs.py` reads them."""
 
-    id: str | None = word("the run, where it does not follow the command")
-    rule: str | None = word("rule that chose the run's weights: last, or the run's setting selection, unless said")
+    id: str | None = word("the run, if it does not follow the command")
+    rule: str | None = word("rule that selected the run's weights: last, or the run's setting selection (default)")
 
 
 WORDS = EvaluateWords

@@ -1,4 +1,4 @@
-"""`evaluate RUN`: the weights of a recorded run, by its settings, on its data or on others."""
+"""`evaluate RUN`: evaluate the weights of a recorded run, with its settings, on its own or other data."""
 
 import atexit
 from collections.abc import Mapping, Sequence
@@ -23,39 +23,39 @@ from debiaslab.training.checkpoint import LAST, SELECTED, read_facts
 
 
 def evaluation_of_run(settings: Mapping[str, Any], named_configs: Sequence[str]) -> tuple[Record, dict[str, Any]]:
-    """The run that the word `id` names, and the settings that evaluate its weights: its own, but for those typed.
+    """Find the run given by the word `id`; returns it, and the settings that evaluate its weights.
 
-    The weights are those that `rule` chose, a word, too; they were chosen by the run's setting `selection` unless said.
-    Raises `UserError` for a run that has left none.
+    The settings are the run's, overridden by those typed. The word `rule` selects the weights; the default is the run's
+    setting `selection`. Raises `UserError` for a run without weights.
     """
     typed = typed_settings(settings, named_configs)
     name, rule = str(typed.pop("id")), typed.pop("rule", None)
     if "checkpoint" in typed:
-        raise UserError(f"checkpoint={typed['checkpoint']} and the run {name}: name one of them")
+        raise UserError(f"checkpoint={typed['checkpoint']} and the run {name}: give one of them")
     record, found = find_source("evaluate", name.split(","), typed)
     return record, found | {"checkpoint": str(weights_file(record, rule))}
 
 
 def weights_file(record: Record, rule: str | None) -> Path:
-    """The file of the weights that `rule` chose. Raises `UserError` if the run has not left it."""
+    """Return the file with the weights that `rule` selected. Raises `UserError` if the run did not save it."""
     if not record.trained:
-        raise UserError(f"the run {record.id} has evaluated the weights of another: name that one")
+        raise UserError(f"the run {record.id} evaluated the weights of another run; give that one")
     folder = files_of(record)
     if record.status != "COMPLETED":
         raise UserError(
-            f"the run {record.id} is {record.state}: only a complete one has left weights; to resume it,"
+            f"the run {record.id} is {record.state}: only complete runs have weights to evaluate; to resume it,"
             f" {program_name()} resume {folder}"
         )
     selection = str(record.config.get("selection", "last"))
     kept = {"last": LAST, selection: SELECTED}
     if (rule or selection) not in kept:
-        raise UserError(f"rule={rule}: the run {record.id} has kept the weights by {one_of(kept)}")
+        raise UserError(f"rule={rule}: the run {record.id} kept the weights selected by {one_of(kept)}")
     path = folder / kept[rule or selection]
     return path if path.exists() else _downloaded(record, path.name)
 
 
 def _downloaded(record: Record, name: str) -> Path:
-    """A file of a run that is in MongoDB alone; it is there as long as this process."""
+    """Download a file of a run that is only in MongoDB; it is deleted when this process ends."""
     folder = TemporaryDirectory(prefix="debiaslab-")
     atexit.register(folder.cleanup)
     path = Path(folder.name) / name
@@ -64,17 +64,17 @@ def _downloaded(record: Record, name: str) -> Path:
 
 
 def evaluation_data(setup: Setup, source: Record) -> BiasedDataset:
-    """The data that `setup` names, for the weights of `source`.
+    """Load the data of `setup`, to evaluate the weights of `source`.
 
-    A CSV other than that of the run needs no training images, and its labels are numbered as the run's. Raises
-    `UserError` if the data cannot be had, have other classes, or are images that are made in another way.
+    A CSV other than the run's own needs no training images, and its labels are numbered as in the run. Raises
+    `UserError` if the data cannot be loaded, have other classes, or are preprocessed in another way.
     """
     data = _data(setup, source)
     weights = Path(str(setup.run.checkpoint))
     if INPUT not in read_facts(weights):
         try:
             given = earlier_input(source)
-        except UserError:  # arrays, which are taken as they are
+        except UserError:  # arrays, which are not preprocessed
             return data
         require_same_input(weights, given, data)
     return data
@@ -85,7 +85,7 @@ def _data(setup: Setup, source: Record) -> BiasedDataset:
     if not isinstance(setup.data, Custom) or all(
         getattr(setup.data, name) == recorded.get(name) for name in ("csv", "images")
     ):
-        return noted(setup.with_data()[1], source)
+        return with_note(setup.with_data()[1], source)
     try:
         data = load_once(setup.data) if "split" not in setup.data.table().columns else None
     except UserError:
@@ -97,14 +97,14 @@ def _data(setup: Setup, source: Record) -> BiasedDataset:
 
 
 def known_labels(source: Record) -> KnownLabels:
-    """What the labels of the run's data mean."""
+    """Return the meaning of the labels in the run's data."""
     facts = source.info.get("data") or {}
     classes, biases = (None if (names := facts.get(kind)) is None else tuple(names) for kind in ("classes", "biases"))
     return KnownLabels(classes, biases, torch.tensor(source.history().aligned))
 
 
-def noted(data: BiasedDataset, source: Record) -> BiasedDataset:
-    """`data`, with a note if they are not those of the run."""
+def with_note(data: BiasedDataset, source: Record) -> BiasedDataset:
+    """Add a note to `data` if they are not those of the run."""
     if source.fingerprint in (None, data.fingerprint):
         return data
     return replace(data, notes=(*data.notes, f"these are not the data of the run {source.id}, by their fingerprints"))

@@ -1,8 +1,8 @@
-"""`python main.py export_model RUN [--out FOLDER]`: a run's classifier as files that other programs run.
+"""`python main.py export_model RUN [--out FOLDER]`: export the classifier of a run to files that other programs run.
 
-FOLDER gets it in ONNX, as a torch.export program and, where it is torchvision's ResNet-18, with torchvision's names
+Writes it as ONNX, as a torch.export program and, if it is torchvision's ResNet-18, with torchvision's names
 (safetensors); its preprocessing (JSON); and a model card, README.md. The files are run and compared with PyTorch before
-they are there. It needs the record alone, and the extra onnx.
+they appear in FOLDER. Needs only the record, and the extra onnx.
 """
 
 import json
@@ -30,9 +30,9 @@ FILES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ExportModelWords:
-    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
+    ids: tuple[str, ...] = word("the run, if it does not follow the command", (), name="id")
     out: str = word("folder to write into, as --out", "exported")
-    rule: str | None = word("rule that chose the weights: last, or the run's own, its setting selection, unless said")
+    rule: str | None = word("rule that selected the weights: last, or the run's setting selection (default)")
     log_dir: str = word("folder of the records", "runs")
 
 
@@ -40,7 +40,7 @@ WORDS = ExportModelWords
 
 
 def run(updates: Sequence[str]) -> None:
-    """Write the files, and say how far their logits are from PyTorch's. Raises `UserError`."""
+    """Write the files, and print how much their logits differ from PyTorch's. Raises `UserError`."""
     words, others = read_words(ExportModelWords, updates)
     require_no_others(ExportModelWords, others)
     record = find_one_run(only_name(words.ids, "export_model RUN"), words.log_dir)
@@ -53,14 +53,14 @@ def run(updates: Sequence[str]) -> None:
         (folder / PREPROCESSING).write_text(json.dumps(facts, indent=2))
         written = {name: what for name, what in FILES.items() if (folder / name).exists()}
         (folder / CARD).write_text(model_card(record, classifier, written), encoding="utf-8")
-        place(folder, Path(words.out))
+        move_files(folder, Path(words.out))
     for name, difference in differences.items():
         show(f"{name}: its logits differ from PyTorch's by {difference:.1e} of the largest, in batches of 1, 2 and 7")
     show(f"{words.out}: {', '.join(name for name in (*written, CARD))}")
 
 
-def place(folder: Path, out: Path) -> None:
-    """Copy the files of `folder` into `out`, each as a whole; what an earlier export has left there is removed.
+def move_files(folder: Path, out: Path) -> None:
+    """Copy the files of `folder` into `out`, each atomically, and remove other files of an earlier export.
 
     Raises `UserError` if they cannot be written.
     """

@@ -1,8 +1,8 @@
-"""`python main.py finetune RUN [with WORDS]`: train further from the weights of a recorded run.
+"""`python main.py finetune RUN [with WORDS]`: continue training from the weights of a recorded run.
 
-RUN is the id of a complete run, the beginning of it, or the run's folder. Settings come from its record; WORDS stand
-above them. Layers that have another size for another number of classes begin anew. `with ... start_from=RUN` does the
-same where all settings are to be typed. Examples:
+RUN is the id of a complete run, the beginning of it, or the run's folder. Settings come from its record; WORDS override
+them. Layers whose size depends on the number of classes are reinitialised if it differs. `with ... start_from=RUN` does
+the same with all settings typed. Examples:
   python main.py finetune runs/20261130-100339-7c1e with data.csv=more.csv epochs=5
   python main.py finetune 20261130-1003 with method.hparams.learning_rate=1e-4 seed=2
 """
@@ -23,15 +23,15 @@ from debiaslab.recording.updates import read_updates
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneWords:
-    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
-    rule: str | None = word("rule that chose its weights: last, or the run's setting selection, unless said")
+    ids: tuple[str, ...] = word("the run, if it does not follow the command", (), name="id")
+    rule: str | None = word("rule that selected its weights: last, or the run's setting selection (default)")
 
 
 WORDS = FinetuneWords
 
 
 def run(updates: Sequence[str]) -> None:
-    """Train further. Raises `UserError` if the run has left no weights, or they do not fit the settings."""
+    """Continue training. Raises `UserError` if the run has no weights, or they do not fit the settings."""
     words, others = read_words(FinetuneWords, updates)
     typed = typed_settings(*read_updates(ex, list(others)))
     if "start_from" in typed:

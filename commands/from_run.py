@@ -1,4 +1,4 @@
-"""What a run that begins with a recorded one takes from it: its settings, and what was typed in their place."""
+"""Settings of a run that starts from a recorded one: the record's, overridden by those typed."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,18 +16,18 @@ from debiaslab.settings.run import TRIAL_SETTINGS
 
 
 def typed_settings(settings: Mapping[str, Any], named_configs: Sequence[str]) -> dict[str, Any]:
-    """All that was typed, as nested settings: `settings`, above those of the named configurations."""
+    """Return all typed settings, nested: those of the named configurations, overridden by `settings`."""
     for name in named_configs:
         settings = merge(NAMED_CONFIGS[name][1], settings)
     return dict(settings)
 
 
 def find_source(command: str, ids: Sequence[str], typed: Mapping[str, Any]) -> tuple[Record, dict[str, Any]]:
-    """The run that `command` begins with, and the settings of the new one: the record's, but for those `typed`.
+    """Find the run that `command` starts from; returns it, and its settings overridden by those `typed`.
 
-    It is no trial of a search. Its record stands beside the one that was named by its folder. Settings of the data are
-    those typed alone where that is another data set. Raises `UserError` if there is no such run, or it is of another
-    method.
+    The new run is not a trial of a search, and is recorded next to the source if that was given as a folder. If another
+    data set is typed, no data settings are taken from the source. Raises `UserError` if there is no such run, or it is
+    of another method.
     """
     source = only_name(ids, f"{command} RUN")
     log_dir = str(typed.get("log_dir", DEFAULT_LOG_DIR))
@@ -41,20 +41,20 @@ def find_source(command: str, ids: Sequence[str], typed: Mapping[str, Any]) -> t
     method = record.config["method"]["name"]
     if settings["method"]["name"] != method:
         raise UserError(
-            f"method={settings['method']['name']}: the run {record.id} is of method={method}, and so is what it has"
-            " learnt; leave the word out"
+            f"method={settings['method']['name']}: the run {record.id} is of method={method}, and its weights fit no"
+            " other; leave method= out"
         )
     return record, settings
 
 
 def folder_for(name: str, log_dir: str) -> str:
-    """The folder of the new record: beside the one that was named by its folder."""
+    """Return the folder of the new record: next to the source if that was given as a folder, else `log_dir`."""
     path = Path(name)
     return os.path.relpath(path.resolve().parent) if (path / "run.json").exists() else log_dir
 
 
 def files_of(record: Record) -> Path:
-    """The folder where the run has left its files, whether or not it is there."""
+    """Return the folder of the run's files, which may not exist."""
     if isinstance(record.store, FileStore):
         folder = Path(record.store.folder)
     else:

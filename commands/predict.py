@@ -1,8 +1,8 @@
-"""`python main.py predict RUN with images=FOLDER_OR_CSV [--out FILE]`: predict images with what a run has trained.
+"""`python main.py predict RUN with images=FOLDER_OR_CSV [--out FILE]`: predict images with the classifier of a run.
 
-RUN is the id of a complete run, in files or in MongoDB, or its folder; its training data are not needed. FILE gets a
-line for each image: path, predicted class, and the probability of each class; with branch=, the branch, too. Images
-that cannot be read are told and left out; the exit code is 1 then.
+RUN is the id of a complete run, in files or in MongoDB, or its folder; its training data are not needed. FILE is a CSV
+with a row per image: path, predicted class and the probability of each class; with branch=, also the branch. Images
+that cannot be read are listed and skipped, and the exit code is 1.
 """
 
 import csv
@@ -34,14 +34,14 @@ USAGE = "predict RUN with images=FOLDER_OR_CSV"
 
 @dataclass(frozen=True, kw_only=True)
 class PredictWords:
-    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
+    ids: tuple[str, ...] = word("the run, if it does not follow the command", (), name="id")
     images: str | None = word("a folder of images, a CSV with their paths in a column path, or an image")
     out: str = word("CSV file to write, as --out", "predictions.csv")
-    branch: tuple[str, ...] = word("branches of the method that predict: A,B, or all; the prediction unless said", ())
-    rule: str | None = word("rule that chose the weights: last, or the run's own, its setting selection, unless said")
+    branch: tuple[str, ...] = word("branches of the method: A,B, or all (default: the prediction)", ())
+    rule: str | None = word("rule that selected the weights: last, or the run's setting selection (default)")
     device: str = word("auto, cpu, cuda, cuda:N, mps", "auto")
-    batch_size: int | None = word("images at a time; as many as in an evaluation unless said", read=read_count)
-    workers: int | None = word("threads that read images; one for each core unless said", read=read_number)
+    batch_size: int | None = word("images per batch (default: as in an evaluation)", read=read_count)
+    workers: int | None = word("threads that read images (default: one per core)", read=read_number)
     log_dir: str = word("folder of the records", "runs")
 
 
@@ -49,7 +49,7 @@ WORDS = PredictWords
 
 
 def run(updates: Sequence[str]) -> int:
-    """Write the predictions and return 0, or 1 if there are images that cannot be read. Raises `UserError`."""
+    """Write the predictions; returns 0, or 1 if some images cannot be read. Raises `UserError`."""
     words, others = read_words(PredictWords, updates)
     require_no_others(PredictWords, others)
     name = only_name(words.ids, USAGE)
@@ -57,7 +57,7 @@ def run(updates: Sequence[str]) -> int:
         raise UserError(f"which images? Write `{program_name()} {USAGE}`")
     out = Path(words.out)
     if out.is_dir():
-        raise UserError(f"out={out} is a folder: name the file to write, such as out={out / 'predictions.csv'}")
+        raise UserError(f"out={out} is a folder; give the file to write, such as out={out / 'predictions.csv'}")
     images = list_images(words.images)
     record = find_one_run(name, words.log_dir)
     classifier = restore_classifier(record, words.rule)
@@ -70,15 +70,15 @@ def run(updates: Sequence[str]) -> int:
     facts = classifier.facts
     show(f"predicted with {record.id}: weights by {facts['rule']}, {facts['phase']} epoch {facts['epoch']}")
     if images.ignored:
-        show(f"{words.images}: {images.ignored:,} files that are no images by their names are ignored")
+        show(f"{words.images}: files ignored because their names are not those of images: {images.ignored:,}")
     found = ", ".join(f"{name}: {counts[name]:,}" for name in classifier.class_names if counts[name])
-    unread = f", {len(problems):,} left out, which cannot be read" if problems else ""
+    unread = f", {len(problems):,} skipped because they cannot be read" if problems else ""
     show(f"{out}: {len(images) - len(problems):,} images{unread}{'; ' if found else ''}{found}")
     return 1 if problems else 0
 
 
 def choose_branches(classifier: TrainedClassifier, asked: Sequence[str]) -> list[str]:
-    """The names of the branches that are `asked` for. Raises `UserError` for one that the method does not have."""
+    """Return the branches that the user `asked` for. Raises `UserError` for one that the method does not have."""
     known = classifier.branches()
     for name in asked:
         require_known("branch", name, [*known, ALL], "branch=")
@@ -88,8 +88,8 @@ def choose_branches(classifier: TrainedClassifier, asked: Sequence[str]) -> list
 def write_predictions(
     path: Path, classifier: TrainedClassifier, branches: Sequence[str], images: ListedImages, words: PredictWords
 ) -> tuple[Counter[str], list[str]]:
-    """Write the CSV; returns how many images are predicted to be of each class, by the first branch, and the problems
-    of those that cannot be read."""
+    """Write the CSV; returns the number of images per predicted class (by the first branch), and the problems with
+    images that cannot be read."""
     counts: Counter[str] = Counter()
     problems: list[str] = []
     with path.open("w", newline="", encoding="utf-8") as file, threads_for(classifier):
@@ -110,7 +110,7 @@ def write_predictions(
 def _predictions(
     classifier: TrainedClassifier, branches: Sequence[str], images: ListedImages, words: PredictWords
 ) -> Iterator[Predicted]:
-    """Those of all images, with a progress bar."""
+    """Predict all images, with a progress bar."""
 
     def chosen(batch: Tensor) -> dict[str, Tensor]:
         if not branches:

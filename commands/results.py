@@ -4,8 +4,9 @@ WORDS select the runs (named configurations and settings, as when starting them)
 search=NAME alone shows the results of that search.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
@@ -15,8 +16,9 @@ from debiaslab.analysis.certainty import comparisons, with_intervals, with_tests
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent
 from debiaslab.analysis.search import best_settings, find_trials, search_report
-from debiaslab.analysis.table_formats import FORMATS
-from debiaslab.analysis.tables import result_tables
+from debiaslab.analysis.table_formats import FORMATS, as_csv
+from debiaslab.analysis.table_layout import Layout, lay_out, side_by_side
+from debiaslab.analysis.tables import ResultTable, result_tables
 from debiaslab.commands.resuming import resume_hints
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import one_of_these, read_list, word
@@ -61,6 +63,21 @@ def read_metrics(name: str, text: str) -> tuple[str, ...]:
     return metrics
 
 
+def read_names(name: str, text: str) -> tuple[tuple[str, str], ...]:
+    """Parse NAME:SHOWN pairs, separated by commas. Raises `UserError`."""
+    pairs = [part.partition(":") for part in read_list(name, text)]
+    for known, colon, shown in pairs:
+        if not (known and colon and shown.strip()):
+            raise UserError(f"{name}={text}: write pairs such as {name}=erm:ERM,denetdm:DeNetDM")
+    return tuple((known, shown) for known, _, shown in pairs)
+
+
+def read_label(name: str, text: str) -> str:
+    if not re.fullmatch(r"[\w:.+/-]+", text, re.ASCII):
+        raise UserError(f"{name}={text}: must be letters, digits and : . + / _ -, such as {name}=tab:cmnist")
+    return text
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableWords:
     """Options of tables of results."""
@@ -77,6 +94,17 @@ class TableWords:
 class ResultsWords(TableWords, RunWords):
     listed: bool = word("True: list the runs", False, name="list")
     top: int | None = word("number of best trials in the summary of a search; default: 3")
+    one_table: bool = word("True: all metrics side by side in one table", False)
+    names: tuple[tuple[str, str], ...] = word("names to show: erm:ERM,denetdm:DeNetDM", (), read=read_names)
+    order: tuple[str, ...] = word("methods of the first rows: A,B", ())
+    bold: bool = word("True: mark the best mean of each column", False)
+    published: bool = word("False: without the papers' numbers", True)
+    notes: bool = word("False: without notes", True)
+    caption: str | None = word("caption of the table")
+    label: str | None = word("label of the LaTeX table, such as tab:cmnist", read=read_label)
+
+    def layout(self) -> Layout:
+        return Layout(dict(self.names), self.order, self.bold, self.published, self.notes, self.caption, self.label)
 
 
 WORDS = ResultsWords
@@ -94,24 +122,55 @@ def run(updates: Sequence[str]) -> None:
     elif search is not None and not (words.metrics or words.rules or words.format or words.against):
         show_search(str(search), records, words.top or 3)
     else:
-        show_tables(records, words)
+        show(*format_tables(laid_out_tables(records, words), words.format or "terminal"))
 
 
 def show_tables(records: Sequence[Record], words: TableWords) -> None:
-    """A table for each metric and rule, as `words` ask for it. Raises `UserError`."""
+    """Show a table for each metric and rule that `words` ask for. Raises `UserError`."""
+    show(*format_tables(make_tables(records, words), words.format or "terminal"))
+
+
+def make_tables(records: Sequence[Record], words: TableWords) -> list[ResultTable]:
+    """Make a table for each metric and rule, with intervals and tests. Raises `UserError`."""
     if words.bootstrap and words.interval is None:
         raise UserError("bootstrap=True: says how an interval is made; ask for one with interval=95")
-    shown: list[Any] = []
+    tables = []
     for metric in words.metrics or (DEFAULT_METRIC,):
         for table in result_tables(records, words.rules or recorded_rules(records), metric, left_out):
             if words.interval is not None:
                 table = with_intervals(table, records, words.interval, words.bootstrap)
             if words.against is not None:
                 table = with_tests(table, words.against)
-            shown.append(FORMATS[words.format or "terminal"](table))
-            if words.against is not None and words.format != "csv":
-                shown += comparisons(table, words.against)
-    show(*shown)
+            tables.append(table)
+    return tables
+
+
+def laid_out_tables(records: Sequence[Record], words: ResultsWords) -> list[ResultTable]:
+    """Make the tables in the layout that `words` ask for. Raises `UserError`."""
+    if words.label is not None and words.format != "latex":
+        raise UserError(f"label={words.label}: only LaTeX tables have labels; add format=latex")
+    tables = make_tables(records, words)
+    if words.one_table:
+        rules = dict.fromkeys(table.rule for table in tables)
+        tables = [side_by_side([table for table in tables if table.rule == rule]) for rule in rules]
+    for name, text in (("caption", words.caption), ("label", words.label)):
+        if text is not None and len(tables) > 1:
+            raise UserError(f"{name}={text}: there are {len(tables)} tables; choose one by metric= and rule=")
+    return [lay_out(table, words.layout()) for table in tables]
+
+
+def format_tables(tables: Sequence[ResultTable], format: str) -> list[Any]:
+    """Format tables for `show`: a single CSV, or each on its own, with a line per test below it."""
+    if format == "csv":
+        return [as_csv(*tables)]
+    shown: list[Any] = []
+    for table in tables:
+        tests = [] if table.base is None or not table.has_notes else comparisons(table, table.base)
+        if format == "terminal":
+            shown += [FORMATS[format](table), *tests]
+        else:
+            shown.append(FORMATS[format](replace(table, remarks=[*table.remarks, *tests])))
+    return shown
 
 
 def show_search(name: str, records: Sequence[Record], top: int) -> None:

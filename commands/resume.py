@@ -1,7 +1,7 @@
 """`python main.py resume RUN [with WORDS]`: resume a run that was interrupted or killed, with bit-identical results.
 
-RUN is the id of the run, the beginning of it, or the run's folder. Settings come from its record; WORDS may change what
-leaves a result as it is. The resumed run has a record of its own. Examples:
+RUN is the id of the run, the beginning of it, or the run's folder. Settings come from its record; WORDS may override
+those that do not affect the result. The resumed run has its own record. Examples:
   python main.py resume runs/20261130-100339-7c1e
   python main.py resume 20261130-1003 with device=cpu data.root=/data
 """
@@ -20,7 +20,7 @@ from debiaslab.recording.updates import read_updates
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeWords:
-    ids: tuple[str, ...] = word("the run, where it does not follow the command", (), name="id")
+    ids: tuple[str, ...] = word("the run, if it does not follow the command", (), name="id")
 
 
 WORDS = ResumeWords

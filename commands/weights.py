@@ -1,4 +1,4 @@
-"""The weights that `evaluate` is given: those that a run has kept, or those that authors have released."""
+"""Load the weights for `evaluate`: those that a run has kept, or those that authors have released."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from debiaslab.training.checkpoint import LAST
 
 @dataclass(frozen=True)
 class Weights:
-    """Where weights come from: their file or folder, the rule that chose them, and the place in their training.
+    """Where weights come from: file or folder, the rule that selected them, epoch and step.
 
-    `branches` are those that can be evaluated, None for all; `label` is the rule for a reader.
+    `branches` can be evaluated (None: all); `label` is the rule as shown to users.
     """
 
     path: Path
@@ -33,11 +33,11 @@ class Weights:
 
 
 def load_weights(setup: Setup, method: Method, data: BiasedDataset) -> Weights:
-    """Load the weights that `checkpoint` names into `method`. Raises `UserError` if there are none, or do not fit."""
+    """Load the weights at `checkpoint` into `method`. Raises `UserError` if there are none, or they do not fit."""
     if setup.run.checkpoint is None:
         raise UserError(
-            "nothing to evaluate: name the weights with checkpoint=PATH, a file or a run's folder, or a run, as in"
-            f" {program_name()} evaluate RUN"
+            f"nothing to evaluate: give a run, as in `{program_name()} evaluate RUN`, or checkpoint=PATH, a file of"
+            " weights or the folder of a run"
         )
     path = Path(setup.run.checkpoint)
     if names_released(path):
@@ -51,9 +51,9 @@ def load_weights(setup: Setup, method: Method, data: BiasedDataset) -> Weights:
 
 
 def with_released(settings: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The `settings` of an evaluation with those that released weights need, as far as the user has not set them.
+    """Add to the `settings` of an evaluation those that released weights need and the user has not set.
 
-    Prints what the weights leave open.
+    Prints notes on what the weights leave open.
     """
     checkpoint = settings.get("checkpoint")
     if not isinstance(checkpoint, str) or not names_released(path := Path(expand(checkpoint, "checkpoint"))):
@@ -66,7 +66,7 @@ def with_released(settings: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def names_released(path: Path) -> bool:
-    """Whether `path` has weights of other people's, and not those of a run. Raises `UserError` if it is unreadable."""
+    """Whether `path` has weights released by authors rather than those of a run. Raises `UserError` if unreadable."""
     try:
         return not (path / LAST).exists() and is_released(path)
     except OSError as error:

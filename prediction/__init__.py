@@ -1,1 +1,1 @@
-"""Trained networks in use: classifiers loaded from records, predictions for images, exported files."""
+"""Use trained networks: load classifiers from records, predict images, export files."""

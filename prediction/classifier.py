@@ -1,4 +1,4 @@
-"""A trained classifier as a plain module, restored from the record of its run alone."""
+"""A trained classifier as a plain module, restored from the record of its run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,17 +28,19 @@ class TrainedClassifier(nn.Module):
         return self.method.predict(image)
 
     def branch_logits(self, image: Tensor) -> dict[str, Tensor]:
-        """The logits of all branches of the method's last phase; the first one is the prediction."""
+        """Return the logits [B, num_classes] of all branches of the method's last phase, the prediction first."""
         return self.method.phases()[-1].logits(image)
 
     @torch.no_grad()
     def branches(self) -> list[str]:
-        """The names of the branches, the prediction's first."""
+        """Return the names of the branches, the prediction first."""
         weights = next(self.method.parameters())
         return list(self.branch_logits(torch.zeros(1, *self.preprocess.prepare.image_shape, device=weights.device)))
 
 
 def restore_classifier(record: Record, rule: str | None) -> TrainedClassifier:
-    """The classifier of a recorded run, on the CPU, in eval mode, with the weights selected by `rule`
-    (see `restore_method`). Raises `UserError`."""
+    """Restore the classifier of a recorded run, on the CPU, in eval mode, with the weights selected by `rule`.
+
+    Raises `UserError` as `restore_method` does.
+    """
     return TrainedClassifier(restore_method(record, rule)).eval()

@@ -1,4 +1,4 @@
-"""A trained classifier alone, without the other networks of its method, as files that other programs run."""
+"""Export a trained classifier, without the other networks of its method, to files that other programs run."""
 
 import json
 import warnings
@@ -23,8 +23,8 @@ from debiaslab.models.resnet import ResNet18Body
 from debiaslab.prediction.classifier import TrainedClassifier
 
 ONNX, PROGRAM, TORCHVISION = "classifier.onnx", "classifier.pt2", "torchvision_resnet18.safetensors"
-BATCH_SIZES = (1, 2, 7)  # with which exported files are tried
-TOLERANCE = 1e-4  # of the largest logit: how far they may be from PyTorch's
+BATCH_SIZES = (1, 2, 7)  # for which exported files are compared with PyTorch
+TOLERANCE = 1e-4  # maximum difference of logits, relative to the largest logit
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 INPUT, OUTPUT = "image", "logits"
 
@@ -32,9 +32,9 @@ Run = Callable[[Tensor], Tensor]  # images to logits
 
 
 def keep_classifier_alone(classifier: TrainedClassifier) -> None:
-    """Remove from `classifier` all networks, parameters and buffers that its prediction does not take.
+    """Remove all networks, parameters and buffers from `classifier` that its prediction does not use.
 
-    What is left computes in float32, in the usual memory layout.
+    The remaining modules compute in float32, in the contiguous memory layout.
     """
     with Reading() as reading, torch.no_grad():
         classifier(example_images(classifier, 1))
@@ -53,7 +53,7 @@ def keep_classifier_alone(classifier: TrainedClassifier) -> None:
 
 
 class Reading(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Within the block, it takes note of the memory that operations read."""
+    """Context manager that records which memory is read by operations."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -78,19 +78,19 @@ def _own_tensors(module: nn.Module) -> list[Tensor]:
 
 
 def example_images(classifier: TrainedClassifier, batch_size: int) -> Tensor:
-    """Noise [B, 3, H, W], as `classifier` takes images."""
+    """Return noise float32 [batch_size, 3, H, W], of the size of the images that `classifier` expects."""
     shape = (batch_size, *classifier.preprocess.prepare.image_shape)
     return torch.randn(shape, generator=torch.Generator().manual_seed(batch_size))
 
 
 def export(classifier: TrainedClassifier, folder: Path, facts: Mapping[str, Any]) -> dict[str, float]:
-    """Write the files of `classifier`, which has been reduced to itself, into `folder`; `facts` go into them.
+    """Export `classifier`, reduced by `keep_classifier_alone`, into `folder`; `facts` become the files' metadata.
 
-    Returns file -> largest difference of its logits from PyTorch's, relative to the largest logit. Each file is run as
-    it is on the disk. Raises `UserError` if one differs by more than `TOLERANCE`, and `ModuleNotFoundError` where the
-    extra `onnx` is not installed.
+    Each file is loaded from disk and run; returns a mapping from file name to the largest difference of its logits from
+    PyTorch's, relative to the largest logit. Raises `UserError` if one exceeds `TOLERANCE`, and `ModuleNotFoundError`
+    if the extra `onnx` is not installed.
     """
-    for package in PACKAGES:  # torch would say in words of its own, and late, what is missing
+    for package in PACKAGES:  # fail early, naming the missing package
         import_module(package)
     with _quiet(), torch.no_grad():
         batch = {0: torch.export.Dim("batch")}
@@ -99,7 +99,9 @@ def export(classifier: TrainedClassifier, folder: Path, facts: Mapping[str, Any]
     differences = {name: _difference(classifier, run) for name, run in runs.items()}
     for name, difference in differences.items():
         if not difference <= TOLERANCE:
-            raise UserError(f"{name} gives other logits than PyTorch: {difference:.2g} of the largest; nothing is kept")
+            raise UserError(
+                f"{name}: its logits differ from PyTorch's by {difference:.2g} of the largest; nothing was written"
+            )
     state = torchvision_state(classifier)
     if state is not None:
         path = folder / TORCHVISION
@@ -107,7 +109,7 @@ def export(classifier: TrainedClassifier, folder: Path, facts: Mapping[str, Any]
         difference = _difference(classifier, _torchvision_network(load_file(path)))
         if difference <= TOLERANCE:
             differences[TORCHVISION] = difference
-        else:  # something beside torchvision's layers computes the logits, such as a normalisation
+        else:  # the logits need more than torchvision's layers, such as a normalisation
             path.unlink()
     return differences
 
@@ -119,7 +121,7 @@ def _save_program(program: torch.export.ExportedProgram, path: Path) -> Run:
 
 
 def _save_onnx(program: torch.export.ExportedProgram, path: Path, facts: Mapping[str, Any]) -> Run:
-    import onnxruntime  # imported here: of the extra onnx
+    import onnxruntime  # imported here: it comes with the extra onnx
 
     made = torch.onnx.export(program, dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
     assert made is not None
@@ -131,7 +133,7 @@ def _save_onnx(program: torch.export.ExportedProgram, path: Path, facts: Mapping
 
 @torch.no_grad()
 def _difference(classifier: TrainedClassifier, run: Run) -> float:
-    """The largest difference of the logits of `run` from those of `classifier`, relative to the largest of these."""
+    """Return the largest difference between the logits of `run` and `classifier`, relative to the largest logit."""
     differences = []
     for batch_size in BATCH_SIZES:
         images = example_images(classifier, batch_size)
@@ -144,7 +146,7 @@ def _difference(classifier: TrainedClassifier, run: Run) -> float:
 
 
 def torchvision_state(classifier: TrainedClassifier) -> dict[str, Tensor] | None:
-    """The state dict of torchvision's ResNet-18, if `classifier` is one such body and a linear head on its features."""
+    """Return the state dict of torchvision's ResNet-18 if `classifier` is its body with a linear head, else None."""
     bodies = [module for module in classifier.modules() if isinstance(module, ResNet18Body)]
     heads = [module for module in classifier.modules() if isinstance(module, Head)]
     if len(bodies) != 1 or len(heads) != 1 or heads[0].in_features != ResNet18Body.FEATURES:
@@ -161,7 +163,7 @@ def _torchvision_network(state: Mapping[str, Tensor]) -> Run:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within the block, PyTorch says nothing of its own parts that will change."""
+    """Context manager that silences PyTorch's warnings about its own future changes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Images to predict: in a folder, however deep, in a CSV with their paths, or a single file."""
+"""List the images to predict: all in a folder and below it, the paths in a CSV, or a single file."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from debiaslab.datasets.image_files import JUNK, SUFFIXES
 
 @dataclass(frozen=True)
 class ListedImages:
-    """The image files, with their `names` as the user knows them; `ignored` other files were there, too."""
+    """Image files, with their `names` as the user wrote them; `ignored` counts other files in the folder."""
 
     names: Sequence[str]
     files: Sequence[Path]
@@ -24,7 +24,7 @@ class ListedImages:
 
 
 def list_images(source: str) -> ListedImages:
-    """The images that `source` names: a folder, a CSV with a column path, or an image. None of them is opened.
+    """List the images of `source`: a folder, a CSV with a column path, or an image. No image is opened.
 
     Paths in a CSV are relative to its folder. Raises `UserError` if there is no image.
     """
@@ -32,7 +32,7 @@ def list_images(source: str) -> ListedImages:
     if path.is_dir():
         return _in_folder(path)
     if not path.exists():
-        raise UserError(f"images={source}: there is no such file or folder; name a folder of images, or a CSV")
+        raise UserError(f"images={source}: no such file or folder; give a folder of images, or a CSV")
     if path.suffix.lower() in SUFFIXES:
         return ListedImages([source], [path])
     table = read_csv(path, required=("path",), setting="images")
@@ -43,12 +43,12 @@ def _in_folder(folder: Path) -> ListedImages:
     found = sorted(_walk(folder), key=Path.as_posix)
     files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
-        raise UserError(f"images={folder}: no image in it, of the kinds {', '.join(SUFFIXES)}")
+        raise UserError(f"images={folder}: contains no image ({', '.join(SUFFIXES)})")
     return ListedImages([str(path) for path in files], files, len(found) - len(files))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The files in `folder` and all below it, but hidden ones and what operating systems leave behind."""
+    """Yield the files in `folder` and below it, except hidden ones and those that operating systems leave behind."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None

@@ -1,4 +1,4 @@
-"""The card of an exported classifier: what it is, what it was trained on, how well it does for whom, by its record."""
+"""Write the model card of an exported classifier from its record: input, training, data, accuracies by group."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
@@ -15,7 +15,7 @@ from debiaslab.evaluation.selection import parse_rule
 from debiaslab.prediction.classifier import TrainedClassifier
 from debiaslab.settings.declared import data_declarations
 
-SHOWN_GROUPS = 100  # of more groups, only the worst ones are listed
+SHOWN_GROUPS = 100  # beyond, only the worst groups are listed
 WORST_GROUPS = 20
 CODE = """\
 ```python
@@ -32,7 +32,10 @@ print([classes[index] for index in numpy.argmax(logits, axis=1)])
 
 
 def model_card(record: Record, classifier: TrainedClassifier, files: Mapping[str, str]) -> str:
-    """The card, in Markdown; `files` are the exported ones, each with what it is. Raises `UserError`."""
+    """Return the model card in Markdown; `files` maps the exported files to descriptions.
+
+    Raises `UserError` if the record has no evaluation of the exported weights.
+    """
     history = record.history()
     evaluation = evaluation_of(history, classifier.facts, record)
     rule = parse_rule(classifier.facts["rule"], True, "rule")
@@ -44,8 +47,8 @@ def model_card(record: Record, classifier: TrainedClassifier, files: Mapping[str
         "Data": list(describe_data(record)),
         "Accuracy": list(describe_accuracy(record, history, evaluation, rule.label)),
         "Limits": [
-            "The accuracies hold for images like those of the test set. Groups that it lacks have not been tried, and a"
-            " bias that was not labelled has not been measured."
+            "The accuracies hold for images like those of the test set. Groups without test images were not evaluated,"
+            " and biases without labels were not measured."
         ],
     }
     parts = [f"# {record.config['method']['name']} on {record.config['data']['name']}"]
@@ -55,27 +58,27 @@ def model_card(record: Record, classifier: TrainedClassifier, files: Mapping[str
 
 
 def evaluation_of(history: History, facts: Mapping[str, Any], record: Record) -> Evaluation:
-    """The evaluation that the weights are of. Raises `UserError` if the record does not have it."""
+    """Return the evaluation of the weights. Raises `UserError` if the record does not have it."""
     for evaluation in history.of_phase(facts["phase"]):
         if evaluation.step == facts["step"]:
             return evaluation
-    raise UserError(f"the run {record.id} has no evaluation of its weights, at step {facts['step']}: use another run")
+    raise UserError(f"the run {record.id} has no evaluation of its weights at step {facts['step']}; use another run")
 
 
 def describe_input(classifier: TrainedClassifier) -> Iterator[str]:
     channels, height, width = classifier.preprocess.prepare.image_shape
-    yield f"Images float32 [B, {channels}, {height}, {width}], RGB; of an image file, in this order:"
+    yield f"Images float32 [B, {channels}, {height}, {width}], RGB. To make one from an image file, in this order:"
     yield ""
-    yield "1. upright (EXIF), RGB, transparent pixels on white;"
+    yield "1. apply the EXIF orientation, composite transparent pixels on white, convert to RGB;"
     yield f"2. {classifier.preprocess.prepare.describe()};"
-    yield "3. values divided by 255;"
+    yield "3. divide the values by 255;"
     if classifier.preprocess.normalize is not None:
         mean, std = classifier.preprocess.normalize
-        yield f"4. less the mean {mean}, divided by the standard deviation {std}, by channel."
+        yield f"4. subtract the mean {mean} and divide by the standard deviation {std}, per channel."
     else:
         yield "4. no normalisation."
     yield ""
-    yield f"Output: logits [B, {len(classifier.class_names)}] of the classes {', '.join(classifier.class_names)}."
+    yield f"Output: logits [B, {len(classifier.class_names)}] for the classes {', '.join(classifier.class_names)}."
 
 
 def describe_training(record: Record, rule: str) -> Iterator[str]:
@@ -98,17 +101,17 @@ def describe_data(record: Record) -> Iterator[str]:
     yield f"- fingerprint: {record.fingerprint or 'not recorded'}"
     dataset = DATASETS.get(data["name"])
     licence = None if dataset is None else dataset.LICENCE
-    yield f"- licence: {licence or 'not known here; ask whoever has collected the images'}"
+    yield f"- licence: {licence or 'unknown; ask whoever collected the images'}"
     yield from (f"- note: {note}" for note in info.get("notes") or [])
 
 
 def describe_accuracy(record: Record, history: History, evaluation: Evaluation, rule: str) -> Iterator[str]:
-    yield f"In percent, of the weights chosen by {rule}: {evaluation.phase} epoch {evaluation.epoch}."
+    yield f"In percent, for the weights selected by {rule}: {evaluation.phase} epoch {evaluation.epoch}."
     yield ""
     yield from table(
         ["split", "images", *COLUMNS.values()],
         [
-            [name, f"{counts.total.sum():,}", *(shown(counts.metrics()[metric]) for metric in COLUMNS)]
+            [name, f"{counts.total.sum():,}", *(format_accuracy(counts.metrics()[metric]) for metric in COLUMNS)]
             for name in evaluation.correct
             for counts in [history.counts(evaluation, name)]
         ],
@@ -118,7 +121,7 @@ def describe_accuracy(record: Record, history: History, evaluation: Evaluation, 
 
 
 def describe_groups(record: Record, counts: GroupCounts) -> Iterator[str]:
-    """The test accuracy of each group, with its training images."""
+    """Describe the test accuracy of each group, with its number of training images."""
     info = record.info.get("data") or {}
     num_classes, num_biases = counts.total.shape
     classes = info.get("classes") or range(num_classes)
@@ -131,33 +134,33 @@ def describe_groups(record: Record, counts: GroupCounts) -> Iterator[str]:
         if counts.total[target, bias] or (train is not None and train[target, bias])
     ]
     accuracies = {group: float(counts.accuracies()[group]) for group in groups}
-    yield "Groups of test images: a class and a bias class each; * marks the pairs that usually go together."
+    yield "Groups of test images, each a class and a bias class; * marks bias-aligned pairs."
     if len(groups) > SHOWN_GROUPS:
-        tried = [group for group in groups if not isnan(accuracies[group])]
-        groups = sorted(tried, key=accuracies.__getitem__)[:WORST_GROUPS]
-        yield f"Only the {WORST_GROUPS} worst ones are listed."
+        evaluated = [group for group in groups if not isnan(accuracies[group])]
+        groups = sorted(evaluated, key=accuracies.__getitem__)[:WORST_GROUPS]
+        yield f"Only the {WORST_GROUPS} worst are listed."
     yield ""
     yield from table(
         ["class", "bias", "training images", "test images", "accuracy"],
         [
             [
                 str(classes[group[0]]),
-                f"{biases[group[1]]}{'*' if counts.aligned[group] else ''}" if num_biases > 1 else "not known",
-                "not known" if train is None else f"{train[group]:,}",
+                f"{biases[group[1]]}{'*' if counts.aligned[group] else ''}" if num_biases > 1 else "unknown",
+                "unknown" if train is None else f"{train[group]:,}",
                 f"{counts.total[group]:,}",
-                shown(accuracies[group]),
+                format_accuracy(accuracies[group]),
             ]
             for group in groups
         ],
     )
 
 
-def shown(value: float) -> str:
+def format_accuracy(value: float) -> str:
     return percent(None if isnan(value) else value)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a Markdown table."""
+    """Yield the lines of a Markdown table."""
     yield f"| {' | '.join(header)} |"
     yield f"|{' --- |' * len(header)}"
     for row in rows:

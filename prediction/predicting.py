@@ -1,4 +1,4 @@
-"""Predictions for many image files: threads decode the next ones while the network computes."""
+"""Predict many image files: threads decode the next images while the network computes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -20,7 +20,10 @@ Branches = Callable[[Tensor], dict[str, Tensor]]  # images to the logits of each
 
 @dataclass(frozen=True)
 class Predicted:
-    """The probabilities float32 [B, num_classes] of each branch for the images at `positions`; `problems` of others."""
+    """The probabilities float32 [B, num_classes] of each branch for the files at `positions`.
+
+    `problems` describe the files of the batch that cannot be read.
+    """
 
     positions: Sequence[int]
     probabilities: dict[str, numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float32]]]
@@ -29,7 +32,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A batch of images, on the CPU: uint8, or for a network on the CPU as it takes them."""
+    """A batch of images in CPU memory: the network's float32 input for a network on the CPU, else uint8."""
 
     positions: Sequence[int]
     images: Tensor
@@ -44,9 +47,9 @@ def predict_files(
     batch_size: int,
     workers: int,
 ) -> Iterator[Predicted]:
-    """Yield the predictions of `files`, in their order, a batch at a time; those that cannot be read are left out.
+    """Yield the predictions of `files` in order, a batch at a time; files that cannot be read are skipped.
 
-    `workers` threads decode. The networks behind `branches` are on `device`, in eval mode.
+    `workers` is the number of decoding threads. The networks of `branches` must be on `device`, in eval mode.
     """
     on_cpu = device.type == "cpu"
 
@@ -54,7 +57,7 @@ def predict_files(
         positions, pixels, problems = [], [], []
         for position in range(start, min(start + batch_size, len(files))):
             try:
-                pixels.append(decoded(_required(files[position]), preprocessing.prepare)[0])
+                pixels.append(decoded(_require_file(files[position]), preprocessing.prepare)[0])
                 positions.append(position)
             except BrokenImage as error:
                 problems.append(str(error))
@@ -78,9 +81,9 @@ def predict_files(
             yield Predicted(batch.positions, probabilities, batch.problems)
 
 
-def _required(path: Path) -> Path:
-    """`path`, which is a file. Raises `BrokenImage`."""
+def _require_file(path: Path) -> Path:
+    """Return `path` if it is a file. Raises `BrokenImage` otherwise."""
     with suppress(OSError):
         if path.is_file():
             return path
-    raise BrokenImage(path, "is not there" if not path.exists() else "is no file")
+    raise BrokenImage(path, "does not exist" if not path.exists() else "is not a file")

@@ -1,4 +1,4 @@
-"""Weights that the authors of a method have saved with their own code, for `evaluate` (docs/released_weights.md)."""
+"""Load weights saved by the authors' own code, for `evaluate` (docs/released_weights.md)."""
 
 from debiaslab.released.files import is_released
 from debiaslab.released.weights import RULE, Released, load_released, read_released

@@ -1,4 +1,4 @@
-"""What the authors' code saves: the networks in a file, of which methods they may be, and what these show of them."""
+"""The file formats of the authors' code: which networks a file contains and which methods they can belong to."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from debiaslab.released.networks import HEADS, MLP, RESNET18, RESNET20, SIMPLE_C
 
 
 class Part(NamedTuple):
-    """One network of a method: our names of encoder and head (None: without one), its role in our architecture."""
+    """One network of a method: our names for its encoder and head (None: no head), and its role in our architecture."""
 
     encoder: str
     head: str | None
@@ -25,12 +25,12 @@ class Part(NamedTuple):
 class Format:
     """The networks of one method, as its authors save them.
 
-    `branches`: what can be evaluated, the prediction first -> the `parts` that it needs. `settings` of the method and
-    its model are those that predictions depend on and that the tensors do not show.
+    `branches` maps each branch that can be evaluated, the prediction first, to the `parts` it needs. `settings` are
+    those settings of the method and model that affect predictions but cannot be inferred from the tensors.
     """
 
     method: str
-    source: str  # for the reader
+    source: str  # shown to users
     parts: Mapping[str, Part]
     branches: Mapping[str, tuple[str, ...]]
     settings: tuple[tuple[str, Any], ...] = ()
@@ -38,7 +38,7 @@ class Format:
 
 @dataclass(frozen=True)
 class Piece:
-    """A network in a file: the part `part` of one of `formats`, the likeliest first."""
+    """A network in a file: `part` of one of `formats`, which are ordered by likelihood."""
 
     path: Path
     part: str
@@ -54,7 +54,7 @@ DENETDM_1 = Format(
     "DeNetDM's first stage",
     {"shallow": Part("shallow", "head", "shallow"), "deep": Part("deep", None, "deep")},
     {"shallow": ("shallow",), "deep": ("shallow", "deep"), "product": ("shallow", "deep")},
-    (("method.hparams.hand_over", None),),  # there is no second stage
+    (("method.hparams.hand_over", None),),  # no second stage
 )
 DENETDM_2 = Format(
     "denetdm",
@@ -65,7 +65,10 @@ DENETDM_2 = Format(
 
 
 def of_two(method: str, source: str, place: str, debiased: str, biased: str, joint: bool = False) -> Format:
-    """Two networks with a head each, by our names in `place`; `joint`: each head reads the features of both."""
+    """Make the format of two networks with a head each; `joint`: each head reads the features of both.
+
+    `place` is "ENCODER HEAD" in our names, with * for `debiased` or `biased`.
+    """
     parts = {name: Part(*place.replace("*", own).split()) for name, own in (("debiased", debiased), ("biased", biased))}
     return Format(method, source, parts, {name: tuple(parts) if joint else (name,) for name in parts})
 
@@ -109,24 +112,24 @@ END = Format(
 
 
 def read_denetdm(path: Path, content: Any) -> list[Piece]:
-    """A state dict of two branches and a common head."""
+    """Read a state dict of two branches and a common head."""
     tensors = tensors_in(content)
     debias, bias = below("debias_branch.", tensors), below("bias_branch.", tensors)
     if not (debias and bias):
         return []
-    apart = ("debias_branch.", "bias_branch.", "debias_backbone.")  # the last is the first once more
+    apart = ("debias_branch.", "bias_branch.", "debias_backbone.")  # the last duplicates the first
     debias |= {name: tensor for name, tensor in tensors.items() if not name.startswith(apart)}
     form = DENETDM_1 if "c1.weight" in debias else DENETDM_2
     return [piece(path, part, (form,), found) for part, found in zip(form.parts, (debias, bias), strict=True)]
 
 
 def read_rebias(path: Path, content: Any) -> list[Piece]:
-    """{"f_net": state dict, "g_nets": [state dict], "options": settings, ...}."""
+    """Read {"f_net": state dict, "g_nets": [state dict], "options": settings, ...}."""
     if not isinstance(content, Mapping) or "f_net" not in content:
         return []
     biased = content.get("g_nets", [])
     if not isinstance(biased, list) or len(biased) > 1:
-        raise UserError(f"{path} has more than one biased network (n_g_nets), and ours of ReBias have one")
+        raise UserError(f"{path} has {len(biased)} biased networks (n_g_nets); only files with one can be read")
     formats: tuple[Format, ...] = (REBIAS, VANILLA, RUBI, LEARNED_MIXIN)
     if isinstance(options := content.get("options"), Mapping):
         trained_apart = (options.get("f_lambda_outer"), options.get("g_lambda_inner")) == (0, 0)
@@ -137,20 +140,20 @@ def read_rebias(path: Path, content: Any) -> list[Piece]:
 
 
 def read_end(path: Path, content: Any) -> list[Piece]:
-    """{"model": state dict, ...}."""
+    """Read {"model": state dict, ...}."""
     tensors = tensors_in(content.get("model")) if isinstance(content, Mapping) else {}
     return [piece(path, "classifier", (END,), tensors)] if kind_of(tensors) is SIMPLE_CONV else []
 
 
 def read_lff(path: Path, content: Any) -> list[Piece]:
-    """{"state_dict": state dict, ...} of one network: which of a method's two it is, the file's name alone tells."""
+    """Read {"state_dict": state dict, ...} of one network; only the file name tells which of a method's two it is."""
     tensors = tensors_in(content.get("state_dict", content) if isinstance(content, Mapping) else content)
     kind = kind_of(tensors)
     if kind not in (MLP, RESNET20, RESNET18):
         return []
     ends = re.findall(r"(?:^|_)([bdl])(?=_|$)", path.stem)  # best_model_l, model_b_1000
     end = ends[-1] if ends else ""
-    projector = below("proj.", tensors)  # of BiasEnsemble's MLP; nothing is predicted with it
+    projector = below("proj.", tensors)  # of BiasEnsemble's MLP; not used for prediction
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("proj.")}
     inputs = next((tensors[name].shape[-1] for head in HEADS if (name := f"{head}.weight") in tensors), 0)
     outputs = {tensor.shape[:1] for tensor in tensors.values()}
@@ -161,7 +164,7 @@ def read_lff(path: Path, content: Any) -> list[Piece]:
         formats = (LFF_BE,) if projector else (ERM,) if inputs == 16 else (LFF, ERM)
     else:
         formats = (LFF, ERM)
-        if kind is RESNET18:  # only BiasEnsemble has names with an end
+        if kind is RESNET18:  # only BiasEnsemble adds an ending to the file name
             formats = (LFF_BE, *formats) if end else (*formats, LFF_BE)
     part = "biased" if end == "b" and any("biased" in form.parts for form in formats) else "debiased"
     return [piece(path, part, tuple(form for form in formats if part in form.parts), tensors)]
@@ -171,23 +174,23 @@ READERS: tuple[Callable[[Path, Any], list[Piece]], ...] = (read_denetdm, read_re
 
 
 def piece(path: Path, part: str, formats: tuple[Format, ...], tensors: Tensors) -> Piece:
-    """Raises `UserError` for a network that is none of the authors', or for tensors that are no weights."""
+    """Make a piece of `tensors`. Raises `UserError` for an unknown network, or for tensors that cannot be weights."""
     for name, tensor in tensors.items():
         is_weight = tensor.layout == torch.strided and (tensor.is_floating_point() or tensor.dtype == torch.int64)
         if not is_weight or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise UserError(f"{path}: {name} is no plain tensor of numbers; get the file again from its authors")
+            raise UserError(f"{path}: {name} is not a plain tensor of numbers; download the file again")
     kind = kind_of(tensors)
     if kind is None:
         first = next((f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items()), "nothing")
         raise UserError(
-            f"{path}: the {part} network of {formats[0].source} is none that is known here: it begins with {first};"
+            f"{path}: the {part} network of {formats[0].source} has an unknown architecture: it begins with {first};"
             " evaluate it with its authors' code"
         )
     return Piece(path, part, formats, kind, tensors)
 
 
 def tensors_in(content: Any) -> dict[str, Tensor]:
-    """The state dict `content`, its names without the "module." of nn.DataParallel; empty if it is none."""
+    """Return the state dict `content` without nn.DataParallel's "module." prefix; empty if it is not a state dict."""
     if not isinstance(content, Mapping):
         return {}
     state = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
@@ -197,4 +200,5 @@ def tensors_in(content: Any) -> dict[str, Tensor]:
 
 
 def below(prefix: str, tensors: Tensors) -> dict[str, Tensor]:
+    """Select the tensors whose names start with `prefix`, and remove it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""The networks of the authors' code: what their modules are called in ours, and what makes ours of the same sizes."""
+"""The networks of the authors' code: our names for their modules, and the settings that give ours the same sizes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 Tensors = Mapping[str, Tensor]
 
-HEADS = ("classifier", "fc", "linear", "head.projection")  # what the last layer is called
+HEADS = ("classifier", "fc", "linear", "head.projection")  # names of the last layer
 DENETDM_ROLES = ("shallow", "deep", "target")
 
 
@@ -16,9 +16,9 @@ DENETDM_ROLES = ("shallow", "deep", "target")
 class Kind:
     """One network of the authors' code.
 
-    `model` is our name of it. It is known by its first weight, which has one of the names `stems` and the shape `shape`
-    (None: any size). `modules` are theirs, below the head -> our encoder's. `sizes` are the settings of our
-    architecture, by the tensors and the network's role.
+    `model` is our name for it. It is recognised by its first weight, which has one of the names `stems` and the shape
+    `shape` (None: any size). `modules` maps their modules, except the head, to those of our encoder. `sizes` returns
+    the settings of our architecture, given the tensors and the network's role.
     """
 
     model: str
@@ -27,12 +27,13 @@ class Kind:
     modules: Mapping[str, str]
     sizes: Callable[[Tensors, str], dict[str, Any]]
 
-    def is_of(self, tensors: Tensors) -> bool:
+    def matches(self, tensors: Tensors) -> bool:
+        """Whether `tensors` are those of a network of this kind."""
         stem = next((tensors[name].shape for name in self.stems if name in tensors), ())
         return len(stem) == len(self.shape) and all(a in (None, b) for a, b in zip(self.shape, stem, strict=True))
 
     def rename(self, name: str, encoder: str, head: str | None) -> str | None:
-        """Our name of a tensor of the network, whose parts we call `encoder` and `head`; None if it has no such one."""
+        """Return our name for their tensor `name`, where our parts are called `encoder` and `head`; None if unknown."""
         modules = {theirs: f"{encoder}.{ours}" for theirs, ours in self.modules.items()}
         modules |= dict.fromkeys(HEADS, head) if head is not None else {}
         parts = name.split(".")
@@ -46,17 +47,18 @@ class Kind:
 
 
 def pairs(text: str) -> dict[str, str]:
-    """Of a text such as "theirs ours, theirs ours"."""
+    """Parse a text such as "theirs ours, theirs ours"."""
     return dict(pair.split() for pair in text.split(", "))
 
 
 def layers(theirs: str, step: int, first: int) -> dict[str, str]:
-    """Layers in a row: `theirs` with the numbers 0, `step`, 2 x `step`, ... -> ours from `first` on."""
+    """Map consecutive layers: `theirs` with the numbers 0, `step`, 2 x `step`, ... to ours, counted from `first`."""
     return {theirs.format(step * number): f"layers.{first + number}" for number in range(20)}
 
 
 def blocks(theirs: str, stages: range, per_stage: int, first: int, inner: Mapping[str, str]) -> dict[str, str]:
-    """Residual blocks: `theirs` with the stage and the block -> ours from `first` on, and modules `inner` to each."""
+    """Map residual blocks: `theirs` with the stage and block to ours, counted from `first`; `inner` maps their
+    modules."""
     numbers = [(stage, block) for stage in stages for block in range(per_stage)]
     return {
         theirs.format(*number) + module: f"body.{first + position}{own}"
@@ -66,13 +68,13 @@ def blocks(theirs: str, stages: range, per_stage: int, first: int, inner: Mappin
 
 
 def widths(tensors: Tensors, layer: str, step: int) -> list[int]:
-    """How many outputs the layers in a row have."""
+    """Return the number of outputs of each of the consecutive layers `layer`."""
     names = [f"{layer.format(step * number)}.weight" for number in range(20)]
     return [size for name in names if name in tensors for size in tensors[name].shape[:1]]
 
 
 def mlp_sizes(tensors: Tensors, role: str) -> dict[str, Any]:
-    """Their code divides images in [0, 1] by 255."""
+    """Return the sizes of LfF's MLP; its code divides images in [0, 1] by 255."""
     return {"widths": widths(tensors, "feature.{}", 2), "input_scale": 1 / 255}
 
 
@@ -83,7 +85,7 @@ def mlp_branch_sizes(tensors: Tensors, role: str) -> dict[str, Any]:
 
 
 def branch_sizes(network: str) -> Callable[[Tensors, str], dict[str, Any]]:
-    """The sizes of a network that may be a branch of DeNetDM's."""
+    """Make the function that returns the sizes of a network that can be a branch of DeNetDM."""
 
     def sizes(tensors: Tensors, role: str) -> dict[str, Any]:
         width = {"width": (0, *tensors["classifier.weight"].shape)[-1]} if "classifier.weight" in tensors else {}
@@ -153,7 +155,7 @@ PROJECTED = Kind(
     branch_sizes("resnet18"),
 )
 
-# ---- ReBias, and EnD, which has the first of them
+# ---- ReBias, and EnD, which uses the first of them
 
 SIMPLE_CONV = Kind("simple_conv", ("extracter.0.weight",), (None,) * 4, {"extracter": "body"}, conv_sizes)
 BAGNET18 = Kind(
@@ -184,5 +186,5 @@ KINDS = (MLP, RESNET20, RESNET18, MLP_BRANCH, CONV3, CONV4, PROJECTED, SIMPLE_CO
 
 
 def kind_of(tensors: Tensors) -> Kind | None:
-    """The kind of the network with these tensors; None for one that is not known."""
-    return next((kind for kind in KINDS if kind.is_of(tensors)), None)
+    """Return the kind of the network with these tensors; None if it is unknown."""
+    return next((kind for kind in KINDS if kind.matches(tensors)), None)

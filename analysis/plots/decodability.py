@@ -30,7 +30,7 @@ def decodability(
         measured = [cell for cell in members if cell.row in set(frame["row"])]
         chance = {known[label]: 100 / frame[f"{label} classes"].max() for label in known}
         title = [f"Accuracy of linear probes on the features in {phase_name(phase)}: {data}"]
-        note = "judged on test images, all groups weighing the same"
+        note = "accuracy on test images, all groups weighted equally"
         titles = [*title, note, *selection_notes(measured)]
         figure = lines_figure(melt_metrics(frame, known), titles, band, columns, chance)
         pictures.append(NamedFigure(file_name("decodability", data, phase or ""), figure))

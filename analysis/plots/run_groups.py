@@ -46,7 +46,7 @@ def with_protocol(data: str, config: Mapping[str, Any]) -> str:
     """The name of a data set with the protocol, and with how many images it was judged on, where not on all."""
     protocol, limit = config["data"].get("protocol"), config.get("evaluate_images")
     named = f"protocol {protocol}" in data
-    judged = f"judged on {limit} images of each split" if limit and "evaluate_images" not in data else ""
+    judged = f"evaluated on {limit} images of each split" if limit and "evaluate_images" not in data else ""
     return ", ".join(part for part in (data, "" if named else protocol, judged) if part)
 
 

@@ -5,13 +5,11 @@ from typing import Any
 
 import pytest
 
-from debiaslab.analysis.published_numbers import PUBLISHED_FILE, other_training, published_result
-from debiaslab.config import ex
+from debiaslab.analysis.published_numbers import PUBLISHED_FILE, published_result
 from debiaslab.core.settings import default_settings, setting_names
 from debiaslab.datasets import DATASETS
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.methods import METHODS
-from debiaslab.recording.configuration import configuration
 from debiaslab.settings.recipes import resolve
 
 # baselines of the papers that are not here; "biased" is the other network of vanilla_biased, whose prediction is f's
@@ -78,16 +76,3 @@ def test_vanilla_biased_is_beside_vanilla() -> None:
     configs = [{"data": data, "method": {"name": name, "hparams": {}}} for name in ("erm", "vanilla_biased")]
     erm, vanilla = (published_result(config, "test/unbiased") for config in configs)
     assert erm == vanilla is not None
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("method", METHODS)
-def test_no_recipe_differs_from_itself(method: str) -> None:
-    """Of another length, or with other batches, it differs in that alone, whatever is fit to it."""
-    for dataset, recipes in METHODS[method].RECIPES.items():
-        for recipe in recipes:
-            words = [dataset, f"method={method}", f"method.recipe={recipe}"]
-            assert other_training(configuration(ex, words)) == []
-            assert other_training(configuration(ex, [*words, "published"])) == []
-            notes = other_training(configuration(ex, [*words, "epochs=2", "method.hparams.batch_size=8"]))
-            assert {note.split()[0] for note in notes} == {"epochs", "batch_size"}

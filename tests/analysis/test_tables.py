@@ -100,8 +100,8 @@ def test_what_keeps_numbers_from_being_those_of_papers_is_told(tmp_path: Path) -
         write_record(tmp_path / "short", run_id=method, method=method, data=holdout, hparams=hparams, limit=500)
     found = table(tmp_path / "short")
     assert found.notes[:-2] == [
-        f"erm, lff on {COLUMN}: judged on 500 images of each split",
-        f"erm, lff on {COLUMN}: protocol holdout, the papers' numbers are of published",
+        f"erm, lff on {COLUMN}: evaluated on 500 images of each split",
+        f"erm, lff on {COLUMN}: protocol holdout; the papers use published",
         f"erm, lff on {COLUMN}: num_steps 20, where the recipe has num_steps 23500",
     ]
     write_record(tmp_path / "short", data={"protocol": "published"}, hparams={"num_steps": 23_500})
@@ -185,7 +185,7 @@ def test_names_from_records_are_text_and_nothing_else(tmp_path: Path) -> None:
     write_record(tmp_path, method="\\input{/etc/passwd} $x$ ~^\n\\end", data={"skew": 0.1})
     formats = {name: FORMATS[name](table(tmp_path)) for name in ("markdown", "latex", "csv")}
     assert "| =1+1\\|&lt;b&gt;\\\\x1b\\[2J |" in formats["markdown"]
-    assert r"=1+1|<b>\textbackslash{}x1b[2J & " in formats["latex"]
+    assert r"=1+1|\textless{}b\textgreater{}\textbackslash{}x1b{[}2J & " in formats["latex"]
     assert (
         r"\textbackslash{}input\{/etc/passwd\} \$x\$ \textasciitilde{}\textasciicircum{} \textbackslash{}end & -"
         in formats["latex"]

@@ -34,7 +34,7 @@ def lff(tmp_path: Path) -> Path:
 def test_the_file_tells_method_and_networks(words: tuple[str, ...], command: Command, lff: Path) -> None:
     outcome = command(*words, "digits", f"checkpoint={lff}")
     assert outcome.code == 0, outcome.err
-    assert "taken for method=lff; type method=erm if it is that" in outcome.out
+    assert "assuming method=lff; if the weights are of another method, type method=erm" in outcome.out
     assert RULE in [line.strip() for line in outcome.out.splitlines()]  # no epoch behind it
     assert " debiased " in outcome.out
     assert " biased " not in outcome.out  # its weights are not in the file
@@ -64,7 +64,7 @@ def test_denetdm_after_its_first_stage(command: Command, tmp_path: Path) -> None
     [
         (["method=denetdm", "checkpoint=FILE"], "is of LfF, not of method=denetdm; type method=lff or method=erm"),
         (["checkpoint=FILE", "model.hparams.widths=[9,9]"], "has debiased.encoder.layers.2.weight and 1 more, which"),
-        (["checkpoint=CUT"], "is cut off or damaged; get it again"),
+        (["checkpoint=CUT"], "is truncated or damaged; download it again"),
         (
             ["pretrained_model_path=FILE"],
             "weights are named by checkpoint; type python main.py evaluate with ... checkpoint=FILE",

@@ -71,13 +71,13 @@ def test_mistakes_leave_no_record(command: Command, run: Path) -> None:
         (run.name[:8],): "begins the ids of 3 recorded runs",
         ("nothing",): "no recorded run 'nothing'",
         (run.name, other.name): "which run? Write `python main.py evaluate RUN`",
-        (str(run), "with", "method=erm"): "is of method=lff, and so is what it has learnt",
-        (str(run), "with", f"checkpoint={run}"): "name one of them",
-        (str(run), "with", "rule=best_valid_accuracy"): "has kept the weights by best_valid_unbiased, last",
+        (str(run), "with", "method=erm"): "is of method=lff, and its weights fit no other",
+        (str(run), "with", f"checkpoint={run}"): "give one of them",
+        (str(run), "with", "rule=best_valid_accuracy"): "kept the weights selected by best_valid_unbiased, last",
         (str(run), "with", "data.skw=0.1"): "unknown setting 'data.skw'; did you mean 'skew'?",
         (str(run), "with", "model.hparams.widths=[9,9]"): "is of a run with model.hparams.widths=",
-        (other.name,): f"only a complete one has left weights; to resume it, python main.py resume runs/{other.name}",
-        (str(evaluation),): "has evaluated the weights of another: name that one",
+        (other.name,): f"only complete runs have weights to evaluate; to resume it, python main.py resume runs/{other.name}",
+        (str(evaluation),): "evaluated the weights of another run; give that one",
         (): "nothing to evaluate",
     }
     for words, found in mistakes.items():

@@ -78,9 +78,9 @@ def test_files_give_the_logits_of_the_run(command: Command, tmp_path: Path) -> N
         f"stretched to {SIZE} x {SIZE} pixels",
         "- bias labels: 0 for training, 30 for selection, 30 for evaluation alone; ",
         "- images: test 30, train 60, valid 30",
-        "licence: not known here",
+        "licence: unknown",
         "| eight | red* | ",
-        "chosen by best_valid_unbiased: train epoch ",
+        "selected by best_valid_unbiased: train epoch ",
     ):
         assert text in card
     assert str(tmp_path) not in card
@@ -128,7 +128,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
         assert 'onnxruntime is not installed: pip install ".[onnx]"' in refused(str(run))
     with monkeypatch.context() as patch:
         patch.setattr(onnxruntime, "InferenceSession", Wrong)
-        assert "classifier.onnx gives other logits than PyTorch: " in refused(str(run))
+        assert "classifier.onnx: its logits differ from PyTorch's by " in refused(str(run))
 
 
 class Wrong:

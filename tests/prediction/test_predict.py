@@ -100,16 +100,16 @@ def test_unreadable_images_are_told_and_left_out(command: Command, tmp_path: Pat
         assert all(
             f"left out: images/{n}.png is not a complete image" in line for n, line in zip((6, 7), told, strict=True)
         )
-        assert "some.csv: 118 images, 2 left out, which cannot be read; " in outcome.out
-        assert "images: 1 files that are no images by their names are ignored" in outcome.out
+        assert "some.csv: 118 images, 2 skipped because they cannot be read; " in outcome.out
+        assert "images: files ignored because their names are not those of images: 1" in outcome.out
         paths = [row["path"] for row in rows_of(tmp_path / "some.csv")]
         assert len(paths) == NUM_IMAGES - 2
         assert "images/deep/er/5.JPEG" in paths
     (tmp_path / "two.csv").write_text("path\nimages/1.png\nimages/nowhere.png\nimages/deep\n")
     outcome = command("predict", str(run), "with", "images=two.csv", data=False)
     assert outcome.code == 1
-    assert "nowhere.png is not there" in outcome.err
-    assert "images/deep is no file" in outcome.err
+    assert "nowhere.png does not exist" in outcome.err
+    assert "images/deep is not a file" in outcome.err
     assert [row["path"] for row in rows_of(tmp_path / "predictions.csv")] == ["images/1.png"]
 
 
@@ -197,8 +197,8 @@ def test_mistakes_are_one_line_and_leave_nothing(command: Command, tmp_path: Pat
     for words, message in (
         ((), "which run? Write `python main.py predict RUN with images=FOLDER_OR_CSV`"),
         ((str(run),), "which images? Write `python main.py predict RUN with images=FOLDER_OR_CSV`"),
-        ((str(run), "with", "images=nowhere"), "images=nowhere: there is no such file or folder"),
-        ((str(run), "with", "images=empty"), "images=empty: no image in it"),
+        ((str(run), "with", "images=nowhere"), "images=nowhere: no such file or folder"),
+        ((str(run), "with", "images=empty"), "images=empty: contains no image"),
         ((str(run), "with", "images=empty.csv"), "empty.csv, line 1: no name of a column"),
         (
             (str(run), "with", given, "branch=bised"),
@@ -207,7 +207,7 @@ def test_mistakes_are_one_line_and_leave_nothing(command: Command, tmp_path: Pat
         ((str(run), "with", given, "rule=best_valid_accuracy"), "has kept no weights by rule=best_valid_accuracy; use"),
         ((str(run), "with", given, "image=x"), "unknown word 'image'; did you mean 'images'?"),
         ((str(run), "with", given, "device=tpu"), "device='tpu' is not available"),
-        ((str(run), "with", given, "out=images"), "out=images is a folder: name the file to write"),
+        ((str(run), "with", given, "out=images"), "out=images is a folder; give the file to write"),
         ((str(run), "with", given, "batch_size=0"), "batch_size=0: must be a whole number, 1 or more"),
         (("runs/nothing", "with", given), "no recorded run 'runs/nothing'"),
         (("unfinished", "with", given), "the run unfinished is interrupted: only a complete one has left weights"),

@@ -52,7 +52,7 @@ def test_a_file_of_another_method(tmp_path: Path) -> None:
 def test_what_looks_alike_is_said_unless_the_method_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "model.th", lff_content())
     assert read_released(path).notes == (
-        "taken for method=lff; type method=erm if it is that: the files look the same",
+        "assuming method=lff; if the weights are of another method, type method=erm: the files look the same",
     )
     erm = read_released(path, "erm")
     assert (erm.notes, erm.branches) == ((), ("classifier",))
@@ -70,13 +70,13 @@ def test_one_of_the_two_networks_of_disent(end: str, tmp_path: Path) -> None:
     other = {"b": "debiased", "l": "biased"}[end]
     message = mistake(tmp_path / f"best_model_{end}.th")
     assert f"lacks the {other} network of DisEnt" in message
-    assert "into one folder and name the folder" in message
+    assert "into one folder and give the folder" in message
 
 
 def test_two_files_of_one_network(tmp_path: Path) -> None:
     for name in ("model_1.th", "model_2.th"):
         save(tmp_path / name, lff_content())
-    assert "model_1.th and model_2.th both hold the debiased network; name one file" in mistake(tmp_path)
+    assert "model_1.th and model_2.th both contain the debiased network; give one file" in mistake(tmp_path)
     best = lff_content()
     best["state_dict"]["classifier.bias"] = torch.full((CLASSES,), 7.0)
     (tmp_path / "model_2.th").unlink()
@@ -95,10 +95,10 @@ def test_a_folder_of_two_methods(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "found"),
     [
-        ({"feature.9.weight": torch.zeros(2, 2)}, "has feature.9.weight, which our mlp has not"),
-        ({"extra": torch.zeros(2)}, "has extra, which our mlp has not"),
-        ({"feature.2.bias": torch.zeros(9).to_sparse()}, "feature.2.bias is no plain tensor"),
-        ({"feature.0.weight": torch.zeros(1, 1).expand(10**6, 10**6)}, "feature.0.weight is no plain tensor"),
+        ({"feature.9.weight": torch.zeros(2, 2)}, "has feature.9.weight, which our mlp does not"),
+        ({"extra": torch.zeros(2)}, "has extra, which our mlp does not"),
+        ({"feature.2.bias": torch.zeros(9).to_sparse()}, "feature.2.bias is not a plain tensor"),
+        ({"feature.0.weight": torch.zeros(1, 1).expand(10**6, 10**6)}, "feature.0.weight is not a plain tensor"),
     ],
 )
 def test_tensors_of_no_use(changed: dict[str, Any], found: str, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_tensors_of_no_use(changed: dict[str, Any], found: str, tmp_path: Path) 
         ({"classifier.bias": None, "classifier.weight": None}, "lacks debiased.head.weight and 1 more"),
         (
             {"feature.2.bias": torch.zeros(8)},
-            "debiased.encoder.layers.1.bias is (8,), and this model and data set need (9,)",
+            "debiased.encoder.layers.1.bias is (8,), but this model and data set need (9,)",
         ),
         ({"feature.6.weight": torch.zeros(9, 9)}, "lacks debiased.encoder.layers.3.bias"),
     ],
@@ -130,7 +130,7 @@ def test_weights_that_do_not_fit(changed: dict[str, Any], found: str, tmp_path: 
 
 def test_weights_for_other_data(tmp_path: Path) -> None:
     released = read_released(save(tmp_path / "model.th", lff_content()))
-    with pytest.raises(UserError, match=r"tells 3 classes, and the data set has 2; name its data set"):
+    with pytest.raises(UserError, match=r"has 3 classes, the data set 2; name the weights' data set"):
         load_released(released, two_classes(SHAPE), 2)
     with pytest.raises(UserError, match=r"layers\.0\.weight is \(9, 108\), .* need \(9, 192\); name the data set"):
         load_released(released, built("lff", "mlp", (3, 8, 8), 2, {}, LFF_MLP), CLASSES)
@@ -150,7 +150,7 @@ def test_a_network_that_is_not_known(tmp_path: Path) -> None:
     content = {"debias_branch.c9.weight": torch.zeros(2, 2), "bias_branch.0.weight": torch.zeros(2, 2)}
     message = mistake(save(tmp_path / "a.th", content))
     assert (
-        "the target network of DeNetDM's second stage is none that is known here: it begins with c9.weight (2, 2)"
+        "the target network of DeNetDM's second stage has an unknown architecture: it begins with c9.weight (2, 2)"
         in message
     )
 
@@ -160,7 +160,7 @@ def test_more_than_one_biased_network(tmp_path: Path) -> None:
         CASES["rebias"].files(built("rebias", "simple_conv", SHAPE, 1, {}, CASES["rebias"].model_hparams)).values()
     )
     content["g_nets"] *= 2
-    assert "more than one biased network" in mistake(save(tmp_path / "best.pth", content))
+    assert "has 2 biased networks (n_g_nets)" in mistake(save(tmp_path / "best.pth", content))
     content["g_nets"] = []
     assert read_released(save(tmp_path / "best.pth", content)).branches == ("target",)
 
@@ -176,21 +176,21 @@ def tar(path: Path) -> None:
 
 
 FOREIGN: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "text": (lambda path: path.write_text("no weights"), "is no PyTorch file"),
-    "nothing": (lambda path: path.write_bytes(b""), "is no PyTorch file"),
-    "tar": (tar, "is no PyTorch file"),
-    "pickle": (lambda path: path.write_bytes(pickle.dumps({"state_dict": 1})), "is no PyTorch file"),
-    "another archive": (lambda path: zipfile.ZipFile(path, "w").writestr("a.npy", b"1"), "is no PyTorch file"),
-    "tensor": (lambda path: torch.save(torch.zeros(2), path), "has no weights in a format that is known here"),
-    "other weights": (lambda path: torch.save({"a.weight": torch.zeros(2)}, path), "has no weights in a format"),
-    "numbers as names": (lambda path: torch.save({1: torch.zeros(2)}, path), "has no weights in a format"),
+    "text": (lambda path: path.write_text("no weights"), "is not a PyTorch file"),
+    "nothing": (lambda path: path.write_bytes(b""), "is not a PyTorch file"),
+    "tar": (tar, "is not a PyTorch file"),
+    "pickle": (lambda path: path.write_bytes(pickle.dumps({"state_dict": 1})), "is not a PyTorch file"),
+    "another archive": (lambda path: zipfile.ZipFile(path, "w").writestr("a.npy", b"1"), "is not a PyTorch file"),
+    "tensor": (lambda path: torch.save(torch.zeros(2), path), "has no weights in a known format"),
+    "other weights": (lambda path: torch.save({"a.weight": torch.zeros(2)}, path), "has no weights in a known format"),
+    "numbers as names": (lambda path: torch.save({1: torch.zeros(2)}, path), "has no weights in a known format"),
     "a whole network": (
         lambda path: torch.save(torch.nn.Linear(2, 2), path),
-        "holds a Python object, torch.nn.modules",
+        "contains a Python object, torch.nn.modules",
     ),
     "an object": (lambda path: torch.save({"state_dict": Fraction(1, 2)}, path), "an object, fractions.Fraction"),
-    "bomb": (lambda path: archive(path, compression=zipfile.ZIP_DEFLATED), "would unpack to more than it is long"),
-    "no pickle": (archive, "cut off or damaged"),
+    "bomb": (lambda path: archive(path, compression=zipfile.ZIP_DEFLATED), "it is compressed"),
+    "no pickle": (archive, "truncated or damaged"),
 }
 
 
@@ -208,13 +208,13 @@ def test_a_file_that_is_cut_off(is_zip: bool, tmp_path: Path) -> None:
     content = path.read_bytes()
     for length in (len(content) // 3, len(content) - 400):
         path.write_bytes(content[:length])
-        assert "is cut off or damaged; get it again" in mistake(path)
-        assert "is cut off or damaged; get it again" in mistake(tmp_path)  # not left out of a folder
+        assert "is truncated or damaged; download it again" in mistake(path)
+        assert "is truncated or damaged; download it again" in mistake(tmp_path)  # not left out of a folder
 
 
 def test_there_is_no_file(tmp_path: Path) -> None:
-    assert "is not there, nor a PyTorch file" in mistake(tmp_path / "model.th")
-    assert "has no PyTorch file" in mistake(tmp_path)
+    assert "model.th does not exist" in mistake(tmp_path / "model.th")
+    assert "contains no PyTorch file" in mistake(tmp_path)
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:

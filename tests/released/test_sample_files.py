@@ -15,7 +15,7 @@ from debiaslab.methods import METHODS, Method, Task
 from debiaslab.models import Networks, architecture
 from debiaslab.released import Released, load_released, read_released
 from debiaslab.released.formats import READERS
-from debiaslab.released.weights import renamed
+from debiaslab.released.weights import rename_tensors
 
 CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 PLAIN, HALVES = ((0.0,) * 3, (1.0,) * 3), ((0.5,) * 3, (0.5,) * 3)
@@ -130,7 +130,7 @@ def test_names(folder: Path) -> None:
                 for piece in pieces
                 for form in piece.formats
                 if form.method == method
-                for ours, tensor in renamed(piece, form.parts[piece.part]).items()
+                for ours, tensor in rename_tensors(piece, form.parts[piece.part]).items()
             }
             for method in {form.method for piece in pieces for form in piece.formats}
         ]

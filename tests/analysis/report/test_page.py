@@ -165,7 +165,10 @@ def test_what_keeps_numbers_from_those_of_papers_is_told_of_each_cell(tmp_path: 
     write_record(tmp_path, hparams={"num_steps": 20, "hand_over": "oracle_test_conflicting"}, limit=500)
     board = blocks(page_of(FileStore(tmp_path)).html)["overview"]["leaderboard"]
     (cell,) = board["tables"]["last"]["test/unbiased"]
-    assert cell["notes"] == ["judged on 500 images of each split", "num_steps 20, where the recipe has num_steps 23500"]
+    assert cell["notes"] == [
+        "evaluated on 500 images of each split",
+        "num_steps 20, where the recipe has num_steps 23500",
+    ]
 
 
 @pytest.mark.long
