@@ -62,6 +62,9 @@ def test_words_override(command: Command, run: Path) -> None:
     assert f"these are not the data of the run {run.name}" in outcome.out
 
 
+RESUME = "python main.py resume"
+
+
 def test_mistakes_leave_no_record(command: Command, run: Path) -> None:
     other = shutil.copytree(run, run.parent / f"{run.name}x")
     evaluation = command("evaluate", str(run), data=False).runs[0]
@@ -76,7 +79,7 @@ def test_mistakes_leave_no_record(command: Command, run: Path) -> None:
         (str(run), "with", "rule=best_valid_accuracy"): "kept the weights selected by best_valid_unbiased, last",
         (str(run), "with", "data.skw=0.1"): "unknown setting 'data.skw'; did you mean 'skew'?",
         (str(run), "with", "model.hparams.widths=[9,9]"): "is of a run with model.hparams.widths=",
-        (other.name,): f"only complete runs have weights to evaluate; to resume it, python main.py resume runs/{other.name}",
+        (other.name,): f"only complete runs have weights to evaluate; to resume it, {RESUME} runs/{other.name}",
         (str(evaluation),): "evaluated the weights of another run; give that one",
         (): "nothing to evaluate",
     }
