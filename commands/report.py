@@ -23,6 +23,7 @@ class ReportWords(RunWords):
     out: str = word("folder for report.html, same as --out", "report")
     rule: str | None = word("rule to show first", read=read_rule)
     metric: str | None = word("metric to show first: test/unbiased")
+    against: str | None = word("row that the others are tested against")
     images: bool = word("include images", True)
 
 
@@ -38,7 +39,8 @@ def run(updates: Sequence[str]) -> None:
     of_the_page = {*word_names(ReportWords), "log_dir"} - {*word_names(RunWords)}
     about = shlex.join(update for update in updates if update.partition("=")[0] not in of_the_page) or "all runs"
     pictures = EmbeddedImages() if words.images else None
-    page = build_page(records, about, rule, words.metric or DEFAULT_METRIC, pictures, records[0].store.problems)
+    metric, problems = words.metric or DEFAULT_METRIC, records[0].store.problems
+    page = build_page(records, about, rule, metric, pictures, problems, words.against)
     if page.metrics and words.metric is not None:
         require_known("metric", words.metric, page.metrics)
     path = Path(words.out) / "report.html"

@@ -5,25 +5,29 @@ from typing import Any
 
 import pandas
 
+from debiaslab.analysis.certainty import with_tests
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS
-from debiaslab.analysis.tables import Cell, ResultTable, column_names, fill_table, row_names
-from debiaslab.core.errors import UserError
+from debiaslab.analysis.statistics import t_interval
+from debiaslab.analysis.table_formats import format_p
+from debiaslab.analysis.tables import Cell, Comparison, ResultTable, column_names, fill_table, row_names
+from debiaslab.core.errors import UserError, require_known
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.outcomes import OUTCOME_METRICS, is_lower_better, scale_of
 from debiaslab.evaluation.selection import CHOSEN_ON_TEST, RULES, parse_rule
 from debiaslab.settings.declared import variant_of
 
 PLUS_MINUS = " ± "
+PERCENT = 95  # of intervals
 
 
-def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str, Any]:
-    """Rows, columns, rules, metrics, and the cells for each rule and metric, for the page.
+def leaderboard(records: Sequence[Record], frame: pandas.DataFrame, against: str | None = None) -> dict[str, Any]:
+    """Return rows, columns, rules, metrics, and the cells for each rule and metric, for the page.
 
     `frame` is the `results_frame` of the runs under all rules. Rows and columns are those of all runs with a result,
     for all rules; runs that evaluated the weights of others are left out. Cells refer to runs by their index in
-    `records`.
+    `records`. `against` is the row that the others are tested against; raises `UserError` if there is no such row.
     """
     trained = {record.id for record in records if record.trained}
     frame = frame[frame["id"].isin(trained)] if len(frame) else frame
@@ -34,6 +38,8 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str,
     row_of, column_of = row_names(with_result), column_names(with_result)
     rows = list(dict.fromkeys(row_of[record.id] for record in with_result))
     columns = sorted(set(column_of.values()))
+    if against is not None:
+        require_known("row", against, rows, "against=")
     metrics = [name for name in _sort_metrics(frame.columns) if frame[name].notna().any()]
     rules = [rule for rule in RULES if (frame["rule"] == rule).any()]
     tables: dict[str, dict[str, Any]] = {}
@@ -46,6 +52,8 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame) -> dict[str,
                 table = fill_table(kept, row_of, column_of, values, rule, metric)
             except UserError:  # no run has this metric under this rule
                 continue
+            if against in table.rows:
+                table = with_tests(table, str(against))
             tables.setdefault(rule, {})[metric] = _cells(table, rows, columns, place)
     return {
         "rows": _describe(rows, with_result, row_of, lambda config: {"method": config["method"]["name"]}),
@@ -116,12 +124,27 @@ def _cells(
             "text": cell.text(PLUS_MINUS),
             "runs": [place[run_id] for run_id in cell.ids],
             "values": [f"{value:.2f}" for value in cell.values],
+            **_certainty(cell, table.tests.get((row, column))),
             **_paper_beside(cell, table.published.get((row, column))),
             "labels": table.labels[row, column].text(),
             **_notes_of_cell(table.facts[row, column]),
         }
         for (row, column), cell in table.cells.items()
     ]
+
+
+def _certainty(cell: Cell, test: Comparison | None) -> dict[str, str]:
+    """The interval of a mean over several seeds, and its test against another row."""
+    facts = {}
+    interval = t_interval(cell.values, PERCENT)
+    if interval is not None:
+        low, high = interval
+        facts["interval"] = f"{PERCENT} % interval of the mean: {low:.2f} to {high:.2f} (Student's t over seeds)"
+    if test is not None:
+        facts["p"] = f"p {format_p(test)}"
+        pairs = f"paired t-test, {test.pairs} seeds"
+        facts["test"] = f"Minus {test.base}: {test.difference:+.2f} points, {test.text()} ({pairs})"
+    return facts
 
 
 def _paper_beside(cell: Cell, published: PublishedNumber | None) -> dict[str, Any]:

@@ -43,10 +43,12 @@ def build_page(
     metric: str,
     pictures: EmbeddedImages | None,
     problems: Sequence[str],
+    against: str | None = None,
 ) -> Page:
     """Build the page of `records`; `about` describes the selection of runs, `rule` and `metric` are shown first.
 
-    `pictures` None: without images. `problems` are those of damaged records, which are not in `records`.
+    `pictures` None: without images. `problems` are those of damaged records, which are not in `records`. The other rows
+    are tested against the row `against`. Raises `UserError` if there is no such row.
     """
     problems, frames, details = list(problems), [], []
     for record in records:
@@ -62,7 +64,7 @@ def build_page(
     filled = [frame for frame in frames if not frame.empty]
     frame = pandas.concat(filled, ignore_index=True) if filled else pandas.DataFrame()
     left_out = 0 if pictures is None else len(pictures.refused)
-    board = leaderboard(records, frame)
+    board = leaderboard(records, frame, against)
     overview = {
         "about": about,
         "first": {"rule": rule, "metric": metric},

@@ -49,6 +49,7 @@ function scoreButton(cell, best, overview) {
   const oracle = cell.runs.some((index) => overview.runs[index].oracle.length);
   const lines = [html("span", { class: "mean" }, cell.text, oracle ? " †" : ""), html("small", {}, `n = ${cell.runs.length}`)];
   if (cell.paper) lines.push(html("small", {}, `paper ${cell.paper.text} (${cell.paper.difference})`));
+  if (cell.p) lines.push(html("small", {}, cell.p));
   return html("button", { class: best ? "score best" : "score", type: "button", onclick: () => showCell(cell, overview) }, lines);
 }
 
@@ -101,6 +102,8 @@ function showCell(cell, overview) {
     html("div", { class: "scroll" }, html("table", {}, html("thead", {}, head), html("tbody", {}, rows))),
     oracle.length ? html("p", { class: "notice" }, `† ${oracle.join("; ")}: weights of an earlier phase were chosen on test images, whatever the rule`) : "",
     cell.paper ? html("p", {}, `Published: ${cell.paper.text} (${cell.paper.source}). Ours minus published: ${cell.paper.difference} points. ${cell.paper.how}`) : "",
+    cell.interval ? html("p", {}, cell.interval) : "",
+    cell.test ? html("p", {}, cell.test) : "",
     html("p", { class: "quiet" }, cell.labels),
     ...(cell.notes ?? []).map((note) => html("p", { class: "notice" }, note)));
   dialog.showModal();
@@ -108,9 +111,9 @@ function showCell(cell, overview) {
 
 function boardNotes(cells, overview) {
   const oracle = cells.some((cell) => cell.runs.some((index) => overview.runs[index].oracle.length));
-  const notes = ["Runs that differ in anything but their seed never share a cell; of runs repeated with the same seed the last one counts. A value opens the list of its runs, and says what bias labels they took. ▸ marks the best of a column."];
-  if (cells.some((cell) => cell.paper)) notes.push("How a paper chose its number, and what keeps a value from being compared with it, stands where the value opens.");
-  if (oracle) notes.push("† A phase of these runs handed over weights that were chosen on test images, whatever the rule.");
+  const notes = ["Only runs that differ in nothing but their seed share a cell; if a seed was repeated, its last run counts. Click a value for its runs, its interval and the bias labels used. ▸ marks the best of a column."];
+  if (cells.some((cell) => cell.paper)) notes.push("Click a value to see how the paper selected its number, and what limits the comparison.");
+  if (oracle) notes.push("† An earlier phase of these runs selected its weights on test images, whatever the rule.");
   return notes.map((note) => html("p", { class: "quiet small" }, note));
 }
 

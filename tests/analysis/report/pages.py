@@ -12,10 +12,15 @@ from debiaslab.analysis.report.embedded_images import EmbeddedImages
 from debiaslab.analysis.report.page import Page, build_page
 
 
-def page_of(store: Store, pictures: EmbeddedImages | None = None, metric: str = "test/unbiased") -> Page:
+def page_of(
+    store: Store,
+    pictures: EmbeddedImages | None = None,
+    metric: str = "test/unbiased",
+    against: str | None = None,
+) -> Page:
     """The page of all runs in `store`."""
     records = store.find(EVERYTHING)
-    return build_page(records, "all runs", "last", metric, pictures, store.problems)
+    return build_page(records, "all runs", "last", metric, pictures, store.problems, against)
 
 
 def write_page(runs: Path, folder: Path) -> str:

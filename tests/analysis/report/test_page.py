@@ -54,6 +54,19 @@ def test_numbers_are_those_of_the_tables(command: Command, tmp_path: Path) -> No
     assert "chosen on test images" in next(rule["label"] for rule in board["rules"] if rule["oracle"])
 
 
+def test_each_cell_has_an_interval_and_a_test(tmp_path: Path) -> None:
+    for method, seed, unbiased in (("erm", 1, 0.3), ("erm", 2, 0.4), ("lff", 1, 0.6), ("lff", 2, 0.9), ("end", 1, 0.5)):
+        write_record(tmp_path, method=method, seed=seed, unbiased=unbiased)
+    board = blocks(page_of(FileStore(tmp_path), against="erm").html)["overview"]["leaderboard"]
+    cells = {board["rows"][cell["row"]]["name"]: cell for cell in board["tables"]["last"]["test/unbiased"]}
+    assert cells["lff"]["interval"] == "95 % interval of the mean: -115.59 to 265.59 (Student's t over seeds)"
+    assert cells["lff"]["p"] == "p 0.156"
+    assert cells["lff"]["test"] == "Minus erm: +40.00 points, p = 0.156 (paired t-test, 2 seeds)"
+    assert "interval" not in cells["end"]
+    assert cells["end"]["p"] == "p -"
+    assert "p" not in cells["erm"]
+
+
 def test_run_page(command: Command, tmp_path: Path) -> None:
     (folder,) = command("with", "digits", "smoke", "method=denetdm").runs
     store = FileStore(tmp_path / "runs")
@@ -221,6 +234,7 @@ def test_long_curves_keep_the_chosen_evaluations(tmp_path: Path) -> None:
         (["rule=best"], "unknown rule rule='best'"),
         (["seed=17"], "no recorded run matches"),
         (["metric=test/unbiasd"], "unknown metric 'test/unbiasd'; did you mean 'test/unbiased'?"),
+        (["against=em"], "unknown row 'against=em'; did you mean 'erm'?"),
         (["out=runs/file"], "cannot write runs/file/report.html"),
     ],
 )
