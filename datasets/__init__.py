@@ -6,7 +6,7 @@ from typing import Any
 from debiaslab.core.errors import UserError, one_of, require_known
 from debiaslab.core.settings import setting_names, settings
 from debiaslab.datasets.bar import BAR
-from debiaslab.datasets.base import IID, BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import IID, BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.biased_mnist import BiasedMNIST
 from debiaslab.datasets.celeba import CelebA
 from debiaslab.datasets.colored_mnist import ColoredMNIST
@@ -23,12 +23,12 @@ __all__ = [
     "DATASETS",
     "BiasedDataset",
     "DatasetConfig",
-    "Judged",
     "Normalization",
+    "SelectionImages",
     "Source",
     "Split",
     "dataset_config",
-    "judged_by_settings",
+    "selection_images_from_settings",
 ]
 
 DATASETS: dict[str, type[DatasetConfig]] = {
@@ -70,11 +70,11 @@ def dataset_config(values: Mapping[str, Any]) -> DatasetConfig:
     return settings(DATASETS[name], chosen, "data.")
 
 
-def judged_by_settings(values: Mapping[str, Any]) -> Judged:
+def selection_images_from_settings(values: Mapping[str, Any]) -> SelectionImages:
     """What is known about the images for checkpoint selection from the settings; invalid settings are rejected when
     the data are loaded."""
     try:
         config = dataset_config(values)
-        return IID if config.protocol == "iid" else config.judged()
+        return IID if config.protocol == "iid" else config.selection_images()
     except UserError:
-        return Judged(knows_bias=True, has_valid=True)
+        return SelectionImages(knows_bias=True, has_valid=True)

@@ -19,7 +19,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.bar_split import count_moved, read_or_draw_split
-from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.declarations import percent_setting
 from debiaslab.datasets.folders import ALIGN, BIAS_ENSEMBLE, CONFLICT, VALID_SHARE
@@ -91,11 +91,11 @@ class BAR(DatasetConfig):
             }
         return [Source(path, content, origin) for path, content in contents.items()]
 
-    def judged(self) -> Judged:
+    def selection_images(self) -> SelectionImages:
         """Depends on the layout: BiasEnsemble's folders have validation images without bias labels."""
         if self.protocol == "published":
-            return Judged(knows_bias=True, has_valid=True if self.percent > 0 else None)
-        return Judged(knows_bias=None, has_valid=True)
+            return SelectionImages(knows_bias=True, has_valid=True if self.percent > 0 else None)
+        return SelectionImages(knows_bias=None, has_valid=True)
 
     def load(self) -> BiasedDataset:
         splits = self._splits_of_bias_ensemble() if self.has_layout_of_bias_ensemble else self._splits_of_original()

@@ -99,12 +99,12 @@ class BiasedDataset:
             splits[name] = split.select(order[:num_images].sort().values)
         return self._with_splits(splits)
 
-    def judged(self, protocol: str) -> "Judged":
+    def selection_images(self, protocol: str) -> "SelectionImages":
         """Describe the images for checkpoint selection: validation images, or test images as in the papers."""
         if protocol == "iid":
             return IID
         split = self.test if protocol == "published" or self.valid is None else self.valid
-        return Judged(knows_bias=split.has_bias, has_valid=self.valid is not None)
+        return SelectionImages(knows_bias=split.has_bias, has_valid=self.valid is not None)
 
     def aligned_groups(self) -> Tensor:
         """bool [num_classes, num_biases], True for the bias-aligned (target, bias) pairs."""
@@ -175,7 +175,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Judged:
+class SelectionImages:
     """What is known about the images for checkpoint selection; None: it depends on the files.
 
     `knows_bias`: they have bias labels, which default rules may use. `has_valid`: there are
@@ -186,7 +186,7 @@ class Judged:
     has_valid: bool | None
 
 
-IID = Judged(knows_bias=False, has_valid=True)  # under the protocol iid, whatever the data
+IID = SelectionImages(knows_bias=False, has_valid=True)  # under the protocol iid, whatever the data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +233,9 @@ class DatasetConfig(Settings, ABC):
                 f"{name} needs {missing[0]}{others}, which is missing; for details: {inspect_command(name, self.root)}"
             )
 
-    def judged(self) -> "Judged":
+    def selection_images(self) -> "SelectionImages":
         """What the settings determine about the images for checkpoint selection; reads nothing."""
-        return Judged(knows_bias=True, has_valid=self.protocol != "published")
+        return SelectionImages(knows_bias=True, has_valid=self.protocol != "published")
 
     @abstractmethod
     def load(self) -> BiasedDataset:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from debiaslab.core.randomness import numpy_generator
 from debiaslab.core.settings import between, setting
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source, split_of
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, SelectionImages, Source, split_of
 from debiaslab.datasets.cache import cache_folder, cached, fingerprint
 from debiaslab.datasets.coloring import Digits
 from debiaslab.datasets.groups import with_iid_validation
@@ -74,8 +74,8 @@ class BiasedMNIST(DatasetConfig):
     def sources(self) -> list[Source]:
         return mnist_sources(Path(self.root))
 
-    def judged(self) -> Judged:
-        return Judged(knows_bias=True, has_valid=True)
+    def selection_images(self) -> SelectionImages:
+        return SelectionImages(knows_bias=True, has_valid=True)
 
     def load(self) -> BiasedDataset:
         data = self._load()

@@ -15,7 +15,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, known_as, require, setting
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.groups import usual_pairs
 from debiaslab.datasets.pixels import mapped_images
@@ -68,8 +68,8 @@ class CelebA(DatasetConfig):
             Source(self._file(PARTITION), "their splits", f"Eval/{PARTITION}.txt of the same page"),
         ]
 
-    def judged(self) -> Judged:
-        return Judged(knows_bias=True, has_valid=True)
+    def selection_images(self) -> SelectionImages:
+        return SelectionImages(knows_bias=True, has_valid=True)
 
     def load(self) -> BiasedDataset:
         self.require_sources("celeba")

@@ -16,7 +16,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, choice, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
-from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.class_folders import read_class_folders
 from debiaslab.datasets.csv_columns import INFERRED_BIAS, parse_columns
@@ -79,9 +79,9 @@ class Custom(DatasetConfig):
         content = "CSV with a line for each image: path, target and, optionally, bias, split, aligned"
         return [Source(path, content, "write it for your images: docs/datasets/custom.md has a complete example")]
 
-    def judged(self) -> Judged:
+    def selection_images(self) -> SelectionImages:
         """What the CSV has, which is read with the images."""
-        return Judged(knows_bias=None, has_valid=None if self.protocol == "published" else True)
+        return SelectionImages(knows_bias=None, has_valid=None if self.protocol == "published" else True)
 
     def load(self) -> BiasedDataset:
         table = self.table()

@@ -17,7 +17,7 @@ from typing import ClassVar
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
-from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.declarations import percent_setting
 from debiaslab.datasets.groups import share_of_every_class, with_iid_validation
@@ -92,9 +92,9 @@ class AlignConflictFolders(DatasetConfig):
             Source(self.test_folder, f"test images, {names} or <class>/{names}", origin),
         ]
 
-    def judged(self) -> Judged:
+    def selection_images(self) -> SelectionImages:
         """The published data sets have validation images, but a copy may lack them."""
-        return Judged(knows_bias=True, has_valid=None if self.protocol == "published" else True)
+        return SelectionImages(knows_bias=True, has_valid=None if self.protocol == "published" else True)
 
     def load(self) -> BiasedDataset:
         for folder in (self.train_folder / ALIGN, self.train_folder / CONFLICT, self.test_folder):

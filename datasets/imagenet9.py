@@ -24,7 +24,7 @@ from debiaslab.core.program import program_name
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
-from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.pixels import mapped_images
 from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched
@@ -107,11 +107,11 @@ class ImageNet9(DatasetConfig):
             found.append(Source(folders["imagenet_c"], content, "https://github.com/hendrycks/robustness"))
         return found
 
-    def judged(self) -> Judged:
+    def selection_images(self) -> SelectionImages:
         """The authors' clusters cover the test images only."""
         published = self.protocol == "published"
         knows_bias = self.clusters == "vgg16" or (self.clusters != "none" and published)
-        return Judged(knows_bias, has_valid=not published)
+        return SelectionImages(knows_bias, has_valid=not published)
 
     def load(self) -> BiasedDataset:
         listings = self._listings()
@@ -126,8 +126,8 @@ class ImageNet9(DatasetConfig):
             for name, listing in listings.items()
         }
         if weights is not None:
-            judged = [name for name in ("valid", "test") if name in images]
-            clusters = {name: texture_clusters(images[name], weights, cache) for name in judged}
+            evaluated = [name for name in ("valid", "test") if name in images]
+            clusters = {name: texture_clusters(images[name], weights, cache) for name in evaluated}
         splits = {
             name: Split(
                 ImagesOnFile(images[name], torch.arange(len(target))), target, _bias(clusters.get(name), len(target))

@@ -23,7 +23,7 @@ from debiaslab.core.files import atomic_write
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.augmentation import JitteredCropAndFlip
-from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Judged, Source
+from debiaslab.datasets.base import BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.clips import ClipReader
 from debiaslab.datasets.image_files import missing
@@ -94,8 +94,8 @@ class Kinetics50(DatasetConfig):
             Source(root / "mimetics" / "mimetics_v1.0.csv", listing, mimetics, required=False),
         ]
 
-    def judged(self) -> Judged:
-        return Judged(knows_bias=False, has_valid=self.protocol != "published")
+    def selection_images(self) -> SelectionImages:
+        return SelectionImages(knows_bias=False, has_valid=self.protocol != "published")
 
     def load(self) -> BiasedDataset:
         cache = cache_folder(self.root, self.cache)

@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.settings import declared, default_settings
-from debiaslab.datasets import DATASETS, Judged, judged_by_settings
+from debiaslab.datasets import DATASETS, SelectionImages, selection_images_from_settings
 from debiaslab.evaluation.selection import default_rule, without_bias
 from debiaslab.methods import Method, Recipe, method_class
 from debiaslab.settings.declared import conflicting_percent
@@ -90,11 +90,11 @@ class ResolvedRecipe:
 
 
 def resolve(
-    method: str, data: Mapping[str, Any], name: str | None = None, judged: Judged | None = None
+    method: str, data: Mapping[str, Any], name: str | None = None, images: SelectionImages | None = None
 ) -> ResolvedRecipe:
     """Resolve the recipe `name` (None: the default) of `method` on data with the settings `data`, not yet checked.
 
-    `judged` describes the images that checkpoints are selected on. None: as far as the settings determine it; rules
+    `images` describes the images that checkpoints are selected on. None: as far as the settings determine it; rules
     that depend on more than that are "auto". Raises `UserError` for an unknown method, data set or recipe.
     """
     cls = method_class(method)
@@ -104,16 +104,16 @@ def resolve(
     if name is not None:
         require_known(f"recipe of {cls.__name__} on {data['name']}", name, recipes)
     recipe = NO_RECIPE if name is None else recipes[name]
-    judged = judged or judged_by_settings(data)
+    images = images or selection_images_from_settings(data)
     hparams = default_settings(cls.Config)
     hparams |= dict(cls.PUBLISHED) if data.get("protocol") == "published" else {}
     hparams |= {
-        name: rule if judged.has_valid is False else AUTO
+        name: rule if images.has_valid is False else AUTO
         for name, rule in cls.WITHOUT_VALID.items()
-        if not judged.has_valid
+        if not images.has_valid
     }
     hparams |= recipe.hparams_at(conflicting_percent(data))
-    hparams = {name: rule_for(value, judged) if isinstance(value, str) else value for name, value in hparams.items()}
+    hparams = {name: rule_for(value, images) if isinstance(value, str) else value for name, value in hparams.items()}
     return ResolvedRecipe(cls, data["name"], name, recipe, hparams)
 
 
@@ -134,19 +134,19 @@ def require_recipe(method: str, dataset: str) -> None:
         raise UserError(f"{method} cannot be trained on {dataset}: it has no networks for {DATASETS[dataset].KIND}")
 
 
-def default_selection(data: Mapping[str, Any], judged: Judged | None = None) -> str:
+def default_selection(data: Mapping[str, Any], images: SelectionImages | None = None) -> str:
     """The default checkpoint selection rule; "auto" if it depends on data that have not been read yet."""
-    return rule_for(default_rule(str(data.get("protocol")), True), judged or judged_by_settings(data))
+    return rule_for(default_rule(str(data.get("protocol")), True), images or selection_images_from_settings(data))
 
 
-def rule_for(value: str, judged: Judged) -> str:
+def rule_for(value: str, images: SelectionImages) -> str:
     """`value`, or its counterpart without bias labels if it needs labels that the images do not have.
 
     "auto" if it is not known whether they have them.
     """
-    if judged.knows_bias or value == without_bias(value):
+    if images.knows_bias or value == without_bias(value):
         return value
-    return AUTO if judged.knows_bias is None else without_bias(value)
+    return AUTO if images.knows_bias is None else without_bias(value)
 
 
 # ---- lengths

@@ -212,12 +212,12 @@ def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
     if not is_open(config):
         return config
     method = config["method"]
-    judged = data.judged(str(config["data"].get("protocol")))
-    rules = resolve(method["name"], config["data"], method["recipe"], judged).defaults
+    images = data.selection_images(str(config["data"].get("protocol")))
+    rules = resolve(method["name"], config["data"], method["recipe"], images).defaults
     hparams = {name: rules[name] if value == AUTO else value for name, value in method["hparams"].items()}
     selection = config["selection"]
     if selection == AUTO:
-        selection = default_selection(config["data"], judged)
+        selection = default_selection(config["data"], images)
     return {**config, "selection": selection, "method": {**method, "hparams": hparams}}
 
 

@@ -38,7 +38,7 @@ def groups(cells: Mapping[str, Sequence[RunGroup]], rule: str, columns: int) -> 
         figure = groups_figure(frame, shape, names, [*title, *selection_notes(members, rule)], columns)
         pictures.append(NamedFigure(file_name("groups", data, rule), figure))
     if not pictures:
-        raise UserError(f"no run has test images with bias labels, judged under the rule {rule}")
+        raise UserError(f"no run has an evaluation on test images with bias labels under the rule {rule}")
     return pictures
 
 

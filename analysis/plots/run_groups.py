@@ -43,11 +43,11 @@ def group_runs(records: Sequence[Record]) -> dict[str, list[RunGroup]]:
 
 
 def with_protocol(data: str, config: Mapping[str, Any]) -> str:
-    """The name of a data set with the protocol, and with how many images it was judged on, where not on all."""
+    """Return the name of a data set with the protocol, and the number of evaluated images if that was limited."""
     protocol, limit = config["data"].get("protocol"), config.get("evaluate_images")
     named = f"protocol {protocol}" in data
-    judged = f"evaluated on {limit} images of each split" if limit and "evaluate_images" not in data else ""
-    return ", ".join(part for part in (data, "" if named else protocol, judged) if part)
+    selection_images = f"evaluated on {limit} images of each split" if limit and "evaluate_images" not in data else ""
+    return ", ".join(part for part in (data, "" if named else protocol, selection_images) if part)
 
 
 def selection_notes(cells: Sequence[RunGroup], rule: str | None = None) -> list[str]:

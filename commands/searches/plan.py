@@ -113,7 +113,7 @@ def selection_for(data: Mapping[str, Any]) -> str:
     """The default rule of the trials: on validation images, for any protocol."""
     protocol = "iid" if data["protocol"] == "iid" else "holdout"
     rule = default_selection({**data, "protocol": protocol})
-    return rule if rule != AUTO else default_selection(data, load_once(dataset_config(data)).judged(protocol))
+    return rule if rule != AUTO else default_selection(data, load_once(dataset_config(data)).selection_images(protocol))
 
 
 def own_space(config: Mapping[str, Any]) -> tuple[Range, ...]:

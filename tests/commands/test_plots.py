@@ -45,7 +45,9 @@ def test_every_kind_from_files_and_from_mongodb(command: Command, port: int, dat
     assert pictures == {file.name: file.read_bytes() for file in (tmp_path / "mongo").iterdir()}
     assert [Path(line).name for line in files.out.splitlines()] == [Path(line).name for line in mongo.out.splitlines()]
     assert sorted(Path(line).name for line in files.out.splitlines()) == sorted(pictures)
-    skews = [f"digits-skew-{skew}-severity-4-holdout-judged-on-500-images-of-each-split" for skew in ("0.02", "0.05")]
+    skews = [
+        f"digits-skew-{skew}-severity-4-holdout-evaluated-on-500-images-of-each-split" for skew in ("0.02", "0.05")
+    ]
     assert {f"curves-{name}.png" for name in skews} <= set(pictures)
     assert f"embeddings-{skews[0]}-denetdm-seed-1-last.png" in pictures
     assert {name.partition("-")[0] for name in pictures} == set(KINDS)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from debiaslab.datasets import BiasedDataset, Split, dataset_config, judged_by_settings
+from debiaslab.datasets import BiasedDataset, Split, dataset_config, selection_images_from_settings
 from debiaslab.datasets.splits import ImagesOnFile
 
 
@@ -11,7 +11,7 @@ def loaded(settings: Mapping[str, Any]) -> BiasedDataset:
     """The data set of `settings`, whose images are what its settings tell of them."""
     config = dataset_config(settings)
     data = config.load()
-    told, found = judged_by_settings(settings), data.judged(config.protocol)
+    told, found = selection_images_from_settings(settings), data.selection_images(config.protocol)
     assert told.has_valid in (None, found.has_valid)
     assert told.knows_bias in (None, found.knows_bias)
     return data

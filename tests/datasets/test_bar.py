@@ -338,12 +338,16 @@ def test_sources_of_bias_ensemble(bias_ensemble: Path) -> None:
 
 def test_whether_bias_labels_can_choose_weights(bias_ensemble: Path, tmp_path: Path) -> None:
     folder = tmp_path / "nothing"
-    told = dataset_config({"name": "bar", "root": str(folder)}).judged()
-    assert told == dataset_config({"name": "bar", "root": str(bias_ensemble)}).judged()  # whatever is on the disk
+    told = dataset_config({"name": "bar", "root": str(folder)}).selection_images()
+    assert (
+        told == dataset_config({"name": "bar", "root": str(bias_ensemble)}).selection_images()
+    )  # whatever is on the disk
     assert (told.knows_bias, told.has_valid) == (None, True)
     data = load(bias_ensemble)
-    assert data.judged("holdout").knows_bias is False  # BiasEnsemble's folders do not tell it of validation images
-    assert data.judged("published").knows_bias is True
+    assert (
+        data.selection_images("holdout").knows_bias is False
+    )  # BiasEnsemble's folders do not tell it of validation images
+    assert data.selection_images("published").knows_bias is True
 
 
 def test_bar_itself(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from debiaslab import main
 from debiaslab.core.errors import UserError
-from debiaslab.datasets import BiasedDataset, judged_by_settings
+from debiaslab.datasets import BiasedDataset, selection_images_from_settings
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.methods import METHODS, Recipe
 from tests.conftest import Command, Outcome
@@ -160,8 +160,8 @@ def test_whether_bias_labels_can_choose_weights(
     write: Write, header: str, row: Callable[[int], str], known: bool
 ) -> None:
     csv = write(header, row)
-    assert judged_by_settings({"name": "custom", "csv": str(csv)}).knows_bias is None
-    assert load(csv).judged("holdout").knows_bias is known
+    assert selection_images_from_settings({"name": "custom", "csv": str(csv)}).knows_bias is None
+    assert load(csv).selection_images("holdout").knows_bias is known
     assert load(csv).tells_conflicting() is (known and "split" not in header)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.vision import torchvision
-from debiaslab.datasets import BiasedDataset, dataset_config, judged_by_settings
+from debiaslab.datasets import BiasedDataset, dataset_config, selection_images_from_settings
 from debiaslab.datasets.augmentation import RandomResizedCropAndFlip
 from debiaslab.datasets.imagenet9 import BENCHMARK, CLASS_OF, CLASSES, IMAGENET_A, SYNSETS
 from debiaslab.datasets.pixels import MappedImages
@@ -283,7 +283,7 @@ def test_sources(root: Path, tmp_path: Path) -> None:
 
 def test_whether_bias_labels_can_choose_weights() -> None:
     def known(**settings: str) -> bool | None:
-        return judged_by_settings({"name": "imagenet9", **settings}).knows_bias
+        return selection_images_from_settings({"name": "imagenet9", **settings}).knows_bias
 
     assert known()
     assert not known(clusters="none")

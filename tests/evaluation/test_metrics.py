@@ -73,7 +73,7 @@ def test_groups_weighted_as_in_training() -> None:
     expected = (3_498 * 0.9 + 184 * 0.1 + 56 * 0.2 + 1_057 * 0.8) / 4_795
     assert weighted([[3_498, 184], [56, 1_057]], tens) == pytest.approx(expected)
     assert weighted([[1, 0], [0, 1]], [[10, 0], [0, 10]]) == pytest.approx(0.85)
-    assert isnan(weighted([[1, 1], [0, 1]], [[10, 0], [0, 10]]))  # a group of the training images is not judged
+    assert isnan(weighted([[1, 1], [0, 1]], [[10, 0], [0, 10]]))  # a group of the training images is not evaluated
     assert isnan(weighted(None, tens))
     assert isnan(weighted([[0, 0], [0, 0]], tens))
 
