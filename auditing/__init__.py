@@ -1,5 +1,6 @@
 """Find the shortcut in a data set, and the images that conflict with it, without bias labels.
 
-`images` reads the data set, `scoring` ranks its images, `verdict` says whether there is a shortcut, `groups` and
-`properties` describe it; `findings` puts these together, and `table`, `sheets` and `page` write them down.
+`images` reads and downsamples the data set, `scoring` trains small networks and scores the images, `verdict` decides
+whether there is a shortcut, `groups` and `properties` describe it. `findings` collects the results; `table`, `sheets`
+and `page` write them.
 """

@@ -1,4 +1,4 @@
-"""Everything that an audit finds, and the sentences that say it."""
+"""Everything that an audit finds, and how it is put into words."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,16 @@ from debiaslab.auditing.scoring import Scores
 from debiaslab.auditing.verdict import Verdict, judge
 from debiaslab.datasets import BiasedDataset
 
+MAX_LISTED_BIASES = 3  # per class
+
 
 @dataclass(frozen=True)
 class Verification:
-    """How right the audit is about the training images, by their bias labels, which it has not used otherwise.
+    """How well the audit agrees with the bias labels of the training images, which it does not use otherwise.
 
-    average_precision: of the score; precision, recall: of the images that are proposed; bias_accuracy: of the inferred
-    bias of those that do conflict, where biases are numbered as classes. None where none is proposed.
+    conflicting: number of bias-conflicting images. average_precision: of the score. precision, recall: of the proposed
+    images. bias_accuracy: of the inferred bias of proposed images that do conflict; None unless each class is aligned
+    with the bias of its own index. The last three are None if no image is proposed.
     """
 
     conflicting: int
@@ -31,7 +34,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Findings:
-    """`cluster` int64 [N], the number of a conflicting image's cluster in its class, else -1."""
+    """The result of an audit; `cluster` is that of `groups.cluster`, int64 [N]."""
 
     data: BiasedDataset
     images: AuditImages
@@ -42,61 +45,60 @@ class Findings:
     verification: Verification | None
 
     @property
-    def proposed(self) -> int:
-        """How many training images are proposed as conflicting."""
+    def num_proposed(self) -> int:
+        """The number of training images that are proposed as conflicting."""
         return int(self.verdict.conflicting[: self.images.num_train].sum())
 
-    def sentence(self) -> str:
-        """The outcome, in one sentence with its numbers."""
+    def summary(self) -> str:
+        """The outcome in one sentence with numbers."""
         size, verdict = self.images.num_train, self.verdict
         if not verdict.found:
             return f"no shortcut found: {verdict.reason}"
-        predicted = 1 - verdict.candidates / size
-        candidates, others = verdict.recognised or (0.0, 0.0)
+        candidates, others = verdict.held_out_accuracy or (0.0, 0.0)
         return (
-            f"a shortcut: {self.scores.network} predicts {predicted:.1%} of the labels;"
-            f" {self.proposed / size:.1%} of the training images ({self.proposed:,} of {size:,}) contradict it;"
-            f" a network that it does not help recognises {candidates:.0%} of these, and {others:.0%} of the others"
+            f"shortcut found: {self.scores.network} predicts {1 - verdict.num_candidates / size:.1%} of the training"
+            f" labels; {self.num_proposed / size:.1%} of the training images ({self.num_proposed:,} of {size:,})"
+            f" contradict it, and are not mislabelled: a network trained without the shortcut classifies"
+            f" {candidates:.0%} of them correctly, and {others:.0%} of the others"
         )
 
-    def looks(self) -> list[str]:
-        """For each class with proposed images, which other classes they look like."""
+    def describe_classes(self) -> list[str]:
+        """For each class with proposed training images, a line with the classes that these look like."""
         lines = []
-        names = self.images.class_names
-        in_training = torch.arange(len(self.images)) < self.images.num_train
+        images, names = self.images, self.images.class_names
+        in_train = torch.arange(len(images)) < images.num_train
         for label, name in enumerate(names):
-            chosen = self.verdict.conflicting & in_training & (self.images.target == label)
-            if not bool(chosen.any()):
+            members = self.verdict.conflicting & in_train & (images.target == label)
+            if not bool(members.any()):
                 continue
-            counts = torch.bincount(self.verdict.inferred_bias[chosen], minlength=len(names))
-            most = [other for other in counts.argsort(descending=True, stable=True)[:3].tolist() if counts[other]]
-            seen = ", ".join(f"{int(counts[other]):,} like {names[other]}" for other in most)
-            lines.append(f"of {name}, {int(chosen.sum()):,} conflicting images look {seen}")
+            counts = torch.bincount(self.verdict.inferred_bias[members], minlength=len(names))
+            order = counts.argsort(descending=True, stable=True)[:MAX_LISTED_BIASES].tolist()
+            biases = ", ".join(f"{int(counts[other]):,} like {names[other]}" for other in order if counts[other])
+            lines.append(f"{name}: {int(members.sum()):,} conflicting images look {biases}")
         return lines
 
-    def verified(self) -> list[str]:
-        """What the bias labels say of the audit; nothing where there are none."""
-        found = self.verification
-        if found is None:
+    def describe_verification(self) -> list[str]:
+        """A line about the agreement with the bias labels; none without bias labels."""
+        verification = self.verification
+        if verification is None:
             return []
-        shares = (
-            "none is proposed"
-            if found.precision is None
-            else f"precision {found.precision:.3f} and recall {found.recall:.3f} of the proposed images"
-        )
-        right = "" if found.bias_accuracy is None else f"; inferred bias right for {found.bias_accuracy:.1%} of those"
+        proposed = "no image is proposed"
+        if verification.precision is not None:
+            proposed = f"proposed images: precision {verification.precision:.3f}, recall {verification.recall:.3f}"
+        if verification.bias_accuracy is not None:
+            proposed += f", inferred bias correct for {verification.bias_accuracy:.1%} of the conflicting ones"
         return [
-            f"verification by the data set's bias labels, which were not used: {found.conflicting:,} training images"
-            f" conflict; average precision {found.average_precision:.3f}, {shares}{right}"
+            f"verification (bias labels are used for nothing else): {verification.conflicting:,} training images"
+            f" conflict; average precision of the score {verification.average_precision:.3f}; {proposed}"
         ]
 
 
-def find(
+def collect_findings(
     data: BiasedDataset, images: AuditImages, scores: Scores, seed: int, device: torch.device, verify: bool = True
 ) -> Findings:
-    """Judge `scores` of `images`, which are those of `data`, and describe what they show.
+    """Judge the `scores` of `images`, read from `data`, and describe the conflicting ones.
 
-    `verify`: compare with the bias labels, where there are any.
+    verify: compare with the bias labels, if `data` has any.
     """
     verdict = judge(images, scores, seed, device)
     return Findings(
@@ -111,6 +113,7 @@ def find(
 
 
 def _verify(data: BiasedDataset, images: AuditImages, scores: Scores, verdict: Verdict) -> Verification | None:
+    """None if no training image is known to conflict."""
     from sklearn.metrics import average_precision_score  # imported here: it takes seconds
 
     size = images.num_train
@@ -118,11 +121,12 @@ def _verify(data: BiasedDataset, images: AuditImages, scores: Scores, verdict: V
     if not data.tells_conflicting() or not bool(conflicting.any()):
         return None
     proposed = verdict.conflicting[:size]
-    right = proposed & conflicting
-    precision = recall = accuracy = None
+    correct = proposed & conflicting
+    precision = recall = bias_accuracy = None
     if bool(proposed.any()):
-        precision, recall = (float(right.sum() / which.sum()) for which in (proposed, conflicting))
-        if data.num_biases == data.num_classes and bool(right.any()):
-            accuracy = float((verdict.inferred_bias[:size] == images.bias[:size])[right].float().mean())
-    score = float(average_precision_score(conflicting.numpy(), numpy.asarray(scores.score[:size])))
-    return Verification(int(conflicting.sum()), score, precision, recall, accuracy)
+        precision, recall = (float(correct.sum() / mask.sum()) for mask in (proposed, conflicting))
+        identity = torch.eye(data.num_classes, data.num_biases, dtype=torch.bool)
+        if torch.equal(data.aligned_groups().cpu(), identity) and bool(correct.any()):
+            bias_accuracy = float((verdict.inferred_bias[:size] == images.bias[:size])[correct].float().mean())
+    average_precision = float(average_precision_score(conflicting.numpy(), numpy.asarray(scores.score[:size])))
+    return Verification(int(conflicting.sum()), average_precision, precision, recall, bias_accuracy)

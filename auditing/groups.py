@@ -1,4 +1,4 @@
-"""What the conflicting images of a class have in common: clusters of them."""
+"""Clusters of the conflicting images of a class: images that conflict in the same way."""
 
 from collections import Counter
 
@@ -8,36 +8,36 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 NO_CLUSTER = -1
-MOST_CLUSTERS = 5  # of a class
-LEAST_MEMBERS = 5  # of a cluster, on average
-CLEAR = 0.2  # silhouette from which on there are several clusters
+MAX_CLUSTERS = 5  # per class
+MIN_MEAN_SIZE = 5  # images per cluster, on average
+MIN_SILHOUETTE = 0.2  # with a lower one, the images are a single cluster
 
 
 def cluster(features: Tensor, target: Tensor, conflicting: Tensor, seed: int) -> Tensor:
-    """The cluster of each `conflicting` image among those of its class, from 0, the largest first; int64 [N].
+    """Cluster the `conflicting` images, bool [N], of each class by their `features` [N, F].
 
-    `NO_CLUSTER` for all other images. k-means on the features [N, F], of as many clusters as have the best silhouette;
-    one, where no number gives a clear one.
+    k-means, with the number of clusters that has the best silhouette. Returns int64 [N]: clusters of a class are
+    numbered from 0 by decreasing size; `NO_CLUSTER` for all other images.
     """
-    found = torch.full_like(target, NO_CLUSTER)
+    clusters = torch.full_like(target, NO_CLUSTER)
     for label in torch.unique(target[conflicting]).tolist():
         members = (conflicting & (target == label)).nonzero()[:, 0]
-        numbers = _clusters(features[members].double().numpy(), seed)
-        sizes = Counter(numbers)
-        place = {number: position for position, (number, _) in enumerate(sizes.most_common())}
-        found[members] = torch.tensor([place[number] for number in numbers])
-    return found
+        numbers = _best_clusters(features[members].double().numpy(), seed)
+        by_size = {number: rank for rank, (number, _) in enumerate(Counter(numbers).most_common())}
+        clusters[members] = torch.tensor([by_size[number] for number in numbers])
+    return clusters
 
 
-def _clusters(features: NDArray[numpy.float64], seed: int) -> list[int]:
+def _best_clusters(features: NDArray[numpy.float64], seed: int) -> list[int]:
+    """The cluster of each row, in no particular numbering."""
     from sklearn.cluster import KMeans  # imported here: it takes seconds
     from sklearn.metrics import silhouette_score
 
-    best, chosen = CLEAR, [0] * len(features)
+    best_silhouette, best = MIN_SILHOUETTE, [0] * len(features)
     distinct = len(numpy.unique(features.round(6), axis=0))
-    for count in range(2, min(MOST_CLUSTERS, len(features) // LEAST_MEMBERS, distinct - 1) + 1):
+    for count in range(2, min(MAX_CLUSTERS, len(features) // MIN_MEAN_SIZE, distinct - 1) + 1):
         numbers = KMeans(count, n_init=3, random_state=seed).fit_predict(features)
         silhouette = silhouette_score(features, numbers, sample_size=min(2_000, len(features)), random_state=seed)
-        if silhouette > best:
-            best, chosen = silhouette, numbers.tolist()
-    return chosen
+        if silhouette > best_silhouette:
+            best_silhouette, best = silhouette, numbers.tolist()
+    return best

@@ -1,4 +1,4 @@
-"""The images of an audit: small copies that a small network learns from quickly, with labels, files and duplicates."""
+"""The images of an audit: downsampled so that a small network learns from them quickly, with labels and files."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from torch.nn.functional import adaptive_avg_pool2d
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.pixels import MappedImages
-from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, middle_frames
+from debiaslab.datasets.splits import ImagesOnFile, middle_frames
 
 SPLITS = ("train", "valid", "test")
-DIGIT_SIZE, SMALL_DIGIT_SIZE = 28, 14  # pixels: images up to the first size are reduced to the second
-LARGEST_SIZE = 64  # pixels, of the copies of all others
-READ_AT_ONCE = 512
+DIGIT_SIZE, SMALL_DIGIT_SIZE = 28, 14  # pixels: sides up to the first size are downsampled to the second
+MAX_SIZE = 64  # pixels: longer sides are downsampled to it
+CHUNK = 512  # images to read at a time
 
 
 @dataclass(frozen=True)
 class AuditImages:
-    """The images of the splits train, valid and test, one after the other; N in all.
+    """All images of the splits train, valid and test, N in all; training images come first.
 
-    small: uint8 [N, channels, height, width], the copies. target, bias: int64 [N]; the bias labels are for verification
-    only and `UNKNOWN_BIAS` where there is none. conflicting: bool [N], by those labels. split: index into `SPLITS`, and
-    row: position within the split, int64 [N]. duplicate: int64 [N], the number of the group of images that are equal
-    pixel by pixel, or -1. files: path of each image; None where the images are in no files.
+    pixels: uint8 [N, channels, height, width], downsampled. target, bias: int64 [N]; bias labels serve verification
+    only, and are `UNKNOWN_BIAS` where there are none. conflicting: bool [N], by these bias labels. split: index into
+    `SPLITS`; row: position within the split, both int64 [N]. duplicate: int64 [N], number of the group of images with
+    identical pixels, or -1. files: the path of each image; None if images are not files.
     """
 
-    small: Tensor
+    pixels: Tensor
     target: Tensor
     bias: Tensor
     conflicting: Tensor
@@ -48,54 +48,48 @@ class AuditImages:
 
     @property
     def num_train(self) -> int:
-        """The training images come first."""
         return int((self.split == 0).sum())
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether the training images have bias labels, which say which of them conflict."""
-        return bool((self.bias[: self.num_train] != UNKNOWN_BIAS).all())
 
 
 def read_images(data: BiasedDataset) -> AuditImages:
-    """Read every image of `data` once. Raises `UserError` for images that cannot be read."""
+    """Read and downsample every image of `data`. Raises `UserError` for images that cannot be read."""
     splits = {name: split for name, split in data.splits().items() if name in SPLITS}
-    small, digests = zip(*(_small_copies(split, name) for name, split in splits.items()), strict=True)
+    pixels, digests = zip(*(_downsample(split, name) for name, split in splits.items()), strict=True)
     files = [_files(split) for split in splits.values()]
     return AuditImages(
-        small=torch.cat(small),
+        pixels=torch.cat(pixels),
         target=torch.cat([split.target.cpu() for split in splits.values()]),
         bias=torch.cat([split.bias.cpu() for split in splits.values()]),
         conflicting=torch.cat([_conflicting(data, split) for split in splits.values()]),
         split=torch.cat([torch.full((len(split),), SPLITS.index(name)) for name, split in splits.items()]),
         row=torch.cat([torch.arange(len(split)) for split in splits.values()]),
-        duplicate=_duplicate_groups([digest for found in digests for digest in found]),
-        files=tuple(file for found in files for file in found) if all(files) else None,
+        duplicate=_group_duplicates([digest for of_split in digests for digest in of_split]),
+        files=tuple(file for of_split in files for file in of_split) if all(files) else None,
         class_names=tuple(data.class_labels()),
     )
 
 
-def full_images(data: BiasedDataset, split: int, rows: Tensor) -> Tensor:
-    """The images uint8 [B, channels, height, width] at the positions `rows` of a split, as the data set has them."""
+def full_size_images(data: BiasedDataset, split: int, rows: Tensor) -> Tensor:
+    """The images uint8 [B, channels, height, width] at `rows` int64 [B] of split number `split`, not downsampled."""
     return middle_frames(data.splits()[SPLITS[split]].read(rows))
 
 
-def _small_copies(split: Split, name: str) -> tuple[Tensor, list[bytes]]:
-    """(averages over areas, a digest of the pixels of each image)."""
-    height, width = (small_size(side) for side in split.image_shape[-2:])
-    copies = torch.empty(len(split), split.image_shape[0], height, width, dtype=torch.uint8)
+def _downsample(split: Split, name: str) -> tuple[Tensor, list[bytes]]:
+    """(images averaged over areas, a digest of the original pixels of each image)."""
+    height, width = (downsampled_size(side) for side in split.image_shape[-2:])
+    pixels = torch.empty(len(split), split.image_shape[0], height, width, dtype=torch.uint8)
     digests: list[bytes] = []
-    parts = torch.split(torch.arange(len(split)), READ_AT_ONCE)
-    for rows in progress_bar(parts, len(parts), f"reading {len(split):,} {name} images"):
+    chunks = torch.split(torch.arange(len(split)), CHUNK)
+    for rows in progress_bar(chunks, len(chunks), f"reading {len(split):,} {name} images"):
         images = middle_frames(split.read(rows)).cpu()
-        copies[rows] = adaptive_avg_pool2d(images.float(), (height, width)).round().to(torch.uint8)
+        pixels[rows] = adaptive_avg_pool2d(images.float(), (height, width)).round().to(torch.uint8)
         digests += [hashlib.blake2b(image, digest_size=16).digest() for image in images.contiguous().numpy()]
-    return copies, digests
+    return pixels, digests
 
 
-def small_size(side: int) -> int:
-    """Pixels of a side of the copy of an image whose side has `side`."""
-    return min(side, SMALL_DIGIT_SIZE) if side <= DIGIT_SIZE else min(side, LARGEST_SIZE)
+def downsampled_size(side: int) -> int:
+    """Height or width, in pixels, to which `side` is downsampled."""
+    return min(side, SMALL_DIGIT_SIZE) if side <= DIGIT_SIZE else min(side, MAX_SIZE)
 
 
 def _conflicting(data: BiasedDataset, split: Split) -> Tensor:
@@ -105,7 +99,7 @@ def _conflicting(data: BiasedDataset, split: Split) -> Tensor:
 
 
 def decoded_files(split: Split) -> tuple[MappedImages, Tensor] | None:
-    """(reader of the images of a split, their rows int64 [N]) if each image is a file; else None."""
+    """(reader of the files of a split, its rows int64 [N]); None unless each image is a file."""
     if isinstance(split.images, ImagesOnFile) and isinstance(split.images.reader, MappedImages):
         return split.images.reader, split.images.rows
     return None
@@ -116,11 +110,12 @@ def _files(split: Split) -> list[Path]:
     return [] if decoded is None else [decoded[0].files[row] for row in decoded[1].tolist()]
 
 
-def _duplicate_groups(digests: list[bytes]) -> Tensor:
+def _group_duplicates(digests: list[bytes]) -> Tensor:
+    """The number of the group of images with the same digest, int64 [N]; -1 for a digest that occurs once."""
     positions: dict[bytes, list[int]] = {}
     for position, digest in enumerate(digests):
         positions.setdefault(digest, []).append(position)
     group = torch.full((len(digests),), -1)
-    for number, members in enumerate(found for found in positions.values() if len(found) > 1):
+    for number, members in enumerate(members for members in positions.values() if len(members) > 1):
         group[members] = number
     return group

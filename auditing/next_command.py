@@ -11,33 +11,33 @@ from debiaslab.core.program import program_name
 from debiaslab.core.settings import default_settings
 from debiaslab.datasets import DATASETS
 
-OF_THE_CSV = ("csv", "images", "columns", "inferred_bias", "protocol", "seed")  # custom: what its table has
+CSV_SETTINGS = ("csv", "images", "columns", "inferred_bias", "protocol", "seed")  # of custom, replaced by `INFERRED`
 
 
-def next_command(folder: Path, found: Findings, typed: Sequence[str] | None, data: Mapping[str, Any]) -> str:
-    """Train without the shortcut: on the inferred bias labels, where they were written into `folder`.
+def next_command(folder: Path, findings: Findings, typed: Sequence[str] | None, data: Mapping[str, Any]) -> str:
+    """The command that trains without the shortcut: on the inferred bias labels, if they were written into `folder`.
 
-    `typed` are the words that name the data set, None if a run did; `data` its settings.
+    typed: the words that selected the data set; None if they came from a run. data: its settings.
     """
-    if has_inferred(found):
-        words = ["custom", f"data.csv={folder / INFERRED}", "data.inferred_bias=True", *_kept(found, data)]
+    if has_inferred(findings):
+        words = ["custom", f"data.csv={folder / INFERRED}", "data.inferred_bias=True", *_shared(findings, data)]
     elif typed is None:
         words = [f"data={data['name']}", *_changed(data["name"], data)]
     else:
         words = [word for word in typed if not word.startswith(("seed=", "device="))]
-    method = "method=lff" if found.verdict.found else "method=erm"
+    method = "method=lff" if findings.verdict.found else "method=erm"
     return shlex.join([*program_name().split(), "with", *words, method])
 
 
-def _kept(found: Findings, data: Mapping[str, Any]) -> Iterator[str]:
-    """The settings of the data set that `custom` has, too, and the size of its images."""
-    settings = {**data, "image_size": found.data.train.image_shape[-1]}
-    custom = default_settings(DATASETS["custom"])
-    return _changed("custom", {name: settings[name] for name in custom if name in settings and name not in OF_THE_CSV})
+def _shared(findings: Findings, data: Mapping[str, Any]) -> Iterator[str]:
+    """The settings that the data set has in common with `custom`, and the image size."""
+    settings = {**data, "image_size": findings.data.train.image_shape[-1]}
+    names = [name for name in default_settings(DATASETS["custom"]) if name in settings and name not in CSV_SETTINGS]
+    return _changed("custom", {name: settings[name] for name in names})
 
 
 def _changed(name: str, settings: Mapping[str, Any]) -> Iterator[str]:
-    """`settings` of the data set `name` that differ from its defaults, as they are typed."""
+    """The `settings` that differ from the defaults of the data set `name`, as words."""
     for setting, default in default_settings(DATASETS[name]).items():
         if setting in settings and settings[setting] != default:
             yield f"data.{setting}={settings[setting]}"

@@ -1,4 +1,4 @@
-"""Scores by a recorded run's networks, such as those of LfF or BiasEnsemble, whose biased network has the shortcut."""
+"""Scores from the networks of a recorded run, such as the biased network of LfF or BiasEnsemble."""
 
 from collections.abc import Callable
 
@@ -10,22 +10,25 @@ from debiaslab.auditing.images import SPLITS, AuditImages
 from debiaslab.auditing.scoring import Scores
 from debiaslab.evaluation.outputs import outputs_at
 
-BIASED = ("biased", "shallow")  # branches that learn a shortcut, as methods name them
+BIASED_BRANCHES = ("biased", "shallow")  # branches that are trained to learn the shortcut
 
 
 def score_by_run(restored: RestoredRun, images: AuditImages) -> Scores:
-    """1 less the probability that the run's biased network gives the class; its prediction's, where it has none."""
+    """Score each image by 1 minus the probability that the run's biased network gives its class.
+
+    Methods without a biased network are scored by their first branch, the prediction.
+    """
     phase = restored.method.phases()[-1]
-    logits = _outputs(restored, phase.logits)
-    branch = next((name for name in BIASED if name in logits), next(iter(logits)))
+    logits = _compute_outputs(restored, phase.logits)
+    branch = next((name for name in BIASED_BRANCHES if name in logits), next(iter(logits)))
     probability = logits[branch].softmax(dim=1)
     score = 1 - probability.gather(1, images.target[:, None])[:, 0]
-    features = _outputs(restored, phase.features).get(branch, probability)
-    return Scores(score, probability, features, network=f"the network {branch!r} of the run")
+    features = _compute_outputs(restored, phase.features).get(branch, probability)
+    return Scores(score, probability, features, network=f"the run's network {branch!r}")
 
 
-def _outputs(restored: RestoredRun, call: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Branch -> outputs [N, F] of the images in the order of `AuditImages`, on the CPU."""
+def _compute_outputs(restored: RestoredRun, call: Callable[[Tensor], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Branch -> outputs [N, F] for the images in the order of `AuditImages`, on the CPU."""
     data = restored.data
     splits = [split for name, split in data.splits().items() if name in SPLITS]
     parts = [outputs_at(torch.arange(len(split), device=split.images.device), call, split, data) for split in splits]

@@ -1,7 +1,8 @@
-"""`audit.csv`: a line for each image. `inferred.csv`: images with their inferred bias, for the data set `custom`."""
+"""`audit.csv` has a row for each image; `inferred.csv` has inferred bias labels, for the data set `custom`."""
 
 import csv
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from debiaslab.auditing.findings import Findings
@@ -13,58 +14,64 @@ AUDIT, INFERRED = "audit.csv", "inferred.csv"
 COLUMNS = ("target", "split", "score", INFERRED_BIAS, "proposed", "cluster", "label_error", "duplicate")
 
 
-def write_audit(folder: Path, found: Findings) -> Path:
-    """Write every image with what is found of it; the images with the highest scores of a split first."""
-    images, verdict = found.images, found.verdict
-    first = "path" if images.files is not None else "row"
-    order = sorted(range(len(images)), key=lambda place: (int(images.split[place]), -float(found.scores.score[place])))
-    path = folder / AUDIT
+def write_audit(folder: Path, findings: Findings) -> Path:
+    """Write a row for each image; each split in order of decreasing score. Returns the file."""
+    images, verdict, score = findings.images, findings.verdict, findings.scores.score
+    order = sorted(range(len(images)), key=lambda index: (int(images.split[index]), -float(score[index])))
+    rows = (
+        [
+            image_name(findings, folder, index),
+            images.class_names[int(images.target[index])],
+            SPLITS[int(images.split[index])],
+            f"{float(score[index]):.4f}",
+            images.class_names[int(verdict.inferred_bias[index])] if verdict.found else "",
+            int(verdict.conflicting[index]),
+            _number_or_empty(int(findings.cluster[index])),
+            int(verdict.label_error[index]),
+            _number_or_empty(int(images.duplicate[index])),
+        ]
+        for index in order
+    )
+    return _write_csv(folder / AUDIT, ["row" if images.files is None else "path", *COLUMNS], rows)
+
+
+def has_inferred(findings: Findings) -> bool:
+    """Whether there are inferred bias labels that `custom` can read: a shortcut was found, and images are files."""
+    return findings.verdict.found and findings.images.files is not None
+
+
+def write_inferred(folder: Path, findings: Findings) -> Path:
+    """Write path, target, inferred bias and split of each image, as `custom` reads them. Returns the file.
+
+    Only if `has_inferred`.
+    """
+    images, names = findings.images, findings.images.class_names
+    rows = (
+        [
+            image_name(findings, folder, index),
+            names[int(images.target[index])],
+            names[int(findings.verdict.inferred_bias[index])],
+            SPLITS[int(images.split[index])],
+        ]
+        for index in range(len(images))
+    )
+    return _write_csv(folder / INFERRED, ["path", "target", INFERRED_BIAS, "split"], rows)
+
+
+def image_name(findings: Findings, folder: Path, index: int) -> str:
+    """The image's path relative to `folder`; its row in the split if images are not files."""
+    if findings.images.files is None:
+        return str(int(findings.images.row[index]))
+    return os.path.relpath(findings.images.files[index].absolute(), folder.absolute())
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Path:
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([first, *COLUMNS])
-        for place in order:
-            writer.writerow(
-                [
-                    image_name(found, folder, place),
-                    images.class_names[int(images.target[place])],
-                    SPLITS[int(images.split[place])],
-                    f"{float(found.scores.score[place]):.4f}",
-                    images.class_names[int(verdict.inferred_bias[place])] if verdict.found else "",
-                    int(verdict.conflicting[place]),
-                    _number(int(found.cluster[place])),
-                    int(verdict.label_error[place]),
-                    _number(int(images.duplicate[place])),
-                ]
-            )
+        writer.writerow(header)
+        writer.writerows(rows)
     return path
 
 
-def has_inferred(found: Findings) -> bool:
-    """Whether there are inferred bias labels that `custom` can read: with files and a shortcut."""
-    return found.verdict.found and found.images.files is not None
-
-
-def write_inferred(folder: Path, found: Findings) -> Path:
-    """Write path, target, inferred bias and split, as `custom` reads them; only for what `has_inferred`."""
-    images, verdict = found.images, found.verdict
-    path = folder / INFERRED
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "target", INFERRED_BIAS, "split"])
-        for place in range(len(images)):
-            labels = (images.target[place], verdict.inferred_bias[place])
-            names = [images.class_names[int(label)] for label in labels]
-            writer.writerow([image_name(found, folder, place), *names, SPLITS[int(images.split[place])]])
-    return path
-
-
-def image_name(found: Findings, folder: Path, place: int) -> str:
-    """The image's file, relative to `folder`; where it has none, its row in the split."""
-    if found.images.files is None:
-        return str(int(found.images.row[place]))
-    return os.path.relpath(found.images.files[place].absolute(), folder.absolute())
-
-
-def _number(value: int) -> str:
-    """Empty for none."""
-    return "" if value < 0 else str(value)
+def _number_or_empty(number: int) -> str:
+    return "" if number < 0 else str(number)

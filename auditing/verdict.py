@@ -1,13 +1,16 @@
-"""Whether what the networks have learned is a shortcut, which images contradict it, and which labels may be wrong.
+"""Decide whether the scores show a shortcut, which images conflict with it, and which labels may be wrong.
 
-Images with a score above `CONTRADICTS` are candidates. Three things make candidates: a shortcut, images that are hard,
-and wrong labels. Two questions tell them apart.
+The score of an image is, in effect, the share of the training during which the networks contradict its label: they are
+confident, so that probabilities are close to 0 or 1. What a shortcut explains is learned in the first epochs, and has
+scores close to 0. Images that contradict the networks for more than a quarter of the training (`THRESHOLD`) are
+candidates, even if the networks memorise them later. Besides a shortcut, hard images and wrong labels produce
+candidates. Two tests tell them apart:
 
-1. Is there a gap? Hard images have scores of all sizes; images that conflict with a shortcut, and wrong labels, are
-   contradicted throughout, and few scores lie in between.
-2. Are the candidates as easy as the others for a network that the shortcut does not help? A fresh network is trained on
-   as many candidates as other images of each class, and classifies those that it has not seen. Wrong labels cannot be
-   recognised.
+1. Gap: hard images are learned at any time, and have scores of all sizes. Most images that conflict with a shortcut, or
+   have a wrong label, contradict the networks nearly throughout (above `THROUGHOUT`), and few are in between.
+2. Held-out accuracy: a fresh network, trained on as many candidates as other images of each class, cannot use the
+   shortcut. If it classifies held-out candidates about as well as other images, they are ordinary images of their
+   class; wrong labels cannot be predicted.
 """
 
 from dataclasses import dataclass
@@ -17,58 +20,65 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from debiaslab.auditing.images import AuditImages
-from debiaslab.auditing.scoring import LEARNING_RATE, Scores, outputs, probabilities, small_classifier
+from debiaslab.auditing.scoring import (
+    LEARNING_RATE,
+    Scores,
+    compute_outputs,
+    predict_probabilities,
+    small_classifier,
+)
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets.inputs import as_input
 
-CONTRADICTS = 0.5  # a score above it: on average, the networks think the image's class less likely than not
-BETWEEN, MOST_BETWEEN = (0.3, 0.7), 0.3  # scores in the gap; their number, at most, as a share of those above it
-LEAST_CANDIDATES = 10
-LARGEST_SHARE = 0.4  # of candidates: with more, the labels have not been learned
-RECOGNISED = 0.75  # least ratio of the candidates' recognition to the others', as far as their number can tell
-ERRORS = 1.64  # standard errors that the candidates' recognition may be short of that: one-sided 95 %
-LEARNED = 0.2  # least recognition of the others, without which the ratio says nothing
+THRESHOLD, THROUGHOUT = 0.25, 0.75  # scores, as explained above
+MAX_BETWEEN = 0.3  # images with scores between these two, relative to those above
+MIN_CANDIDATES = 10
+MAX_CANDIDATES = 0.4  # share of the images: with more candidates, the networks have not learned the labels
+MIN_ACCURACY_RATIO = 0.75  # of the candidates' held-out accuracy to that of the others, both above chance
+STANDARD_ERRORS = 1.64  # tolerance of the candidates' held-out accuracy: one-sided 95 %
+MIN_ACCURACY = 0.2  # of the others, above chance; the ratio means nothing with a lower one
 STEPS, BATCH_SIZE = 600, 64  # of the fresh networks
 FOLDS = 2
-NEIGHBOURS, REFERENCES = 10, 5_000
-DOUBTED, AGREED = 0.05, 0.8  # a label of which the network is surer than this that it is wrong, and so many neighbours
+NEIGHBOURS, MAX_REFERENCES = 10, 5_000
+# a label error is suspected below this probability of the label, and with this share of neighbours of another class
+MAX_LABEL_PROBABILITY, MIN_AGREEMENT = 0.05, 0.8
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What fresh networks say of images that they have not been trained on.
+    """Predictions of fresh networks for M images that they were not trained on.
 
-    index int64 [M], which images; probability, neighbours float32 [M, num_classes]: the probability of each class, and
-    its share among the nearest images, in the networks' features, that they were trained on.
+    index: int64 [M], positions of the images. probability: float32 [M, num_classes]. neighbours: float32
+    [M, num_classes], the share of each class among the nearest training images, in the features of the network.
     """
 
     index: Tensor
     probability: Tensor
     neighbours: Tensor
 
-    def recognised(self, target: Tensor, which: Tensor) -> float:
-        """The share of the images `which`, bool [N], that are classified as `target` says."""
-        chosen = which[self.index]
-        right = self.probability.argmax(dim=1) == target[self.index]
-        return float(right[chosen].float().mean()) if bool(chosen.any()) else 0.0
+    def accuracy(self, target: Tensor, mask: Tensor) -> float:
+        """The accuracy on the images in `mask`, bool [N], with classes `target` int64 [N]; 0 without such images."""
+        members = mask[self.index]
+        correct = self.probability.argmax(dim=1) == target[self.index]
+        return float(correct[members].float().mean()) if bool(members.any()) else 0.0
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of an audit.
+    """The outcome of an audit of N images.
 
-    reason: why there is no shortcut; empty where there is one. conflicting: bool [N], the images that are proposed as
-    conflicting with it (none without a shortcut). inferred_bias int64 [N]: the class that the shortcut stands for in
-    the image. label_error: bool [N], suspected. candidates: of the training images. recognised: shares of (candidates,
-    others) that a network which the shortcut does not help classifies correctly; None where it was not asked.
+    reason: why no shortcut was found; empty if one was. conflicting: bool [N], the images that are proposed as
+    conflicting with the shortcut; none without one. inferred_bias: int64 [N], the class that the shortcut in the image
+    stands for. label_error: bool [N], suspected label errors. num_candidates: of the training images.
+    held_out_accuracy: of (candidates, others), by networks that cannot use the shortcut; None if it was not measured.
     """
 
     reason: str
     conflicting: Tensor
     inferred_bias: Tensor
     label_error: Tensor
-    candidates: int
-    recognised: tuple[float, float] | None
+    num_candidates: int
+    held_out_accuracy: tuple[float, float] | None
 
     @property
     def found(self) -> bool:
@@ -77,129 +87,134 @@ class Verdict:
 
 def judge(images: AuditImages, scores: Scores, seed: int, device: torch.device) -> Verdict:
     """Decide whether `scores` show a shortcut."""
-    candidate = scores.score > CONTRADICTS
-    in_training = torch.arange(len(images)) < images.num_train
-    count = int((candidate & in_training).sum())
-    reason = _not_two_kinds(scores.score[: images.num_train], count)
-    recognised = held_out = None
+    candidate = scores.score > THRESHOLD
+    in_train = torch.arange(len(images)) < images.num_train
+    num_candidates = int((candidate & in_train).sum())
+    reason = _reject_by_distribution(scores.score[: images.num_train], num_candidates)
+    accuracy = held_out = None
     if not reason:
-        held_out = cross_fitted(images, balanced(images, candidate & in_training, seed), seed, device)
-        recognised = (held_out.recognised(images.target, candidate), held_out.recognised(images.target, ~candidate))
-        reason = _not_recognised(recognised, count, images.num_classes)
-    if reason:
-        held_out = cross_fitted(images, torch.arange(images.num_train), seed, device)
-    assert held_out is not None
+        held_out = predict_held_out(images, sample_balanced(images, candidate & in_train, seed), seed, device)
+        accuracy = (held_out.accuracy(images.target, candidate), held_out.accuracy(images.target, ~candidate))
+        reason = _reject_by_accuracy(accuracy, num_candidates, images.num_classes)
+    if held_out is None or reason:
+        held_out = predict_held_out(images, torch.arange(images.num_train), seed, device)
     conflicting = candidate & (not reason)
-    others = scores.probability.scatter(1, images.target[:, None], -1.0).argmax(dim=1)
     return Verdict(
         reason=reason,
         conflicting=conflicting,
-        inferred_bias=others.where(conflicting, images.target),
-        label_error=_label_errors(images, held_out, candidate),
-        candidates=count,
-        recognised=recognised,
+        inferred_bias=scores.most_likely_other(images.target).where(conflicting, images.target),
+        label_error=_find_label_errors(images, held_out, candidate),
+        num_candidates=num_candidates,
+        held_out_accuracy=accuracy,
     )
 
 
-def _not_two_kinds(score: Tensor, count: int) -> str:
-    """Why the scores [N] of the training images, `count` of them candidates, do not fall into two kinds; else empty."""
-    if count > LARGEST_SHARE * len(score):
-        return f"a small network learns the labels of {len(score) - count:,} of {len(score):,} images only"
-    if count < LEAST_CANDIDATES:
-        return f"{count:,} of {len(score):,} training images contradict what a small network learns first"
-    low, high = BETWEEN
-    between, above = int(((score > low) & (score < high)).sum()), int((score >= high).sum())
-    if between > MOST_BETWEEN * above:
+def _reject_by_distribution(score: Tensor, num_candidates: int) -> str:
+    """Why the scores of the training images, [N], do not show a shortcut; empty if they may."""
+    size = len(score)
+    if num_candidates > MAX_CANDIDATES * size:
+        return f"a small network learns the labels of only {size - num_candidates:,} of {size:,} training images"
+    if num_candidates < MIN_CANDIDATES:
+        return f"only {num_candidates:,} of {size:,} training images contradict what a small network learns first"
+    throughout = int((score >= THROUGHOUT).sum())
+    between = num_candidates - throughout
+    if between > MAX_BETWEEN * throughout:
         return (
-            "there are hard images, but none that stand apart: what a small network learns first contradicts"
-            f" {above:,} of {len(score):,} training images, and is of two minds about {between:,}"
+            f"some images are hard, but no group stands out: {throughout:,} of {size:,} training images contradict a"
+            f" small network nearly throughout its training, and {between:,} for a part of it"
         )
     return ""
 
 
-def _not_recognised(recognised: tuple[float, float], count: int, num_classes: int) -> str:
-    """Why the candidates, `count` in number, are not as easy as the others; else empty."""
-    share, others = recognised
-    error = ERRORS * (share * (1 - share) / count) ** 0.5
-    reached = above_chance(share + error, num_classes)
-    least = RECOGNISED * above_chance(others, num_classes)
-    if above_chance(others, num_classes) >= LEARNED and reached >= least:
+def _reject_by_accuracy(accuracy: tuple[float, float], num_candidates: int, num_classes: int) -> str:
+    """Why the held-out `accuracy` of (candidates, others) does not show a shortcut; empty if it does."""
+    candidates, others = accuracy
+    error = STANDARD_ERRORS * (candidates * (1 - candidates) / num_candidates) ** 0.5
+    upper_bound = above_chance(candidates + error, num_classes)
+    required = MIN_ACCURACY_RATIO * above_chance(others, num_classes)
+    if above_chance(others, num_classes) >= MIN_ACCURACY and upper_bound >= required:
         return ""
     return (
-        f"{count:,} training images contradict what a small network learns first, but their labels look wrong or"
-        f" accidental: a network that has learned from as many of them as of others recognises {share:.0%} of them and"
-        f" {others:.0%} of the others"
+        f"{num_candidates:,} training images contradict what a small network learns first, but their labels look wrong"
+        f" or random: a network trained on as many of them as of others classifies {candidates:.0%} of them correctly,"
+        f" and {others:.0%} of the others"
     )
 
 
-def above_chance(share: float, num_classes: int) -> float:
-    """A share of correct answers, rescaled: 0 for guessing, 1 for all."""
-    return (share - 1 / num_classes) / (1 - 1 / num_classes)
+def above_chance(accuracy: float, num_classes: int) -> float:
+    """`accuracy` rescaled to 0 for guessing and 1 for no error."""
+    return (accuracy - 1 / num_classes) / (1 - 1 / num_classes)
 
 
-def balanced(images: AuditImages, candidate: Tensor, seed: int) -> Tensor:
-    """Positions int64: the training images that are `candidate`, bool [N], and as many others of each class."""
+def sample_balanced(images: AuditImages, candidate: Tensor, seed: int) -> Tensor:
+    """Sample as many images in `candidate`, bool [N], as other training images of each class: positions, int64 [M]."""
     order = torch.randperm(images.num_train, generator=torch_generator(seed, "audit", "balanced"))
     parts = []
     for label in range(images.num_classes):
-        of_class = order[images.target[order] == label]
-        chosen = of_class[candidate[of_class]]
-        others = of_class[~candidate[of_class]]
-        size = min(len(chosen), len(others))
-        parts += [chosen[:size], others[:size]]
+        members = order[images.target[order] == label]
+        candidates, others = members[candidate[members]], members[~candidate[members]]
+        size = min(len(candidates), len(others))
+        parts += [candidates[:size], others[:size]]
     return torch.cat(parts)
 
 
-def cross_fitted(images: AuditImages, chosen: Tensor, seed: int, device: torch.device) -> HeldOut:
-    """Train a fresh network on each half of the images `chosen`, int64 [M], and ask it about the other half."""
-    order = chosen[torch.randperm(len(chosen), generator=torch_generator(seed, "audit", "halves"))]
-    found: list[tuple[Tensor, Tensor]] = []
+def predict_held_out(images: AuditImages, index: Tensor, seed: int, device: torch.device) -> HeldOut:
+    """Split the images at `index` int64 [M] into halves, and predict each with a network trained on the other."""
+    order = index[torch.randperm(len(index), generator=torch_generator(seed, "audit", "halves"))]
     halves = [order[fold::FOLDS] for fold in range(FOLDS)]
-    for fold, (asked, training) in enumerate(zip(halves, reversed(halves), strict=True)):
-        found.append(_fitted(images, training, asked, fold, seed, device))
-    probability, neighbours = (torch.cat(values) for values in zip(*found, strict=True))
+    predictions = [
+        _fit_and_predict(images, train, held_out, fold, seed, device)
+        for fold, (held_out, train) in enumerate(zip(halves, reversed(halves), strict=True))
+    ]
+    probability, neighbours = (torch.cat(parts) for parts in zip(*predictions, strict=True))
     return HeldOut(torch.cat(halves), probability, neighbours)
 
 
-def _fitted(
-    images: AuditImages, training: Tensor, asked: Tensor, fold: int, seed: int, device: torch.device
+def _fit_and_predict(
+    images: AuditImages, train: Tensor, held_out: Tensor, fold: int, seed: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    pixels, target = images.small.to(device), images.target.to(device)
+    """(probability, neighbours) as in `HeldOut`."""
+    pixels, target = images.pixels.to(device), images.target.to(device)
     network = small_classifier(tuple(pixels.shape[1:]), images.num_classes, seed, f"fold {fold}").to(device)
     optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
     generator = torch_generator(seed, "audit", "fold", fold)
     for _ in range(STEPS):
-        index = training[torch.randint(len(training), (BATCH_SIZE,), generator=generator)].to(device)
-        loss = cross_entropy(network(as_input(pixels[index])), target[index])
+        batch = train[torch.randint(len(train), (BATCH_SIZE,), generator=generator)].to(device)
+        loss = cross_entropy(network(as_input(pixels[batch])), target[batch])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     network.eval()
-    asked_pixels = pixels[asked.to(device)]
-    probability = probabilities(network, asked_pixels).cpu()
-    references = training[torch.randperm(len(training), generator=generator)[:REFERENCES]]
-    features = outputs(network.encoder, pixels[references.to(device)]).cpu()
-    neighbours = nearest_classes(
-        outputs(network.encoder, asked_pixels).cpu(), features, images.target[references], images.num_classes
+    held_out_pixels = pixels[held_out.to(device)]
+    probability = predict_probabilities(network, held_out_pixels).cpu()
+    references = train[torch.randperm(len(train), generator=generator)[:MAX_REFERENCES]]
+    neighbours = count_neighbours(
+        compute_outputs(network.encoder, held_out_pixels).cpu(),
+        compute_outputs(network.encoder, pixels[references.to(device)]).cpu(),
+        images.target[references],
+        images.num_classes,
     )
     return probability, neighbours
 
 
-def nearest_classes(features: Tensor, references: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Shares [M, num_classes] of the classes of the nearest `references` [R, F], whose classes are `target` [R]."""
+def count_neighbours(features: Tensor, references: Tensor, target: Tensor, num_classes: int) -> Tensor:
+    """The share of each class among the nearest `references` of each image; float32 [M, num_classes].
+
+    `features` [M, F]; `references` [R, F] with classes `target` int64 [R].
+    """
     count = min(NEIGHBOURS, len(references))
-    distances = (torch.cdist(part, references) for part in torch.split(features, 2_048))
-    nearest = torch.cat([part.topk(count, largest=False).indices for part in distances])
+    distances = (torch.cdist(chunk, references) for chunk in torch.split(features, 2_048))
+    nearest = torch.cat([chunk.topk(count, largest=False).indices for chunk in distances])
     votes = torch.nn.functional.one_hot(target[nearest], num_classes)
     return votes.float().mean(dim=1)
 
 
-def _label_errors(images: AuditImages, held_out: HeldOut, candidate: Tensor) -> Tensor:
-    """Candidates whose label the held-out network rejects for a class that the nearest images agree on."""
+def _find_label_errors(images: AuditImages, held_out: HeldOut, candidate: Tensor) -> Tensor:
+    """Candidates whose label the held-out network rejects in favour of the class of most neighbours; bool [N]."""
     index, target = held_out.index, images.target[held_out.index]
-    seen_as = held_out.probability.argmax(dim=1)
-    doubted = held_out.probability.gather(1, target[:, None])[:, 0] < DOUBTED
-    agreed = held_out.neighbours.gather(1, seen_as[:, None])[:, 0] >= AGREED
+    predicted = held_out.probability.argmax(dim=1)
+    unlikely = held_out.probability.gather(1, target[:, None])[:, 0] < MAX_LABEL_PROBABILITY
+    agreed = held_out.neighbours.gather(1, predicted[:, None])[:, 0] >= MIN_AGREEMENT
     suspected = torch.zeros(len(images), dtype=torch.bool)
-    suspected[index] = candidate[index] & (seen_as != target) & doubted & agreed
+    suspected[index] = candidate[index] & (predicted != target) & unlikely & agreed
     return suspected

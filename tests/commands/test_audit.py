@@ -1,4 +1,4 @@
-"""`main.py audit`: what is found in real digits, with and without a planted shortcut, and what is written."""
+"""`main.py audit` on real digits, with and without a planted shortcut: what it finds and writes."""
 
 import csv
 import re
@@ -15,15 +15,15 @@ from sklearn.metrics import average_precision_score
 
 from debiaslab.commands import audit
 from debiaslab.datasets import dataset_config
-from tests.conftest import Command
+from tests.conftest import Command, Outcome
 
 COLORS = ((255, 60, 60), (60, 255, 60), (80, 80, 255))  # of the classes
-CONFLICTING = 10  # every so manyth image has another colour
+CONFLICTING = 10  # one in this many images has another colour
 SIZE, SMALL = 32, 14  # pixels
 
 
 class Parser(HTMLParser):
-    """What a page, every element of which is closed in its place, refers to and says."""
+    """The references, tags and text of a page whose elements are all closed properly."""
 
     WITHOUT_END = ("meta", "link", "img", "br")
 
@@ -56,15 +56,23 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def parts(folder: Path) -> list[str]:
-    """What is left of files that were not completed."""
+    """Temporary files of incomplete writes."""
     return [path.name for path in folder.rglob("*.part")]
 
 
-def color_digits(folder: Path, conflicting: bool, size: int = SMALL) -> Path:
-    """Images of the digits 0, 1 and 2 in the colour of their class, and a CSV of them without bias labels.
+def run_next(command: Command, outcome: Outcome) -> Outcome:
+    """Type the command that an audit has printed, for a short training."""
+    (line,) = [line for line in outcome.out.splitlines() if line.startswith("next: python main.py ")]
+    trained = command(*shlex.split(line.removeprefix("next: python main.py ")), "smoke", data=False)
+    assert trained.code == 0, trained.err
+    return trained
 
-    Every tenth image has the colour of the next class if `conflicting`; else the colours are those of all classes in
-    turn. Two images are the same.
+
+def color_digits(folder: Path, conflicting: bool, size: int = SMALL) -> Path:
+    """Write images of the digits 0, 1 and 2 in the colour of their class, and a CSV of them without bias labels.
+
+    One in ten images has the colour of the next class if `conflicting`; otherwise, colours are independent of the
+    class. The first two images are equal.
     """
     folder.mkdir()
     bunch, lines = load_digits(n_class=3), ["path,target,split"]
@@ -87,7 +95,7 @@ def test_a_planted_shortcut_and_its_conflicting_images_are_found(
 ) -> None:
     outcome = command("audit", "with", "digits", "data.skew=0.05", "--out", "found")
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("a shortcut: ")
+    assert outcome.out.startswith("shortcut found: ")
     assert "method=lff" in outcome.out.splitlines()[-1]
     assert outcome.runs == []
 
@@ -104,7 +112,9 @@ def test_a_planted_shortcut_and_its_conflicting_images_are_found(
     assert proposed[conflicting].mean() > 0.8  # measured: 0.90 to 0.93
     assert all((row["bias_inferred"] != row["target"]) == (row["proposed"] == "1") for row in found)
     assert all((row["cluster"] != "") == (row["proposed"] == "1") for row in found)
-    verified = re.search(r"average precision ([\d.]+), precision ([\d.]+) and recall ([\d.]+)", outcome.out)
+    verified = re.search(
+        r"average precision of the score ([\d.]+); proposed images: precision ([\d.]+), recall ([\d.]+)", outcome.out
+    )
     assert verified is not None
     assert float(verified[1]) == pytest.approx(average_precision_score(conflicting, scores), abs=2e-3)
 
@@ -117,6 +127,7 @@ def test_a_planted_shortcut_and_its_conflicting_images_are_found(
         with Image.open(sheet) as image:
             image.load()
     assert parts(tmp_path) == []
+    run_next(command, outcome)
 
 
 def test_no_shortcut_is_found_where_there_is_none(command: Command, tmp_path: Path) -> None:
@@ -125,7 +136,7 @@ def test_no_shortcut_is_found_where_there_is_none(command: Command, tmp_path: Pa
     assert outcome.out.startswith("no shortcut found: ")
     assert {row["proposed"] for row in rows(tmp_path / "audit")} == {"0"}
     assert {row["bias_inferred"] for row in rows(tmp_path / "audit")} == {""}
-    assert "none is proposed" in outcome.out
+    assert "no image is proposed" in outcome.out
 
 
 @pytest.mark.long
@@ -134,7 +145,7 @@ def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path:
     words = ("custom", "data.csv=scans/images.csv", f"data.image_size={SIZE}")
     outcome = command("audit", "with", *words)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.out.startswith("a shortcut: ")
+    assert outcome.out.startswith("shortcut found: ")
     assert "verification" not in outcome.out
     found = {row["path"]: row for row in rows(tmp_path / "audit")}
     assert (tmp_path / "audit" / next(iter(found))).exists()
@@ -148,11 +159,7 @@ def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path:
     labels = {row["path"]: row["bias_inferred"] for row in inferred}
     assert labels == {path: row["bias_inferred"] for path, row in found.items()}
 
-    (line,) = [line for line in outcome.out.splitlines() if line.startswith("next: python main.py ")]
-    command_words = shlex.split(line.removeprefix("next: python main.py "))
-    assert "data.inferred_bias=True" in command_words
-    trained = command(*command_words, "smoke")
-    assert trained.code == 0, trained.err
+    trained = run_next(command, outcome)
     assert "inferred by an audit" in trained.out
     (note,) = trained.record("info.json")["data"]["notes"]
     assert note == "bias labels: inferred by an audit (column bias_inferred), not known"
@@ -165,7 +172,7 @@ def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path:
 
     by_run = command("audit", "with", f"run={run}", "out=by_run", data=False)
     assert (by_run.code, by_run.err) == (0, "")
-    assert "verification" not in by_run.out  # inferred bias labels are none to verify by
+    assert "verification" not in by_run.out  # by bias labels that were inferred
     assert {row["path"] for row in rows(tmp_path / "by_run")} == found.keys() - {""}
 
 
@@ -180,10 +187,11 @@ def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path:
     found = [row for row in rows(tmp_path / "found") if row["split"] == "train"]
     conflicting = (train.target != train.bias)[[int(row["row"]) for row in found]].numpy()
     assert average_precision_score(conflicting, [float(row["score"]) for row in found]) > 0.5  # by chance: 0.05
+    run_next(command, outcome)
 
     outcome = command("audit", "with", f"run={folder}", "digits", data=False)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "leave digits out" in outcome.err
+    assert "remove digits" in outcome.err
     outcome = command("audit", "with", "run=nowhere", data=False)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
 
@@ -203,15 +211,61 @@ def test_random_labels_are_no_shortcut_and_text_is_escaped(command: Command, tmp
     assert {"Class <b>one", "Class two & $sentence"} <= {*page.text}
 
 
+def test_label_errors_are_suspected(command: Command, tmp_path: Path) -> None:
+    """Of images with a bias column and names that HTML must escape."""
+    path = color_digits(tmp_path / "scans", conflicting=False)
+    header, *lines = path.read_text().splitlines()
+    changed = {}
+    for number, line in enumerate(lines):
+        name, label, split = line.split(",")
+        new_name = f"<i>&{name}"
+        (path.parent / name).rename(path.parent / new_name)
+        if number % 20 == 7:
+            label = {"zero": "one", "one": "two", "two": "zero"}[label]
+            changed[f"../scans/{new_name}"] = split
+        lines[number] = f"{new_name},{label},{split},{('grey', 'red')[number % 2]}"
+    path.write_text("\n".join([header + ",bias", *lines]) + "\n")
+    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SMALL}")
+    assert (outcome.code, outcome.err) == (0, "")
+    suspected = {row["path"] for row in rows(tmp_path / "audit") if row["label_error"] == "1"}
+    mislabelled = {name for name, split in changed.items() if split == "train"}
+    assert suspected <= mislabelled
+    assert len(suspected) > len(mislabelled) / 2  # measured: 14 of 18
+    page = Parser((tmp_path / "audit" / "audit.html").read_text(encoding="utf-8"))
+    assert "i" not in page.tags
+    assert any("<i>&scan" in text for text in page.text)
+
+
 def test_a_handful_of_images_is_too_few_to_tell(command: Command, tmp_path: Path) -> None:
-    """Nor are there as many as one of each class, in halves."""
+    """Halves of them do not even have an image of each class."""
     path = color_digits(tmp_path / "scans", conflicting=True)
     path.write_text("\n".join(path.read_text().splitlines()[:10]) + "\n")
     words = ("custom", f"data.csv={path}", f"data.image_size={SMALL}", "data.protocol=published")
     outcome = command("audit", "with", *words)
     assert (outcome.code, outcome.err) == (0, "")
-    assert re.match(r"no shortcut found: \d of 8 training images contradict", outcome.out), outcome.out
+    assert re.match(r"no shortcut found: only \d of 8 training images contradict", outcome.out), outcome.out
     assert len(rows(tmp_path / "audit")) == 9
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("path,target,split\na.png,0,train\nb.png,0,train\nc.png,0,test\n", "every target is 0; give at least two"),
+        ("path,target\na.png,0\nb.png,1\nc.png,0\n", "no image for the split test"),
+        ("path,target,split\na.png,0,train\nd.png,1,train\nb.png,0,test\n", "there is no image file"),
+        ("path,target,split\na.png,0,train\nnoise.png,1,train\nb.png,0,test\n", "is not a complete image"),
+    ],
+)
+def test_images_that_cannot_be_audited(command: Command, tmp_path: Path, content: str, message: str) -> None:
+    for name in "abc":
+        Image.new("L", (SMALL, SMALL), ord(name)).save(tmp_path / f"{name}.png")
+    (tmp_path / "noise.png").write_bytes(b"noise")
+    (tmp_path / "x.csv").write_text(content)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    outcome = command("audit", "with", "custom", "data.csv=x.csv", f"data.image_size={SMALL}")
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert message in outcome.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(
@@ -223,7 +277,7 @@ def test_a_handful_of_images_is_too_few_to_tell(command: Command, tmp_path: Path
         (("custom",), "data.csv=PATH"),
         (("custom", "data.csv=missing.csv"), "cannot read data.csv=missing.csv"),
         (("digits", "out=file"), "it is a file, not a folder"),
-        (("digits", "out=."), "out=. has other files in it; choose a new folder"),
+        (("digits", "out=."), "out=. contains other files; choose a new folder"),
         (("digits", "score=ecz"), "unknown score 'ecz'; did you mean 'ecs'?"),
         (("run=x", "score=gce"), "score=gce has no effect with run=x"),
         (("run=x", "epochs=3"), "epochs=3 has no effect with run=x"),
@@ -245,7 +299,7 @@ def test_an_interrupted_audit_leaves_nothing(command: Command, tmp_path: Path, m
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audit, "find", interrupt)
+    monkeypatch.setattr(audit, "collect_findings", interrupt)
     outcome = command("audit", "with", "digits", "epochs=1")
     assert outcome.code == 130
     assert outcome.err.startswith("interrupted")
