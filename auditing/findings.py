@@ -108,12 +108,14 @@ def collect_findings(
         verdict=verdict,
         cluster=cluster(scores.features, images.target, verdict.conflicting, seed),
         properties=measure_properties(images, data.train, seed),
-        verification=_verify(data, images, scores, verdict) if verify else None,
+        verification=compare_with_bias(data, images, scores, verdict) if verify else None,
     )
 
 
-def _verify(data: BiasedDataset, images: AuditImages, scores: Scores, verdict: Verdict) -> Verification | None:
-    """None if no training image is known to conflict."""
+def compare_with_bias(
+    data: BiasedDataset, images: AuditImages, scores: Scores, verdict: Verdict
+) -> Verification | None:
+    """Compare with the bias labels of the training images; None if no image is known to conflict."""
     from sklearn.metrics import average_precision_score  # imported here: it takes seconds
 
     size = images.num_train

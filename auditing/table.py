@@ -65,7 +65,7 @@ def image_name(findings: Findings, folder: Path, index: int) -> str:
     return os.path.relpath(findings.images.files[index].absolute(), folder.absolute())
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str | int]]) -> Path:
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)

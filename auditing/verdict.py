@@ -91,9 +91,15 @@ def judge(images: AuditImages, scores: Scores, seed: int, device: torch.device) 
     in_train = torch.arange(len(images)) < images.num_train
     num_candidates = int((candidate & in_train).sum())
     reason = _reject_by_distribution(scores.score[: images.num_train], num_candidates)
+    index = sample_balanced(images, candidate & in_train, seed)
+    if not reason and len(index) == 0:
+        reason = (
+            f"a small network has not learned some of the classes: all of their images, {num_candidates:,}, contradict"
+            " it"
+        )
     accuracy = held_out = None
     if not reason:
-        held_out = predict_held_out(images, sample_balanced(images, candidate & in_train, seed), seed, device)
+        held_out = predict_held_out(images, index, seed, device)
         accuracy = (held_out.accuracy(images.target, candidate), held_out.accuracy(images.target, ~candidate))
         reason = _reject_by_accuracy(accuracy, num_candidates, images.num_classes)
     if held_out is None or reason:

@@ -41,3 +41,9 @@ def test_images_of_all_difficulties_are_no_shortcut(images: AuditImages) -> None
     assert verdict.reason.startswith("some images are hard, but no group stands out: ")
     assert not verdict.conflicting.any()
     assert torch.equal(verdict.inferred_bias, images.target)
+
+
+def test_a_class_that_is_not_learned_is_no_shortcut(images: AuditImages) -> None:
+    probability = torch.full((len(images), images.num_classes), 1 / images.num_classes)
+    verdict = judge(images, Scores((images.target == 3).float(), probability, probability), seed=1, device=CPU)
+    assert verdict.reason.startswith("a small network has not learned some of the classes: all of their images, ")

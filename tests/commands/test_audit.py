@@ -251,7 +251,7 @@ def test_a_handful_of_images_is_too_few_to_tell(command: Command, tmp_path: Path
     ("content", "message"),
     [
         ("path,target,split\na.png,0,train\nb.png,0,train\nc.png,0,test\n", "every target is 0; give at least two"),
-        ("path,target\na.png,0\nb.png,1\nc.png,0\n", "no image for the split test"),
+        ("path,target,split\na.png,0,train\nb.png,1,train\n", "no image for the split test"),
         ("path,target,split\na.png,0,train\nd.png,1,train\nb.png,0,test\n", "there is no image file"),
         ("path,target,split\na.png,0,train\nnoise.png,1,train\nb.png,0,test\n", "is not a complete image"),
     ],
@@ -262,7 +262,7 @@ def test_images_that_cannot_be_audited(command: Command, tmp_path: Path, content
     (tmp_path / "noise.png").write_bytes(b"noise")
     (tmp_path / "x.csv").write_text(content)
     before = sorted(path.name for path in tmp_path.iterdir())
-    outcome = command("audit", "with", "custom", "data.csv=x.csv", f"data.image_size={SMALL}")
+    outcome = command("audit", "with", "custom", "data.csv=x.csv", "data.protocol=published")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
     assert message in outcome.err
     assert sorted(path.name for path in tmp_path.iterdir()) == before
