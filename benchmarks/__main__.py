@@ -10,22 +10,22 @@ from typing import cast
 from debiaslab.core import process
 from debiaslab.core.errors import UserError, require_known
 
-# name -> the question that it answers; each is a module with `run()`, imported when it is called
+# name -> what it measures; each is a module with `run()`, imported when it is called
 BENCHMARKS = {
-    "denetdm": "DeNetDM on Colored MNIST: an epoch of each phase, beside the style of the authors' code",
-    "lff": "LfF and DisEnt on Colored MNIST: a step, beside the style of the authors' code",
-    "running_losses": "the per-sample losses of LfF and DisEnt, beside a loop over classes",
-    "resnet18": "LfF with ResNet-18 on 32 x 32 pixels: a step, beside a plain PyTorch loop",
-    "resnet18_224": "ResNet-18 at 224 x 224 pixels: a step, beside a plain PyTorch loop",
-    "start_up": "print_config and a smoke run, beside importing torch",
-    "loading": "images of BAR: built, opened and read, beside a DataLoader",
-    "video_reading": "videos: checked, and read as clips for training and tests",
-    "building": "Colored MNIST and Corrupted CIFAR-10: built, beside image by image",
-    "queries": "questions to 10,000 recorded runs",
+    "denetdm": "DeNetDM on Colored MNIST: an epoch of each phase, against the style of the authors' code",
+    "lff": "LfF and DisEnt on Colored MNIST: a step, against the style of the authors' code",
+    "running_losses": "the per-sample losses of LfF and DisEnt, against a loop over classes",
+    "resnet18": "LfF with ResNet-18 on 32 x 32 pixels: a step, against a plain PyTorch loop",
+    "resnet18_224": "ResNet-18 at 224 x 224 pixels: a step, against a plain PyTorch loop",
+    "start_up": "print_config and a smoke run, against importing torch",
+    "loading": "images of BAR: building the cache, opening and reading it, against a DataLoader",
+    "video_reading": "videos: checking them, and reading clips for training and tests",
+    "building": "building Colored MNIST and Corrupted CIFAR-10, against code for one image at a time",
+    "queries": "queries of 10,000 recorded runs",
     "scaling": "how time grows with training images, test images and runs",
-    "seeds": "several seeds trained as one, beside one after the other",
+    "seeds": "several seeds trained as one, against one after the other",
     "memory": "peak memory of whole runs",
-    "gpu": "whole trainings on a GPU, and how much of a step its kernels take",
+    "gpu": "whole trainings on a GPU, and the share of kernels in a step",
 }
 
 

@@ -1,4 +1,4 @@
-"""Building Colored MNIST and Corrupted CIFAR-10, beside code that goes image by image: time per image.
+"""Building Colored MNIST and Corrupted CIFAR-10, compared with code that processes one image at a time.
 
 Processor time on one core for each corruption; wall time on all cores for Corrupted CIFAR-10 as a whole. Corruptions
 are at severity 5, which the data set uses for its `severity=4`.
@@ -32,7 +32,7 @@ def run() -> list[Row]:
 
 
 def as_a_whole(rows: Sequence[Row]) -> Row:
-    """As many images of each corruption."""
+    """The same number of images for each corruption."""
     our, their = (sum(times) / len(rows) for times in ([row.ours for row in rows], [row.baseline or 0 for row in rows]))
     whole = replace(rows[0], name="all corruptions", least=None, most=None)
     return replace(whole, ours=our, baseline=their, ratio=their / our)
@@ -94,7 +94,7 @@ def our_pictures(name: str) -> Callable[[], object]:
 
 
 def pictures_one_by_one(name: str) -> Callable[[], object]:
-    """As many images of each corruption."""
+    """The same number of images for each corruption."""
     images, _ = random_pictures(NUM_PICTURES)
     rng = numpy_generator(0, "benchmark corruptions")
     parts = numpy.array_split(images, len(TYPES[name]))
@@ -117,7 +117,7 @@ def our_digits() -> Callable[[], object]:
 
 
 def digits_one_by_one() -> Callable[[], object]:
-    """Each image coloured by a few operations on tensors, the conflicting ones drawn by a loop over classes."""
+    """Colour each image by a few tensor operations, and draw the conflicting ones in a loop over classes."""
     images, target = (torch.from_numpy(values) for values in digits())
     colors, deviation = torch.from_numpy(COLORS), NOISE_STD[DIGITS_SEVERITY - 1]
 

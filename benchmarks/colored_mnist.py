@@ -1,7 +1,7 @@
-"""Colored MNIST for the benchmarks, and what one epoch of training and one evaluation are.
+"""Colored MNIST for the benchmarks, and one epoch of training and one evaluation on it.
 
-Real MNIST if `DEBIAS_DATA` (or data/) has it, else random images of the same shapes. These take as long, but for what
-pixels that are always dark do to a network: without such, its weights stay larger.
+Real MNIST if `DEBIAS_DATA` (or data/) has it, else random images of the same shape. These take as long, except for the
+effect of pixels that are always dark: without them, a network's weights stay larger.
 """
 
 import os
@@ -42,7 +42,7 @@ def published_data() -> BiasedDataset:
 
 
 def train_epoch(data: BiasedDataset, phase: Phase, epoch: int) -> None:
-    """An epoch of `phase`, as the training loop does it, with its losses read at the end."""
+    """Train for an epoch of `phase` like the training loop, and read the losses at the end."""
     batches = Batches(data, phase, seed=1, with_bias=False)
     steps, sums = batches.steps_per_epoch, LossSums()
     for _, batch in zip(range(steps), batches.from_step(epoch * steps), strict=False):

@@ -74,7 +74,8 @@ def run() -> list[Row]:
 
 
 def step_work(name: str) -> Work:
-    """Layers of shallow (2) and deep (4) branch and their sum's head; or of the target branch and its head, twice."""
+    """Work of a step: the shallow (2) and deep (4) branch with their common head, or the target branch with its head,
+    twice."""
     first = linear(BATCH_SIZE, PIXELS, WIDTH, backward=True)
     hidden = linear(BATCH_SIZE, WIDTH, WIDTH, backward=True, input_gradient=True)
     head = linear(BATCH_SIZE, WIDTH, CLASSES, backward=True, input_gradient=True)
@@ -84,7 +85,7 @@ def step_work(name: str) -> Work:
 
 
 def some_data() -> BiasedDataset:
-    """The first images of each split, one in `PART`."""
+    """Return the first images of each split: one `PART`-th of them."""
     data = published_data()
     train, test = (split.select(torch.arange(len(split) // PART)) for split in (data.train, data.test))
     return replace(data, train=train, test=test)
@@ -94,7 +95,7 @@ def some_data() -> BiasedDataset:
 
 
 def our_epoch(name: str, trained: int) -> Callable[[], object]:
-    """An epoch of the phase `name`, with the evaluation at its end, after `trained` whole epochs of each phase."""
+    """Time an epoch of the phase `name` with its evaluation, after `trained` whole epochs of each phase."""
     data = some_data().to(choose_device("auto"))
     phase, epochs = our_phase(name, trained), count()
 
@@ -107,7 +108,7 @@ def our_epoch(name: str, trained: int) -> Callable[[], object]:
 
 
 def our_steps(name: str) -> Callable[[], object]:
-    """Steps with their batches."""
+    """Time steps, including their batches."""
     data, phase = published_data().to(choose_device("auto")), our_phase(name)
     batches = Batches(data, phase, seed=1, with_bias=False).from_step(0)
 
@@ -119,7 +120,7 @@ def our_steps(name: str) -> Callable[[], object]:
 
 
 def our_phase(name: str, trained: int = 0) -> Phase:
-    """The phase `name` of a new method with the published settings, after so many epochs of each phase up to it."""
+    """Return the phase `name` of a new method with the published settings, after some epochs of each phase up to it."""
     device = choose_device("auto")
     data = published_data().to(device)
     networks = Networks(architecture("mlp_branches", {}), data.test.image_shape, data.num_classes, seed=1)
@@ -161,14 +162,14 @@ class Branches(nn.Module):
 
 
 def as_published() -> Callable[[Image.Image], Tensor]:
-    """What the authors' code does to every image of Colored MNIST, which has that size already."""
+    """The transforms that the authors' code applies to every image of Colored MNIST, although it has that size."""
     transforms = torchvision("transforms")
     changes: Callable[[Image.Image], Tensor] = transforms.Compose([transforms.Resize((28, 28)), transforms.ToTensor()])
     return changes
 
 
 def reference_epoch(name: str, trained: int) -> Callable[[], object]:
-    """The same, of networks that have been trained as long."""
+    """The same with networks that have been trained for as long."""
     data, changes = some_data(), as_published()
     loader = training_loader(data.train, BATCH_SIZE, changes)
     teacher, student = Branches(2), Branches(4)
@@ -220,7 +221,7 @@ def reference_step(
 
 
 def train_in_memory(step: Step, epochs: int) -> None:
-    """Whole epochs, not measured, without the loader's time."""
+    """Train for whole epochs without measuring, and without a loader."""
     train = published_data().train
     for epoch in range(epochs):
         order = torch.randperm(len(train), generator=torch_generator(1, "order", epoch))
@@ -232,9 +233,9 @@ def train_in_memory(step: Step, epochs: int) -> None:
 
 
 def bare_kernels(name: str) -> Callable[[], object]:
-    """Steps of the largest kernels alone, on a batch that stays where it is.
+    """Time the largest kernels of a step alone, on a fixed batch.
 
-    The distillation phase, as its teachers are constant, has one first layer to train, not two.
+    The distillation phase trains one first layer rather than two, as its teachers are constant.
     """
     device = choose_device("auto")
     width = WIDTH * (2 if name == "separate" else 1)

@@ -1,7 +1,7 @@
-"""The goals for one GPU: whole trainings, scaled from a part of them, and how much of a step is the kernels' own time.
+"""The goals for one GPU: whole trainings, extrapolated from a part of them, and the share of kernels in a step.
 
-The trainings go through the training loop, with an evaluation after every epoch. What is done once, such as recording a
-graph, is scaled with the rest, and so counted too often. A goal is reached where ours is 1 or more times better.
+The trainings use the training loop, with an evaluation after every epoch. One-off work, such as capturing a graph, is
+extrapolated with the rest and so overestimated. A goal is reached if the ratio is 1 or more.
 """
 
 import json
@@ -38,7 +38,7 @@ DEVICE_WORK = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of the profil
 
 @dataclass(frozen=True)
 class Training:
-    """A training to measure: `hparams` make it a `scale`-th of the whole one, which is to take `goal` seconds."""
+    """A training to measure: `hparams` make it one `scale`-th of the whole one, whose goal is `goal` seconds."""
 
     name: str
     method: str
@@ -69,7 +69,7 @@ class Training:
 
 
 class Silent:
-    """An observer who keeps nothing."""
+    """An observer that ignores everything."""
 
     def progress(self, phase: str, step: int, num_steps: int) -> None: ...
 
@@ -113,7 +113,7 @@ def run() -> list[Row]:
 
 
 def whole_training(training: Training, device: torch.device) -> Row:
-    """The time of the whole training, after a part of it to warm up."""
+    """Measure the time of the whole training, after a warm-up."""
     timed(training.trainer(device).fit)
     seconds = training.scale * timed(training.trainer(device).fit)
     return Row(
@@ -128,7 +128,7 @@ def whole_training(training: Training, device: torch.device) -> Row:
 
 
 def several_seeds(training: Training, device: torch.device) -> Row:
-    """The time of as many trainings as one, beside that of a single one; after one of both to warm up."""
+    """Measure the time of several seeds trained as one against that of a single one, after a warm-up of both."""
     for _ in range(2):
         one = timed(training.trainer(device).fit)
         trainers = [training.trainer(device, seed) for seed in range(1, SEEDS + 1)]
@@ -145,7 +145,7 @@ def several_seeds(training: Training, device: torch.device) -> Row:
 
 
 def steps(training: Training, device: torch.device) -> list[Row]:
-    """The time of a step of each phase, with its batch, beside the sum of its kernels'."""
+    """Measure the time of a step of each phase, with its batch, against the sum of its kernels."""
     rows = []
     trainer = training.trainer(device)
     for phase in trainer.phases:
@@ -174,7 +174,7 @@ def steps(training: Training, device: torch.device) -> list[Row]:
 
 
 def kernel_seconds(work: Callable[[], object]) -> float:
-    """How long the device is at work in a call, kernel by kernel, as the profiler sees it."""
+    """Return the device time of a call in seconds, summed over the profiler's kernels."""
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         work()
         torch.cuda.synchronize()
@@ -185,5 +185,5 @@ def kernel_seconds(work: Callable[[], object]) -> float:
 
 
 def kernels_in(trace: dict[str, Any]) -> float:
-    """The sum, in seconds, of the times of kernels and copies on the device in a trace, which has microseconds."""
+    """Sum the times of kernels and copies in a trace, in seconds (the trace has microseconds)."""
     return sum(float(event["dur"]) for event in trace["traceEvents"] if event.get("cat") in DEVICE_WORK) / 1e6

@@ -1,7 +1,7 @@
 """LfF and DisEnt on Colored MNIST: milliseconds per step.
 
-Steps are compared with the reference style twice: with the images through its loader, and on batches that are there
-already, so that what the loader costs can be told from what the step costs.
+Steps are compared with the reference style twice, with its loader and with batches in memory, to separate the cost of
+the loader from that of the step.
 """
 
 import time
@@ -55,7 +55,7 @@ def run() -> list[Row]:
 
 
 def step_work(name: str) -> Work:
-    """Two networks; DisEnt's heads, on the features of both, twice: a second time with the bias features swapped."""
+    """Work of a step: two networks; DisEnt's heads read the features of both, also with bias features swapped."""
     sizes = (PIXELS, *WIDTHS[name])
     heads, fan_in = (1, sizes[-1]) if name == "lff" else (2, 2 * sizes[-1])
     network = linear(BATCH_SIZE, fan_in, CLASSES, backward=True, input_gradient=True) * heads
@@ -84,7 +84,7 @@ def our_steps(name: str, loader: bool) -> Callable[[], object]:
 
 
 def our_phase(name: str) -> Phase:
-    """The only phase of a new method with Lee et al.'s or Nam et al.'s settings; DisEnt swaps from its first step."""
+    """Return the phase of a new method with Lee et al.'s or Nam et al.'s settings; DisEnt swaps from its first step."""
     data, device = published_data(), choose_device("auto")
     model = architecture("mlp", {"widths": WIDTHS[name], "input_scale": 1 / 255})
     networks = Networks(model, data.test.image_shape, data.num_classes, seed=1)
@@ -106,7 +106,7 @@ def mlp(name: str) -> nn.Sequential:
 
 
 def reference_steps(name: str, loader: bool) -> Callable[[], object]:
-    """Steps that also read what they log."""
+    """Time steps that also read the values they log."""
     data = published_data()
     step = {"lff": reference_lff, "disent": reference_disent}[name](data.train.target)
     batches: Iterator[Items] = endless(training_loader(data.train, BATCH_SIZE)) if loader else iter(())
@@ -129,7 +129,7 @@ def gce(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def weights_of(biased: ClassLoopEMA, debiased: ClassLoopEMA, losses: tuple[Tensor, Tensor], batch: Items) -> Tensor:
-    """LfF's weights of a batch, checked as they come."""
+    """Return LfF's weights of a batch, checked one by one."""
     index, _, target, _ = batch
     values = []
     for ema, loss in zip((biased, debiased), losses, strict=True):

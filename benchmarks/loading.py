@@ -1,7 +1,7 @@
-"""BAR at 224 x 224: time to build the decode cache, and training images per second of the loader, without a network.
+"""BAR at 224 x 224: time to build the pixel cache, and training images per second of the loader, without a network.
 
-Ours with the images in memory and ours read from the cache, each with 2 threads, and the usual way: a DataLoader with 2
-worker processes that decodes, resizes and changes each image on its own. All three end as a normalised batch on the
+Ours, with the images in memory and read from the cache, each with 2 threads, and the usual way: a DataLoader with 2
+worker processes that decodes, resizes and augments each image. All three end with a normalised batch on the
 device, after a random crop with a padding of 4 and a random flip; they are measured in turns, in processor time, that
 of the workers included.
 
@@ -80,7 +80,7 @@ def published_bar(root: str, cache: str) -> BiasedDataset:
 
 
 def our_epochs(root: str, cache: str, in_memory: bool) -> Callable[[], object]:
-    """Each call passes over the batches of the next epoch."""
+    """Return a function that iterates over the batches of the next epoch."""
     data = published_bar(root, cache).to(choose_device("auto"), memory=float("inf") if in_memory else 0)
     batches = Batches(data, PHASE, seed=1, with_bias=False, workers=WORKERS)
     steps, epochs = batches.steps_per_epoch, iter(range(REPEATS + 1))
@@ -96,7 +96,7 @@ def our_epochs(root: str, cache: str, in_memory: bool) -> Callable[[], object]:
 
 
 class PerImage(Dataset[tuple[Tensor, int]]):
-    """Image files, each decoded and changed whenever it is asked for."""
+    """Image files that are decoded and augmented on each access."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         transforms = torchvision("transforms")
@@ -125,7 +125,7 @@ def training_files(root: str) -> list[Path]:
 
 
 def usual_epochs(root: str) -> Callable[[], object]:
-    """Each call passes over the batches of an epoch."""
+    """Return a function that iterates over the batches of an epoch."""
     device, images = choose_device("auto"), PerImage(training_files(root))
     loader: DataLoader[Any] = DataLoader(
         images, BATCH_SIZE, shuffle=True, num_workers=WORKERS, persistent_workers=True, multiprocessing_context=FORK

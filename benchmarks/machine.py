@@ -22,7 +22,7 @@ SECONDS = 0.5  # spent on each of the two rates
 
 @dataclass(frozen=True)
 class Work:
-    """Floating-point operations and bytes moved that a repeat needs at least, counted from shapes."""
+    """The minimum number of floating-point operations and bytes moved by a repeat, counted from shapes."""
 
     operations: float = 0
     bytes: float = 0
@@ -35,14 +35,14 @@ class Work:
 
 
 def linear(batch: int, fan_in: int, fan_out: int, *, backward: bool, input_gradient: bool = False) -> Work:
-    """A float32 linear layer: forward; `backward` adds the gradient of its weights, `input_gradient` that of its
-    input. Every product reads two matrices and writes one."""
+    """Work of a float32 linear layer: forward; `backward` adds the gradient of its weights, `input_gradient` that of
+    its input. Every product reads two matrices and writes one."""
     products = 1 + backward + input_gradient
     return Work(2 * batch * fan_in * fan_out, 4 * (batch * fan_in + fan_in * fan_out + batch * fan_out)) * products
 
 
 def adam(parameters: int) -> Work:
-    """A fused step of Adam, float32: reads parameter, gradient and two moments, writes all but the gradient."""
+    """Work of a fused Adam step, float32: reads parameter, gradient and two moments, writes all but the gradient."""
     return Work(12 * parameters, 4 * 7 * parameters)
 
 
@@ -54,13 +54,13 @@ class Rates:
     bytes: float
 
     def seconds(self, work: Work) -> float:
-        """The roofline bound: the least time that `work` can take at these rates."""
+        """Return the roofline bound: the minimum time of `work` at these rates."""
         return max(work.operations / self.operations, work.bytes / self.bytes)
 
 
 @lru_cache(maxsize=2)
 def measured_rates(threads: int) -> Rates:
-    """The best of several tries on the GPU or, without one, on `threads` threads of the CPU."""
+    """Measure the rates of the GPU or, without one, of `threads` CPU threads: the best of several tries."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     left, right = (torch.rand(GEMM_SIZE, GEMM_SIZE, device=device) for _ in range(2))
     product = torch.empty_like(left)
@@ -73,7 +73,7 @@ def measured_rates(threads: int) -> Rates:
 
 
 def fastest(work: Callable[[], object]) -> float:
-    """The fewest seconds of a call; on the CPU, processor time divided by torch's threads."""
+    """Return the minimum seconds of a call; on the CPU, processor time divided by torch's threads."""
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     threads = 1 if torch.cuda.is_available() else torch.get_num_threads()
     best, until = float("inf"), time.perf_counter() + SECONDS
@@ -86,7 +86,7 @@ def fastest(work: Callable[[], object]) -> float:
 
 
 def facts() -> dict[str, Any]:
-    """Machine, versions, threads, date and commit, for the record of a measurement."""
+    """Return machine, versions, threads, date and commit, to be stored with a measurement."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -101,7 +101,7 @@ def facts() -> dict[str, Any]:
 
 
 def git(*arguments: str) -> str | None:
-    """Output of a git command here; None without git or a repository."""
+    """Return the output of a git command in this repository; None without git or a repository."""
     try:
         told = subprocess.run(
             ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True

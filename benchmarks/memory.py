@@ -38,6 +38,6 @@ def run() -> list[Row]:
 
 
 def peak_of(command: list[str]) -> float:
-    """Peak resident memory of a process, in GiB (Linux)."""
+    """Return the peak resident memory of a command in GiB (Linux)."""
     measured = [sys.executable, "-c", MEASURE, *command]
     return int(subprocess.run(measured, cwd=ROOT, capture_output=True, check=True, text=True).stdout) / 2**20

@@ -34,7 +34,7 @@ def run() -> list[Row]:
 
 
 def write_runs(folder: Path, count: int) -> None:
-    """Write `count` records with as many settings and results as a run of DeNetDM, without pictures and weights."""
+    """Write `count` records as large as those of DeNetDM, without images and weights."""
     hparams = {f"setting_{number}": 0.001 * number for number in range(18)}
     metrics = ("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "align_conflict_harmonic")
     branches = ("", "target/", "deep/", "target_and_deep/")

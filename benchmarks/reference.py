@@ -1,4 +1,4 @@
-"""The reference style: how code of papers usually loads data, trains and evaluates small networks, written anew.
+"""The reference style: how papers' code usually loads data, trains and evaluates small networks; our own code.
 
 Worker processes transform one image at a time; Python loops over samples and classes; every step reads values from the
 device; every branch takes its own pass over the test images.
@@ -76,7 +76,7 @@ class SampleMeter:
 
 @torch.no_grad()
 def accuracy(logits: Callable[[Tensor], Tensor], split: Split, changes: Callable[[Image.Image], Tensor]) -> float:
-    """Unbiased accuracy of one branch: a pass over all images of `split`, each transformed by `changes`."""
+    """Return the unbiased accuracy of one branch on all images of `split`, each transformed by `changes`."""
     loader: DataLoader[Any] = DataLoader(
         ImageByImage(split, changes), TEST_BATCH, num_workers=WORKERS, multiprocessing_context=FORK
     )
@@ -87,7 +87,7 @@ def accuracy(logits: Callable[[Tensor], Tensor], split: Split, changes: Callable
 
 
 class ClassLoopEMA:
-    """Per-sample running losses of LfF and DisEnt; the maximum of a class is found by scanning all training samples."""
+    """Running losses per sample, of LfF and DisEnt; the maximum of a class is found by a scan of all samples."""
 
     def __init__(self, target: Tensor, num_classes: int, decay: float) -> None:
         self.target, self.num_classes, self.decay = target.numpy(), num_classes, decay

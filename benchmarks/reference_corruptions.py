@@ -1,4 +1,4 @@
-"""Corruptions in the reference style, written anew: one image at a time, float64 [32, 32, 3] in [0, 1], at severity 5.
+"""Corruptions in the reference style, our own code: one image at a time, float64 [32, 32, 3] in [0, 1], severity 5.
 
 Loops over pixels where the papers' code has them; what an image needs (kernels, textures) is made or read for it.
 """
@@ -62,7 +62,7 @@ def glass_blur(image: Image3, rng: Generator) -> Image3:
 
 
 def smeared(image: Image3, degrees: float, radius: int, sigma: float) -> Image3:
-    """Through a file in memory, as a library for pictures takes it."""
+    """Compress as JPEG through a file in memory."""
     file = BytesIO()
     Image.fromarray(numpy.uint8(image.clip(0, 1) * 255)).save(file, "PNG")
     pixels = numpy.asarray(Image.open(BytesIO(file.getvalue())).convert("RGB")) / 255
@@ -208,7 +208,7 @@ REFERENCE: dict[str, Callable[[Image3, Generator], Image3]] = {
 
 
 def one_by_one(images: NDArray[numpy.uint8], name: str, rng: Generator) -> NDArray[numpy.uint8]:
-    """`images` uint8 [N, 3, 32, 32] after the corruption `name`."""
+    """Apply the corruption `name` to `images` uint8 [N, 3, 32, 32]."""
     corrupted = [
         numpy.uint8(numpy.clip(REFERENCE[name](image.transpose(1, 2, 0) / 255, rng), 0, 1) * 255) for image in images
     ]

@@ -1,4 +1,4 @@
-"""LfF with ResNet-18 on 32 x 32 pixels, random crops and flips, beside a plain PyTorch loop: processor time per step.
+"""LfF with ResNet-18 on 32 x 32 pixels, random crops and flips, against a plain PyTorch loop: CPU time per step.
 
 The loop is fed by a DataLoader that changes each image on its own, in 2 worker processes, and reads what it logs. What
 the layout channels_last would add is told by a step on a batch in memory, beside ours as it is.

@@ -1,5 +1,5 @@
-"""ResNet-18 at 224 x 224 from the pixel cache: processor time of a training step with its batch, beside a plain loop
-fed by a DataLoader that decodes, resizes and changes image by image. Plain cross-entropy on BAR.
+"""ResNet-18 at 224 x 224 from the pixel cache: processor time of a training step with its batch, against a plain loop
+fed by a DataLoader that decodes, resizes and augments image by image. Plain cross-entropy on BAR.
 
 What the loaders alone take is in `loading`.
 """

@@ -28,7 +28,7 @@ HEADERS = ("what", "unit", "ours", "other", "times better", "goal", "memory (GiB
 
 
 def save(name: str, rows: Sequence[Row], load_before: float) -> Path:
-    """Write the rows of the benchmark `name`, with the facts of the machine, to a file; returns its path."""
+    """Write the rows of the benchmark `name`, with facts about the machine, to a file; returns its path."""
     rates = measured_rates(torch.get_num_threads())
     record = {
         "benchmark": name,
@@ -53,7 +53,7 @@ def show(rows: Sequence[Row]) -> None:
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """The texts below `HEADERS`."""
+    """Return the cells of a row, for the columns `HEADERS`."""
     other = "" if row.baseline is None else f"{number(row.baseline)} ({row.against})"
     extremes = "" if row.least is None else f" ({row.least:.3g} to {row.most:.3g})"
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}{extremes}"
@@ -64,12 +64,12 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Three digits, and no exponent."""
+    """Format with three digits, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def rendered(records: Sequence[dict[str, Any]]) -> str:
-    """The records of `save` as Markdown: for each benchmark the machine, date and commit, and a table."""
+    """Format the files of `save` as Markdown: for each benchmark the machine, date, commit and a table."""
     parts = []
     for record in records:
         device = record["gpu"] or f"{record['processor']}, {record['threads']} of {record['cores']} cores"
@@ -86,7 +86,7 @@ def rendered(records: Sequence[dict[str, Any]]) -> str:
 
 
 def markdown_table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table, without the columns that none of them fills."""
+    """Format rows as a Markdown table without empty columns."""
     lines = [cells(row) for row in rows]
     filled = [column for column in range(len(HEADERS)) if any(line[column] for line in lines)]
     texts = [HEADERS, tuple("---" if column < 2 else "---:" for column in range(len(HEADERS))), *lines]
@@ -94,7 +94,7 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def keep() -> None:
-    """Copy the latest results to `KEPT`, plots beside `PAGE`, and write the tables of `PAGE` from all that is kept."""
+    """Copy the latest results to `KEPT` and plots next to `PAGE`, and rewrite the tables of `PAGE` from `KEPT`."""
     KEPT.mkdir(exist_ok=True)
     for path in LATEST.glob("*.json"):
         (KEPT / path.name).write_text(path.read_text())

@@ -1,4 +1,4 @@
-"""The running losses of 60,000 samples, as LfF and DisEnt keep them, beside a loop over classes."""
+"""The running losses of 60,000 samples, of LfF and DisEnt, against a loop over classes."""
 
 import time
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def target() -> Tensor:
 
 
 def batches() -> list[tuple[Tensor, Tensor, Tensor]]:
-    """(index, biased loss, debiased loss) of each."""
+    """Return (index, biased loss, debiased loss) of each batch."""
     generator = torch_generator(0, "benchmark losses")
     size = len(target())
     return [

@@ -70,7 +70,7 @@ def run() -> list[Row]:
 
 
 def measured(name: str, sizes: Sequence[int], prepare: Callable[[int], Callable[[], object]]) -> Curve:
-    """The fastest of `REPEATS` repeats at each size, after a warm-up."""
+    """Return the fastest of `REPEATS` repeats at each size, after a warm-up."""
     seconds = []
     for size in sizes:
         work = prepare(size)
@@ -107,7 +107,7 @@ def batch_state_of(size: int) -> Callable[[], object]:
 
 
 def query_curves() -> Iterator[Curve]:
-    """A query that finds all runs, and one that finds a single run and skips the others."""
+    """Time a query that finds all runs, and one that finds a single run."""
     one = Query({"method.name": "denetdm", "data.skew": 0.05, "seed": 3})
     with tempfile.TemporaryDirectory() as place:
         stores = {}
@@ -125,7 +125,7 @@ def question(stores: Mapping[int, FileStore], query: Query, count: int) -> Calla
 
 
 def plot(curves: Sequence[Curve], path: Path) -> None:
-    """Logarithmic axes; curves differ in marker, colour and lightness."""
+    """Plot the curves on logarithmic axes; they differ in marker, colour and lightness."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Five seeds of one configuration on Colored MNIST: one stacked step of all, beside their steps one after the other.
+"""Five seeds of one configuration on Colored MNIST: one stacked step of all, against their steps one after the other.
 
 With two cores, two processes at a time would take half of the latter.
 """
@@ -47,7 +47,7 @@ def method_of(name: str, seed: int) -> Method:
 
 
 def runs_of(name: str, number: int) -> Callable[[], list[Step]]:
-    """Gives the next steps of phase `number` of all seeds, with their batches, for as long as it is called."""
+    """Return a function that runs the next steps of phase `number` of all seeds, with their batches."""
     data = published_data().to(choose_device("auto"))
     methods = [method_of(name, seed) for seed in range(1, SEEDS + 1)]
     phases = [method.phases()[number] for method in methods]

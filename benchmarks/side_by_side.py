@@ -115,7 +115,7 @@ def compare(pair: SideBySide) -> Row:
 
 @contextmanager
 def _timers(pair: SideBySide) -> Iterator[tuple[Callable[[], float], Callable[[], float]]]:
-    """Functions that do one repeat of ours and of the baseline, and return its seconds."""
+    """Yield functions that run one repeat of ours and of the baseline, and return its seconds."""
     if pair.clock is not time.perf_counter:
         yield partial(timed, pair.ours(), pair.clock), partial(timed, pair.baseline(), pair.clock)
         return
@@ -125,7 +125,7 @@ def _timers(pair: SideBySide) -> Iterator[tuple[Callable[[], float], Callable[[]
 
 @contextmanager
 def _process(prepare: Prepare, usual: bool = False) -> Iterator[ProcessPoolExecutor]:
-    """A new process, prepared for repeats; set up as for a run, or with `USUAL`."""
+    """Start a process, prepared for repeats; set up as for a run, or with `USUAL`."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=_prepare, initargs=(prepare, usual)) as pool:
         with patch.dict(os.environ, USUAL if usual else ENVIRONMENT):
@@ -148,7 +148,7 @@ def _repeat() -> float:
 
 
 def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Seconds of one call, including the work it queues on the device."""
+    """Return the seconds of one call, including the work it queues on the device."""
     wait_for_device()
     start = clock()
     work()
@@ -157,7 +157,7 @@ def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_cou
 
 
 def processor_seconds() -> float:
-    """Processor time of this process and its live workers (Linux): a clock that ignores other load on the machine."""
+    """Return the CPU time of this process and its live workers (Linux), which ignores other load on the machine."""
     ticks = 0
     for worker in multiprocessing.active_children():
         times = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[11:13]  # user, system
@@ -166,7 +166,7 @@ def processor_seconds() -> float:
 
 
 def median_seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """The median over `repeats` calls, after a warm-up."""
+    """Return the median seconds of `repeats` calls, after a warm-up."""
     return statistics.median([timed(work) for _ in range(repeats + 1)][1:])
 
 
@@ -176,14 +176,14 @@ def has_usual(pair: SideBySide) -> bool:
 
 
 def peak_memory(prepare: Prepare, usual: bool = False) -> float:
-    """Peak resident memory, in GiB, of a new process that does one repeat."""
+    """Return the peak resident memory, in GiB, of a new process that runs one repeat."""
     with _process(prepare, usual) as process:
         process.submit(_repeat).result()
         return process.submit(resident_peak).result()
 
 
 def resident_peak() -> float:
-    """Peak resident memory of this process so far, in GiB."""
+    """Return the peak resident memory of this process so far, in GiB."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage also counts the parent's memory at the time of the fork
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -44,6 +44,6 @@ def process(*arguments: str) -> Callable[[], object]:
 
 
 def children_seconds() -> float:
-    """Processor seconds of all child processes that have ended."""
+    """Return the processor seconds of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime

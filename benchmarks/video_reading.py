@@ -1,4 +1,4 @@
-"""Videos per second: checked once, then read as clips for training and for tests, by one and by two threads.
+"""Videos per second: checked once, then read as clips for training and tests, by one and two threads.
 
 The videos are H.264, 340 x 256 pixels, 300 frames, like most copies of Kinetics, with a key frame every 250 frames;
 they show a moving blurred random picture.
@@ -57,7 +57,7 @@ def run() -> list[Row]:
 
 
 def encoded(folder: Path, timed: Timer) -> list[Video]:
-    """The same video several times, checked."""
+    """Return the same video several times, checked."""
     noise = numpy_generator(0, "benchmark video").integers(0, 256, (HEIGHT + 50, WIDTH + 60, 3), dtype=numpy.uint8)
     blurred = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(3))
     picture = numpy.asarray(blurred.point(lambda value: 6 * (value - 128) + 128))
