@@ -50,7 +50,7 @@ def find_source(command: str, ids: Sequence[str], typed: Mapping[str, Any]) -> t
 def folder_for(name: str, log_dir: str) -> str:
     """Return the folder of the new record: next to the source if that was given as a folder, else `log_dir`."""
     path = Path(name)
-    return os.path.relpath(path.resolve().parent) if (path / "run.json").exists() else log_dir
+    return os.path.relpath(os.path.dirname(os.path.realpath(path))) if (path / "run.json").exists() else log_dir
 
 
 def files_of(record: Record) -> Path:

@@ -1,5 +1,6 @@
 """Find runs by id or folder."""
 
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -22,7 +23,7 @@ def find_named_runs(names: Sequence[str], log_dir: str) -> list[Record]:
 
 
 def _named(name: str, log_dir: str, exact: bool) -> list[Record]:
-    path = Path(name).resolve()
+    path = Path(os.path.realpath(name))
     if (path / "run.json").exists():
         return [find_run(FileStore(path.parent), path.name)]
     if path.is_dir():

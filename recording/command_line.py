@@ -1,6 +1,5 @@
 """The command line: Sacred's, with short names for settings, one-line errors, and no passwords in records."""
 
-import errno
 import os
 import re
 import shlex
@@ -10,7 +9,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from docopt import DocoptExit, docopt
 from sacred import Experiment
@@ -25,6 +24,7 @@ from debiaslab.core.program import program_name
 from debiaslab.recording.host import guard_host_facts
 from debiaslab.recording.interruption import raise_on_signals
 from debiaslab.recording.observers import MAX_ID_BYTES, STATE, FileRecord
+from debiaslab.recording.os_errors import DISK_FULL, reader_has_left, report_os_error
 from debiaslab.recording.updates import expand_path, read_updates
 
 PROGRAM = program_name().removeprefix("python ")
@@ -42,7 +42,6 @@ REFUSED_OPTIONS = {
     "--capture": "all output is recorded",
     "--loglevel": "there is no log besides the output",
 }
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 SECONDS = r"\d+|\d*\.\d+"
 COLOR = r"\x1b\[[0-9;]*m"
 RUN_ID = r"[^\W_][\w.-]*"  # a folder name; folders that begin with . or _ are not runs
@@ -91,31 +90,15 @@ def run_command_line(
             code = _run(ex, arguments, prepare, commands)
             sys.stdout.flush()
         except BrokenPipeError:
-            if not _reader_has_left():
+            if not reader_has_left():
                 raise
             return 141
         except OSError as error:
-            if error.errno not in DISK_FULL:
+            if error.errno not in DISK_FULL and error.filename is None:
                 raise
-            return _tell_disk_full(error)
+            report_os_error(error)
+            return 2
     return code
-
-
-def _tell_disk_full(error: OSError) -> int:
-    """Report the full disk if possible; output that cannot be written is dropped."""
-    message = f"error: cannot write {error.filename or 'the output'}: {error.strerror}; free the disk\n"
-    for stream, text in ((sys.stderr, message), (sys.stdout, "")):
-        try:
-            stream.write(text)
-            stream.flush()
-        except OSError:
-            discard(stream)
-    return 2
-
-
-def discard(stream: TextIO) -> None:
-    """Let whatever is still to be written to `stream` go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager
@@ -128,16 +111,6 @@ def restored_environment(name: str) -> Iterator[None]:
         os.environ.pop(name, None)
         if before is not None:
             os.environ[name] = before
-
-
-def _reader_has_left() -> bool:
-    """Whether standard output was closed by its reader; if so, discard further output."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        discard(sys.stdout)
-        return True
-    return False
 
 
 def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun], commands: Commands | None) -> int:

@@ -221,18 +221,34 @@ def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
     return {**config, "selection": selection, "method": {**method, "hparams": hparams}}
 
 
+# names in other programs -> the last part of ours
+HABITS = {
+    "lr": "learning_rate",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "steps": "num_steps",
+    "iterations": "num_steps",
+    "gpu": "device",
+    "cuda": "device",
+    "num_workers": "workers",
+    "arch": "model",
+    "backbone": "model",
+}
+
+
 def find_meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
     """Settings of the ingredients that the unknown setting `name` may stand for: name as typed -> dotted name.
 
-    They are matched by the last part of their names, where that is unique. If `value` is nested, a dotted name was
-    typed, and its last part is matched.
+    They are matched by the last part of their names, where that is unique, or by a name that is usual elsewhere. If
+    `value` is nested, a dotted name was typed, and its last part is matched.
     """
     ingredients = {ingredient: config[ingredient] for ingredient in INGREDIENTS}
     names = [inner for inner, set_to in flattened(ingredients) if set_to is not None]
     ends = [inner.rpartition(".")[2] for inner in names]
     by_end = {end: inner for end, inner in zip(ends, names, strict=True) if ends.count(end) == 1}
+    usual = {habit: by_end.get(end, end) for habit, end in HABITS.items() if end in by_end or end in config}
     if not isinstance(value, Mapping):
-        return by_end
+        return usual | by_end
     end = next((inner.rpartition(".")[2] for inner, _ in flattened(value)), "")
     return {name: by_end[end]} if end in by_end else {}
 

@@ -186,6 +186,8 @@ def test_server_user_reads_the_environment() -> None:
         (["colored_mnist", "data.arrays=folder"], "folder/train/images.npy is not there; data.arrays names a folder"),
         (["sead=3"], "unknown setting 'sead'; did you mean 'seed'?"),
         (["learning_rate=0.1"], "unknown setting 'learning_rate'; did you mean 'method.hparams.learning_rate'? one of"),
+        (["lr=0.1"], "unknown setting 'lr'; did you mean 'method.hparams.learning_rate'? one of"),
+        (["gpu=0"], "unknown setting 'gpu'; did you mean 'device'? one of"),
         (["hparams.learning_rate=1"], "unknown setting 'hparams'; did you mean 'method.hparams.learning_rate'? one of"),
         (
             ["method.learning_rate=1"],
@@ -210,7 +212,7 @@ def test_server_user_reads_the_environment() -> None:
         (["checkpoint=missing", "train=False"], "no checkpoint missing; a run's folder has last.safetensors"),
         (["resume=RUN", "checkpoint=missing", "train=False"], "resume=RUN resumes a training; leave it out to"),
         (["memory_gb=1e400"], "memory_gb=inf: must be a finite number"),
-        (["train=False"], "nothing to evaluate: name the weights with checkpoint=PATH"),
+        (["train=False"], "nothing to evaluate: give a run, as in `python main.py evaluate RUN`, or checkpoint=PATH"),
         (["resume=missing"], "nothing to resume in resume=missing: there is no such folder; give a run's"),
         (
             ["resume=."],
@@ -537,6 +539,19 @@ def test_what_is_printed_onto_a_full_disk(monkeypatch: pytest.MonkeyPatch, capsy
         monkeypatch.setattr(sys, "stdout", stream)
         assert main.run(["print_named_configs"]) == 2
     assert capsys.readouterr().err == "error: cannot write the output: No space left on device; free the disk\n"
+
+
+def test_paths_that_the_system_refuses(command: Command, tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for words, message in {
+        ("plots", "with", f"out={'9' * 5000}"): f"error: cannot use {'9' * 50}...{'9' * 50}: File name too long; check",
+        ("resume", str(loop)): "error: no folder of records runs",
+    }.items():
+        outcome = command(*words, data=False)
+        assert outcome.code == 2
+        assert outcome.err.startswith(message)
+        assert outcome.err.count("\n") == 1
 
 
 def test_a_broken_pipe_elsewhere_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
