@@ -10,7 +10,7 @@ import pandas
 from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.analysis.result import summary
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flatten
 from debiaslab.evaluation.history import History
 from debiaslab.evaluation.selection import Rule, parse_rule
 from debiaslab.settings.declared import variant_of, without_effect_on_results
@@ -140,7 +140,7 @@ def _rule_of(history: History, name: str) -> Rule | None:
 
 def settings_that_differ(runs: Sequence[HasConfig]) -> list[str]:
     """The dotted settings in which the runs differ, except the seed and settings that results do not depend on."""
-    configs = [dict(flattened(run.config)) for run in runs]
+    configs = [dict(flatten(run.config)) for run in runs]
     names = sorted({name for settings in configs for name in settings})  # MongoDB and files have different orders
     ignored = without_effect_on_results() | {"seed"}
     return [n for n in names if n not in ignored and len({repr(settings.get(n)) for settings in configs}) > 1]

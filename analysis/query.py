@@ -14,7 +14,7 @@ from operator import ge, gt, le, lt
 from typing import Any
 
 from debiaslab.core.errors import UserError, one_of, suggestion
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flatten
 from debiaslab.settings.declared import declarations
 
 STATUSES = ("COMPLETED", "RUNNING", "INTERRUPTED", "FAILED", "QUEUED", "TIMED_OUT")
@@ -142,7 +142,7 @@ def require_known_settings(query: Query, configs: Iterable[Mapping[str, Any]]) -
         unknown = {name for name in unknown if setting_of(config, name) is MISSING}
         if not unknown:
             return
-        known |= {name for name, _ in flattened(config)}
+        known |= {name for name, _ in flatten(config)}
     for name in sorted(unknown if known else ()):
         near = suggestion(name, [*known, *(each.rpartition(".")[2] for each in known), *query.words])
         options = [f" words of this command: {one_of(query.words)}"] if query.words else []

@@ -10,7 +10,7 @@ from typing import Any
 from debiaslab.analysis.earlier_inputs import earlier_input
 from debiaslab.analysis.records import Record
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import merge, nested
+from debiaslab.core.settings import merge, nest
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.preprocessing import Preprocessing
 from debiaslab.methods import Method
@@ -45,7 +45,7 @@ def restore_run(record: Record, rule: str, changes: Mapping[str, Any]) -> Restor
     `changes` are settings of this machine, dotted name -> value, such as data.root. The weights come from the record's
     files. Raises `UserError` for another rule, weights that are missing, or data that are not those of the run.
     """
-    setup = check(merge(record.config, nested(changes)))
+    setup = check(merge(record.config, nest(changes)))
     with weights_by(rule, record, setup) as path:
         device, data = setup.device(), setup.load_data()
         fingerprint = record.info.get("data", {}).get("fingerprint")

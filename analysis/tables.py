@@ -13,7 +13,7 @@ from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_paper
 from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.analysis.statistics import Interval
 from debiaslab.core.errors import UserError, one_of, suggestion
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flatten
 from debiaslab.evaluation.bias_labels import BiasLabels
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.outcomes import OUTCOME_METRICS, scale_of
@@ -250,7 +250,7 @@ def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
             same_recipe = [run for run in same_method if run.config["method"].get("recipe") == recipe]
             differing = settings_that_differ_on_same_data(same_recipe)
             for run in same_recipe:
-                settings = dict(flattened(run.config))
+                settings = dict(flatten(run.config))
                 facts = [str(recipe)] if len(recipes) > 1 else []
                 facts += [f"{name.split('.')[-1]} {format_value(settings.get(name))}" for name in differing]
                 facts += [] if alike else deviating[run.id]
@@ -267,7 +267,7 @@ def settings_that_differ_on_same_data(runs: Sequence[HasConfig]) -> list[str]:
     places = {name for name, known in declarations().items() if not known.changes_result and not known.label}
     groups: dict[str, list[HasConfig]] = {}
     for run in runs:
-        data = [(name, value) for name, value in flattened(run.config["data"]) if f"data.{name}" not in places]
+        data = [(name, value) for name, value in flatten(run.config["data"]) if f"data.{name}" not in places]
         groups.setdefault(repr(sorted(data)), []).append(run)
     found = dict.fromkeys(name for group in groups.values() for name in settings_that_differ(group))
     return [name for name in found if not name.startswith(NOT_ROW)]
@@ -284,7 +284,7 @@ def column_names(records: Sequence[Record]) -> dict[str, str]:
     for variant, runs in groups.items():
         differing = [name for name in settings_that_differ(runs) if name.startswith(COLUMN_SETTINGS)]
         for record in runs:
-            settings = dict(flattened(record.config))
+            settings = dict(flatten(record.config))
             facts = [f"{name.removeprefix('data.')} {format_value(settings.get(name))}" for name in differing]
             names[record.id] = ", ".join([variant, *facts])
     by_name: dict[str, list[Record]] = {}

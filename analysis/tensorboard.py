@@ -8,7 +8,7 @@ from typing import Any
 from debiaslab.analysis.png_artifacts import png_size
 from debiaslab.analysis.records import Record
 from debiaslab.core.files import atomic_write
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flatten
 from debiaslab.settings.declared import without_effect_on_results
 
 EVENTS = "events.out.tfevents.run"  # TensorBoard reads every file with "tfevents" in its name
@@ -42,7 +42,7 @@ def _settings_and_result(record: Record) -> Iterator[tuple[int, Any]]:
     from tensorboardX.summary import hparams
 
     ignored = without_effect_on_results()
-    settings = {name: _simple(value) for name, value in flattened(record.config) if name not in ignored}
+    settings = {name: _simple(value) for name, value in flatten(record.config) if name not in ignored}
     result = {
         f"{rule}/{name}": (int(values["step"]), float(value))
         for rule, values in (record.result or {}).items()

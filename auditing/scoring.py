@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from debiaslab.auditing.images import SMALL_DIGIT_SIZE, AuditImages
 from debiaslab.core.progress_bar import progress_bar
-from debiaslab.core.randomness import seeded, torch_generator
+from debiaslab.core.randomness import seed_torch, torch_generator
 from debiaslab.datasets.inputs import as_input
 from debiaslab.methods.losses import generalized_cross_entropy
 from debiaslab.models.base import Encoder, PoolingEncoder
@@ -61,7 +61,7 @@ class Scores:
 
 def small_classifier(image_shape: tuple[int, ...], num_classes: int, seed: int, role: str) -> Classifier:
     """A network for downsampled images: LfF's MLP for digits, three convolutions for others."""
-    with seeded(seed, "audit", role):
+    with seed_torch(seed, "audit", role):
         encoder: Encoder
         if max(image_shape[-2:]) <= SMALL_DIGIT_SIZE:
             encoder = MLPEncoder(image_shape, MLP_WIDTHS, input_scale=1.0)

@@ -68,7 +68,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def rendered(records: Sequence[dict[str, Any]]) -> str:
+def render(records: Sequence[dict[str, Any]]) -> str:
     """Format the files of `save` as Markdown: for each benchmark the machine, date, commit and a table."""
     parts = []
     for record in records:
@@ -103,7 +103,7 @@ def keep() -> None:
         (PAGE.parent / "images" / path.name).write_bytes(path.read_bytes())
     records = [json.loads(path.read_text()) for path in sorted(KEPT.glob("*.json"))]
     before, _, rest = PAGE.read_text().partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{rendered(records)}\n\n{END}{rest.partition(END)[2]}")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{render(records)}\n\n{END}{rest.partition(END)[2]}")
     print(f"{len(records)} measurements in {KEPT.relative_to(ROOT)}, tables in {PAGE.relative_to(ROOT)}")
 
 

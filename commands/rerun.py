@@ -31,7 +31,7 @@ from debiaslab.config import NAMED_CONFIGS, ex
 from debiaslab.core.console import show
 from debiaslab.core.errors import UserError, one_of, require_known, suggestion
 from debiaslab.core.program import CODE, program_name, source_files
-from debiaslab.core.settings import flattened, merge
+from debiaslab.core.settings import flatten, merge
 from debiaslab.datasets import dataset_config
 from debiaslab.recording.updates import read_updates
 from debiaslab.recording.version import code_version
@@ -70,7 +70,7 @@ def run(updates: Sequence[str]) -> int:
     places = read_places(others)
     if len(ids) != 1:
         raise UserError(f"which run? Write `{program_name()} rerun RUN`, with the id or the folder of one run")
-    log_dir = str(dict(flattened(places)).get("log_dir", "runs"))
+    log_dir = str(dict(flatten(places)).get("log_dir", "runs"))
     original = find_one_run(ids[0], log_dir, exact=True)
     require_complete(original)
     require_readable(original)
@@ -99,7 +99,7 @@ def read_places(updates: Sequence[str]) -> dict[str, Any]:
         if "=" not in update and not update.endswith(".json"):
             require_known("named configuration", name, NAMED_CONFIGS)
     settings = typed_settings(*read_updates(ex, list(updates)))
-    for name, _ in flattened(settings):
+    for name, _ in flatten(settings):
         if name not in PLACES:
             hint = suggestion(name, PLACES)
             raise UserError(f"a rerun cannot change {name}{hint} it can change {one_of(PLACES)}")
@@ -149,8 +149,8 @@ def repeat(original: Record, settings: Mapping[str, Any]) -> tuple[Record, list[
     except UserError as error:
         raise cannot_repeat(original, error) from None
     run = ready.start()
-    known = dict(flattened(original.config))
-    added = [f"{name}={value!r}" for name, value in flattened(run.config) if name not in known]
+    known = dict(flatten(original.config))
+    added = [f"{name}={value!r}" for name, value in flatten(run.config) if name not in known]
     return find_run(FileStore(Path(str(settings["log_dir"]))), str(run._id)), added
 
 

@@ -25,7 +25,7 @@ from debiaslab.core.console import left_out
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.program import program_name
-from debiaslab.core.settings import declared, flattened
+from debiaslab.core.settings import declared, flatten
 from debiaslab.datasets import DATASETS
 from debiaslab.methods import METHODS
 from debiaslab.models import MODELS
@@ -86,7 +86,7 @@ def read_run_query(updates: Sequence[str], cls: type[W], places: Collection[str]
             name = update
             require_known("named configuration", name, NAMED_CONFIGS)
             named[name] = NAMED_CONFIGS[name][1]
-            settings |= dict(flattened(named[name]))
+            settings |= dict(flatten(named[name]))
     require_agreement(named)
     for setting, kind, options in (("method.name", "method", METHODS), ("data.name", "data set", DATASETS)):
         if setting in settings:

@@ -8,7 +8,7 @@ from typing import Any
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import expand
 from debiaslab.core.program import program_name
-from debiaslab.core.settings import merge, nested
+from debiaslab.core.settings import merge, nest
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.methods import Method
@@ -62,7 +62,7 @@ def with_released(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     released = read_released(path, method.get("name") if isinstance(method, Mapping) else None)
     for note in released.notes:
         print(note)
-    return merge(nested(released.settings), settings)
+    return merge(nest(released.settings), settings)
 
 
 def names_released(path: Path) -> bool:

@@ -89,7 +89,7 @@ def remove_leftovers(folder: Path, name: str) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on `path` within the block. The file exists only as long as the lock is held."""
     while True:
         handle = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)  # read-only, so that another user's can be locked

@@ -40,7 +40,7 @@ def reused_memory(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(lent).view(*shape)
 
 
-def placed(values: Tensor, device: torch.device) -> Tensor:
+def copy_to(values: Tensor, device: torch.device) -> Tensor:
     """Copy `values` to `device`, asynchronously except to "mps", which may read memory after it has been reused."""
     return values.to(device, non_blocking=device.type != "mps")
 

@@ -31,7 +31,7 @@ def numpy_generator(seed: int, *names: object) -> numpy.random.Generator:
 
 
 @contextmanager
-def seeded(seed: int, *names: object) -> Iterator[None]:
+def seed_torch(seed: int, *names: object) -> Iterator[None]:
     """Seed torch's global CPU generator, which initialisers use, for the consumer `names` within the block."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(seed, *names))

@@ -180,17 +180,17 @@ def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
         raise UserError(f"no value for {', '.join(where + name for name in missing)}") from None
 
 
-def flattened(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, value) for every setting of a nested configuration."""
     for name, value in config.items():
         if isinstance(value, Mapping):
-            yield from flattened(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
-def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The opposite of `flattened`: a configuration of the settings, whose names are dotted."""
+def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite of `flatten`: a configuration of the settings, whose names are dotted."""
     config: dict[str, Any] = {}
     for name, value in settings.items():
         *groups, last = name.split(".")

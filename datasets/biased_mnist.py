@@ -19,7 +19,7 @@ from torch import Tensor
 from debiaslab.core.randomness import numpy_generator
 from debiaslab.core.settings import between, setting
 from debiaslab.datasets.base import BiasedDataset, DatasetConfig, SelectionImages, Source, split_of
-from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.cache import cache_folder, fingerprint, load_or_build
 from debiaslab.datasets.coloring import Digits
 from debiaslab.datasets.groups import with_iid_validation
 from debiaslab.datasets.mnist import CHECKSUMS, mnist_sources, read_mnist
@@ -90,7 +90,7 @@ class BiasedMNIST(DatasetConfig):
             rho=self.rho,
             n_confusing=self.n_confusing,
         )
-        tensors = cached(cache_folder(self.root, self.cache), "biased_mnist", key, self._build)
+        tensors = load_or_build(cache_folder(self.root, self.cache), "biased_mnist", key, self._build)
         return dataset_from_tensors(tensors, key)
 
     def _build(self) -> dict[str, Tensor]:

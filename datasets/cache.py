@@ -80,7 +80,7 @@ def cache_folder(root: str, cache: str | None) -> Path:
     return Path(cache) if cache is not None else Path(root) / "cache"
 
 
-def cached(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def load_or_build(folder: Path, name: str, key: str, build: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Read the tensors in `<folder>/<name>-<key>.safetensors`, or `build` and write them if the file does not exist.
 
     The file appears only when it is complete, and several processes can build it at the same time. A damaged file is

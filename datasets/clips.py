@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.datasets.videos import RATE, Video, opened, pyav
+from debiaslab.datasets.videos import RATE, Video, open_video, pyav
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -107,7 +107,7 @@ def _seek(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], 
     first, last = min(number_at), max(number_at)
     found: dict[int, Pixels] = {}
     try:
-        with opened(video.path) as (container, stream):
+        with open_video(video.path) as (container, stream):
             if stream is None or container.format.name not in SEEKABLE:
                 return None
             container.seek(first, stream=stream)
@@ -126,7 +126,7 @@ def _seek(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], 
 def _count(video: Video, numbers: Sequence[int], pixels: "Callable[[VideoFrame], Pixels]") -> dict[int, Pixels]:
     """Decode the frames `numbers`, counting frames from the start of the video."""
     found: dict[int, Pixels] = {}
-    with opened(video.path) as (container, stream):
+    with open_video(video.path) as (container, stream):
         for number, frame in enumerate(container.decode(stream) if stream is not None else ()):
             if number == numbers[len(found)]:
                 found[number] = pixels(frame)

@@ -13,7 +13,7 @@ from torch import Tensor
 from debiaslab.core.settings import setting
 from debiaslab.datasets.arrays import array_sources, read_arrays
 from debiaslab.datasets.base import BiasedDataset, DatasetConfig, Source, split_of
-from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.cache import cache_folder, fingerprint, load_or_build
 from debiaslab.datasets.coloring import build_colored_digits, coloring_setting, dataset_from_tensors
 from debiaslab.datasets.declarations import arrays_setting, reverse_setting, skew_setting
 from debiaslab.datasets.groups import with_iid_validation
@@ -53,7 +53,7 @@ class ColoredMNIST(DatasetConfig):
             skew=self.skew,
             severity=self.severity,
         )
-        tensors = cached(cache_folder(self.root, self.cache), "colored_mnist", key, self._build)
+        tensors = load_or_build(cache_folder(self.root, self.cache), "colored_mnist", key, self._build)
         return dataset_from_tensors("colored_mnist", tensors, key, self.reverse)
 
     def _build(self) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from debiaslab.datasets.arrays import array_sources, read_arrays
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.base import CIFAR10_STATISTICS, BiasedDataset, DatasetConfig, Source, split_of
 from debiaslab.datasets.bias import assign_bias
-from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.cache import cache_folder, fingerprint, load_or_build
 from debiaslab.datasets.cifar10 import Origin, cifar10, cifar10_files
 from debiaslab.datasets.cifar10_images import CLASSES, Pictures
 from debiaslab.datasets.coloring import UNBIASED_RATIO, dataset_from_tensors
@@ -137,7 +137,7 @@ class CorruptedCIFAR10(DatasetConfig):
             severity=self.severity,
             corruptions=self.names(),
         )
-        tensors = cached(folder, "corrupted_cifar10", key, lambda: self._build(origin))
+        tensors = load_or_build(folder, "corrupted_cifar10", key, lambda: self._build(origin))
         data = dataset_from_tensors("corrupted_cifar10", tensors, key, self.reverse)
         names = (self.names(), CLASSES) if self.reverse else (CLASSES, self.names())
         return replace(data, normalize=CIFAR10_STATISTICS, augment=AUGMENT, class_names=names[0], bias_names=names[1])

@@ -92,7 +92,7 @@ class Custom(DatasetConfig):
         splits = self._splits(table, target, bias)
         _check_splits(table, splits, target, bias, class_names)
         aligned = aligned_pairs(table, splits["train"], target, bias, num_classes, num_biases)
-        images = self.decoded(table)
+        images = self.decode(table)
         parts = {name: Split(ImagesOnFile(images, rows), target[rows], bias[rows]) for name, rows in splits.items()}
         key = fingerprint(
             pixels=images.identity,
@@ -164,7 +164,7 @@ class Custom(DatasetConfig):
             splits |= {"train": train[~valid], "valid": train[valid]}
         return splits
 
-    def decoded(self, table: CSVTable) -> MappedImages:
+    def decode(self, table: CSVTable) -> MappedImages:
         files = table.files()
         try:
             return mapped_images(cache_folder(self.root, self.cache), "custom", files, self.preparation())

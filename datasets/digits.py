@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from debiaslab.core.settings import setting
 from debiaslab.datasets.base import BiasedDataset, DatasetConfig, split_of
-from debiaslab.datasets.cache import cache_folder, cached, fingerprint
+from debiaslab.datasets.cache import cache_folder, fingerprint, load_or_build
 from debiaslab.datasets.coloring import Digits, build_colored_digits, coloring_setting, dataset_from_tensors
 from debiaslab.datasets.declarations import reverse_setting, skew_setting
 from debiaslab.datasets.groups import with_iid_validation
@@ -48,7 +48,7 @@ class ColoredDigits(DatasetConfig):
             skew=self.skew,
             severity=self.severity,
         )
-        tensors = cached(cache_folder(self.root, self.cache), "digits", key, self._build)
+        tensors = load_or_build(cache_folder(self.root, self.cache), "digits", key, self._build)
         return dataset_from_tensors("digits", tensors, key, self.reverse)
 
     def _build(self) -> dict[str, Tensor]:

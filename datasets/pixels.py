@@ -29,11 +29,11 @@ from torch import Tensor
 
 from debiaslab.core import memory
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import atomic_write, locked, remove_leftovers, require_writable
+from debiaslab.core.files import atomic_write, hold_lock, remove_leftovers, require_writable
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.tensor_files import Damaged
 from debiaslab.datasets.cache import content_of, fingerprint, say_rebuilt
-from debiaslab.datasets.preprocessing import Preparation, decoded, described
+from debiaslab.datasets.preprocessing import Preparation, decode_image, describe_preparation
 
 VERSION = 2  # of the file; increment it whenever its content changes
 BLOCK = 64 * 2**20  # bytes of pixels per digest
@@ -70,7 +70,7 @@ class MappedImages:
 
     def _repair(self, row: int) -> NDArray[numpy.uint8]:
         """Decode the original of a damaged image again, and repair the file if it is writable."""
-        pixels = decoded(self.files[row], self.prepare)[0]
+        pixels = decode_image(self.files[row], self.prepare)[0]
         if _sums(pixels[None]) != self.sums[row]:
             raise UserError(f"{self.path} is damaged, and {self.files[row]} has changed; delete the former")
         offset = _header_size(len(self), self.image_shape) + row * pixels.nbytes
@@ -87,7 +87,7 @@ def mapped_images(folder: Path, name: str, files: Sequence[Path], prepare: Prepa
     The key changes with the bytes of the files and with `prepare`. Raises `UserError` for an image that cannot be read,
     and a folder that cannot be written or has too little space.
     """
-    key = fingerprint(version=VERSION, prepare=described(prepare), content=content_of(files, folder))
+    key = fingerprint(version=VERSION, prepare=describe_preparation(prepare), content=content_of(files, folder))
     path = folder / f"{name}-{key}.safetensors"
     if path.exists():
         try:
@@ -102,7 +102,7 @@ def mapped_images(folder: Path, name: str, files: Sequence[Path], prepare: Prepa
 def _build(path: Path, files: Sequence[Path], prepare: Preparation) -> None:
     needed = len(files) * int(numpy.prod(prepare.image_shape))
     require_writable(path.parent, "data.cache", needed + MARGIN)
-    with locked(path.parent / f".{path.name}.lock"):
+    with hold_lock(path.parent / f".{path.name}.lock"):
         if path.exists():  # another process has built it meanwhile
             return
         remove_leftovers(path.parent, "*.safetensors")
@@ -123,7 +123,7 @@ def _decode(files: Sequence[Path], prepare: Preparation, images: NDArray[numpy.u
     sizes, sums = numpy.empty((len(files), 2), dtype="<i4"), numpy.empty(len(files), dtype="<i8")
 
     def decode(position: int) -> None:
-        images[position], sizes[position] = pixels, _ = decoded(files[position], prepare)
+        images[position], sizes[position] = pixels, _ = decode_image(files[position], prepare)
         sums[position] = _sums(pixels[None])[0]
 
     label = f"decoding {len(files):,} images once ({where})"

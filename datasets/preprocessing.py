@@ -86,12 +86,12 @@ PREPARATIONS: dict[str, type[Stretched] | type[ResizedCenterCrop]] = {
 }
 
 
-def described(prepare: Preparation) -> dict[str, Any]:
+def describe_preparation(prepare: Preparation) -> dict[str, Any]:
     """The preparation as plain values: its kind and its sizes."""
     return {"kind": type(prepare).__name__, **asdict(prepare)}  # type: ignore[call-overload]
 
 
-def decoded(path: Path, prepare: Preparation) -> tuple[NDArray[numpy.uint8], list[int]]:
+def decode_image(path: Path, prepare: Preparation) -> tuple[NDArray[numpy.uint8], list[int]]:
     """Decode an image file: pixels uint8 [channels, height, width], and [height, width] of the original.
 
     Raises `BrokenImage`.
@@ -115,7 +115,7 @@ class Preprocessing:
         if isinstance(image, Image.Image):
             pixels = numpy.asarray(self.prepare(convert_to_rgb(image))).transpose(2, 0, 1)
         else:
-            pixels, _ = decoded(Path(image), self.prepare)
+            pixels, _ = decode_image(Path(image), self.prepare)
         values = torch.tensor(pixels).to(torch.float32).div_(255)
         if self.normalize is None:
             return values
@@ -125,7 +125,7 @@ class Preprocessing:
     def facts(self) -> dict[str, Any]:
         """The preprocessing as plain values, for a record."""
         normalize = None if self.normalize is None else [list(values) for values in self.normalize]
-        return {"color": "RGB", "prepare": described(self.prepare), "normalize": normalize}
+        return {"color": "RGB", "prepare": describe_preparation(self.prepare), "normalize": normalize}
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> "Preprocessing":

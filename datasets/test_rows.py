@@ -49,7 +49,7 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
     else:
         aligned = torch.zeros(num_classes, num_biases, dtype=torch.bool)
         aligned[:, : known.aligned.shape[1]] = known.aligned
-    images = config.decoded(table)
+    images = config.decode(table)
     parts = {name: Split(ImagesOnFile(images, chosen), target[chosen], bias[chosen]) for name, chosen in rows.items()}
     nothing = torch.empty(0, dtype=torch.int64)
     left_out = len(table) - sum(len(chosen) for chosen in rows.values())

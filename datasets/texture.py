@@ -19,7 +19,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_regular
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets.base import IMAGENET_STATISTICS
-from debiaslab.datasets.cache import cached, content_of, fingerprint
+from debiaslab.datasets.cache import content_of, fingerprint, load_or_build
 from debiaslab.datasets.pixels import MappedImages
 
 VERSION = 1  # of the clusters; increment it whenever the result changes
@@ -55,7 +55,7 @@ def texture_clusters(images: MappedImages, weights: dict[str, Tensor], folder: P
     def build() -> dict[str, Tensor]:
         return {"clusters": clusterings(gram_matrices(images, weights))}
 
-    return cached(folder, "texture_clusters", key, build)["clusters"]
+    return load_or_build(folder, "texture_clusters", key, build)["clusters"]
 
 
 def gram_matrices(images: MappedImages, weights: dict[str, Tensor]) -> Tensor:
@@ -98,12 +98,12 @@ def first_layers(file: str | None, folder: Path) -> dict[str, Tensor]:
     Raises `UserError` if they are missing or cannot be read.
     """
     if file is None:
-        return cached(folder, "vgg16_first_layers", fingerprint(url=VGG16), _downloaded)
+        return load_or_build(folder, "vgg16_first_layers", fingerprint(url=VGG16), _downloaded)
     path = Path(file)
     if not path.exists():
         raise UserError(f"cannot read data.vgg16={file}: No such file or directory")
     key = fingerprint(content=content_of([path], folder))
-    return cached(folder, "vgg16_first_layers", key, lambda: _read(path))
+    return load_or_build(folder, "vgg16_first_layers", key, lambda: _read(path))
 
 
 def _downloaded() -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from debiaslab.core.errors import UserError
 from debiaslab.core.extras import how_to_install
 from debiaslab.core.progress_bar import progress_bar
-from debiaslab.datasets.cache import cached, content_of, fingerprint
+from debiaslab.datasets.cache import content_of, fingerprint, load_or_build
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -72,7 +72,7 @@ def index_videos(folder: Path, name: str, files: Sequence[Path]) -> tuple[list[V
     """
     key = fingerprint(version=VERSION, content=content_of(files, folder))
     label = f"checking {len(files):,} videos once ({name}, {files[0].parent})"
-    found = cached(folder, name, key, lambda: _as_tensors(_probed(files, label)))
+    found = load_or_build(folder, name, key, lambda: _as_tensors(_probed(files, label)))
     ends = found["frames"].cumsum(0).tolist()
     videos, broken = [], []
     for number, path in enumerate(files):
@@ -96,7 +96,7 @@ def pyav() -> ModuleType:
 
 
 @contextmanager
-def opened(path: Path) -> "Iterator[tuple[InputContainer, VideoStream | None]]":
+def open_video(path: Path) -> "Iterator[tuple[InputContainer, VideoStream | None]]":
     """Open a file; yields it with its first video stream for single-threaded decoding, None if there is no known one.
 
     Raises PyAV's `FFmpegError` if it is not a video file.
@@ -132,7 +132,7 @@ def _probed(files: Sequence[Path], label: str) -> list[_Probe]:
 def _probe(path: Path) -> _Probe:
     checksum = _checksum(path)
     try:
-        with opened(path) as (container, stream):
+        with open_video(path) as (container, stream):
             if stream is None:
                 return _Probe(checksum, NO_STREAM)
             frames = [(frame.pts or 0, frame.duration, frame.height, frame.width) for frame in container.decode(stream)]

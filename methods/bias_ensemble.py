@@ -27,7 +27,7 @@ from debiaslab.methods.lff import LfF
 from debiaslab.methods.losses import generalized_cross_entropy
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from debiaslab.methods.recipes import merge, named, stand_ins, unpublished
+from debiaslab.methods.recipes import mark_unpublished, merge, name_recipes, stand_ins
 from debiaslab.models import Networks
 
 
@@ -142,9 +142,9 @@ class LfFBE(BiasEnsemble):
 
     Inner = LfF
     RECIPES = merge(
-        named("debiaslab", DIGITS, ensemble_steps=600, ensemble_check_steps=500),
-        named("debiaslab", unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES),
-        named("lee2023", LEE | LEE_2023),
+        name_recipes("debiaslab", DIGITS, ensemble_steps=600, ensemble_check_steps=500),
+        name_recipes("debiaslab", mark_unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES),
+        name_recipes("lee2023", LEE | LEE_2023),
     )
     UNPUBLISHED = stand_ins(ANY_OF_LEE)
 
@@ -158,8 +158,8 @@ class DisEntBE(BiasEnsemble):
 
     Inner = DisEnt
     RECIPES = merge(
-        named("debiaslab", for_disent(DIGITS), ensemble_steps=600, ensemble_check_steps=500),
-        named("debiaslab", for_disent(unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES)),
-        named("lee2023", for_disent(LEE | LEE_2023)),
+        name_recipes("debiaslab", for_disent(DIGITS), ensemble_steps=600, ensemble_check_steps=500),
+        name_recipes("debiaslab", for_disent(mark_unpublished(LEE_2021, "those of DisEnt") | OWN_IMAGES)),
+        name_recipes("lee2023", for_disent(LEE | LEE_2023)),
     )
     UNPUBLISHED = DisEnt.UNPUBLISHED

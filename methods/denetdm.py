@@ -26,7 +26,7 @@ from debiaslab.methods.losses import distillation_loss
 from debiaslab.methods.optimizers import OPTIMIZER, build_optimizer
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_SREELATHA, OWN_BRANCHES, SREELATHA
-from debiaslab.methods.recipes import Recipe, merge, named, stand_ins, unpublished
+from debiaslab.methods.recipes import Recipe, mark_unpublished, merge, name_recipes, stand_ins
 from debiaslab.models import Networks
 
 
@@ -83,11 +83,13 @@ class DeNetDM(Method):
                 )
             }
         },
-        named("sreelatha2024", SREELATHA),
-        named("debiaslab", unpublished({"cmnist": SREELATHA["colored_mnist"]}, "as colored_mnist")),
-        named("debiaslab", unpublished({"cifar10c": SREELATHA["corrupted_cifar10"]}, "as corrupted_cifar10")),
-        named("debiaslab", unpublished({"dogs_and_cats": SREELATHA["bffhq"]}, "as bffhq")),
-        named("debiaslab", OWN_BRANCHES),
+        name_recipes("sreelatha2024", SREELATHA),
+        name_recipes("debiaslab", mark_unpublished({"cmnist": SREELATHA["colored_mnist"]}, "as colored_mnist")),
+        name_recipes(
+            "debiaslab", mark_unpublished({"cifar10c": SREELATHA["corrupted_cifar10"]}, "as corrupted_cifar10")
+        ),
+        name_recipes("debiaslab", mark_unpublished({"dogs_and_cats": SREELATHA["bffhq"]}, "as bffhq")),
+        name_recipes("debiaslab", OWN_BRANCHES),
     )
     UNPUBLISHED = stand_ins(ANY_OF_SREELATHA)  # none for clips, which have no such branches
 

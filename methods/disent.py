@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from debiaslab.core.memory import placed
+from debiaslab.core.memory import copy_to
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import must_be, not_negative, positive, setting
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
@@ -25,7 +25,7 @@ from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
-from debiaslab.methods.recipes import merge, named, stand_ins
+from debiaslab.methods.recipes import merge, name_recipes, stand_ins
 from debiaslab.models import Networks
 
 
@@ -55,9 +55,9 @@ class DisEnt(Method):
             return super().without_effect() | own
 
     RECIPES = merge(
-        named("debiaslab", for_disent(DIGITS | OWN_IMAGES)),
-        named("lee2021", for_disent(LEE | LEE_2021)),
-        named("lee2023", for_disent(LEE_2023)),
+        name_recipes("debiaslab", for_disent(DIGITS | OWN_IMAGES)),
+        name_recipes("lee2021", for_disent(LEE | LEE_2021)),
+        name_recipes("lee2023", for_disent(LEE_2023)),
     )
     UNPUBLISHED = for_disent(stand_ins(ANY_OF_LEE))
 
@@ -131,7 +131,7 @@ class DisEnt(Method):
     def permutation(self, batch: Batch) -> Tensor:
         """The permutation int64 [B] of the bias features, a function of seed and step."""
         order = torch.randperm(len(batch.index), generator=torch_generator(self.seed, "swap", batch.step))
-        return placed(order, batch.index.device)
+        return copy_to(order, batch.index.device)
 
     def learning_rate_factor(self, step: int, steps_per_epoch: int) -> float:
         """Equivalent to a StepLR scheduler that is stepped after every update from `curr_step` on."""

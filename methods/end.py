@@ -25,7 +25,7 @@ from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, OWN_IMAGES
-from debiaslab.methods.recipes import Recipe, merge, named, stand_ins
+from debiaslab.methods.recipes import Recipe, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -62,7 +62,7 @@ class EnD(Method):
                 )
             },
         },
-        named("debiaslab", OWN_IMAGES),
+        name_recipes("debiaslab", OWN_IMAGES),
     )
     UNPUBLISHED = stand_ins({**ANY_OF_NAM, "digits": RECIPES["biased_mnist"]["tartaglione2021"]})
 

@@ -15,7 +15,7 @@ from debiaslab.methods.base import Method, Task
 from debiaslab.methods.declarations import drop_last_setting
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
-from debiaslab.methods.recipes import Recipe, merge, named, stand_ins
+from debiaslab.methods.recipes import Recipe, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -35,11 +35,11 @@ class ERM(Method):
                 )
             }
         },
-        named("nam2020", NAM),
-        named("lee2021", LEE | LEE_2021_BASELINE, drop_last=True),
-        named("lee2023", LEE_2023, drop_last=True),
-        named("bahng2020", BAHNG | {"imagenet9": replace(BAHNG["imagenet9"], model="resnet18")}),  # f alone
-        named("debiaslab", OWN_IMAGES),
+        name_recipes("nam2020", NAM),
+        name_recipes("lee2021", LEE | LEE_2021_BASELINE, drop_last=True),
+        name_recipes("lee2023", LEE_2023, drop_last=True),
+        name_recipes("bahng2020", BAHNG | {"imagenet9": replace(BAHNG["imagenet9"], model="resnet18")}),  # f alone
+        name_recipes("debiaslab", OWN_IMAGES),
     )
     UNPUBLISHED = stand_ins(ANY_OF_NAM)
 

@@ -23,7 +23,7 @@ from debiaslab.methods.base import Task
 from debiaslab.methods.declarations import outer_loss_weight, train_head_setting
 from debiaslab.methods.phase import Batch, Descent, Phase
 from debiaslab.methods.published import BAHNG, OWN_PAIRS
-from debiaslab.methods.recipes import merge, named
+from debiaslab.methods.recipes import merge, name_recipes
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
 from debiaslab.models import Networks
 
@@ -47,10 +47,10 @@ class LearnedMixin(VanillaBiased):
 
     RECIPES = merge(
         VanillaBiased.RECIPES,
-        named(
+        name_recipes(
             "bahng2020", {name: BAHNG[name] for name in ("imagenet9", "kinetics10", "kinetics50")}, pretrain_epochs=30
         ),
-        named("debiaslab", OWN_PAIRS, pretrain_epochs=None, pretrain_steps=500),
+        name_recipes("debiaslab", OWN_PAIRS, pretrain_epochs=None, pretrain_steps=500),
     )
     UNPUBLISHED = {
         **VanillaBiased.UNPUBLISHED,

@@ -19,7 +19,7 @@ from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
-from debiaslab.methods.recipes import merge, named, stand_ins
+from debiaslab.methods.recipes import merge, name_recipes, stand_ins
 from debiaslab.models import Networks
 
 
@@ -34,10 +34,10 @@ class LfF(Method):
         drop_last: bool = drop_last_setting(False)
 
     RECIPES = merge(
-        named("debiaslab", DIGITS | OWN_IMAGES),
-        named("nam2020", NAM),
-        named("lee2021", LEE | LEE_2021, drop_last=True),
-        named("lee2023", LEE_2023, drop_last=True),
+        name_recipes("debiaslab", DIGITS | OWN_IMAGES),
+        name_recipes("nam2020", NAM),
+        name_recipes("lee2021", LEE | LEE_2021, drop_last=True),
+        name_recipes("lee2023", LEE_2023, drop_last=True),
     )
     UNPUBLISHED = stand_ins(ANY_OF_NAM)
 

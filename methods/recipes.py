@@ -35,7 +35,7 @@ class Recipe:
 Recipes = Mapping[str, Mapping[str, Recipe]]  # data set -> name of the recipe -> recipe; the first is the default
 
 
-def named(name: str, recipes: Mapping[str, Recipe], **hparams: Any) -> Recipes:
+def name_recipes(name: str, recipes: Mapping[str, Recipe], **hparams: Any) -> Recipes:
     """Give each of `recipes`, keyed by data set, the name `name` and additional hyper-parameters."""
     return {dataset: {name: recipe.with_hparams(**hparams)} for dataset, recipe in recipes.items()}
 
@@ -49,7 +49,7 @@ def merge(*tables: Recipes) -> dict[str, dict[str, Recipe]]:
     return result
 
 
-def unpublished(recipes: Mapping[str, Recipe], settings: str) -> dict[str, Recipe]:
+def mark_unpublished(recipes: Mapping[str, Recipe], settings: str) -> dict[str, Recipe]:
     """Mark `recipes`, keyed by data set, as not published for this method; `settings` names their origin."""
     return {dataset: replace(recipe, source=f"none published: {settings}") for dataset, recipe in recipes.items()}
 

@@ -21,7 +21,7 @@ from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_BAHNG, BAHNG, OWN_PAIRS
-from debiaslab.methods.recipes import Recipe, merge, named, stand_ins
+from debiaslab.methods.recipes import Recipe, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Classifier, Networks
 
@@ -59,8 +59,8 @@ class VanillaBiased(Method):
                 )
             }
         },
-        named("bahng2020", BAHNG),
-        named("debiaslab", OWN_PAIRS),
+        name_recipes("bahng2020", BAHNG),
+        name_recipes("debiaslab", OWN_PAIRS),
     )
     UNPUBLISHED = stand_ins(ANY_OF_BAHNG)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from debiaslab.core.errors import UserError, one_of
-from debiaslab.core.randomness import seeded
+from debiaslab.core.randomness import seed_torch
 from debiaslab.models.base import Architecture, Encoder
 from debiaslab.models.numerics import USUAL, Numerics, by_numerics
 from debiaslab.models.resnet import ResNet18Body
@@ -61,7 +61,7 @@ class Networks:
     def encoder(self, role: str) -> Encoder:
         """Build the encoder for `role`; raises `UserError` if the architecture has none for the role or the images."""
         self._check(role)
-        with seeded(self.seed, "initial weights", role):
+        with seed_torch(self.seed, "initial weights", role):
             encoder = self.architecture.encoder(role, self.image_shape)
         pretrained = self.architecture.pretrained_roles
         if self.weights is not None and (pretrained is None or role in pretrained):
@@ -75,7 +75,7 @@ class Networks:
 
     def head(self, role: str, in_features: int, out_features: int | None = None) -> Head:
         """Build a linear layer with one output per class, or with `out_features` outputs."""
-        with seeded(self.seed, "initial weights", role):
+        with seed_torch(self.seed, "initial weights", role):
             head = Head(in_features, self.num_classes if out_features is None else out_features)
         head.numerics = self.numerics
         return head

@@ -9,11 +9,11 @@ import numpy
 import torch
 from torch import Tensor
 
-from debiaslab.core.memory import placed
+from debiaslab.core.memory import copy_to
 from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.inputs import as_input
-from debiaslab.datasets.preprocessing import Preprocessing, decoded
+from debiaslab.datasets.preprocessing import Preprocessing, decode_image
 
 Branches = Callable[[Tensor], dict[str, Tensor]]  # images to the logits of each branch
 
@@ -57,7 +57,7 @@ def predict_files(
         positions, pixels, problems = [], [], []
         for position in range(start, min(start + batch_size, len(files))):
             try:
-                pixels.append(decoded(_require_file(files[position]), preprocessing.prepare)[0])
+                pixels.append(decode_image(_require_file(files[position]), preprocessing.prepare)[0])
                 positions.append(position)
             except BrokenImage as error:
                 problems.append(str(error))
@@ -75,7 +75,7 @@ def predict_files(
             if not len(batch.positions):
                 yield Predicted((), {}, batch.problems)
                 continue
-            images = batch.images if on_cpu else as_input(placed(batch.images, device), preprocessing.normalize)
+            images = batch.images if on_cpu else as_input(copy_to(batch.images, device), preprocessing.normalize)
             logits = branches(images)
             probabilities = {name: values.float().softmax(dim=1).cpu().numpy() for name, values in logits.items()}
             yield Predicted(batch.positions, probabilities, batch.problems)

@@ -11,7 +11,7 @@ from sacred.arg_parser import get_config_updates
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import expand
 from debiaslab.core.randomness import SEEDS, SEEDS_IN_WORDS
-from debiaslab.core.settings import flattened, merge, nested
+from debiaslab.core.settings import flatten, merge, nest
 
 # abbreviations; the settings on the right are recorded
 SHORT_SETTINGS: dict[str, str] = {
@@ -68,7 +68,7 @@ def parse_updates(updates: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
 
 def require_well_formed(settings: Mapping[str, Any]) -> None:
     """Raise `UserError` for settings that would make Sacred fail before they are checked."""
-    for name, value in flattened(settings):
+    for name, value in flatten(settings):
         if "" in name.split("."):
             raise UserError(
                 f"{name}={value}: a part of the setting's name is missing; write NAME=VALUE or data.NAME=VALUE"
@@ -86,7 +86,7 @@ def require_agreement(named_configs: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise `UserError` if two named configurations give a setting different values: one would be ignored."""
     given: dict[str, tuple[str, Any]] = {}
     for name, settings in named_configs.items():
-        for setting, value in flattened(settings):
+        for setting, value in flatten(settings):
             other, others = given.setdefault(setting, (name, value))
             if others != value:
                 values = f"{setting}={others} and {setting}={value}"
@@ -106,5 +106,5 @@ def read_settings(path: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, value in values.items():
         full_name = name if isinstance(value, dict) else str(SHORT_SETTINGS.get(name, name))
-        settings = merge(settings, nested({full_name: value}))
+        settings = merge(settings, nest({full_name: value}))
     return settings

@@ -6,7 +6,7 @@ Names are dotted, as on the command line: "seed", "data.skew".
 from collections.abc import Mapping
 from typing import Any
 
-from debiaslab.core.settings import Setting, declared, default_settings, flattened
+from debiaslab.core.settings import Setting, declared, default_settings, flatten
 from debiaslab.datasets import DATASETS
 from debiaslab.methods import METHODS
 from debiaslab.settings.run import RunSettings
@@ -70,7 +70,7 @@ def result_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     Settings that are None are left out; older records contain None for settings that the data set does not have.
     """
     ignored = without_effect_on_results()
-    known = earlier_values(config) | dict(flattened(config))
+    known = earlier_values(config) | dict(flatten(config))
     return {name: value for name, value in known.items() if name not in ignored and value is not None}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.program import program_name
-from debiaslab.core.settings import flattened, setting_names, settings
+from debiaslab.core.settings import flatten, setting_names, settings
 from debiaslab.datasets import BiasedDataset, DatasetConfig, dataset_config
 from debiaslab.evaluation.history import require_defined
 from debiaslab.evaluation.selection import parse_rule
@@ -26,7 +26,7 @@ from debiaslab.settings.recipes import default_selection, require_recipe, resolv
 from debiaslab.settings.run import AUTO, RunSettings
 from debiaslab.settings.weights import INPUT, input_facts, load_weights, require_same_input, start_from
 from debiaslab.training.checkpoint import (
-    prefixed,
+    add_prefix,
     read_facts,
     require_same_identity,
     write_checkpoint,
@@ -136,7 +136,7 @@ class Setup:
         """The settings that weights depend on: they can be loaded only with the same identity."""
         task = {f"data.{name}": self.config["data"].get(name) for name in ("name", "reverse")}
         classes = {} if data.class_names is None else {"data classes": list(data.class_names)}
-        model = {f"model.{name}": value for name, value in flattened(self.config["model"]) if name != "pretrained"}
+        model = {f"model.{name}": value for name, value in flatten(self.config["model"]) if name != "pretrained"}
         return {"method.name": self.config["method"]["name"]} | task | classes | model
 
     def save_weights(
@@ -144,7 +144,7 @@ class Setup:
     ) -> None:
         """Write a method's weights, `state`, with `facts` about it. Raises `UserError` if it cannot be written."""
         own: dict[str, Any] = {"architecture": self.architecture_identity(data), INPUT: input_facts(data)}
-        write_checkpoint(path, prefixed("method", state), {**own, **facts})
+        write_checkpoint(path, add_prefix("method", state), {**own, **facts})
 
     def check_weights(self, path: Path, data: BiasedDataset) -> None:
         """Raise `UserError` if the weights in `path` are missing, or of another method, data set or architecture."""
@@ -243,13 +243,13 @@ def find_meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, st
     `value` is nested, a dotted name was typed, and its last part is matched.
     """
     ingredients = {ingredient: config[ingredient] for ingredient in INGREDIENTS}
-    names = [inner for inner, set_to in flattened(ingredients) if set_to is not None]
+    names = [inner for inner, set_to in flatten(ingredients) if set_to is not None]
     ends = [inner.rpartition(".")[2] for inner in names]
     by_end = {end: inner for end, inner in zip(ends, names, strict=True) if ends.count(end) == 1}
     usual = {habit: by_end.get(end, end) for habit, end in HABITS.items() if end in by_end or end in config}
     if not isinstance(value, Mapping):
         return usual | by_end
-    end = next((inner.rpartition(".")[2] for inner, _ in flattened(value)), "")
+    end = next((inner.rpartition(".")[2] for inner, _ in flatten(value)), "")
     return {name: by_end[end]} if end in by_end else {}
 
 

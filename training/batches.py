@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.memory import placed
+from debiaslab.core.memory import copy_to
 from debiaslab.core.prefetching import prefetch
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import BiasedDataset
@@ -90,7 +90,7 @@ class Batches:
         if images is None:
             images = self._read(plan)
         if not self.on_cpu:
-            index, images = placed(index, self.device), placed(images, self.device)
+            index, images = copy_to(index, self.device), copy_to(images, self.device)
             images = self._transform(images, index, plan.draws)
         return Batch(
             image=images,
@@ -127,6 +127,6 @@ class Batches:
 
     def _transform(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         if self.data.augment is not None:
-            own = None if draws is None else placed(draws[:, self.reader_draws :], self.device)
+            own = None if draws is None else copy_to(draws[:, self.reader_draws :], self.device)
             images = self.data.augment(images, index, own)
         return as_input(images, self.data.normalize)

@@ -53,7 +53,7 @@ def require_same_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[
             raise UserError(f"{path} is of a run with {key}={found.get(key)!r}, not {value!r}; give the same settings")
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
 

@@ -20,9 +20,9 @@ from debiaslab.methods.optimizers import scale_learning_rates
 from debiaslab.methods.phase import set_modes
 from debiaslab.training.batches import Batches
 from debiaslab.training.checkpoint import (
+    add_prefix,
     load_optimizer,
     optimizer_tensors,
-    prefixed,
     read_checkpoint,
     require_same_identity,
     without_prefix,
@@ -219,9 +219,9 @@ class Trainer:
         if path is None or time.monotonic() - self.last_saved < least_seconds:
             return
         started = time.monotonic()
-        tensors = prefixed("method", self.method.state_dict()) | prefixed("best", self.best.state)
+        tensors = add_prefix("method", self.method.state_dict()) | add_prefix("best", self.best.state)
         for name, optimizer in self.phase.optimizers.items():
-            tensors |= prefixed(f"optimizer/{name}", optimizer_tensors(optimizer))
+            tensors |= add_prefix(f"optimizer/{name}", optimizer_tensors(optimizer))
         facts = {
             "identity": dict(self.options.identity),
             "phase_index": self.phase_index,

@@ -6,7 +6,7 @@ from typing import Any
 
 from debiaslab.analysis.records import Record
 from debiaslab.core.program import program_name
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flatten
 from debiaslab.settings.declared import without_effect_on_results
 
 
@@ -16,7 +16,7 @@ def command_line(record: Record) -> str:
     Folders, device and the like are left out.
     """
     ignored = without_effect_on_results()
-    words = [f"{name}={_as_typed(value)}" for name, value in sorted(flattened(record.config)) if name not in ignored]
+    words = [f"{name}={_as_typed(value)}" for name, value in sorted(flatten(record.config)) if name not in ignored]
     first = ("data.name=", "method.name=", "model.name=")  # they determine the other settings
     words.sort(key=lambda word: not word.startswith(first))
     if not record.trained:

@@ -12,7 +12,7 @@ from debiaslab.analysis.records import Record
 from debiaslab.analysis.report.repeat import command_line
 from debiaslab.analysis.result import branches_of, oracle_settings, percent, title_of
 from debiaslab.core.errors import UserError
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flatten
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.outcomes import OUTCOME_METRICS, scale_of
@@ -55,7 +55,7 @@ def run_page(record: Record) -> tuple[dict[str, Any], list[str]]:
         "classes": data.get("classes"),
         "biases": data.get("biases"),
         "phases": _phases(history, {evaluation.step for evaluation in chosen.values() if evaluation is not None}),
-        "config": [[name, repr(value)] for name, value in sorted(flattened(record.config))],
+        "config": [[name, repr(value)] for name, value in sorted(flatten(record.config))],
         "environment": _environment(record.info),
         "command": command_line(record),
     }
@@ -165,7 +165,7 @@ def _rounded(value: float | None, decimals: int) -> float | None:
 def _environment(info: Mapping[str, Any]) -> list[list[str]]:
     """[name, value] of the facts about code, machine and data, without class names, which are with the groups."""
     data = {name: value for name, value in info.get("data", {}).items() if name not in ("classes", "biases")}
-    facts = flattened({**info, "data": data})
+    facts = flatten({**info, "data": data})
     return [
         [name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for name, value in sorted(facts)
     ]

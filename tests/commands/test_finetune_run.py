@@ -8,7 +8,7 @@ import torch
 from debiaslab.methods import METHODS, Method, Task
 from debiaslab.models import Networks, architecture
 from debiaslab.settings.weights import start_from
-from debiaslab.training.checkpoint import prefixed, read_checkpoint, write_checkpoint
+from debiaslab.training.checkpoint import add_prefix, read_checkpoint, write_checkpoint
 from tests.conftest import Command
 
 WORDS = ("digits", "method=lff", "epochs=1", "evaluate_images=100")
@@ -50,7 +50,7 @@ def test_other_classes(tmp_path: Path) -> None:
     trained, started = lff(3, 1), lff(2, 2)
     before = {name: tensor.clone() for name, tensor in started.state_dict().items()}
     path = tmp_path / "last.safetensors"
-    write_checkpoint(path, prefixed("method", trained.weights()), {"architecture": {"method.name": "lff"}})
+    write_checkpoint(path, add_prefix("method", trained.weights()), {"architecture": {"method.name": "lff"}})
     start_from(path, started)
     for name, tensor in started.weights().items():
         expected = before if ".head." in name else trained.state_dict()

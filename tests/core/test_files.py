@@ -17,7 +17,7 @@ from debiaslab.core.files import (
     as_on_disk,
     atomic_write,
     expand,
-    locked,
+    hold_lock,
     remove_leftovers,
     require_regular,
     require_writable,
@@ -106,7 +106,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     together: list[int] = []
 
     def work(number: int) -> None:
-        with locked(tmp_path / "lock"):
+        with hold_lock(tmp_path / "lock"):
             inside.append(number)
             time.sleep(0.01)
             together.append(len(inside))

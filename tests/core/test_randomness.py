@@ -1,6 +1,6 @@
 import torch
 
-from debiaslab.core.randomness import derived_seed, numpy_generator, seeded, torch_generator
+from debiaslab.core.randomness import derived_seed, numpy_generator, seed_torch, torch_generator
 
 
 def test_each_consumer_has_numbers_of_its_own() -> None:
@@ -19,7 +19,7 @@ def test_seeding_a_block_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    with seeded(1, "initial weights"):
+    with seed_torch(1, "initial weights"):
         inside = torch.rand(2)
     assert torch.equal(torch.rand(2), expected)
     assert not torch.equal(inside, expected)

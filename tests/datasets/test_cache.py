@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from debiaslab.core.errors import UserError
-from debiaslab.datasets.cache import cached
+from debiaslab.datasets.cache import load_or_build
 
 KILLED_BUILD = """
 import sys, time, torch
@@ -41,9 +41,9 @@ def test_a_killed_build_is_not_taken_for_complete(tmp_path: Path) -> None:
     builder.wait()
     assert not list(tmp_path.glob("x-*"))
     assert len(list(tmp_path.iterdir())) == 1
-    cached(tmp_path, "y", "key", lambda: {"a": torch.ones(1)})
+    load_or_build(tmp_path, "y", "key", lambda: {"a": torch.ones(1)})
     assert [path.name for path in tmp_path.iterdir()] == ["y-key.safetensors"]  # what was left is removed
-    tensors = cached(tmp_path, "x", "key", lambda: {"a": torch.full((3,), 2.0)})
+    tensors = load_or_build(tmp_path, "x", "key", lambda: {"a": torch.full((3,), 2.0)})
     assert tensors["a"].tolist() == [2, 2, 2]
 
 
@@ -55,9 +55,9 @@ def test_built_once(tmp_path: Path) -> None:
         return {"a": torch.arange(3)}
 
     for _ in range(2):
-        assert cached(tmp_path, "x", "key", build)["a"].tolist() == [0, 1, 2]
+        assert load_or_build(tmp_path, "x", "key", build)["a"].tolist() == [0, 1, 2]
     assert len(calls) == 1
-    cached(tmp_path, "x", "other key", build)
+    load_or_build(tmp_path, "x", "other key", build)
     assert len(calls) == 2
 
 
@@ -77,20 +77,20 @@ def test_a_flipped_bit_is_told_and_never_used(
     def build() -> dict[str, torch.Tensor]:
         return {"images": torch.arange(100, dtype=torch.uint8)}
 
-    cached(tmp_path, "x", "key", build)
+    load_or_build(tmp_path, "x", "key", build)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     flip_a_bit(path, position)
-    assert cached(tmp_path, "x", "key", build)["images"].equal(build()["images"])
+    assert load_or_build(tmp_path, "x", "key", build)["images"].equal(build()["images"])
     assert re.search(r"x-key\.safetensors .*; rebuilding it\n$", capsys.readouterr().err)
     assert path.read_bytes() == whole
-    cached(tmp_path, "x", "key", build)
+    load_or_build(tmp_path, "x", "key", build)
     assert capsys.readouterr().err == ""
 
 
 def test_a_file_without_checksum_is_built_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "x-key.safetensors")
-    assert cached(tmp_path, "x", "key", lambda: {"a": torch.zeros(3)})["a"].tolist() == [0, 0, 0]
+    assert load_or_build(tmp_path, "x", "key", lambda: {"a": torch.zeros(3)})["a"].tolist() == [0, 0, 0]
     assert "without a checksum" in capsys.readouterr().err
 
 
@@ -100,5 +100,5 @@ def test_too_little_space_is_told_before_anything_is_written(tmp_path: Path, mon
 
     monkeypatch.setattr(shutil, "disk_usage", full)
     with pytest.raises(UserError, match=r"cannot write .*x-key.safetensors: it needs 71.0 MiB, and 65.0 MiB are free"):
-        cached(tmp_path / "cache", "x", "key", lambda: {"a": torch.zeros(70 * 2**20, dtype=torch.uint8)})
+        load_or_build(tmp_path / "cache", "x", "key", lambda: {"a": torch.zeros(70 * 2**20, dtype=torch.uint8)})
     assert not (tmp_path / "cache").exists()

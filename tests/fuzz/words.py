@@ -16,7 +16,7 @@ from random import Random
 from debiaslab import commands, main
 from debiaslab.commands.words import word_names
 from debiaslab.config import ex
-from debiaslab.core.settings import flattened
+from debiaslab.core.settings import flatten
 from debiaslab.datasets import DATASETS
 from debiaslab.methods import METHODS
 from debiaslab.models import MODELS
@@ -50,7 +50,7 @@ def settings(folder: Path) -> Iterator[Attempt]:
         words = [f"data={data}", f"method={random.choice(list(METHODS))}", *SMOKE]
         if random.random() < 0.2:
             words = [*words[:-2], f"model={random.choice(list(MODELS))}"]
-        names = [name for name, _ in flattened(unchecked_configuration(ex, words))]
+        names = [name for name, _ in flatten(unchecked_configuration(ex, words))]
         name = random.choice(
             (*names, "data", "method", "model", "method.hparams", "model.hparams", "data.", "x", "x.y")
         )

@@ -22,9 +22,9 @@ from debiaslab.models import Architecture, Networks
 from debiaslab.models.convolutional import SimpleConv
 from debiaslab.models.mlp import MLP
 from debiaslab.training.checkpoint import (
+    add_prefix,
     load_optimizer,
     optimizer_tensors,
-    prefixed,
     read_checkpoint,
     without_prefix,
     write_checkpoint,
@@ -313,9 +313,9 @@ def test_a_saved_state_goes_on_bit_by_bit(digits: BiasedDataset, tmp_path: Path,
     first, second = build(name, digits, **hparams), build(name, digits, **hparams)
     for step in range(3):
         phase_of(first).update(batch_of(digits, step=step))
-    tensors = prefixed("method", first.state_dict())
+    tensors = add_prefix("method", first.state_dict())
     for key, part in phase_of(first).optimizers.items():
-        tensors |= prefixed(key, optimizer_tensors(part))
+        tensors |= add_prefix(key, optimizer_tensors(part))
     write_checkpoint(tmp_path / "state.safetensors", tensors, {})
     tensors, _ = read_checkpoint(tmp_path / "state.safetensors")
     second.load_state_dict(without_prefix("method", tensors))

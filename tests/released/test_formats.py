@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from debiaslab.core.settings import nested
+from debiaslab.core.settings import nest
 from debiaslab.methods import Method
 from debiaslab.released import load_released, read_released
 from tests.released.authors import CLASSES, built, network, of_end, of_rebias, prefixed, with_company
@@ -141,7 +141,7 @@ def require_same_predictions(path: Path, case: Case, source: Method) -> None:
     """Read without being told the method, into networks that are built by the settings of the files alone."""
     released = read_released(path)
     assert (released.method, released.branches) == (case.method, case.branches)
-    settings = nested({"method.hparams": {}, "model.hparams": {}, **released.settings})
+    settings = nest({"method.hparams": {}, "model.hparams": {}, **released.settings})
     sizes = settings["model"]["hparams"]
     if "shallow" not in sizes and sizes.get("deep") == "resnet20":
         sizes["shallow"] = "conv3"  # of the recipe: the second stage does not show it

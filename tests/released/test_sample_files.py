@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from debiaslab.core.settings import nested
+from debiaslab.core.settings import nest
 from debiaslab.methods import METHODS, Method, Task
 from debiaslab.models import Networks, architecture
 from debiaslab.released import Released, load_released, read_released
@@ -65,7 +65,7 @@ def sample(folder: Path, name: str) -> Released:
 
 
 def loaded(released: Released, shape: tuple[int, ...]) -> Method:
-    settings = nested({"method.hparams": {}, "model.hparams": {}, **released.settings})
+    settings = nest({"method.hparams": {}, "model.hparams": {}, **released.settings})
     networks = Networks(architecture(settings["model"]["name"], settings["model"]["hparams"]), shape, 10, 0)
     cls = METHODS[released.method]
     task = Task(10, torch.zeros(4, dtype=torch.int64), 0)
