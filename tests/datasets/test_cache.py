@@ -27,7 +27,7 @@ def half(tensors, path, metadata):
     print("half written", flush=True)
     time.sleep(60)
 tensor_files.save_file = half
-cache.cached(Path(sys.argv[1]), "x", "key", lambda: {"a": torch.ones(1000)})
+cache.load_or_build(Path(sys.argv[1]), "x", "key", lambda: {"a": torch.ones(1000)})
 """
 
 

@@ -55,7 +55,7 @@ def test_images_are_what_pillow_makes_of_them(files: list[Path]) -> None:
 
 def test_files_are_decoded_once(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     first = read(files)
-    monkeypatch.setattr(pixels, "decoded", None)  # calling it would fail
+    monkeypatch.setattr(pixels, "decode_image", None)  # calling it would fail
     again = read(files)
     assert again.images.equal(first.images)
     assert (again.path, again.identity) == (first.path, first.identity)
