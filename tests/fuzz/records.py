@@ -126,6 +126,8 @@ def recorded(folder: Path) -> Template:
     for name, (method, *more) in RUNS.items():
         places = (f"log_dir={runs}", f"data.root={folder / 'data'}")
         assert main.run([f"--id={name}", "with", *SMOKE, f"method={method}", *more, *places]) == 0
+    assert main.run(["results", "with", f"log_dir={runs}"]) == 0  # makes the index
+    assert (runs / INDEX).exists()
     pixels = numpy.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=numpy.uint8)
     Image.fromarray(pixels).save(secret)
     return Template(runs, secret)
