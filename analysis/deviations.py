@@ -1,6 +1,6 @@
 """The settings in which a run deviates from its recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from debiaslab.core.errors import UserError
@@ -22,11 +22,11 @@ class Deviation(NamedTuple):
         return f"{self.text}, where the recipe has {self.recipe}"
 
 
-def deviations(config: Mapping[str, Any]) -> tuple[Deviation, ...]:
+def deviations(config: Mapping[str, Any], ignored: Collection[str] = SEARCHED) -> tuple[Deviation, ...]:
     """Return the settings of training, method and model in which a run deviates from its recipe.
 
-    A different length of training is one deviation; parts that are scaled with it do not count. Selection rules do not
-    count either.
+    A different length of training is one deviation; parts that are scaled with it do not count. Selection rules and the
+    hyper-parameters `ignored` do not count either.
     """
     data, method, model = config["data"], config["method"], config["model"]
     try:
@@ -46,7 +46,7 @@ def deviations(config: Mapping[str, Any]) -> tuple[Deviation, ...]:
     pairs = {
         name: (value, of_recipe[name])
         for name, value in own.items()
-        if name not in (*LENGTHS, *SEARCHED) and value != fitted[name] and value not in RULES
+        if name not in (*LENGTHS, *ignored) and value != fitted[name] and value not in RULES
     }
     pairs["model"] = (model["name"], architecture)
     if model["name"] == architecture:
@@ -54,4 +54,12 @@ def deviations(config: Mapping[str, Any]) -> tuple[Deviation, ...]:
         pairs |= {name: (model["hparams"].get(name, value), value) for name, value in sizes.items()}
     pairs["start_from"] = (config.get("start_from"), None)
     different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    return (*found, *(Deviation(f"{name} {own}", str(expected)) for name, (own, expected) in different.items()))
+    return (
+        *found,
+        *(Deviation(f"{name} {_short(own)}", _short(expected)) for name, (own, expected) in different.items()),
+    )
+
+
+def _short(value: Any) -> str:
+    """Format a value with up to six digits: those of a search have more."""
+    return f"{value:g}" if isinstance(value, float) and value != round(value) else str(value)

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from debiaslab.analysis.deviations import deviations
+from debiaslab.analysis.deviations import SEARCHED, deviations
 from debiaslab.analysis.result import chosen_on_test
 from debiaslab.settings.declared import conflicting_percent, differs_from_published
 
@@ -87,12 +87,14 @@ def notes_on_papers(sources: Collection[str]) -> list[str]:
 def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list[str]:
     """Notes on the numbers of a run in a table's `column`, if they are not what a reader expects.
 
-    Images that were left out, weights chosen on test images between the phases, deviations from the recipe; and another
-    protocol than the paper's if the run is `compared` with a published number.
+    Images that were left out, weights chosen on test images between the phases, the search of the settings, deviations
+    from the recipe; and another protocol than the paper's if the run is `compared` with a published number.
     """
     limit, protocol = config.get("evaluate_images"), config["data"].get("protocol")
     notes = [f"evaluated on {limit} images of each split"] if limit and "evaluate_images" not in column else []
     notes += chosen_on_test(config)
+    if config.get("tuned") is not None:
+        notes.append(f"the best of {config['tuned']} trials of {config['search']} by {config['objective']}")
     if compared and protocol != "published" and "protocol" not in column:
         notes.append(f"protocol {protocol}; the papers use published")
-    return notes + [deviation.note for deviation in deviations(config)]
+    return notes + [deviation.note for deviation in deviations(config, SEARCHED if config.get("tuned") is None else ())]

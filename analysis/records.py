@@ -77,6 +77,11 @@ class Record:
         return self.command == "train" and self.config.get("train") is not False
 
     @property
+    def is_trial(self) -> bool:
+        """Whether the run is a trial of a search. Those with the best settings of one are not."""
+        return self.config.get("trial") is not None
+
+    @property
     def fingerprint(self) -> str | None:
         """The fingerprint of images and labels; None if it was not recorded."""
         return (self.info.get("data") or {}).get("fingerprint")
@@ -98,6 +103,11 @@ class Record:
     def history(self) -> History:
         """All evaluations. Raises `UserError` if they are missing or damaged."""
         return parse_history(self.artifact(EVALUATIONS), self.id)
+
+
+def without_trials(records: Sequence[Record]) -> Sequence[Record]:
+    """The runs that are no trials of searches, which tables of results leave out; all, if there are only trials."""
+    return [record for record in records if not record.is_trial] or records
 
 
 class Store(ABC):

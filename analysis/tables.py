@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from debiaslab.analysis.bias_labels import bias_labels_of
-from debiaslab.analysis.deviations import deviations
+from debiaslab.analysis.deviations import SEARCHED, deviations
 from debiaslab.analysis.frames import results_frame, settings_that_differ
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers, notes_on_run, published_result
 from debiaslab.analysis.records import HasConfig, Record
@@ -18,6 +18,7 @@ from debiaslab.evaluation.bias_labels import BiasLabels
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.outcomes import OUTCOME_METRICS, scale_of
 from debiaslab.evaluation.selection import parse_rule
+from debiaslab.methods import METHODS
 from debiaslab.settings.declared import declarations, variant_of
 
 COLUMN_SETTINGS = ("data.", "evaluate_images")  # settings of the evaluation; if they differ, there are separate columns
@@ -237,25 +238,43 @@ def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
 def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
     """Map run ids to row names: the method, with the settings in which its runs differ.
 
-    Named are the recipe, settings in which runs on the same data differ and, if runs on any data deviate from their
-    recipes in different ways, these deviations.
+    Named are the recipe, that settings are the best of a search, settings in which runs on the same data differ and, if
+    runs on any data deviate from their recipes in different ways, these deviations.
     """
     names = {}
     for method in dict.fromkeys(run.config["method"]["name"] for run in runs):
         same_method = [run for run in runs if run.config["method"]["name"] == method]
         recipes = {run.config["method"].get("recipe") for run in same_method}
-        deviating = {run.id: [deviation.text for deviation in deviations(run.config)] for run in same_method}
+        deviating = {run.id: _deviations(run.config) for run in same_method}
         alike = len({*map(tuple, deviating.values())}) == 1
-        for recipe in recipes:
-            same_recipe = [run for run in same_method if run.config["method"].get("recipe") == recipe]
+        for recipe, tuned in {_recipe_and_trials(run) for run in same_method}:
+            same_recipe = [run for run in same_method if _recipe_and_trials(run) == (recipe, tuned)]
             differing = settings_that_differ_on_same_data(same_recipe)
             for run in same_recipe:
                 settings = dict(flatten(run.config))
                 facts = [str(recipe)] if len(recipes) > 1 else []
+                facts += shown_tuning(tuned)
                 facts += [f"{name.split('.')[-1]} {format_value(settings.get(name))}" for name in differing]
                 facts += [] if alike else deviating[run.id]
                 names[run.id] = f"{method} ({', '.join(dict.fromkeys(facts))})" if facts else method
     return names
+
+
+def _recipe_and_trials(run: HasConfig) -> tuple[Any, int | None]:
+    """The recipe of a run, and the number of trials that its settings are the best of; None if they were not tuned."""
+    return run.config["method"].get("recipe"), run.config.get("tuned")
+
+
+def _deviations(config: Mapping[str, Any]) -> list[str]:
+    """The deviations of a run from its recipe, without those of a search, which differ from data set to data set."""
+    method = METHODS.get(config["method"]["name"])
+    searched = () if config.get("tuned") is None or method is None else method.SEARCH
+    return [deviation.text for deviation in deviations(config, {*SEARCHED, *searched})]
+
+
+def shown_tuning(trials: int | None) -> list[str]:
+    """That settings are the best of so many `trials`; empty if they were not tuned."""
+    return [] if trials is None else [f"tuned, {trials} trials"]
 
 
 def format_value(value: Any) -> str:

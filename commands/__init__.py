@@ -74,11 +74,12 @@ def run_command(command: str, updates: Sequence[str]) -> int:
 
 
 def command_help(command: str) -> str:
-    """The output of `COMMAND --help`: a description, and a line for each of its options."""
+    """The output of `COMMAND --help`: a description, a line for each of its options, and what `more_help` adds."""
     from debiaslab.commands.words import describe_words
 
     module = import_module(EXPLAINED[command])
     words = describe_words(module.WORDS) if hasattr(module, "WORDS") else []
     width = max((len(name) for name, _ in words), default=0) + 1
     lines = [f"  {name + '=':{width}}  {text}" for name, text in words]
-    return "\n".join([str(module.__doc__).replace("`", ""), *(["Words after with:", *lines] if lines else [])])
+    more = ["", *module.more_help()] if hasattr(module, "more_help") else []
+    return "\n".join([str(module.__doc__).replace("`", ""), *(["Words after with:", *lines] if lines else []), *more])

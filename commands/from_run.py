@@ -25,14 +25,15 @@ def typed_settings(settings: Mapping[str, Any], named_configs: Sequence[str]) ->
 def find_source(command: str, ids: Sequence[str], typed: Mapping[str, Any]) -> tuple[Record, dict[str, Any]]:
     """Find the run that `command` starts from; returns it, and its settings overridden by those `typed`.
 
-    The new run is not a trial of a search, and is recorded next to the source if that was given as a folder. If another
-    data set is typed, no data settings are taken from the source. Raises `UserError` if there is no such run, or it is
-    of another method.
+    The new run is not a trial of a search, and has the best settings of one only if it is the same run, resumed. It is
+    recorded next to the source if that was given as a folder. If another data set is typed, no data settings are taken
+    from the source. Raises `UserError` if there is no such run, or it is of another method.
     """
     source = only_name(ids, f"{command} RUN")
     log_dir = str(typed.get("log_dir", DEFAULT_LOG_DIR))
     record = find_one_run(source, log_dir)
-    own = dict.fromkeys(("resume", "checkpoint", *TRIAL_SETTINGS)) | {"train": True}
+    marks = TRIAL_SETTINGS if command != "resume" or record.config.get("tuned") is None else ()
+    own = dict.fromkeys(("resume", "checkpoint", *marks)) | {"train": True}
     settings = merge(record.config, own | {"log_dir": folder_for(source, log_dir)})
     name = merge(settings, typed)["data"].get("name")
     if name != record.config["data"]["name"]:

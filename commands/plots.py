@@ -14,7 +14,7 @@ from debiaslab.analysis.plots.embeddings import PROJECTIONS
 from debiaslab.analysis.plots.figure import FORMATS, WIDTHS, save_figure
 from debiaslab.analysis.plots.kinds import KINDS, PlotOptions
 from debiaslab.analysis.plots.run_groups import group_runs
-from debiaslab.analysis.records import Record
+from debiaslab.analysis.records import Record, without_trials
 from debiaslab.commands.results import DEFAULT_METRIC, read_metrics, read_rule
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
 from debiaslab.commands.words import one_of_these, some_of_these, word
@@ -58,9 +58,9 @@ def run(updates: Sequence[str]) -> None:
     asked = read_run_query(updates, PlotWords, places())
     words, out = asked.words, Path(asked.words.out)
     require_writable(out, "out")
-    cells = group_runs(
-        select_drawable(find_records(asked.query, asked.log_dir), any_status=asked.query.status is not None)
-    )
+    records = find_records(asked.query, asked.log_dir)
+    compared = records if asked.names_trials else without_trials(records)
+    cells = group_runs(select_drawable(compared, any_status=asked.query.status is not None))
     options = PlotOptions(
         left_out,
         columns=int(words.columns),

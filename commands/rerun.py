@@ -75,7 +75,8 @@ def run(updates: Sequence[str]) -> int:
     require_complete(original)
     require_readable(original)
     # a separate run: nothing to resume, and not a trial of a search
-    own_place = dict.fromkeys(("resume", *TRIAL_SETTINGS)) | {"log_dir": folder_for(ids[0], log_dir)}
+    marks = TRIAL_SETTINGS if original.config.get("tuned") is None else ()
+    own_place = dict.fromkeys(("resume", *marks)) | {"log_dir": folder_for(ids[0], log_dir)}
     settings = merge(original.config, own_place | places)
     print(f"repeating {original.id}: {title_of(original.config)}, seed {original.config['seed']}")
     say_code(original)

@@ -6,14 +6,16 @@ search=NAME alone shows the results of that search.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import nan
 from typing import Any
 
 from rich.table import Table
 
 from debiaslab.analysis.certainty import comparisons, with_intervals, with_tests
-from debiaslab.analysis.records import Record
+from debiaslab.analysis.rank_formats import RANK_FORMATS
+from debiaslab.analysis.ranks import rank_tables
+from debiaslab.analysis.records import Record, without_trials
 from debiaslab.analysis.result import percent
 from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.analysis.table_formats import FORMATS, as_csv
@@ -21,7 +23,7 @@ from debiaslab.analysis.table_layout import Layout, lay_out, side_by_side
 from debiaslab.analysis.tables import ResultTable, result_tables
 from debiaslab.commands.resuming import resume_hints
 from debiaslab.commands.run_query import RunWords, find_records, read_run_query
-from debiaslab.commands.words import one_of_these, read_list, word
+from debiaslab.commands.words import declared_words, one_of_these, read_list, word
 from debiaslab.core.console import left_out, new_table, show
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.metrics import METRICS
@@ -78,6 +80,16 @@ def read_label(name: str, text: str) -> str:
     return text
 
 
+read_kind = one_of_these("kind", ("table", "ranks"))
+OF_RANKS = (
+    "kind",
+    "metrics",
+    "rules",
+    "format",
+    *(field.name for field in fields(RunWords)),
+)  # options that ranks have
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableWords:
     """Options of tables of results."""
@@ -92,6 +104,7 @@ class TableWords:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsWords(TableWords, RunWords):
+    kind: str = word("table; ranks: do data sets, and rules, rank methods alike", "table", read=read_kind)
     listed: bool = word("True: list the runs", False, name="list")
     top: int | None = word("number of best trials in the summary of a search; default: 3")
     one_table: bool = word("True: all metrics side by side in one table", False)
@@ -117,12 +130,26 @@ def run(updates: Sequence[str]) -> None:
     if words.top is not None and search is None:
         raise UserError(f"top={words.top} needs a search; name it with search=NAME")
     records = find_records(asked.query, asked.log_dir)
+    compared = records if asked.names_trials else without_trials(records)
     if words.listed:
         show(run_list(records), *resume_hints(records))
+    elif words.kind == "ranks":
+        show_ranks(compared, words)
     elif search is not None and not (words.metrics or words.rules or words.format or words.against):
         show_search(str(search), records, words.top or 3)
     else:
-        show(*format_tables(laid_out_tables(records, words), words.format or "terminal"))
+        show(*format_tables(laid_out_tables(compared, words), words.format or "terminal"))
+
+
+def show_ranks(records: Sequence[Record], words: ResultsWords) -> None:
+    """Show how far data sets, and rules, agree on the ranks of methods, for each metric. Raises `UserError`."""
+    for name, declared in declared_words(ResultsWords):
+        if declared.name not in OF_RANKS and getattr(words, declared.name) != declared.default:
+            raise UserError(f"{name}= is an option of tables of results; leave it out with kind=ranks")
+    rules = words.rules or recorded_rules(records)
+    metrics = words.metrics or (DEFAULT_METRIC,)
+    tables = [table for metric in metrics for table in rank_tables(records, rules, metric, left_out)]
+    show(*RANK_FORMATS[words.format or "terminal"](tables))
 
 
 def show_tables(records: Sequence[Record], words: TableWords) -> None:

@@ -62,6 +62,11 @@ class RunQuery(Generic[W]):
     words: W
     places: Mapping[str, Any]
 
+    @property
+    def names_trials(self) -> bool:
+        """Whether the words ask for the trials of a search, or for certain runs."""
+        return self.query.ids is not None or bool(self.query.settings.keys() & {*TRIAL_SETTINGS})
+
 
 def read_run_query(updates: Sequence[str], cls: type[W], places: Collection[str] = ()) -> RunQuery[W]:
     """Parse the words after `with`; the words of `cls` and the settings `places` belong to the command.

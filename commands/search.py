@@ -1,18 +1,17 @@
 """`python main.py search with WORDS RANGES`: hyper-parameter search; each trial is a recorded run.
 
 RANGES are settings of method and model: NAME=uniform(LOW,HIGH), log(LOW,HIGH), int(LOW,HIGH) or choice(A,B,...);
-default: those of the method's authors. The same command joins or resumes the search.
+default: those below, except of settings that WORDS give. The same command joins or resumes the search.
 """
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
 
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.commands.run_query import find_records
-from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_existing, hide_password
-from debiaslab.commands.searches.plan import Plan, check, make_plan
+from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_plan, hide_password
+from debiaslab.commands.searches.plan import Plan, check
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import SearchWords, read_search
 from debiaslab.commands.searches.worker import Worker
@@ -20,16 +19,23 @@ from debiaslab.core.console import show
 from debiaslab.core.program import program_name
 from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.launcher import Local
+from debiaslab.settings.docs import search_ranges
 
 WORDS = SearchWords
+
+
+def more_help() -> list[str]:
+    """The ranges of each method that are searched by default, for --help."""
+    lines = ["Default ranges, and where they are from; recipe is the recipe's value:"]
+    for (setting, text, source), methods in search_ranges().items():
+        lines.append(f"  {setting}={text}, {source}: {', '.join(methods)}")
+    return lines
 
 
 def run(updates: Sequence[str]) -> None:
     """Run the remaining trials, and show the results. Raises `UserError`."""
     words = read_search(updates)
-    plan = make_plan(words)
-    if words.name is None and (name := find_existing(plan)) is not None:
-        plan = replace(plan, words=replace(words, name=name))
+    plan, _ = find_plan(words)
     if not words.listed:
         check(plan)
     trials = Trials(plan, create=not words.listed)
@@ -46,7 +52,7 @@ def describe(plan: Plan) -> None:
     print(f"search {plan.name}, in {hide_password(plan.storage)}: {plan.words.sampler}, {plan.num_trials} trials")
     print(f"best {plan.objective} under {plan.selection}, over:")
     for range_ in plan.space:
-        print(f"  {range_.setting}={range_.text}", flush=True)
+        print(f"  {range_.setting}={range_.text}{f' ({range_.source})' if range_.source else ''}", flush=True)
 
 
 def report(plan: Plan, trials: Trials) -> None:

@@ -2,6 +2,7 @@
 
 WORDS are named configurations and settings for all runs, and options of the study, such as methods=erm,lff
 variants=skewed1,skewed4 seeds=1-5; metric=, rule=, format= and against= are for the final table, as in `results`.
+With search=N, each method is also tuned on each variant by N trials, and shown beside its default settings.
 """
 
 import os
@@ -9,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published_numbers import published_metrics
@@ -34,6 +35,9 @@ from debiaslab.recording.launcher import Local
 from debiaslab.recording.observers import mongo_from_environment
 from debiaslab.recording.version import current_code
 
+if TYPE_CHECKING:  # only a study with search=N needs the packages of a search
+    from debiaslab.commands.studies.tuning import Search
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -56,16 +60,21 @@ def run(updates: Sequence[str]) -> int:
 def run_study(study: StudyWords) -> int:
     """The same for parsed words."""
     jobs = jobs_of(study)
+    searches = plan_searches(jobs, study)
     check_row(jobs, study)
     recorded = Recorded(jobs[0].log_dir, current_code(ex))
     if study.listed:
-        list_jobs(jobs, recorded, study)
+        list_study(jobs, searches, recorded, study)
         return 0
     require_writable(recorded.log_dir, "log_dir")
     mongo_from_environment()  # fails if the server does not respond
+    if searches and len(study.seeds) == 1:
+        show("one seed does not tell how sure the difference of the tuned settings is; give several, as seeds=1-3")
     show(f"checking {runs(len(jobs))} and the data")
     jobs = list(with_data(jobs))
     check_metrics(jobs, study)
+    tuned = [search.best_jobs(jobs) for search in run_all(searches)]
+    jobs = in_order([*jobs, *with_data([job for several in tuned for job in several])])
     states = list_jobs(jobs, recorded, study)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
     open_jobs = [job for job in jobs if job.key not in done]
@@ -79,7 +88,9 @@ def run_study(study: StudyWords) -> int:
     show_results(jobs, done | runner.done, study)
     for failure in runner.failures:
         show(*failure_lines(failure))
-    return 1 if runner.failures else 0
+    for search in (search for search, several in zip(searches, tuned, strict=True) if not several):
+        show(f"FAILED {search.label}, tuned: none of the {study.search} trials of {search.plan.name} is complete")
+    return 1 if runner.failures or not all(tuned) else 0
 
 
 def threads_per_run(parallel: int) -> int | None:
@@ -90,10 +101,13 @@ def threads_per_run(parallel: int) -> int | None:
 # ---- before
 
 
-def check_row(jobs: Sequence[Job], words: TableWords) -> None:
+def check_row(jobs: Sequence[Job], words: StudyWords) -> None:
     """Raise `UserError` if the final table will not have the row `against`."""
     if words.against is not None:
-        names = row_names([Planned(job.key, as_recorded(job.setup.config)) for job in jobs])
+        planned = [Planned(job.key, as_recorded(job.setup.config)) for job in jobs]
+        if words.search is not None:
+            planned += [Planned(f"{run.id}, tuned", {**run.config, "tuned": words.search}) for run in planned]
+        names = row_names(planned)
         require_known("row", words.against, dict.fromkeys(names.values()), "against=")
 
 
@@ -118,7 +132,7 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
     for job in jobs:
         what, run_id = plan_of(job, states[job.key], study.again)
         counts[what] = counts.get(what, 0) + 1
-        table.add_row(job.method, job.variant, str(job.seed), what, "" if run_id is None else str(job.log_dir / run_id))
+        table.add_row(job.name, job.variant, str(job.seed), what, "" if run_id is None else str(job.log_dir / run_id))
     summary = ", ".join(f"{count} {what}" for what, count in counts.items())
     show(table, f"{runs(len(jobs))}: {summary}; {study.parallel} at a time")
     if any(state.done and not state.same_code for state in states.values()) and not study.again:
@@ -137,6 +151,44 @@ def plan_of(job: Job, state: State, again: bool) -> tuple[str, str | None]:
     return "to run", None
 
 
+# ---- with search=N
+
+
+def plan_searches(jobs: Sequence[Job], study: StudyWords) -> "list[Search]":
+    """The searches that `search=N` asks for. Raises `UserError` for any mistake."""
+    if study.search is None:
+        return []
+    from debiaslab.commands.studies.tuning import searches_of
+
+    return searches_of(jobs, study)
+
+
+def list_study(jobs: Sequence[Job], searches: "Sequence[Search]", recorded: Recorded, study: StudyWords) -> None:
+    """Show what is to be done, for the tuned jobs too whose search is complete."""
+    done = [search.done() for search in searches]
+    complete = [search for search, number in zip(searches, done, strict=True) if number == study.search]
+    tuned = [job for search in complete for job in search.best_jobs(jobs)]
+    list_jobs(in_order([*jobs, *tuned]), recorded, study)
+    for search, number in zip(searches, done, strict=True):
+        rest = "" if search in complete else f", then {runs(len(study.seeds))} with the best settings"
+        show(f"{search.label}: {number} of {study.search} trials of the search {search.plan.name} done{rest}")
+
+
+def run_all(searches: "Sequence[Search]") -> "Sequence[Search]":
+    """Check all searches, then run them, and return them."""
+    for search in searches:
+        search.check()
+    for search in searches:
+        search.run()
+    return searches
+
+
+def in_order(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs by variant, seed and method, as in the study; tuned ones follow those with the default settings."""
+    order = list(dict.fromkeys((job.variant, job.seed, job.method) for job in jobs))
+    return sorted(jobs, key=lambda job: order.index((job.variant, job.seed, job.method)))
+
+
 # ---- after
 
 
@@ -146,7 +198,9 @@ def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords
         return
     published = dict.fromkeys(metric for job in jobs for metric in published_metrics(job.setup.config["data"]["name"]))
     metrics = words.metrics or (*published,) or (DEFAULT_METRIC,)
+    order = [done.get(job.key) for job in jobs]
     records = FileStore(jobs[0].log_dir).find(Query({}, ids=list(done.values())))
+    records.sort(key=lambda record: order.index(record.id))
     for metric in metrics:
         try:
             show_tables(records, replace(words, metrics=(metric,)))

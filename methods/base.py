@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from debiaslab.core.settings import Settings, not_negative, positive, require, setting
 from debiaslab.methods.optimizers import OPTIMIZER, OPTIMIZERS, build_optimizer
 from debiaslab.methods.phase import Descent, Losses, Phase
+from debiaslab.methods.ranges import SearchRange
 from debiaslab.methods.recipes import Recipe, Recipes
 from debiaslab.models import Networks
 
@@ -74,6 +75,7 @@ class Method(nn.Module):
     """Base class: networks and per-sample state are submodules and buffers, so `state_dict` is complete."""
 
     Config: ClassVar[type[MethodConfig]]
+    SEARCH: ClassVar[Mapping[str, SearchRange]] = {}  # the searched hyper-parameters and their ranges
     RECIPES: ClassVar[Recipes]
     UNPUBLISHED: ClassVar[Mapping[str, Recipe]]  # ours for other data, by kind of image (`datasets.base.KINDS`)
     PUBLISHED: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters of the authors' checkpoint selection
@@ -97,12 +99,10 @@ class Method(nn.Module):
         raise NotImplementedError
 
     @classmethod
-    def search_space(cls, data: Mapping[str, Any]) -> dict[str, str]:
-        """The authors' search ranges for their hyper-parameters, on data with the settings `data`.
-
-        Distributions such as "uniform(0, 1)" by hyper-parameter (`docs/search.md`); empty if none are published.
-        """
-        return {}
+    def search_space(cls, data: Mapping[str, Any]) -> Mapping[str, SearchRange]:
+        """The range of each searched hyper-parameter on data with the settings `data`: `SEARCH`, unless it depends on
+        the data."""
+        return cls.SEARCH
 
     def predict(self, image: Tensor) -> Tensor:
         """Logits [B, num_classes] of the trained classifier for images [B, C, H, W]: the last phase's first branch.

@@ -27,6 +27,7 @@ from debiaslab.methods.lff import LfF
 from debiaslab.methods.losses import generalized_cross_entropy
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from debiaslab.methods.ranges import SearchRange
 from debiaslab.methods.recipes import mark_unpublished, merge, name_recipes, stand_ins
 from debiaslab.models import Networks
 
@@ -55,6 +56,9 @@ class EnsembleConfig(MethodConfig):
 
     def rules(self) -> dict[str, str]:
         return super().rules() | {"ensemble_selection": self.ensemble_selection}
+
+
+CONFIDENCE = {"ensemble_confidence": SearchRange(text="uniform(0.9, 0.999)")}
 
 
 class BiasEnsemble(Method):
@@ -140,6 +144,8 @@ class LfFBE(BiasEnsemble):
     class Config(EnsembleConfig, LfF.Config):
         drop_last: bool = drop_last_setting(True)
 
+    SEARCH = {**LfF.SEARCH, **CONFIDENCE}
+
     Inner = LfF
     RECIPES = merge(
         name_recipes("debiaslab", DIGITS, ensemble_steps=600, ensemble_check_steps=500),
@@ -155,6 +161,8 @@ class DisEntBE(BiasEnsemble):
     @dataclass(frozen=True, kw_only=True)
     class Config(EnsembleConfig, DisEnt.Config):
         pass
+
+    SEARCH = {**DisEnt.SEARCH, **CONFIDENCE}
 
     Inner = DisEnt
     RECIPES = merge(

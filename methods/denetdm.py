@@ -26,6 +26,7 @@ from debiaslab.methods.losses import distillation_loss
 from debiaslab.methods.optimizers import OPTIMIZER, build_optimizer
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_SREELATHA, OWN_BRANCHES, SREELATHA
+from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
 from debiaslab.methods.recipes import Recipe, mark_unpublished, merge, name_recipes, stand_ins
 from debiaslab.models import Networks
 
@@ -72,6 +73,13 @@ class DeNetDM(Method):
             of_distillation = tuple(name for name in setting_names(type(self)) if name.startswith("distill_"))
             own = {"hand_over=None": (*of_distillation, "poe_weight", "temperature")} if self.hand_over is None else {}
             return super().without_effect() | own
+
+    SEARCH = {
+        "learning_rate": LEARNING_RATE,
+        "distill_learning_rate": LEARNING_RATE,
+        "distill_weight": SearchRange(),
+        "temperature": SearchRange(text="uniform(1, 4)"),
+    }
 
     RECIPES = merge(
         {

@@ -25,8 +25,11 @@ from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
+from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
 from debiaslab.methods.recipes import merge, name_recipes, stand_ins
 from debiaslab.models import Networks
+
+OF_ALL_DATA = "the span of the authors' settings over their data sets"
 
 
 class DisEnt(Method):
@@ -53,6 +56,13 @@ class DisEnt(Method):
         def without_effect(self) -> dict[str, tuple[str, ...]]:
             own = {"lr_decay_step=None": ("lr_gamma",)} if self.lr_decay_step is None else {}
             return super().without_effect() | own
+
+    SEARCH = {
+        "learning_rate": LEARNING_RATE,
+        "lambda_dis_align": SearchRange(text="log(1, 10)", source=OF_ALL_DATA),
+        "lambda_swap_align": SearchRange(text="log(1, 10)", source=OF_ALL_DATA),
+        "lambda_swap": SearchRange(text="log(0.1, 1)", source=OF_ALL_DATA),
+    }
 
     RECIPES = merge(
         name_recipes("debiaslab", for_disent(DIGITS | OWN_IMAGES)),

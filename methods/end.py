@@ -25,9 +25,14 @@ from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, OWN_IMAGES
+from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
 from debiaslab.methods.recipes import Recipe, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
+
+# the paper's ranges of alpha and beta, by the strength of the bias
+WEAK = SearchRange(text="uniform(0, 1)", source="EnD paper, Biased MNIST with rho below 0.999")
+STRONG = SearchRange(text="uniform(0, 50)", source="EnD paper, Biased MNIST with rho 0.999")
 
 
 class EnD(Method):
@@ -35,6 +40,8 @@ class EnD(Method):
     class Config(ScheduledConfig):
         alpha: float = setting(0.1, "weight of the disentangling loss", not_negative)
         beta: float = setting(0.1, "weight of the entangling loss", not_negative)
+
+    SEARCH = {"alpha": WEAK, "beta": WEAK, "learning_rate": LEARNING_RATE}
 
     RECIPES = merge(
         {
@@ -72,11 +79,12 @@ class EnD(Method):
     config: Config
 
     @classmethod
-    def search_space(cls, data: Mapping[str, Any]) -> dict[str, str]:
-        """The search space of the paper; on data other than Biased MNIST, its ranges for the weaker biases."""
+    def search_space(cls, data: Mapping[str, Any]) -> Mapping[str, SearchRange]:
+        """On Biased MNIST that of the paper: alpha and beta alone, and more of them for the strongest bias."""
         rho = data.get("rho")
-        high = 50 if isinstance(rho, (int, float)) and rho >= 0.999 else 1
-        return dict.fromkeys(("alpha", "beta"), f"uniform(0, {high})")
+        if not isinstance(rho, (int, float)):
+            return cls.SEARCH
+        return dict.fromkeys(("alpha", "beta"), STRONG if rho >= 0.999 else WEAK)
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

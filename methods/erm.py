@@ -15,6 +15,7 @@ from debiaslab.methods.base import Method, Task
 from debiaslab.methods.declarations import drop_last_setting
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
+from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY
 from debiaslab.methods.recipes import Recipe, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
@@ -24,6 +25,8 @@ class ERM(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScheduledConfig):
         drop_last: bool = drop_last_setting(False)
+
+    SEARCH = {"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY}
 
     RECIPES = merge(
         {

@@ -23,6 +23,7 @@ from debiaslab.methods.base import Task
 from debiaslab.methods.declarations import outer_loss_weight, train_head_setting
 from debiaslab.methods.phase import Batch, Descent, Phase
 from debiaslab.methods.published import BAHNG, OWN_PAIRS
+from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
 from debiaslab.methods.recipes import merge, name_recipes
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
 from debiaslab.models import Networks
@@ -44,6 +45,8 @@ class LearnedMixin(VanillaBiased):
             super().__post_init__()
             epochs, steps = self.pretrain_epochs, self.pretrain_steps
             require((epochs is None) != (steps is None), "pretrain_epochs", epochs, "set, or pretrain_steps, not both")
+
+    SEARCH = {"learning_rate": LEARNING_RATE, "entropy_weight": SearchRange()}
 
     RECIPES = merge(
         VanillaBiased.RECIPES,

@@ -19,6 +19,7 @@ from debiaslab.methods.losses import bias_amplifying_loss
 from debiaslab.methods.per_sample import RelativeDifficulty
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, DIGITS, LEE, LEE_2021, LEE_2023, NAM, OWN_IMAGES
+from debiaslab.methods.ranges import GCE_EXPONENT, LEARNING_RATE, SearchRange
 from debiaslab.methods.recipes import merge, name_recipes, stand_ins
 from debiaslab.models import Networks
 
@@ -32,6 +33,12 @@ class LfF(Method):
         q: float = gce_exponent()
         ema_decay: float = running_loss_decay()
         drop_last: bool = drop_last_setting(False)
+
+    SEARCH = {
+        "learning_rate": LEARNING_RATE,
+        "q": GCE_EXPONENT,
+        "ema_decay": SearchRange(text="uniform(0.5, 0.95)"),
+    }
 
     RECIPES = merge(
         name_recipes("debiaslab", DIGITS | OWN_IMAGES),

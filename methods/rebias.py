@@ -24,6 +24,7 @@ from debiaslab.methods.base import Task
 from debiaslab.methods.hsic import ESTIMATORS, median_squared_distance
 from debiaslab.methods.phase import Batch
 from debiaslab.methods.published import BAHNG
+from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
 from debiaslab.methods.recipes import merge
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased, outputs_of
 from debiaslab.models import Networks
@@ -52,6 +53,8 @@ class ReBias(VanillaBiased):
                 lambda sigma: sigma == "median" if isinstance(sigma, str) else sigma > 0,
             ),
         )
+
+    SEARCH = {"learning_rate": LEARNING_RATE, "f_lambda": SearchRange(), "g_lambda": SearchRange()}
 
     RECIPES = merge(
         VanillaBiased.RECIPES, {"imagenet9": {"bahng2020": BAHNG["imagenet9"].with_hparams(sigma="median")}}

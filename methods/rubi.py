@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from debiaslab.methods.base import Task
 from debiaslab.methods.declarations import outer_loss_weight, train_head_setting
 from debiaslab.methods.phase import Batch
+from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
 from debiaslab.methods.vanilla_biased import Outputs, VanillaBiased
 from debiaslab.models import Networks
 
@@ -27,6 +28,8 @@ class RUBi(VanillaBiased):
     class Config(VanillaBiased.Config):
         f_lambda_outer: float = outer_loss_weight()
         train_head: bool = train_head_setting()
+
+    SEARCH = {"learning_rate": LEARNING_RATE, "f_lambda_outer": SearchRange()}
 
     def __init__(self, config: Any, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

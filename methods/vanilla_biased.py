@@ -21,6 +21,7 @@ from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_BAHNG, BAHNG, OWN_PAIRS
+from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY
 from debiaslab.methods.recipes import Recipe, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Classifier, Networks
@@ -47,6 +48,8 @@ class VanillaBiased(Method):
     @dataclass(frozen=True, kw_only=True)
     class Config(ScheduledConfig):
         n_g_update: int = setting(1, "updates of g per batch, before that of f", not_negative)
+
+    SEARCH = {"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY}
 
     RECIPES = merge(
         {

@@ -7,6 +7,7 @@ from debiaslab.core.settings import declared, default_settings
 from debiaslab.datasets import DATASETS
 from debiaslab.datasets.base import KINDS, DatasetConfig
 from debiaslab.methods import METHODS, MethodConfig
+from debiaslab.methods.end import STRONG, WEAK
 from debiaslab.models import MODELS
 from debiaslab.settings.run import RunSettings
 
@@ -18,7 +19,8 @@ settings of one run. *: results do not depend on it."""
 
 def page() -> str:
     """The whole page."""
-    return "\n".join([INTRODUCTION, *_run(), *_data(), *_methods(), *_models(), *_unpublished()]) + "\n"
+    parts = (*_run(), *_data(), *_methods(), *_search_ranges(), *_models(), *_unpublished())
+    return "\n".join([INTRODUCTION, *parts]) + "\n"
 
 
 def _run() -> Iterator[str]:
@@ -44,6 +46,25 @@ def _methods() -> Iterator[str]:
     for name, default in common.items():
         yield f"| `{name}` | {_value(default)} | {_help(MethodConfig, name)} |"
     yield from _of_several({name: method.Config for name, method in METHODS.items()}, common, "method")
+
+
+def _search_ranges() -> Iterator[str]:
+    yield from ("", "## Search ranges", "")
+    yield "What `search`, and `study` with `search=N`, vary by default ([search](search.md)); `recipe` is the recipe's"
+    yield "value, and a setting that is 0 there has no such range. On Biased MNIST, EnD's space is that of its paper:"
+    yield f"alpha and beta in {WEAK}, with rho 0.999 in {STRONG}."
+    yield from ("", "| setting | range | method | source |", "|---|---|---|---|")
+    for (setting, text, source), owners in search_ranges().items():
+        yield f"| `{setting}` | `{text}` | {', '.join(f'`{name}`' for name in owners)} | {source} |"
+
+
+def search_ranges() -> dict[tuple[str, str, str], list[str]]:
+    """(hyper-parameter, default range, its source) -> the methods that declare it."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for name, method in METHODS.items():
+        for setting, range_ in method.SEARCH.items():
+            found.setdefault((setting, str(range_), range_.source), []).append(name)
+    return found
 
 
 def _models() -> Iterator[str]:

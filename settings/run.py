@@ -11,16 +11,22 @@ AUTO = "auto"  # a selection rule that is resolved when the data are read
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings(Settings):
-    """Which trial of a search a run is; set by `main.py search`, otherwise all None."""
+    """Which trial of a search a run is, or that it has the best settings of one; set by `main.py search` and `main.py
+    study`, otherwise all None."""
 
-    search: str | None = setting(None, "name of the search that the run is a trial of", identity=False)
+    search: str | None = setting(None, "name of the search that the run belongs to", identity=False)
     trial: int | None = setting(None, "number of the trial in the search", identity=False)
+    tuned: int | None = setting(
+        None, "number of trials of which the run has the best settings; it is none of them", positive, before=None
+    )
     objective: str | None = setting(None, "metric that the search optimises, under the rule selection", identity=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        marks = [getattr(self, name) is None for name in TRIAL_SETTINGS]
-        require(len(set(marks)) == 1, "search", self.search, "given with trial and objective; `main.py search` does")
+        kind = self.trial if self.tuned is None else self.tuned
+        marks = {mark is None for mark in (self.search, kind, self.objective)}
+        require(len(marks) == 1, "search", self.search, "given with trial and objective; `main.py search` does")
+        require(self.trial is None or self.tuned is None, "tuned", self.tuned, "None for a trial")
 
 
 TRIAL_SETTINGS = tuple(setting_names(TrialSettings))

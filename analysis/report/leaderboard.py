@@ -7,7 +7,7 @@ import pandas
 
 from debiaslab.analysis.certainty import with_tests
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers
-from debiaslab.analysis.records import Record
+from debiaslab.analysis.records import Record, without_trials
 from debiaslab.analysis.result import COLUMNS
 from debiaslab.analysis.statistics import t_interval
 from debiaslab.analysis.table_formats import format_p
@@ -26,10 +26,11 @@ def leaderboard(records: Sequence[Record], frame: pandas.DataFrame, against: str
     """Return rows, columns, rules, metrics, and the cells for each rule and metric, for the page.
 
     `frame` is the `results_frame` of the runs under all rules. Rows and columns are those of all runs with a result,
-    for all rules; runs that evaluated the weights of others are left out. Cells refer to runs by their index in
-    `records`. `against` is the row that the others are tested against; raises `UserError` if there is no such row.
+    for all rules; runs that evaluated the weights of others, and trials of searches (`without_trials`), are left out.
+    Cells refer to runs by their index in `records`. `against` is the row that the others are tested against; raises
+    `UserError` if there is no such row.
     """
-    trained = {record.id for record in records if record.trained}
+    trained = {record.id for record in without_trials(records) if record.trained}
     frame = frame[frame["id"].isin(trained)] if len(frame) else frame
     if frame.empty:
         return {"rows": [], "columns": [], "rules": [], "metrics": [], "tables": {}}

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -14,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from debiaslab.commands.searches.plan import Plan
+from debiaslab.commands.searches.plan import Plan, make_plan
+from debiaslab.commands.searches.words import SearchWords
 from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import without_password
 from debiaslab.core.sharing import make_shared_folder, share
@@ -45,6 +47,13 @@ def open_study(plan: Plan, create: bool) -> optuna.Study:
                 " give the same settings, or another name"
             )
     return study
+
+
+def find_plan(words: SearchWords) -> tuple[Plan, bool]:
+    """The plan of `words`, and whether its search is in the database. Raises `UserError` for any mistake."""
+    plan = make_plan(words)
+    name = find_existing(plan) if words.name is None else None
+    return (plan, False) if name is None else (replace(plan, words=replace(words, name=name)), True)
 
 
 def find_existing(plan: Plan) -> str | None:

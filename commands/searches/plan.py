@@ -3,8 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -24,7 +24,7 @@ from debiaslab.recording.configuration import configuration
 from debiaslab.settings.declared import earlier_values, result_settings
 from debiaslab.settings.recipes import default_selection
 from debiaslab.settings.run import AUTO
-from debiaslab.settings.setup import Setup, is_open, load_once, settle
+from debiaslab.settings.setup import Setup, is_open, load_once, section, settle
 from debiaslab.settings.setup import check as check_settings
 
 
@@ -88,8 +88,12 @@ class Plan:
 
     def run_words(self, values: Mapping[str, Value]) -> list[str]:
         """The words of a run with these values of the searched settings."""
+        return [*self.words.common, *self.own_words(values)]
+
+    def own_words(self, values: Mapping[str, Value]) -> list[str]:
+        """The same without the words of all runs."""
         rule = [f"selection={self.selection}"] if self.selection != self.config["selection"] else []
-        return [*self.words.common, *rule, *as_words(values)]
+        return [*rule, *as_words(values)]
 
     def trial_words(self, number: int, values: Mapping[str, Value]) -> list[str]:
         marks = [f"search={self.name}", f"trial={number}", f"objective={self.objective}"]
@@ -104,7 +108,7 @@ def make_plan(words: SearchWords) -> Plan:
     metric, rule = words.parsed_objective
     selection = rule or selection_for(config["data"])
     metric = metric or (selection.removeprefix(RULE) if selection != "last" else "unbiased")
-    plan = Plan(words, words.space or own_space(config), metric, selection, config)
+    plan = Plan(words, words.space or own_space(config, words.given), metric, selection, config)
     _ = plan.num_trials  # rejects ranges that a grid does not support
     return plan
 
@@ -116,18 +120,27 @@ def selection_for(data: Mapping[str, Any]) -> str:
     return rule if rule != AUTO else default_selection(data, load_once(dataset_config(data)).selection_images(protocol))
 
 
-def own_space(config: Mapping[str, Any]) -> tuple[Range, ...]:
-    """The search space of the method's authors. Raises `UserError` if it is unknown."""
-    name = config["method"]["name"]
-    told = method_class(name).search_space(config["data"])
-    ranges = (read_range(f"method.hparams.{setting}", text) for setting, text in told.items())
-    space = tuple(found for found in ranges if found is not None)
+def own_space(config: Mapping[str, Any], given: Collection[str] = ()) -> tuple[Range, ...]:
+    """The ranges that the method declares (`SEARCH`), without the settings that are `given` or have no effect.
+
+    Raises `UserError` if there are none.
+    """
+    name, hparams = config["method"]["name"], section(config, "method")
+    idle = check_settings(config).method_config.without_effect().values()
+    space = []
+    for setting, declared in method_class(name).search_space(config["data"]).items():
+        full_name, text = f"method.hparams.{setting}", declared.at(hparams[setting])
+        if text is None or full_name in given or any(setting in names for names in idle):
+            continue
+        found = read_range(full_name, text)
+        assert found is not None
+        space.append(replace(found, source=declared.source))
     if not space:
         raise UserError(
-            f"nothing to search, and the search space of the authors of {name} is unknown:"
-            " write a range, such as 'method.hparams.learning_rate=log(1e-4, 1e-2)'"
+            f"nothing to search: {name} declares no range for a setting that is not given;"
+            " write one, such as 'method.hparams.learning_rate=log(1e-4, 1e-2)'"
         )
-    return space
+    return tuple(space)
 
 
 def check(plan: Plan) -> None:

@@ -3,7 +3,7 @@
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 from debiaslab.core.errors import UserError, require_known
@@ -22,11 +22,12 @@ Value = int | float | str  # of a searched setting; the values of a choice are t
 
 @dataclass(frozen=True)
 class Range:
-    """The range of `setting`: (LOW, HIGH), or the texts of a choice."""
+    """The range of `setting`: (LOW, HIGH), or the texts of a choice; `source`: of a range that was not typed."""
 
     setting: str
     kind: str
     values: tuple[Value, ...]
+    source: str | None = field(default=None, compare=False)
 
     @property
     def text(self) -> str:

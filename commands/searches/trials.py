@@ -105,6 +105,10 @@ class Trials:
         """Whether there is a trial of which it is not known yet whether its worker is alive."""
         return any(self._is_alive(trial) is None for trial in self._others())
 
+    def elsewhere(self) -> bool:
+        """Whether other workers are running trials."""
+        return bool(self._others())
+
     def beat(self) -> None:
         """Write a heartbeat for other workers, at most every `BEAT_SECONDS`."""
         if time.monotonic() - self.last_beat < BEAT_SECONDS:
@@ -127,6 +131,15 @@ class Trials:
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         values = {trial.number: trial.value for trial in complete if trial.value is not None}
         return min(values.items(), key=lambda item: (-item[1], item[0]), default=None)
+
+    def best_values(self) -> dict[str, Value] | None:
+        """The searched settings of the best of the first trials that the plan asks for, the first one in a tie.
+
+        None if none of them is complete. Those that a larger number added later do not count.
+        """
+        first = sorted(self._counted(), key=lambda trial: trial.number)[: self.plan.num_trials]
+        complete = [trial for trial in first if trial.value is not None]
+        return dict(max(complete, key=lambda trial: trial.value or 0.0).params) if complete else None
 
     def _others(self) -> list[FrozenTrial]:
         """The running trials of other workers."""

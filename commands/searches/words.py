@@ -9,9 +9,10 @@ from debiaslab.commands.words import one_of_these, read_words, word
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.recording.updates import SHORT_SETTINGS
+from debiaslab.settings.run import TRIAL_SETTINGS
 
 SAMPLERS = ("tpe", "random", "grid")
-DECIDED = ("resume", "checkpoint", "train", "search", "trial")
+DECIDED = ("resume", "checkpoint", "train", *TRIAL_SETTINGS)
 STORAGE_URL = "DEBIAS_SEARCH_URL"  # environment variable; the only place for a password
 RULE = "best_valid_"
 TRIALS = 20  # the minimum of EnD's authors
@@ -49,6 +50,12 @@ class SearchWords:
     listed: bool = word("True: show the results so far, without running trials", False, name="list")
     common: tuple[str, ...] = ()
     space: tuple[Range, ...] = ()
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the settings among the `common` words."""
+        names = (word.partition("=")[0] for word in self.common)
+        return [SHORT_SETTINGS.get(name, name) for name in names]
 
     @property
     def parsed_objective(self) -> tuple[str | None, str | None]:

@@ -22,10 +22,16 @@ DIVERGED, REFUSED = 1, 2  # exit codes of a run (`recording.command_line`)
 
 
 class Worker:
-    """Runs trials of `plan`. `resume_command` is the command line that continues the search."""
+    """Runs trials of `plan`. `resume_command` is the command line that continues the search.
 
-    def __init__(self, plan: Plan, trials: Trials, launcher: Launcher, resume_command: str) -> None:
+    `waits`: it also waits for the trials of other workers, so that the search is complete in the end.
+    """
+
+    def __init__(
+        self, plan: Plan, trials: Trials, launcher: Launcher, resume_command: str, waits: bool = False
+    ) -> None:
         self.plan, self.trials, self.launcher, self.resume_command = plan, trials, launcher, resume_command
+        self.waits = waits
         jobs = plan.words.jobs
         self.threads = None if "OMP_NUM_THREADS" in os.environ else max(1, (os.cpu_count() or 1) // jobs)
         self.running: dict[Handle, tuple[Trial, str]] = {}  # trial and id of its run
@@ -46,7 +52,7 @@ class Worker:
             self._start()
             self.look_again = time.monotonic() + LOOK_SECONDS
         self.trials.beat()
-        return bool(self.running or self.trials.uncertain())
+        return bool(self.running or (self.trials.elsewhere() if self.waits else self.trials.uncertain()))
 
     def stopping(self) -> None:
         if self.running:

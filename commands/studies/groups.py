@@ -21,11 +21,11 @@ def group_jobs(
     """
     if study.together is False:
         return [(job,) for job in jobs]
-    alike: dict[tuple[str, str], list[Job]] = {}
+    alike: dict[tuple[str, str, int | None], list[Job]] = {}
     groups: list[tuple[Job, ...]] = []
     for job in jobs:
         if states[job.key].unfinished is None and not is_locked(job.log_dir, job.key) and can_be_stacked(job):
-            alike.setdefault((job.method, job.variant), []).append(job)
+            alike.setdefault(job.row, []).append(job)
         else:
             groups.append((job,))
     for several in alike.values():
@@ -54,7 +54,7 @@ def pays(jobs: Sequence[Job], study: StudyWords, threads: int | None) -> bool:
 
 def pace_of(job: Job, pace: Pace, parallel: int) -> str:
     """The measurement as text."""
-    name = " ".join(part for part in (job.method, job.variant) if part)
+    name = " ".join(part for part in (job.name, job.variant) if part)
     at_a_time = f", {parallel} at a time" if parallel > 1 else ""
     faster = "together" if pace.together_pays(parallel) else "apart"
     return (

@@ -47,8 +47,22 @@ class Job:
     data: Data | None = None
 
     @property
+    def tuned(self) -> int | None:
+        """The number of trials that its settings are the best of; None for the default settings."""
+        return self.setup.run.tuned
+
+    @property
+    def row(self) -> tuple[str, str, int | None]:
+        """What jobs have in common that differ in their seed alone."""
+        return self.method, self.variant, self.tuned
+
+    @property
+    def name(self) -> str:
+        return self.method if self.tuned is None else f"{self.method}, tuned"
+
+    @property
     def label(self) -> str:
-        return " ".join(part for part in (self.method, self.variant, f"seed {self.seed}") if part)
+        return " ".join(part for part in (self.name, self.variant, f"seed {self.seed}") if part)
 
     @property
     def log_dir(self) -> Path:
@@ -100,7 +114,7 @@ def jobs_of(study: StudyWords) -> list[Job]:
         methods = study.methods or [name for name, method in METHODS.items() if dataset in method.RECIPES]
         for seed in study.seeds:
             for method in methods:
-                jobs.append(_job(method, variant, seed, words))
+                jobs.append(make_job(method, variant, seed, (*words, f"method={method}", f"seed={seed}")))
     if len({job.log_dir for job in jobs}) > 1:
         raise UserError("the variants have different folders of records; give one log_dir for all")
     different: dict[str, Job] = {}
@@ -109,10 +123,10 @@ def jobs_of(study: StudyWords) -> list[Job]:
     return list(different.values())
 
 
-def _job(method: str, variant: str, seed: int, words: Sequence[str]) -> Job:
-    own = (*words, f"method={method}", f"seed={seed}")
+def make_job(method: str, variant: str, seed: int, words: tuple[str, ...]) -> Job:
+    """The job that `words` start. Raises `UserError`, with the method and variant."""
     try:
-        return Job(method, variant, seed, own, check(configuration(ex, own)))
+        return Job(method, variant, seed, words, check(configuration(ex, words)))
     except UserError as error:
         raise UserError(f"{' '.join(part for part in (method, variant) if part)}: {error}") from None
 
@@ -122,22 +136,22 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
 
     Raises `UserError` if the data cannot be loaded, or data, method, networks and pretrained weights do not fit.
     """
-    known: dict[tuple[str, str], tuple[str, int, bool]] = {}
+    known: dict[tuple[str, str, int | None], tuple[str, int, bool]] = {}
     for job in jobs:
         if job.setup.run.device not in SIMPLE_DEVICES:
             job.setup.device()
         try:
             setup, data = job.setup.with_data()
-            if (job.method, job.variant) not in known:
+            if job.row not in known:
                 method = setup.build_method(data, torch.device("cpu"))
                 setup.check_graphs(method)
                 phases = method.phases()
                 steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
                 stackable = can_be_stacked(method)
-                known[job.method, job.variant] = data.fingerprint, steps, stackable
+                known[job.row] = data.fingerprint, steps, stackable
         except UserError as error:
             raise UserError(f"{job.label}: {error}") from None
-        fingerprint, steps, stackable = known[job.method, job.variant]
+        fingerprint, steps, stackable = known[job.row]
         splits = tuple(data.evaluation_splits())
         yield replace(job, setup=setup, data=Data(fingerprint, splits, setup.identity(data), steps, stackable))
     load_once.cache_clear()  # the runs read them in their own processes

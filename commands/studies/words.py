@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from debiaslab.commands.results import TableWords
+from debiaslab.commands.searches.space import read_range
 from debiaslab.commands.words import (
     read_flag_or_auto,
     read_list,
@@ -51,6 +52,8 @@ class StudyWords(TableWords):
         False,
         read=read_flag_or_auto,
     )
+    search: int | None = word("N: also tune each method on each variant by N trials, and show both")
+    objective: str | None = word("with search=N: metric on validation images that its trials maximise: valid/unbiased")
     again: bool = word("True: repeat runs of other versions of the code", False)
     listed: bool = word("True: show what would be done, without doing it", False, name="list")
     common: tuple[str, ...] = ()
@@ -68,7 +71,13 @@ def read_study(updates: Sequence[str]) -> StudyWords:
         name, separator, value = update.partition("=")
         if separator and name in DECIDED:
             raise UserError(f"{update}: a study decides that for each of its runs; leave it out")
+        if separator and read_range(name, value) is not None:
+            raise UserError(
+                f"{update}: a study searches the ranges that each method declares; leave it out, or use search"
+            )
         renamed.append(f"{IN_PLACE_OF.get(name, name)}={value}" if separator else update)
     study, common = read_words(StudyWords, renamed)
     _ = study.seeds  # check it
+    if study.objective is not None and study.search is None:
+        raise UserError(f"objective={study.objective}: of trials; ask for some with search=20")
     return replace(study, common=tuple(common))

@@ -2,10 +2,15 @@
 
 import pytest
 
-from debiaslab.commands.searches.plan import Plan, check, make_plan
-from debiaslab.commands.searches.space import KINDS, Range, read_range
+from debiaslab.commands.searches.plan import Plan, check, make_plan, own_space
+from debiaslab.commands.searches.space import KINDS, Range, as_words, read_range
 from debiaslab.commands.searches.words import STORAGE_URL, read_search
+from debiaslab.config import ex
 from debiaslab.core.errors import UserError
+from debiaslab.methods import METHODS
+from debiaslab.recording.configuration import configuration
+from debiaslab.settings.recipes import recipes_of
+from tests.conftest import Command
 
 OPTIMIZER = "method.hparams.optimizer"
 
@@ -64,6 +69,51 @@ def test_the_space_of_the_authors() -> None:
         assert (plan.num_trials, plan.words.sampler, plan.words.top) == (20, "tpe", 3)
 
 
+ON_ALL_KINDS = ("digits", "colored_mnist", "cifar10c", "bffhq", "celeba", "biased_mnist", "imagenet9", "kinetics10")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_space(method: str) -> None:
+    """With its learning rate, on each kind of image, and values at the ends that the method accepts."""
+    for dataset in (name for name in ON_ALL_KINDS if recipes_of(METHODS[method], name)):
+        words = [f"data={dataset}", f"method={method}"]
+        config = configuration(ex, words)
+        space = own_space(config)
+        names = [range_.setting.removeprefix("method.hparams.") for range_ in space]
+        assert names[0] == "learning_rate" or method == "end"
+        assert ("learning_rate" in names) == (method != "end" or dataset != "biased_mnist")
+        assert all(range_.source for range_ in space)
+        for end in (0, 1):
+            configuration(ex, [*words, *as_words({range_.setting: range_.values[end] for range_ in space})])
+
+
+def test_rates_are_searched_around_the_recipe() -> None:
+    for words, low, high in ((["digits"], 2e-4, 2e-2), (["data=cifar10c", "pct0_5"], 5e-5, 5e-3)):
+        (rate, *_) = make_plan(read_search([*words, "method=lff"])).space
+        assert (rate.kind, rate.values) == ("log", (low, high))
+
+
+def test_what_is_given_or_switched_off_is_not_searched() -> None:
+    def searched(*words: str) -> list[str]:
+        space = make_plan(read_search(["digits", *words])).space
+        return [range_.setting.removeprefix("method.hparams.") for range_ in space]
+
+    assert searched("method=lff") == ["learning_rate", "q", "ema_decay"]
+    assert searched("method=lff", "method.hparams.q=0.5") == ["learning_rate", "ema_decay"]
+    distilled = ["distill_learning_rate", "distill_weight", "temperature"]
+    assert searched("method=denetdm") == ["learning_rate", *distilled]
+    assert searched("method=denetdm", "method.hparams.hand_over=None") == ["learning_rate"]
+    assert "distill_weight" not in [
+        range_.setting.rpartition(".")[2] for range_ in own_space(configuration(ex, ["data=bffhq", "method=denetdm"]))
+    ]
+
+
+def test_the_help_tells_ranges_and_sources(command: Command) -> None:
+    text = command("search", "--help", data=False).out
+    assert "\n  q=uniform(0.1, 0.9), ours: lff, lff_be\n" in text
+    assert "\n  alpha=uniform(0, 1), EnD paper, Biased MNIST with rho below 0.999: end\n" in text
+
+
 @pytest.mark.parametrize(
     ("words", "objective", "selection"),
     [
@@ -107,7 +157,9 @@ def test_the_same_words_name_the_same_search() -> None:
         (["objective=valid/unbiasd"], "unknown objective 'valid/unbiasd'; did you mean 'valid/unbiased'?"),
         (["objective=best_valid_accuracy", "selection=last"], "objective=best_valid_accuracy and selection=last: give"),
         (["selection=best"], "unknown rule 'selection=best'"),
-        (["method=lff"], "nothing to search, and the search space of the authors of lff is unknown: write a range"),
+        (["method=erm", "method.hparams.learning_rate=0.1", "method.hparams.weight_decay=0"],
+         "nothing to search: erm declares no range for a setting that is not given; write one, such as"),
+        (["tuned=3"], "tuned=3: a search decides that for each of its trials"),
         (["method=edn"], "unknown method 'edn'; did you mean 'end'?"),
         (["sampler=tree"], "unknown sampler 'tree'; one of grid, random, tpe"),
         (["sampler=grid"], "method.hparams.alpha=uniform(0.0, 1.0): sampler=grid needs discrete values"),
