@@ -219,3 +219,10 @@ def test_the_repetition_of_a_trial_is_no_trial(command: Command) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     config = outcome.record("config.json")
     assert (config["search"], config["trial"], config["objective"]) == (None, None, None)
+
+
+def test_the_repetition_of_a_tuned_run_is_tuned(command: Command) -> None:
+    (folder,) = command(*SMOKE, "search=rates", "tuned=3", "objective=valid/unbiased").runs
+    outcome = command("rerun", folder.name, data=False)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.record("config.json")["tuned"] == 3
