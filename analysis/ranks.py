@@ -67,10 +67,10 @@ def rank_tables(
             notes.setdefault(column, []).extend(note for note in several if note not in notes.get(column, []))
     found = [*_of_data(metric, scores, notes), *_of_rules(metric, scores, notes)]
     if not found:
-        column, (rule,) = next(iter(scores[rules[0]])), rules
+        places = "; ".join(f"{', '.join(by_data)} under rule={rule}" for rule, by_data in scores.items())
         raise UserError(
-            f"nothing to compare: all runs are on {column}, and rule={rule} is the only one;"
-            " name several rules, as rule=last,best_valid_accuracy, or select runs on several data sets"
+            f"nothing to compare: there are only runs on {places}; name several rules, as rule=last,best_valid_accuracy"
+            ", or select runs on several data sets"
         )
     return found
 

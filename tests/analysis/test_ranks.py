@@ -86,7 +86,7 @@ def test_a_method_with_several_rows_is_left_out_and_a_tuned_one_is_another(folde
 
 def test_a_single_ranking_is_compared_with_nothing(tmp_path: Path) -> None:
     write(tmp_path, "erm", SKEWS[0], 0.5)
-    with pytest.raises(UserError, match=rf"^nothing to compare: all runs are on {FIRST}, and rule=last is the only"):
+    with pytest.raises(UserError, match=rf"^nothing to compare: there are only runs on {FIRST} under rule=last; name"):
         ranks(tmp_path, "last")
 
 
@@ -114,7 +114,7 @@ def test_the_command(command: Command, folder: Path) -> None:
         (["against=erm"], "against= is an option of tables of results; leave it out with kind=ranks"),
         (["interval=95"], "interval= is an option of tables of results; leave it out with kind=ranks"),
         (["bold=True"], "bold= is an option of tables of results; leave it out with kind=ranks"),
-        (["rule=last", "data.skew=0.005"], "nothing to compare: all runs are on colored_mnist, skew 0.005"),
+        (["rule=last", "data.skew=0.005"], "nothing to compare: there are only runs on colored_mnist, skew 0.005"),
         (["kind=rank"], "unknown kind 'rank'; did you mean 'ranks'?"),
     ):
         refused = command("results", "with", "kind=ranks", *words, data=False)
