@@ -66,7 +66,7 @@ class Custom(DatasetConfig):
     )
     inferred_bias: bool = setting(
         False,
-        "bias labels are those of the column bias_inferred, which `audit` has written",
+        "take the bias labels from the column bias_inferred, as written by `audit`",
         label="inferred bias",
         before=False,
     )
