@@ -33,7 +33,7 @@ from debiaslab.datasets.inputs import as_input
 THRESHOLD, THROUGHOUT = 0.25, 0.75  # scores, as explained above
 MAX_BETWEEN = 0.3  # images with scores between these two, relative to those above
 MIN_CANDIDATES = 10
-MAX_CANDIDATES = 0.4  # share of the images: with more candidates, the networks have not learned the labels
+MAX_CANDIDATES = 0.4  # share of the images: with more candidates, the networks hardly learn the labels
 MIN_ACCURACY_RATIO = 0.75  # of the candidates' held-out accuracy to that of the others, both above chance
 STANDARD_ERRORS = 1.64  # tolerance of the candidates' held-out accuracy: one-sided 95 %
 MIN_ACCURACY = 0.2  # of the others, above chance; the ratio means nothing with a lower one
@@ -119,7 +119,9 @@ def _reject_by_distribution(score: Tensor, num_candidates: int) -> str:
     """Why the scores of the training images, [N], do not show a shortcut; empty if they may."""
     size = len(score)
     if num_candidates > MAX_CANDIDATES * size:
-        return f"a small network learns the labels of only {size - num_candidates:,} of {size:,} training images"
+        return (
+            f"a small network learns the labels of only {size - num_candidates:,} of {size:,} training images early on"
+        )
     if num_candidates < MIN_CANDIDATES:
         return f"only {num_candidates:,} of {size:,} training images contradict what a small network learns first"
     throughout = int((score >= THROUGHOUT).sum())
