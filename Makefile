@@ -14,7 +14,7 @@ demo: $(VENV)/.installed ## Train DeNetDM and ERM on coloured digits and show bo
 	@bash scripts/demo.sh $(BIN)/python
 
 test: $(VENV)/.installed-dev ## Run the tests
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 unit: $(VENV)/.installed-dev ## Run the tests without those that are slow or kill processes (minutes)
 	@$(BIN)/python -m pytest -n auto -m "not processes and not long"
