@@ -14,7 +14,7 @@ from debiaslab.analysis.query import setting_of
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent, title_of
 from debiaslab.analysis.tables import format_value
-from debiaslab.core.console import new_table
+from debiaslab.core.console import new_table, plural
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule
 
@@ -85,11 +85,11 @@ def summary_table(found: SearchTrials, best: Sequence[Record]) -> Table:
     """Mean and standard deviation of the objective and the test accuracies over the trials `best`."""
     config = best[0].config
     complete, rule = len(found.complete()), parse_rule(str(config["selection"]), True, "selection")
+    spread = [f"+- is the standard deviation over these {len(best)} settings (divided by n), not over seeds"]
     table = new_table(
-        f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {complete} complete trials by"
+        f"search {found.name}: {title_of(config)}\nthe {len(best)} best of {plural(complete, 'complete trial')} by"
         f" {config['objective']}, seed {config['seed']}; accuracies under {rule.label}",
-        f"+- is the standard deviation of these {len(best)} settings (divided by n), not over seeds\n"
-        f"{bias_labels_of(best[0], rule.name).text()}",
+        "\n".join([*(spread if len(best) > 1 else []), bias_labels_of(best[0], rule.name).text()]),
     )
     for header in ("(%)", "mean", "+-"):
         table.add_column(header, justify="left" if header == "(%)" else "right", no_wrap=True)

@@ -15,7 +15,7 @@ from debiaslab.commands.searches.plan import Plan, check
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import SearchWords, read_search
 from debiaslab.commands.searches.worker import Worker
-from debiaslab.core.console import show
+from debiaslab.core.console import plural, show
 from debiaslab.core.program import program_name
 from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.launcher import Local
@@ -49,7 +49,8 @@ def run(updates: Sequence[str]) -> None:
 
 
 def describe(plan: Plan) -> None:
-    print(f"search {plan.name}, in {hide_password(plan.storage)}: {plan.words.sampler}, {plan.num_trials} trials")
+    trials = plural(plan.num_trials, "trial")
+    print(f"search {plan.name}, in {hide_password(plan.storage)}: {plan.words.sampler}, {trials}")
     print(f"best {plan.objective} under {plan.selection}, over:")
     for range_ in plan.space:
         print(f"  {range_.setting}={range_.text}{f' ({range_.source})' if range_.source else ''}", flush=True)
@@ -66,7 +67,8 @@ def report(plan: Plan, trials: Trials) -> None:
     found = find_trials(plan.name, records, settings)
     show(*search_report(found, plan.words.top))
     parts = [f"{count} {what}" for what, count in counts.items() if count]
-    print(f"{', '.join(parts)}, of {plan.num_trials} trials; again: {program_name()} results with search={plan.name}")
+    whole = plural(plan.num_trials, "trial")
+    print(f"{', '.join(parts)}, of {whole}; again: {program_name()} results with search={plan.name}")
     best = best_settings(found)
     if best:
         print(f"the best settings: {program_name()} with {shlex.join(plan.run_words(best))}")

@@ -19,12 +19,12 @@ from debiaslab.analysis.tables import row_names
 from debiaslab.commands.results import DEFAULT_METRIC, TableWords, show_tables
 from debiaslab.commands.studies.groups import group_jobs
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
-from debiaslab.commands.studies.overview import Overview, runs
+from debiaslab.commands.studies.overview import Overview
 from debiaslab.commands.studies.recorded import Recorded, State, is_locked
 from debiaslab.commands.studies.runner import Failure, Runner
 from debiaslab.commands.studies.words import StudyWords, read_study
 from debiaslab.config import ex
-from debiaslab.core.console import left_out, new_table, printable, show
+from debiaslab.core.console import left_out, new_table, plural, printable, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
 from debiaslab.core.program import program_name
@@ -70,7 +70,7 @@ def run_study(study: StudyWords) -> int:
     mongo_from_environment()  # fails if the server does not respond
     if searches and len(study.seeds) == 1:
         show("one seed does not tell how sure the difference of the tuned settings is; give several, as seeds=1-3")
-    show(f"checking {runs(len(jobs))} and the data")
+    show(f"checking {plural(len(jobs), 'run')} and the data")
     jobs = list(with_data(jobs))
     check_metrics(jobs, study)
     tuned = [search.best_jobs(jobs) for search in run_all(searches)]
@@ -89,7 +89,7 @@ def run_study(study: StudyWords) -> int:
     for failure in runner.failures:
         show(*failure_lines(failure))
     for search in (search for search, several in zip(searches, tuned, strict=True) if not several):
-        show(f"FAILED {search.label}, tuned: none of the {study.search} trials of {search.plan.name} is complete")
+        show(f"FAILED {search.label}, tuned: no trial of {search.plan.name} is complete, of {study.search}")
     return 1 if runner.failures or not all(tuned) else 0
 
 
@@ -134,7 +134,7 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
         counts[what] = counts.get(what, 0) + 1
         table.add_row(job.name, job.variant, str(job.seed), what, "" if run_id is None else str(job.log_dir / run_id))
     summary = ", ".join(f"{count} {what}" for what, count in counts.items())
-    show(table, f"{runs(len(jobs))}: {summary}; {study.parallel} at a time")
+    show(table, f"{plural(len(jobs), 'run')}: {summary}; {study.parallel} at a time")
     if any(state.done and not state.same_code for state in states.values()) and not study.again:
         show("to repeat runs of other versions of the code: again=True")
     return states
@@ -170,7 +170,7 @@ def list_study(jobs: Sequence[Job], searches: "Sequence[Search]", recorded: Reco
     tuned = [job for search in complete for job in search.best_jobs(jobs)]
     list_jobs(in_order([*jobs, *tuned]), recorded, study)
     for search, number in zip(searches, done, strict=True):
-        rest = "" if search in complete else f", then {runs(len(study.seeds))} with the best settings"
+        rest = "" if search in complete else f", then {plural(len(study.seeds), 'run')} with the best settings"
         show(f"{search.label}: {number} of {study.search} trials of the search {search.plan.name} done{rest}")
 
 

@@ -24,6 +24,11 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n")
 
 
+def plural(number: int, noun: str) -> str:
+    """Format a count: "1 run", "1,200 runs"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 class PrintableConsole(Console):
     """rich's console; text that is not a `rich.text.Text` goes through `printable`."""
 

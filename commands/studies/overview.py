@@ -122,8 +122,3 @@ def last_step(folder: Path) -> int:
         except ValueError:
             continue  # an incomplete line
     return 0
-
-
-def runs(count: int) -> str:
-    """Format a number of runs: "1 run", "12 runs"."""
-    return f"{count} run" if count == 1 else f"{count} runs"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from debiaslab.commands.studies.jobs import Job
-from debiaslab.commands.studies.overview import Overview, Running, runs
+from debiaslab.commands.studies.overview import Overview, Running
 from debiaslab.commands.studies.recorded import Recorded, State, try_lock
+from debiaslab.core.console import plural
 from debiaslab.recording.launcher import OUTPUTS, Handle, Launcher, Outcome, supervise
 from debiaslab.recording.observers import new_run_id
 
@@ -69,7 +70,7 @@ class Runner:
 
     def stopping(self) -> None:
         if self.running:
-            self.overview.say(f"stopping {runs(sum(map(len, self.running.values())))}")
+            self.overview.say(f"stopping {plural(sum(map(len, self.running.values())), 'run')}")
 
     def _start(self) -> None:
         """Start groups while there is room, except jobs that another study runs or has completed meanwhile."""
