@@ -55,10 +55,11 @@ def weights_file(record: Record, rule: str | None) -> Path:
 
 
 def _downloaded(record: Record, name: str) -> Path:
-    """Download a file of a run that is only in MongoDB; it is deleted when this process ends."""
+    """Download a file of a run that is only in MongoDB, to .../RUN/name; it is deleted when this process ends."""
     folder = TemporaryDirectory(prefix="debiaslab-")
     atexit.register(folder.cleanup)
-    path = Path(folder.name) / name
+    path = Path(folder.name) / record.id / name
+    path.parent.mkdir()
     path.write_bytes(record.artifact(name))
     return path
 

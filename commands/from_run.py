@@ -14,6 +14,8 @@ from debiaslab.core.errors import UserError
 from debiaslab.core.settings import merge
 from debiaslab.settings.run import TRIAL_SETTINGS
 
+OTHER_IMAGES = {"csv": ("images",), "images": ("csv", "columns")}  # of `custom`: settings that a typed one replaces
+
 
 def typed_settings(settings: Mapping[str, Any], named_configs: Sequence[str]) -> dict[str, Any]:
     """Return all typed settings, nested: those of the named configurations, overridden by `settings`."""
@@ -39,6 +41,9 @@ def find_source(command: str, ids: Sequence[str], typed: Mapping[str, Any]) -> t
     if name != record.config["data"]["name"]:
         settings["data"] = {}
     settings = merge(settings, typed)
+    for setting, replaced in OTHER_IMAGES.items():
+        if typed.get("data", {}).get(setting) is not None:
+            settings["data"] |= {name: typed["data"].get(name) for name in replaced if name in settings["data"]}
     method = record.config["method"]["name"]
     if settings["method"]["name"] != method:
         raise UserError(

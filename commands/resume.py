@@ -35,4 +35,11 @@ def run(updates: Sequence[str]) -> None:
     record, settings = find_source("resume", words.ids, typed)
     if record.status == "COMPLETED":
         raise UserError(f"the run {record.id} is complete; to repeat it, {program_name()} rerun {words.ids[0]}")
-    prepare("train", settings | {"resume": str(files_of(record))}).start()
+    folder = files_of(record)
+    if not folder.is_dir():
+        host = record.store.entry(record).get("host", {}).get("hostname", "the machine that trained it")
+        raise UserError(
+            f"the state of the run {record.id} is not in MongoDB but in its folder {folder} on {host}: resume it there,"
+            f" or copy the folder and name it, {program_name()} resume FOLDER"
+        )
+    prepare("train", settings | {"resume": str(folder)}).start()

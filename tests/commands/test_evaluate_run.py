@@ -125,6 +125,24 @@ def test_a_csv_of_test_images_alone(command: Command, own: Path) -> None:
     assert outcome.record("info.json")["data"]["sizes"] == {"train": 0, "test": len(numbers)}
 
 
+def test_a_csv_in_place_of_class_folders_and_back(command: Command, own: Path) -> None:
+    """What is typed replaces the CSV, or the folder, of the run."""
+    for number in range(120):
+        if split(number) == "test":
+            place = Path("folders") / target(number)
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copy(f"mine/images/{number}.png", place)
+    outcome = command("evaluate", str(own), "with", "rule=last", "data.images=folders", data=False)
+    assert outcome.code == 0, outcome.err
+    by_class = [sum(row) for row in counts(own)["test"]["classifier"]]
+    assert [sum(row) for row in counts(outcome.runs[0])["test"]["classifier"]] == by_class
+    words = ("data.images=folders", f"data.image_size={SIZE}", "method=erm", "model=mlp", "num_steps=2")
+    run = command("with", "custom", *words).runs[0]
+    outcome = command("evaluate", str(run), "with", "data.csv=mine/all.csv", data=False)
+    assert outcome.code == 0, outcome.err
+    assert outcome.record("config.json")["data"]["images"] is None
+
+
 def test_bias_labels_of_test_images_mean_what_they_did(command: Command, own: Path) -> None:
     """Blue is in no row; grey is new, and conflicts with every class."""
     numbers = [number for number in range(120) if split(number) == "test" and bias(number) != "blue"]
