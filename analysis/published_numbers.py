@@ -9,6 +9,7 @@ from typing import Any
 
 from debiaslab.analysis.deviations import SEARCHED, deviations
 from debiaslab.analysis.result import chosen_on_test
+from debiaslab.core.console import plural
 from debiaslab.settings.declared import conflicting_percent, differs_from_published
 
 PUBLISHED_FILE = Path(__file__).with_name("published.csv")
@@ -94,7 +95,8 @@ def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list
     notes = [f"evaluated on {limit} images of each split"] if limit and "evaluate_images" not in column else []
     notes += chosen_on_test(config)
     if config.get("tuned") is not None:
-        notes.append(f"the best of {config['tuned']} trials of {config['search']} by {config['objective']}")
+        trials = plural(config["tuned"], "trial")
+        notes.append(f"the best of {trials} of {config['search']} by {config['objective']}")
     if compared and protocol != "published" and "protocol" not in column:
         notes.append(f"protocol {protocol}; the papers use published")
     return notes + [deviation.note for deviation in deviations(config, SEARCHED if config.get("tuned") is None else ())]

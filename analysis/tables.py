@@ -12,6 +12,7 @@ from debiaslab.analysis.frames import results_frame, settings_that_differ
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers, notes_on_run, published_result
 from debiaslab.analysis.records import HasConfig, Record
 from debiaslab.analysis.statistics import Interval
+from debiaslab.core.console import plural
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.core.settings import flatten
 from debiaslab.evaluation.bias_labels import BiasLabels
@@ -274,7 +275,7 @@ def _deviations(config: Mapping[str, Any]) -> list[str]:
 
 def shown_tuning(trials: int | None) -> list[str]:
     """That settings are the best of so many `trials`; empty if they were not tuned."""
-    return [] if trials is None else [f"tuned, {trials} trials"]
+    return [] if trials is None else [f"tuned, {plural(trials, 'trial')}"]
 
 
 def format_value(value: Any) -> str:

@@ -74,8 +74,10 @@ def test_equal_results_are_no_ranking(tmp_path: Path) -> None:
 def test_a_method_with_several_rows_is_left_out_and_a_tuned_one_is_another(folder: Path) -> None:
     write(folder, "erm", SKEWS[0], 0.9, tuned=5)
     write(folder, "erm", SKEWS[1], 0.9, tuned=5)
+    write(folder, "erm", SKEWS[2], 0.9, tuned=1)
     (table,) = ranks(folder, "last")
     assert table.cells[FIRST, SECOND].methods == ("denetdm", "disent", "erm", "erm (tuned, 5 trials)", "lff")
+    assert table.cells[THIRD, THIRD].methods == ("erm", "erm (tuned, 1 trial)", "lff")
     write_record(folder, method="lff", hparams={"q": 0.1}, data={"skew": SKEWS[0]})
     (table,) = ranks(folder, "last")
     assert table.cells[FIRST, SECOND].methods == ("denetdm", "disent", "erm", "erm (tuned, 5 trials)")
