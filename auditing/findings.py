@@ -73,8 +73,8 @@ class Findings:
                 continue
             counts = torch.bincount(self.verdict.inferred_bias[members], minlength=len(names))
             order = counts.argsort(descending=True, stable=True)[:MAX_LISTED_BIASES].tolist()
-            biases = ", ".join(f"{int(counts[other]):,} like {names[other]}" for other in order if counts[other])
-            lines.append(f"{name}: {int(members.sum()):,} conflicting images look {biases}")
+            biases = ", ".join(f"{int(counts[other]):,} look like {names[other]}" for other in order if counts[other])
+            lines.append(f"{name}: {int(members.sum()):,} conflicting images, of which {biases}")
         return lines
 
     def describe_verification(self) -> list[str]:
