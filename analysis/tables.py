@@ -239,15 +239,15 @@ def _sorted_columns(names: Sequence[str]) -> tuple[str, ...]:
 def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
     """Map run ids to row names: the method, with the settings in which its runs differ.
 
-    Named are the recipe, that settings are the best of a search, settings in which runs on the same data differ and, if
-    runs on any data deviate from their recipes in different ways, these deviations.
+    Named are the recipe, that settings are the best of a search, settings in which runs on the same data differ, and
+    deviations from the recipe that are not common to all runs of the method, on whatever data.
     """
     names = {}
     for method in dict.fromkeys(run.config["method"]["name"] for run in runs):
         same_method = [run for run in runs if run.config["method"]["name"] == method]
         recipes = {run.config["method"].get("recipe") for run in same_method}
         deviating = {run.id: _deviations(run.config) for run in same_method}
-        alike = len({*map(tuple, deviating.values())}) == 1
+        common = set.intersection(*map(set, deviating.values()))
         for recipe, tuned in {_recipe_and_trials(run) for run in same_method}:
             same_recipe = [run for run in same_method if _recipe_and_trials(run) == (recipe, tuned)]
             differing = settings_that_differ_on_same_data(same_recipe)
@@ -256,7 +256,7 @@ def row_names(runs: Sequence[HasConfig]) -> dict[str, str]:
                 facts = [str(recipe)] if len(recipes) > 1 else []
                 facts += shown_tuning(tuned)
                 facts += [f"{name.split('.')[-1]} {format_value(settings.get(name))}" for name in differing]
-                facts += [] if alike else deviating[run.id]
+                facts += [deviation for deviation in deviating[run.id] if deviation not in common]
                 names[run.id] = f"{method} ({', '.join(dict.fromkeys(facts))})" if facts else method
     return names
 

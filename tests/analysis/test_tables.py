@@ -116,6 +116,13 @@ def test_runs_in_other_folders_are_runs_on_the_same_data(tmp_path: Path) -> None
     assert set(table(tmp_path).rows) == {"erm (num_steps 23500)", "erm (num_steps 20)"}
 
 
+def test_deviations_name_rows_whatever_the_data(tmp_path: Path) -> None:
+    """Unless they are common to all runs of the method."""
+    for skew, batch_size in ((0.005, 8), (0.01, 16)):
+        write_record(tmp_path, data={"skew": skew}, hparams={"num_steps": 20, "batch_size": batch_size})
+    assert set(table(tmp_path).rows) == {"erm (batch_size 8)", "erm (batch_size 16)"}
+
+
 def test_training_that_is_not_the_recipe_s_is_told_beside_a_published_number(tmp_path: Path) -> None:
     hparams = {"num_steps": 23_500, "batch_size": 8, "learning_rate": 1e-3}
     write_record(tmp_path, hparams=hparams, model={"name": "mlp", "pretrained": "none", "hparams": {"widths": [9]}})

@@ -99,7 +99,7 @@ def test_a_study_takes_an_old_record_for_its_own(command: Command, tmp_path: Pat
     recorded, wanted = settings_of(record.config), job.settings
     assert {name: recorded.get(name) for name in LATER_SETTINGS} == {name: wanted.get(name) for name in LATER_SETTINGS}
     assert recorded.keys() == wanted.keys()
-    assert LATER_SETTINGS.keys() - wanted.keys() == {"start_from"}  # None: there is nothing to start from
+    assert LATER_SETTINGS.keys() - wanted.keys() == {"start_from", "tuned"}  # None: neither applies
 
 
 def test_a_search_keeps_its_name() -> None:

@@ -2,11 +2,22 @@
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from debiaslab.recording import interruption
 from debiaslab.recording.interruption import SIGNALS, note_signals, raise_on_signals
+
+
+@pytest.fixture(autouse=True)
+def handled() -> Iterator[None]:
+    """Signals have their default handlers, even if the tests were started by nohup or in the background."""
+    defaults = {number: signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
