@@ -9,8 +9,14 @@ from typing import Any
 from rich.table import Table
 
 from debiaslab.analysis.ranks import RankTable
-from debiaslab.analysis.table_formats import escape_csv, escape_latex, escape_markdown
-from debiaslab.core.console import new_table
+from debiaslab.analysis.table_formats import (
+    escape_csv,
+    escape_latex,
+    escape_markdown,
+    latex_table,
+    markdown_table,
+    terminal_table,
+)
 
 
 def as_rows(table: RankTable, escape: Callable[[str], str] = str) -> list[list[str]]:
@@ -22,39 +28,16 @@ def as_rows(table: RankTable, escape: Callable[[str], str] = str) -> list[list[s
 
 
 def as_terminal(table: RankTable) -> Table:
-    shown = new_table(table.title, "\n".join(table.notes))
-    header, *lines = as_rows(table)
-    shown.add_column(header[0], no_wrap=True)
-    for name in header[1:]:
-        shown.add_column(name.replace(", ", "\n"), justify="right")
-    for line in lines:
-        shown.add_row(*line)
-    return shown
+    return terminal_table(table.title, table.notes, as_rows(table))
 
 
 def as_markdown(table: RankTable) -> str:
-    header, *lines = as_rows(table, escape_markdown)
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    rows = ["| " + " | ".join(line) + " |" for line in [header, rule, *lines]]
-    notes = [f"\n{escape_markdown(note)}" for note in table.notes]
-    return "\n".join([f"**{escape_markdown(table.title)}**\n", *rows, *notes]) + "\n"
+    return markdown_table(table.title, table.notes, as_rows(table, escape_markdown))
 
 
 def as_latex(table: RankTable) -> str:
     """A booktabs table; its caption is the title."""
-    header, *lines = as_rows(table, escape_latex)
-    top = [
-        *(f"% {escape_latex(note)}" for note in table.notes),
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(table.title)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
-        r"\toprule",
-        " & ".join(header) + r" \\",
-        r"\midrule",
-    ]
-    body = [" & ".join(line) + r" \\" for line in lines]
-    return "\n".join([*top, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    return latex_table(table.title, list(map(escape_latex, table.notes)), as_rows(table, escape_latex))
 
 
 def as_csv(tables: Sequence[RankTable]) -> str:

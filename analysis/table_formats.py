@@ -8,7 +8,7 @@ import html
 import io
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,8 +19,13 @@ from debiaslab.core.console import new_table, printable
 
 
 def as_terminal(table: ResultTable) -> Table:
-    shown = new_table(table.title, "\n".join(table.notes) or None)
-    header, *lines = as_rows(table, TERMINAL)
+    return terminal_table(table.title, table.notes, as_rows(table, TERMINAL))
+
+
+def terminal_table(title: str, notes: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table of `rows`, the header first, with `notes` below it."""
+    shown = new_table(title, "\n".join(notes) or None)
+    header, *lines = rows
     shown.add_column(header[0], no_wrap=True)
     for name in header[1:]:
         shown.add_column(name.replace(", ", "\n"), justify="right")
@@ -90,11 +95,16 @@ def escape_markdown(text: str) -> str:
 
 
 def as_markdown(table: ResultTable) -> str:
-    header, *lines = as_rows(table, MARKDOWN)
+    return markdown_table(table.title, table.notes, as_rows(table, MARKDOWN))
+
+
+def markdown_table(title: str, notes: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Format escaped `rows`, the header first, with `title` above and `notes` below, which are escaped here."""
+    header, *lines = rows
     rule = ["---"] + ["---:"] * (len(header) - 1)
-    rows = ["| " + " | ".join(line) + " |" for line in [header, rule, *lines]]
-    notes = [f"\n{escape_markdown(note)}" for note in table.notes]
-    return "\n".join([f"**{escape_markdown(table.title)}**\n", *rows, *notes]) + "\n"
+    body = ["| " + " | ".join(line) + " |" for line in [header, rule, *lines]]
+    below = [f"\n{escape_markdown(note)}" for note in notes]
+    return "\n".join([f"**{escape_markdown(title)}**\n", *body, *below]) + "\n"
 
 
 ESCAPED_LATEX: dict[str, str | int | None] = {character: f"\\{character}" for character in "&%$#_{}"}
@@ -114,19 +124,26 @@ def ascii_only(text: str) -> str:
 
 def as_latex(table: ResultTable) -> str:
     """Return a booktabs table; its caption is the title."""
-    header, *lines = as_rows(table, LATEX)
-    body = [" & ".join(line) + r" \\" for line in lines]
-    columns = "l" + "r" * (len(header) - 1)
+    comments = [r"needs \usepackage{booktabs}", *map(one_line, table.notes)]
+    return latex_table(table.title, comments, as_rows(table, LATEX), table.label)
+
+
+def latex_table(title: str, comments: Sequence[str], rows: Sequence[Sequence[str]], label: str | None = None) -> str:
+    """Format escaped `rows`, the header first, as a booktabs table with `title`, escaped here, as its caption.
+
+    `comments` are lines above it, written as they are.
+    """
+    header, *body = [" & ".join(row) + r" \\" for row in rows]
+    columns = "l" + "r" * (len(rows[0]) - 1)
     top = [
-        r"% needs \usepackage{booktabs}",
-        *(f"% {one_line(note)}" for note in table.notes),
+        *(f"% {comment}" for comment in comments),
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(table.title)}}}",
-        *([] if table.label is None else [rf"\label{{{table.label}}}"]),
+        rf"\caption{{{escape_latex(title)}}}",
+        *([] if label is None else [rf"\label{{{label}}}"]),
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        " & ".join(header) + r" \\",
+        header,
     ]
     return "\n".join([*top, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
