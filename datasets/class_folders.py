@@ -1,11 +1,10 @@
 """Read class folders as a table: FOLDER/CLASS/*, or FOLDER/{train,valid,test}/CLASS/*."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from debiaslab.core.errors import UserError
 from debiaslab.datasets.csv_table import SPLITS, CSVTable
-from debiaslab.datasets.image_files import JUNK, SUFFIXES
+from debiaslab.datasets.image_files import SUFFIXES, walk_files
 
 SPLIT_NAMES = {**{name: name for name in SPLITS}, "val": "valid", "validation": "valid"}  # of folders
 
@@ -22,7 +21,7 @@ def read_class_folders(folder: Path) -> CSVTable:
     depth = 2 if has_splits else 1
     columns: dict[str, list[str]] = {"path": [], "target": [], **({"split": []} if has_splits else {})}
     ignored = 0
-    for path in sorted(_files(folder), key=Path.as_posix):
+    for path in sorted(walk_files(folder, follow_links=True), key=Path.as_posix):
         parts = path.relative_to(folder).parts
         if path.suffix.lower() not in SUFFIXES:
             ignored += 1
@@ -39,18 +38,3 @@ def read_class_folders(folder: Path) -> CSVTable:
         raise UserError(f"data.images={folder}: no images in class folders; image files end in {', '.join(SUFFIXES)}")
     notes = (f"{folder}: {ignored:,} files without an image suffix are ignored",) if ignored else ()
     return CSVTable(folder, [], columns, notes)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield all files in `folder` and below, except hidden ones and those that operating systems create."""
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in JUNK:
-            continue
-        if entry.is_dir():
-            yield from _files(entry)
-        else:
-            yield entry

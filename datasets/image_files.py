@@ -1,6 +1,7 @@
 """Folders of image files with labels in the file names."""
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def _walk(folder: Path, levels: int) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror}; check data.root") from None
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in JUNK:
+        if _is_junk(entry.name):
             continue
         if entry.suffix.lower() in SUFFIXES:
             yield entry
@@ -64,6 +65,24 @@ def _walk(folder: Path, levels: int) -> Iterator[Path]:
             yield from _walk(entry, levels - 1)
         else:
             raise UserError(f"{entry} is not an image ({', '.join(SUFFIXES)}); move it out of {folder}")
+
+
+def walk_files(folder: Path, follow_links: bool) -> Iterator[Path]:
+    """Yield all files in `folder` and below, except hidden ones and `JUNK`; in linked folders if `follow_links`.
+
+    Raises `UserError` for a folder that cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
+
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=follow_links):
+        folders[:] = [name for name in folders if not _is_junk(name)]
+        yield from (Path(place) / name for name in names if not _is_junk(name))
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in JUNK
 
 
 def name_numbers(path: Path) -> tuple[int, int]:

@@ -1,14 +1,13 @@
 """List the images to predict: all in a folder and below it, the paths in a CSV, or a single file."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import as_on_disk
 from debiaslab.datasets.csv_table import read_csv
-from debiaslab.datasets.image_files import JUNK, SUFFIXES
+from debiaslab.datasets.image_files import SUFFIXES, walk_files
 
 
 @dataclass(frozen=True)
@@ -40,23 +39,8 @@ def list_images(source: str) -> ListedImages:
 
 
 def _in_folder(folder: Path) -> ListedImages:
-    found = sorted(_walk(folder), key=Path.as_posix)
+    found = sorted(walk_files(folder, follow_links=False), key=Path.as_posix)
     files = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not files:
         raise UserError(f"images={folder}: contains no image ({', '.join(SUFFIXES)})")
     return ListedImages([str(path) for path in files], files, len(found) - len(files))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files in `folder` and below it, except hidden ones and those that operating systems leave behind."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
-
-    for place, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if _counts(name)]
-        yield from (Path(place) / name for name in names if _counts(name))
-
-
-def _counts(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in JUNK
