@@ -1,7 +1,9 @@
 """Processes that a test stops at a state of their work, and lets run on: nothing depends on how fast the machine is."""
 
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,6 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from debiaslab import main
+from debiaslab.recording.observers import STATE
 
 PATIENCE = 240  # seconds, on a busy machine
 
@@ -20,6 +25,19 @@ def wait_until(condition: Callable[[], object], process: "subprocess.Popen[str]"
         if process.poll() is not None or time.monotonic() > deadline:
             pytest.fail(f"too late: {process.communicate()}")
         time.sleep(0.002)
+
+
+def start_command(folder: Path, name: str, *words: str) -> "subprocess.Popen[str]":
+    """Start `main.py NAME with WORDS` in `folder`."""
+    command = [sys.executable, str(main.__file__), name, "with", *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def hold_training(parent: "subprocess.Popen[str]", runs: Path) -> psutil.Process:
+    """Stop the run that `parent` has started, recorded in the folder `runs`, as soon as it trains."""
+    (run,) = hold_runs(parent, 1, lambda run_id: (runs / run_id / STATE).exists())
+    return run
 
 
 def hold_runs(parent: "subprocess.Popen[str]", count: int, reached: Callable[[str], bool]) -> list[psutil.Process]:

@@ -1,14 +1,10 @@
 """`main.py search`, with real runs: several workers, kills, failures, and what is shown in the end."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from statistics import fmean, pstdev
 
-import psutil
 import pytest
 
 from debiaslab import main
@@ -20,25 +16,12 @@ from debiaslab.commands.searches.plan import make_plan
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import read_search
 from debiaslab.core.errors import UserError
-from debiaslab.recording.observers import STATE
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
-from tests.held import hold_runs, release_when_signalled
+from tests.held import hold_training, release_when_signalled, start_command
 
 MAIN = Path(main.__file__)
 WORDS = ("digits", "smoke", "method=end", "sampler=random", "trials=2")
-
-
-def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(MAIN), "search", "with", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)  # type: ignore[call-overload, no-any-return]
-
-
-def held_trial(worker: "subprocess.Popen[str]", folder: Path) -> psutil.Process:
-    """The process of the trial that `worker` runs, stopped as soon as it trains."""
-    (trial,) = hold_runs(worker, 1, lambda run_id: (folder / "runs" / run_id / STATE).exists())
-    return trial
 
 
 @pytest.mark.processes
@@ -47,13 +30,13 @@ def test_killed_and_interrupted_workers_lose_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = (*WORDS, f"data.root={data_root}")
-    killed = start(tmp_path, *words)
-    orphan = held_trial(killed, tmp_path)
+    killed = start_command(tmp_path, "search", *words)
+    orphan = hold_training(killed, tmp_path / "runs")
     killed.kill()
     orphan.kill()  # as when the machine fails
     killed.communicate()
-    interrupted, lasting = start(tmp_path, *words), start(tmp_path, *words)
-    held = held_trial(interrupted, tmp_path)
+    interrupted, lasting = start_command(tmp_path, "search", *words), start_command(tmp_path, "search", *words)
+    held = hold_training(interrupted, tmp_path / "runs")
     interrupted.send_signal(signal.SIGINT)
     release_when_signalled(held, signal.SIGTERM, interrupted)
     _, err = interrupted.communicate(timeout=300)
@@ -62,7 +45,9 @@ def test_killed_and_interrupted_workers_lose_nothing(
     out, err = lasting.communicate(timeout=600)
     assert (lasting.returncode, err) == (0, ""), out
     assert out.count("its worker died; it will be run again") <= 1  # the other one may have found it
-    last = start(tmp_path, *words)  # what was given up after the lasting one had seen enough trials running
+    last = start_command(
+        tmp_path, "search", *words
+    )  # what was given up after the lasting one had seen enough trials running
     last.communicate(timeout=600)
     assert last.returncode == 0
 

@@ -1,16 +1,12 @@
 """`main.py study with search=N`: default and tuned settings side by side, at equal budgets."""
 
 import io
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-import psutil
 import pytest
 
 from debiaslab import main
@@ -22,9 +18,8 @@ from debiaslab.commands.searches.plan import make_plan
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import read_search
 from debiaslab.recording.launcher import Handle, Outcome
-from debiaslab.recording.observers import STATE
 from tests.conftest import Command
-from tests.held import hold_runs, release_when_signalled
+from tests.held import hold_training, release_when_signalled, start_command
 
 MAIN = Path(main.__file__)
 WORDS = ("digits", "smoke", "methods=erm")
@@ -167,31 +162,19 @@ def test_bad_words_are_told_before_anything_runs(study: Command, words: list[str
 # ---- kills
 
 
-def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(MAIN), "study", "with", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, **pipes)  # type: ignore[call-overload, no-any-return]
-
-
-def held_run(study: "subprocess.Popen[str]", folder: Path) -> psutil.Process:
-    """The process of the run that `study` has started, stopped as soon as it trains."""
-    (run,) = hold_runs(study, 1, lambda run_id: (folder / "runs" / run_id / STATE).exists())
-    return run
-
-
 @pytest.mark.processes
 def test_a_killed_and_an_interrupted_study_continue(
     tmp_path: Path, data_root: Path, digits: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("digits", "smoke", "methods=erm", "seed=1", "search=1", f"data.root={data_root}")
-    killed = start(tmp_path, *words)
-    orphan = held_run(killed, tmp_path)
+    killed = start_command(tmp_path, "study", *words)
+    orphan = hold_training(killed, tmp_path / "runs")
     killed.kill()
     orphan.kill()  # as when the machine fails
     killed.communicate()
-    interrupted = start(tmp_path, *words)
-    held = held_run(interrupted, tmp_path)
+    interrupted = start_command(tmp_path, "study", *words)
+    held = hold_training(interrupted, tmp_path / "runs")
     interrupted.send_signal(signal.SIGINT)
     release_when_signalled(held, signal.SIGTERM, interrupted)
     _, err = interrupted.communicate(timeout=300)
@@ -199,7 +182,7 @@ def test_a_killed_and_an_interrupted_study_continue(
         130,
         f"interrupted; to resume: python main.py study with {' '.join(words)}\n",
     )
-    last = start(tmp_path, *words)
+    last = start_command(tmp_path, "study", *words)
     out, err = last.communicate(timeout=600)
     assert (last.returncode, err) == (0, ""), out
     states = sorted((run.is_trial, run.status) for run in records())
