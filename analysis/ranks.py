@@ -10,7 +10,8 @@ from math import nan
 from typing import Any
 
 from debiaslab.analysis.records import Record
-from debiaslab.analysis.tables import ResultTable, result_tables, shown_tuning
+from debiaslab.analysis.table_names import shown_tuning
+from debiaslab.analysis.tables import ResultTable, result_tables
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.outcomes import is_lower_better
 from debiaslab.evaluation.selection import parse_rule

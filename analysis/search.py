@@ -13,7 +13,7 @@ from debiaslab.analysis.frames import settings_that_differ
 from debiaslab.analysis.query import setting_of
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import percent, title_of
-from debiaslab.analysis.tables import format_value
+from debiaslab.analysis.table_names import format_value
 from debiaslab.core.console import new_table, plural
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.selection import parse_rule

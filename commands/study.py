@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published_numbers import published_metrics
 from debiaslab.analysis.query import Query
-from debiaslab.analysis.tables import row_names
+from debiaslab.analysis.table_names import row_names
 from debiaslab.commands.results import DEFAULT_METRIC, TableWords, show_tables
 from debiaslab.commands.studies.groups import group_jobs
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data

@@ -22,7 +22,7 @@ from debiaslab.analysis.plots.figure import (
 from debiaslab.analysis.plots.run_groups import RunGroup, file_name, selection_notes, with_protocol
 from debiaslab.analysis.published_numbers import notes_on_papers, published_result
 from debiaslab.analysis.records import Record
-from debiaslab.analysis.tables import NOT_ROW, column_names
+from debiaslab.analysis.table_names import NOT_ROW, column_names
 from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.evaluation.outcomes import scale_of
 from debiaslab.evaluation.selection import parse_rule

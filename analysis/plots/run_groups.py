@@ -11,7 +11,7 @@ import pandas
 from debiaslab.analysis.bias_labels import label_lines
 from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import chosen_on_test
-from debiaslab.analysis.tables import column_names, row_names
+from debiaslab.analysis.table_names import column_names, row_names
 
 MAX_NAME = 180  # characters of a file name
 

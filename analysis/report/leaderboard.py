@@ -11,7 +11,8 @@ from debiaslab.analysis.records import Record, without_trials
 from debiaslab.analysis.result import COLUMNS
 from debiaslab.analysis.statistics import t_interval
 from debiaslab.analysis.table_formats import format_p
-from debiaslab.analysis.tables import Cell, Comparison, ResultTable, column_names, fill_table, row_names
+from debiaslab.analysis.table_names import column_names, row_names
+from debiaslab.analysis.tables import Cell, Comparison, ResultTable, fill_table
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.evaluation.metrics import METRICS
 from debiaslab.evaluation.outcomes import OUTCOME_METRICS, is_lower_better, scale_of

@@ -9,7 +9,7 @@ import psutil
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import Query, parse_literal
 from debiaslab.analysis.search import objective_of
-from debiaslab.analysis.tables import format_value
+from debiaslab.analysis.table_names import format_value
 from debiaslab.commands.searches.plan import Plan
 from debiaslab.commands.searches.trials import Trial, Trials
 from debiaslab.core.errors import UserError
