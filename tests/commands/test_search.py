@@ -45,9 +45,8 @@ def test_killed_and_interrupted_workers_lose_nothing(
     out, err = lasting.communicate(timeout=600)
     assert (lasting.returncode, err) == (0, ""), out
     assert out.count("its worker died; it will be run again") <= 1  # the other one may have found it
-    last = start_command(
-        tmp_path, "search", *words
-    )  # what was given up after the lasting one had seen enough trials running
+    # what was given up after the lasting one had seen enough trials running
+    last = start_command(tmp_path, "search", *words)
     last.communicate(timeout=600)
     assert last.returncode == 0
 
