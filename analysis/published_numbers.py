@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from debiaslab.analysis.deviations import SEARCHED, deviations
-from debiaslab.analysis.result import chosen_on_test
+from debiaslab.analysis.result import chosen_on_test, limited_evaluation
 from debiaslab.core.console import plural
 from debiaslab.settings.declared import conflicting_percent, differs_from_published
 
@@ -91,9 +91,8 @@ def notes_on_run(config: Mapping[str, Any], compared: bool, column: str) -> list
     Images that were left out, weights chosen on test images between the phases, the search of the settings, deviations
     from the recipe; and another protocol than the paper's if the run is `compared` with a published number.
     """
-    limit, protocol = config.get("evaluate_images"), config["data"].get("protocol")
-    notes = [f"evaluated on {limit} images of each split"] if limit and "evaluate_images" not in column else []
-    notes += chosen_on_test(config)
+    protocol = config["data"].get("protocol")
+    notes = [*limited_evaluation(config, column), *chosen_on_test(config)]
     if config.get("tuned") is not None:
         trials = plural(config["tuned"], "trial")
         notes.append(f"the best of {trials} of {config['search']} by {config['objective']}")

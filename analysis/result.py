@@ -45,11 +45,15 @@ def summary(history: History, evaluation: Evaluation) -> dict[str, Any]:
 def title_of(config: Mapping[str, Any]) -> str:
     """Method and data of a run, from its configuration, and whether a phase's weights were selected on test images."""
     data, method = config["data"], config["method"]
-    limit = config.get("evaluate_images")
-    limited = [f"evaluated on {limit} images of each split"] if limit else []
-    chosen = chosen_on_test(config)
-    parts = [f"{method['name']} on {data['name']}", variant_of(data), data["protocol"], *limited, *chosen]
+    notes = [*limited_evaluation(config), *chosen_on_test(config)]
+    parts = [f"{method['name']} on {data['name']}", variant_of(data), data["protocol"], *notes]
     return ", ".join(part for part in parts if part)
+
+
+def limited_evaluation(config: Mapping[str, Any], column: str = "") -> list[str]:
+    """A note if a run was evaluated on a limited number of images, unless the name of its `column` says so."""
+    limit = config.get("evaluate_images")
+    return [f"evaluated on {limit} images of each split"] if limit and "evaluate_images" not in column else []
 
 
 def chosen_on_test(config: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import pandas
 
 from debiaslab.analysis.bias_labels import label_lines
 from debiaslab.analysis.records import Record
-from debiaslab.analysis.result import chosen_on_test
+from debiaslab.analysis.result import chosen_on_test, limited_evaluation
 from debiaslab.analysis.table_names import column_names, row_names
 
 MAX_NAME = 180  # characters of a file name
@@ -44,10 +44,9 @@ def group_runs(records: Sequence[Record]) -> dict[str, list[RunGroup]]:
 
 def with_protocol(data: str, config: Mapping[str, Any]) -> str:
     """Return the name of a data set with the protocol, and the number of evaluated images if that was limited."""
-    protocol, limit = config["data"].get("protocol"), config.get("evaluate_images")
+    protocol = config["data"].get("protocol")
     named = f"protocol {protocol}" in data
-    selection_images = f"evaluated on {limit} images of each split" if limit and "evaluate_images" not in data else ""
-    return ", ".join(part for part in (data, "" if named else protocol, selection_images) if part)
+    return ", ".join(part for part in (data, "" if named else protocol, *limited_evaluation(config, data)) if part)
 
 
 def selection_notes(cells: Sequence[RunGroup], rule: str | None = None) -> list[str]:

@@ -72,8 +72,8 @@ def test_each_seed_is_a_run_as_if_it_had_been_typed(command: Command) -> None:
     typed = command("with", *WORDS, "seed=2", "log_dir=third")
     assert as_one.code == typed.code == 0
     assert re.search(r"^ erm +\d", as_one.out, re.MULTILINE)
-    *_, selection_images, recipe, labels = as_one.out.splitlines()
-    assert selection_images.endswith("evaluated on 500 images of each split")
+    *_, title, recipe, labels = as_one.out.splitlines()
+    assert title.endswith("evaluated on 500 images of each split")
     assert recipe.endswith("num_steps 20, where the recipe has epochs 40")
     assert labels.startswith("bias labels: 0 for training, 200 for selection, ")
     assert len(list(Path("other/_output").iterdir())) == 1  # one process
