@@ -1,12 +1,15 @@
 """The methods, by name. Needs torch only."""
 
 from debiaslab.core.errors import require_known
+from debiaslab.methods.balancing import ClassSubset, ClassWeights, GroupSubset, GroupWeights
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
+from debiaslab.methods.bias_balance import BiasBalance
 from debiaslab.methods.bias_ensemble import DisEntBE, LfFBE
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.end import EnD
 from debiaslab.methods.erm import ERM
+from debiaslab.methods.group_dro import GroupDRO
 from debiaslab.methods.learned_mixin import LearnedMixin
 from debiaslab.methods.lff import LfF
 from debiaslab.methods.phase import Batch, Phase
@@ -28,16 +31,22 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
+    "bias_balance": BiasBalance,
     "denetdm": DeNetDM,
     "disent": DisEnt,
     "disent_be": DisEntBE,
     "end": EnD,
     "erm": ERM,
+    "group_dro": GroupDRO,
     "learned_mixin": LearnedMixin,
     "lff": LfF,
     "lff_be": LfFBE,
     "rebias": ReBias,
     "rubi": RUBi,
+    "rwg": GroupWeights,
+    "rwy": ClassWeights,
+    "subg": GroupSubset,
+    "suby": ClassSubset,
     "vanilla_biased": VanillaBiased,
 }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,11 +22,30 @@ from debiaslab.models import Networks
 
 @dataclass(frozen=True)
 class Task:
-    """What a method may know about its task: training targets int64 [N], for per-sample state, and the run's seed."""
+    """What a method may know about its task: training targets int64 [N], for per-sample state, and the run's seed.
+
+    `train_bias`, int64 [N] in 0 ... `num_biases` - 1, is None unless the method declares `needs_bias`, or if it is
+    built to predict only.
+    """
 
     num_classes: int
     train_target: Tensor
     seed: int
+    train_bias: Tensor | None = None
+    num_biases: int = 1
+
+    def group_counts(self) -> Tensor:
+        """The training images of each group, int64 [num_classes, num_biases]; zeros without bias labels."""
+        counts = torch.zeros(self.num_classes, self.num_biases, dtype=torch.int64)
+        if self.train_bias is not None:
+            counts.index_put_((self.train_target, self.train_bias), torch.ones((), dtype=torch.int64), accumulate=True)
+        return counts
+
+    def train_groups(self) -> Tensor:
+        """The group of each training image, int64 [N], an index of the flattened `group_counts`; 0 without labels."""
+        if self.train_bias is None:
+            return torch.zeros_like(self.train_target)
+        return self.train_target * self.num_biases + self.train_bias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +102,7 @@ class Method(nn.Module):
     WITHOUT_VALID: ClassVar[Mapping[str, Any]] = {}  # hyper-parameters for data without validation images
 
     # what a method requires and supports, verified by `tests/methods/test_contract.py`
-    needs_bias: ClassVar[bool] = False  # batches with bias labels
+    needs_bias: ClassVar[bool] = False  # bias labels, in the task and in batches
     needs_whole_batch: ClassVar[bool] = False  # the loss is not a mean of per-sample losses
     can_be_stacked: ClassVar[bool] = True  # in at least one phase, a `Descent`, several runs can be trained as one
     can_be_captured: ClassVar[bool] = True  # the same steps can be captured as CUDA graphs, with fused optimisers

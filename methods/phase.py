@@ -45,6 +45,9 @@ class Phase:
       and the modules in their modes; only if the phase sees each image more than once and without augmentation.
     - `evaluation_steps`: numbers of updates after which the phase is evaluated, instead of the ends of epochs (at the
       run's interval) and the end of the phase.
+    - `positions`, int64 [M]: the training images of an epoch, a part of them or some several times; None: each once.
+      `sampling_weights`, float64 [N]: an epoch is N draws with replacement, with probabilities in these proportions.
+      Both are called when the phase starts or is resumed, so they may depend on earlier phases.
     - `hand_over`: the rule (`evaluation/selection.py`) that selects the checkpoint at the end of the phase, by the
       accuracies of its prediction. `finish` is then called with those weights loaded and an iterator over all training
       images in order.
@@ -60,6 +63,8 @@ class Phase:
     num_steps: int | None
     drop_last: bool
     evaluation_steps: Sequence[int] | None = None
+    positions: Callable[[], Tensor] | None = None
+    sampling_weights: Callable[[], Tensor] | None = None
     hand_over: str = "last"
     prepare: Callable[[Iterable[Batch]], None] = lambda training_images: None
     finish: Callable[[Iterable[Batch]], None] = lambda training_images: None

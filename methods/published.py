@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from debiaslab.methods.recipes import Recipe, steps
+from debiaslab.methods.recipes import Recipe, name_recipes, stand_ins, steps
 
 # ---- Nam et al., NeurIPS 2020: LfF and the baseline
 
@@ -194,3 +194,8 @@ ANY_OF_SREELATHA = {  # branches
     "small images": replace(SREELATHA["corrupted_cifar10"], pretrained="none"),
     "photographs": OWN_BRANCHES["custom"],
 }
+
+# ---- ours for methods that are ERM but for the loss or the choice of images: the settings of ERM
+
+AS_ERM = name_recipes("debiaslab", DIGITS | OWN_IMAGES)
+AS_ERM_ELSEWHERE = stand_ins(ANY_OF_NAM)

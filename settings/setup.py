@@ -101,12 +101,19 @@ class Setup:
         Raises `UserError` if these cannot be read, or the networks do not fit the data.
         """
         weights = read_weights(self.pretrained) if pretrained else None
-        targets = data.train.target.cpu() if len(data.train) else torch.arange(data.num_classes)  # test images alone
-        task = Task(data.num_classes, targets, self.run.seed)
+        task = self._task(data)
         method = self._method(data.test.image_shape, task, weights)
         if pretrained and self.run.start_from is not None:
             start_from(Path(self.run.start_from), method)
         return method.to(device)
+
+    def _task(self, data: BiasedDataset) -> Task:
+        """What the method may know about `data`: the bias of training images only if it declares that it needs it."""
+        if not len(data.train):  # test images alone
+            return Task(data.num_classes, torch.arange(data.num_classes), self.run.seed)
+        bias = data.train.bias.cpu() if self.method.needs_bias else None
+        num_biases = data.num_biases if self.method.needs_bias else 1
+        return Task(data.num_classes, data.train.target.cpu(), self.run.seed, bias, num_biases)
 
     def build_untrained(self, image_shape: tuple[int, ...], num_classes: int) -> Method:
         """The method without data, for weights to be loaded into: it predicts, and cannot be trained. On the CPU."""

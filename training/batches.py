@@ -30,7 +30,9 @@ class Plan:
 class Batches:
     """The batches of one phase, shuffled in each epoch.
 
-    Order and augmentation are functions of (seed, phase, epoch, image). `workers` threads read images that are on file
+    Order and augmentation are functions of (seed, phase, epoch, image), or of (seed, phase, epoch, place in the epoch)
+    where an epoch is not each image once. There, a single image that is left for the last batch is dropped, as batch
+    norm could not be trained on it. `workers` threads read images that are on file
     and, on the CPU, augment batches while the networks train on others.
     """
 
@@ -42,9 +44,14 @@ class Batches:
         self.workers = workers if self.on_file or (self.on_cpu and data.augment is not None) else 0
         self.reader_draws = self.split.reader.num_draws if self.split.reader is not None else 0
         self.num_draws = self.reader_draws + (0 if data.augment is None else data.augment.num_draws)
-        self.batch_size = min(phase.batch_size, len(self.split))
-        steps = len(self.split) / self.batch_size
-        self.steps_per_epoch = int(steps) if phase.drop_last else ceil(steps)
+        self.positions = None if phase.positions is None else phase.positions().cpu()
+        self.weights = None if phase.sampling_weights is None else phase.sampling_weights().cpu()
+        self.resamples = self.positions is not None or self.weights is not None
+        self.epoch_size = len(self.split) if self.positions is None else len(self.positions)
+        self.batch_size = min(phase.batch_size, self.epoch_size)
+        steps = self.epoch_size / self.batch_size
+        single = self.resamples and self.epoch_size % self.batch_size == 1
+        self.steps_per_epoch = int(steps) if phase.drop_last or single else ceil(steps)
         if phase.num_steps is not None:
             self.num_steps = phase.num_steps
         elif phase.epochs is not None:
@@ -74,8 +81,9 @@ class Batches:
             if epoch != step // self.steps_per_epoch:
                 epoch = step // self.steps_per_epoch
                 order, draws = self._order(epoch), self._draws(epoch)
-            index = order[position * self.batch_size : (position + 1) * self.batch_size]
-            yield Plan(index, step, None if draws is None else draws.index_select(0, index))
+            part = slice(position * self.batch_size, (position + 1) * self.batch_size)
+            index = order[part]
+            yield Plan(index, step, None if draws is None else draws[part if self.resamples else index])
             step += 1
 
     def read_ahead(self, plans: Iterator[Plan]) -> Iterator[tuple[Plan, Tensor | None]]:
@@ -104,15 +112,19 @@ class Batches:
         return (self.make(plan, images) for plan, images in self.read_ahead(plans))
 
     def _order(self, epoch: int) -> Tensor:
+        """The training images of the epoch, int64 [epoch_size]."""
         generator = torch_generator(self.seed, "order", self.phase.name, epoch)
-        return self._place(torch.randperm(len(self.split), generator=generator))
+        if self.weights is not None:
+            return self._place(torch.multinomial(self.weights, self.epoch_size, replacement=True, generator=generator))
+        order = torch.randperm(self.epoch_size, generator=generator)
+        return self._place(order if self.positions is None else self.positions[order])
 
     def _draws(self, epoch: int) -> Tensor | None:
-        """Random numbers [N, num_draws] in [0, 1): those of the reader, then those of the augmentation."""
+        """Random numbers [epoch_size, num_draws] in [0, 1): those of the reader, then those of the augmentation."""
         if self.num_draws == 0:
             return None
         generator = torch_generator(self.seed, "augmentation", self.phase.name, epoch)
-        return self._place(torch.rand(len(self.split), self.num_draws, generator=generator))
+        return self._place(torch.rand(self.epoch_size, self.num_draws, generator=generator))
 
     def _place(self, values: Tensor) -> Tensor:
         """Move `values` to the device; they stay on the CPU if they are needed there to read images from file."""

@@ -32,6 +32,8 @@ def require_no_single_image(method: Method, data: BiasedDataset) -> None:
 def has_single_image(phase: Phase, num_images: int) -> bool:
     """Whether a batch of `phase` has one image."""
     size = min(phase.batch_size, num_images)
+    if phase.positions is not None or phase.sampling_weights is not None:  # `Batches` drops it there
+        return size == 1
     if size == 1 or phase.drop_last:
         return size == 1
     is_reached = phase.num_steps is None or phase.num_steps >= ceil(num_images / size)

@@ -19,6 +19,9 @@ from debiaslab.settings.setup import Setup
 from tests.methods.building import BATCH_SIZE, NUM_STEPS, Watch, build, first_batches, short_setup, trained, trainer
 
 DATASETS: dict[str, str] = {}  # method -> data set, where it is not the coloured digits
+DATA: dict[str, dict[str, Any]] = {"subg": {"skew": 0.9}}  # settings of its data, here for images in all groups
+    "subg": {"skew": 0.3}
+}  # method -> settings of its data, to have images in all groups
 HPARAMS: dict[str, dict[str, Any]] = {  # method -> settings with which a short run has all that a long one has
     "lff_be": {"ensemble_confidence": 0.11, "ensemble_votes": 1},
     "disent_be": {"ensemble_confidence": 0.11, "ensemble_votes": 1},
@@ -37,7 +40,7 @@ def setup(name: str, data_root: Path) -> Setup:
 
 @pytest.fixture
 def data(name: str, data_root: Path) -> BiasedDataset:
-    return dataset_config({"name": DATASETS.get(name, "digits"), "root": str(data_root)}).load()
+    return dataset_config({"name": DATASETS.get(name, "digits"), "root": str(data_root), **DATA.get(name, {})}).load()
 
 
 def contract_setup(name: str, data_root: Path, seed: int) -> Setup:
