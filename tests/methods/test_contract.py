@@ -146,15 +146,15 @@ def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, da
 
 
 def test_weights_do_not_depend_on_the_training_images(setup: Setup, data: BiasedDataset) -> None:
-    """Those trained on all images give the same predictions in a method that is built for a part of them."""
+    """Those trained on all images give the same predictions in a method that is built for every second of them."""
     method, outcome = trained(setup, data)
-    part = replace(data, train=data.train.select(torch.arange(len(data.train) * 3 // 4)))
-    other, image = build(setup, part).eval(), data.test.all_images()[:50].float() / 255
+    half = replace(data, train=data.train.select(torch.arange(0, len(data.train), 2)))
+    other, image = build(setup, half).eval(), data.test.all_images()[:50].float() / 255
     assert all(len(data.train) not in tensor.shape for tensor in outcome.selected.values())
     other.load_weights(method.weights())
     assert torch.equal(other.predict(image), method.eval().predict(image))
 
-    again = build(setup, part).eval()
+    again = build(setup, half).eval()
     again.load_weights(method.state_dict())  # as older files have it
     assert torch.equal(again.predict(image), other.predict(image))
     with pytest.raises(RuntimeError, match="Missing key"):
