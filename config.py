@@ -83,6 +83,7 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "kinetics10": ("Actions of 10 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics10"}}),
     "kinetics50": ("Actions of 50 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics50"}}),
     "celeba": ("CelebA: blond hair or not, with gender as bias.", {"data": {"name": "celeba"}}),
+    "waterbirds": ("Waterbirds: kinds of birds, with the background as bias.", {"data": {"name": "waterbirds"}}),
     "custom": ("Images of your own: data.csv=PATH names them.", {"data": {"name": "custom"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (

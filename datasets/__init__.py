@@ -18,6 +18,7 @@ from debiaslab.datasets.imagenet9 import ImageNet9
 from debiaslab.datasets.kinetics import Kinetics10, Kinetics50
 from debiaslab.datasets.preprocessing import Normalization
 from debiaslab.datasets.splits import Split
+from debiaslab.datasets.waterbirds import Waterbirds
 
 __all__ = [
     "DATASETS",
@@ -45,6 +46,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "kinetics10": Kinetics10,
     "kinetics50": Kinetics50,
     "celeba": CelebA,
+    "waterbirds": Waterbirds,
     "custom": Custom,
 }
 

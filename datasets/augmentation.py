@@ -90,7 +90,8 @@ class RandomResizedCropAndFlip:
     aspect ratio. Half of the images are flipped. Interpolation is bilinear (float32) without antialiasing, as
     stretching has low-pass filtered the images already.
 
-    The deterministic view is the centre square of `center` times the short side.
+    The deterministic view is the centre square of `center` times the short side or, unless `square`, the centre box of
+    `center` times both sides.
     """
 
     size: int
@@ -99,6 +100,7 @@ class RandomResizedCropAndFlip:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     tries: int = 10
     center: float = 224 / 256
+    square: bool = True
 
     @property
     def num_draws(self) -> int:
@@ -107,7 +109,8 @@ class RandomResizedCropAndFlip:
     def __call__(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
         sizes = self.sizes.index_select(0, index).float()
         if draws is None:
-            shape = (sizes.amin(dim=1, keepdim=True) * self.center).expand(-1, 2)
+            sides = sizes.amin(dim=1, keepdim=True).expand(-1, 2) if self.square else sizes
+            shape = sides * self.center
             return resized_crops(images, (sizes - shape) / 2 / sizes, shape / sizes, self.size)
         corner, shape = self.random_boxes(sizes, draws[:, :-1])
         return resized_crops(images, corner / sizes, shape / sizes, self.size, flip=draws[:, -1] < 0.5)

@@ -27,16 +27,18 @@ def parse_columns(text: str) -> dict[str, list[str]]:
     return found
 
 
-def our_names(file: Path, header: Sequence[str], names: Mapping[str, Sequence[str]]) -> list[str | None]:
-    """Our name for each column of a CSV; None for columns that are ignored. Raises `UserError` for a missing one."""
+def our_names(file: Path, header: Sequence[str], names: Mapping[str, Sequence[str]], setting: str) -> list[str | None]:
+    """Our name for each column of a CSV; None for columns that are ignored. Raises `UserError` for a missing one.
+
+    `setting` names the file; the user has chosen `names` if it is data.csv.
+    """
     ours: dict[str, str] = {}
     for name, theirs in names.items():
         for number, column in enumerate(theirs):
             if column not in header:
-                raise UserError(
-                    f"data.columns={name}={column}: {file} has no such column{suggestion(column, header)} columns:"
-                    f" {', '.join(header)}"
-                )
+                given = f"data.columns={name}={column}: {file} has no such column"
+                missing = given if setting == "data.csv" else f"{file}, line 1: no column {column!r}"
+                raise UserError(f"{missing}{suggestion(column, header)} columns: {', '.join(header)}")
             ours[column] = name if number == 0 else f"{FURTHER_BIAS}{number + 1}"
     known = {column: column for column in COLUMNS if column not in names}
     return [(known | ours).get(column) for column in header]

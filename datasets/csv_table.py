@@ -200,7 +200,7 @@ def read_csv(
     if not rows:
         raise UserError(f"{file} is empty; its first line must be {','.join(required)}, or have more columns")
     (_, found), *body = rows
-    header = our_names(file, found, names)
+    header = our_names(file, found, names, setting)
     _check_header(file, found, header, required, setting)
     if not body:
         raise UserError(f"{file} has no image; write a line for each below the first one")

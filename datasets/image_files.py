@@ -2,15 +2,16 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from debiaslab.core.errors import UserError
+from debiaslab.core.errors import UserError, require_known
 from debiaslab.datasets.base import inspect_command
 from debiaslab.datasets.cache import fingerprint
+from debiaslab.datasets.groups import share_of_every_group
 from debiaslab.datasets.pixels import MappedImages
 from debiaslab.datasets.splits import ImagesOnFile, Split
 
@@ -26,6 +27,22 @@ class LabelledFiles:
     files: Sequence[Path]
     target: Sequence[int]
     bias: Sequence[int]
+
+    def select(self, rows: Sequence[int]) -> "LabelledFiles":
+        """The images at `rows`, in that order."""
+        target, bias = ([labels[row] for row in rows] for labels in (self.target, self.bias))
+        return LabelledFiles(self.folder, [self.files[row] for row in rows], target, bias)
+
+    def hold_out(self, share: float, seed: int) -> tuple["LabelledFiles", "LabelledFiles"]:
+        """(kept, held out): a random `share` of the images of every class, whatever their bias, is held out.
+
+        Raises `UserError` if there are too few for both.
+        """
+        chosen = share_of_every_group(torch.tensor(self.target), share, seed)
+        if not bool(chosen.any()) or bool(chosen.all()):
+            raise UserError(f"{self.folder}: too few training images to keep some for validation")
+        kept, held_out = (self.select(mask.nonzero()[:, 0].tolist()) for mask in (~chosen, chosen))
+        return kept, held_out
 
     def split(self, images: MappedImages) -> Split:
         """Build the split; `images` are decoded from `files` in the same order."""
@@ -65,6 +82,27 @@ def _walk(folder: Path, levels: int) -> Iterator[Path]:
             yield from _walk(entry, levels - 1)
         else:
             raise UserError(f"{entry} is not an image ({', '.join(SUFFIXES)}); move it out of {folder}")
+
+
+def images_in_folders(folder: Path, labels: Mapping[str, tuple[int, int]]) -> LabelledFiles:
+    """The images in the subfolders of `folder` that `labels` names, with (target, bias) of each; in this order.
+
+    Raises `UserError` for a subfolder that is missing or has no images, as `image_files` does.
+    """
+    found = [(image_files(folder / name, levels=0), pair) for name, pair in labels.items()]
+    return LabelledFiles(
+        folder,
+        [path for files, _ in found for path in files],
+        [target for files, (target, _) in found for _ in files],
+        [bias for files, (_, bias) in found for _ in files],
+    )
+
+
+def require_known_folders(folder: Path, kind: str, names: Iterable[str]) -> None:
+    """Raise `UserError` for a subfolder of `folder` that is none of `names`; `kind` is what they stand for."""
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not _is_junk(path.name):
+            require_known(kind, path.name, names, prefix=f"{folder}/")
 
 
 def walk_files(folder: Path, follow_links: bool) -> Iterator[Path]:

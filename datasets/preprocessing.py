@@ -80,9 +80,29 @@ class ResizedCenterCrop:
         return f"short side to {self.resize} pixels (bilinear, antialiased), the middle {self.crop} x {self.crop} of it"
 
 
-PREPARATIONS: dict[str, type[Stretched] | type[ResizedCenterCrop]] = {
-    "Stretched": Stretched,
-    "ResizedCenterCrop": ResizedCenterCrop,
+@dataclass(frozen=True)
+class StretchedCenterCrop:
+    """Stretch the image to `resize` x `resize` pixels, then take the centre crop of `crop` x `crop` pixels."""
+
+    resize: int
+    crop: int
+
+    def __post_init__(self) -> None:
+        require(0 < self.crop <= self.resize, "crop", self.crop, f"1 to resize={self.resize}")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return (3, self.crop, self.crop)
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return ResizedCenterCrop(self.resize, self.crop)(Stretched(self.resize)(image))
+
+    def describe(self) -> str:
+        return f"{Stretched(self.resize).describe()}, the middle {self.crop} x {self.crop} of it"
+
+
+PREPARATIONS: dict[str, type[Stretched] | type[ResizedCenterCrop] | type[StretchedCenterCrop]] = {
+    kind.__name__: kind for kind in (Stretched, ResizedCenterCrop, StretchedCenterCrop)
 }
 
 
