@@ -27,7 +27,7 @@ CLIPS = ("kinetics10", "kinetics50")
 PHOTOGRAPHS = ("bffhq", "dogs_and_cats", "bar", "celeba", "imagenet9", "custom")
 LFF_FAMILY = ("erm", "lff", "disent", "lff_be", "disent_be", "denetdm")
 REBIAS_FAMILY = ("erm", "vanilla_biased", "rebias", "rubi", "learned_mixin")
-NUM_CLASSES, NUM_IMAGES = 3, 6
+NUM_CLASSES, NUM_BIASES, NUM_IMAGES = 3, 2, 6
 
 RECIPES = [(m, d, r) for m in sorted(METHODS) for d, recipes in METHODS[m].RECIPES.items() for r in recipes]
 
@@ -48,13 +48,15 @@ def built(method: str, dataset: str, recipe: str, model: str | None = None, **hp
     require_weights(name, chosen, resolved.pretrained(name))
     config = settings(METHODS[method].Config, {**resolved.defaults, **hparams}, "")
     networks = Networks(chosen, image_shape(dataset), NUM_CLASSES, seed=1)
-    return METHODS[method](config, networks, Task(NUM_CLASSES, torch.arange(NUM_IMAGES) % NUM_CLASSES, seed=1))
+    index = torch.arange(NUM_IMAGES)
+    bias = index % NUM_BIASES if METHODS[method].needs_bias else None
+    return METHODS[method](config, networks, Task(NUM_CLASSES, index % NUM_CLASSES, 1, bias, NUM_BIASES))
 
 
 def batch_for(method: Method, dataset: str, step: int) -> Batch:
     index = torch.arange(NUM_IMAGES)
     image = torch.rand(NUM_IMAGES, *image_shape(dataset), generator=torch.Generator().manual_seed(step))
-    return Batch(image, index % NUM_CLASSES, index, step, index % 2 if method.needs_bias else None)
+    return Batch(image, index % NUM_CLASSES, index, step, index % NUM_BIASES if method.needs_bias else None)
 
 
 @pytest.mark.parametrize("dataset", ["colored_mnist", *CIFAR, "bffhq", "dogs_and_cats", "cmnist", "bar", "custom"])
