@@ -5,8 +5,9 @@ code (Bahng et al., ICML 2020).
 Deviations from the authors' code: none known.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -16,7 +17,7 @@ from debiaslab.methods.declarations import drop_last_setting
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_NAM, BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES
 from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY
-from debiaslab.methods.recipes import Recipe, merge, name_recipes, stand_ins
+from debiaslab.methods.recipes import Recipe, Recipes, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -28,7 +29,7 @@ class ERM(Method):
 
     SEARCH = {"learning_rate": LEARNING_RATE, "weight_decay": WEIGHT_DECAY}
 
-    RECIPES = merge(
+    RECIPES: ClassVar[Recipes] = merge(
         {
             "digits": {
                 "debiaslab": Recipe(
@@ -44,7 +45,7 @@ class ERM(Method):
         name_recipes("bahng2020", BAHNG | {"imagenet9": replace(BAHNG["imagenet9"], model="resnet18")}),  # f alone
         name_recipes("debiaslab", OWN_IMAGES),
     )
-    UNPUBLISHED = stand_ins(ANY_OF_NAM)
+    UNPUBLISHED: ClassVar[Mapping[str, Recipe]] = stand_ins(ANY_OF_NAM)
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

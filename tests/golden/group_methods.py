@@ -1,7 +1,7 @@
 """Replays of Group DRO and of the bias-balanced loss (recorded by `record_group_methods.py`)."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ def replay_bias_balance(file: GoldenFile) -> list[Comparison]:
 M = TypeVar("M", bound=ERM)
 
 
-def build(file: GoldenFile, cls: type[M], **own: float) -> M:
+def build(file: GoldenFile, cls: type[M], **own: Any) -> M:
     hparams = file.meta["hparams"]
     config = cls.Config(
         optimizer=hparams["optimizer"].lower(),

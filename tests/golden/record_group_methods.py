@@ -129,19 +129,21 @@ def record(
         losses.append(value.item())
     hparams = {"lr": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, "optimizer": "SGD", "momentum": MOMENTUM} | own
     meta = {"method": method, "source": source, "hparams": hparams, "init": init}
-    final = dict(zip(shapes, parameters, strict=True))
-    numpy.savez_compressed(
-        Path(__file__).with_name(f"{method}.npz"),
-        meta=numpy.array(json.dumps(meta)),
-        images=images,
-        attrs=torch.stack([target, bias], 1).numpy(),
-        batches=batches,
-        loss=numpy.array(losses),
-        cross_entropy=numpy.array(plain),
-        logits=network(torch.arange(SIZE)).detach().numpy(),
-        **{name: tensor.numpy() for name, tensor in series().items()},
-        **{f"final/classifier/{name}": tensor.detach().numpy() for name, tensor in final.items()},
-    )
+    arrays: dict[str, Any] = {
+        "meta": numpy.array(json.dumps(meta)),
+        "images": images,
+        "attrs": torch.stack([target, bias], 1).numpy(),
+        "batches": batches,
+        "loss": numpy.array(losses),
+        "cross_entropy": numpy.array(plain),
+        "logits": network(torch.arange(SIZE)).detach().numpy(),
+    }
+    arrays |= {name: tensor.numpy() for name, tensor in series().items()}
+    arrays |= {
+        f"final/classifier/{name}": parameter.detach().numpy()
+        for name, parameter in zip(shapes, parameters, strict=True)
+    }
+    numpy.savez_compressed(Path(__file__).with_name(f"{method}.npz"), **arrays)
 
 
 if __name__ == "__main__":
