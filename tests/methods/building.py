@@ -46,10 +46,18 @@ def recipe_of(
     return resolve(method, data, name)
 
 
-def short_setup(method: str, data_root: Path, seed: int = 1, dataset: str = "digits", **hparams: Any) -> Setup:
-    """A run of `NUM_STEPS` steps per phase; `hparams` are what a user would change."""
+def short_setup(
+    method: str,
+    data_root: Path,
+    seed: int = 1,
+    dataset: str = "digits",
+    num_steps: int = NUM_STEPS,
+    batch_size: int = BATCH_SIZE,
+    **hparams: Any,
+) -> Setup:
+    """A run of `num_steps` steps per phase; `hparams` are what a user would change."""
     recipe = recipe_of(method, dataset)
-    short = recipe.hparams({"num_steps": NUM_STEPS, "batch_size": BATCH_SIZE}) | hparams
+    short = recipe.hparams({"num_steps": num_steps, "batch_size": batch_size}) | hparams
     model = recipe.recipe.model
     model_hparams = default_model_hparams(model) | recipe.model_hparams(model)
     return check(

@@ -3,7 +3,7 @@ one without a recipe for the coloured digits adds its data set to `DATASETS`."""
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -16,7 +16,8 @@ from debiaslab.methods import METHODS, Method
 from debiaslab.methods.optimizers import scale_learning_rates
 from debiaslab.methods.phase import set_modes
 from debiaslab.settings.setup import Setup
-from tests.methods.building import BATCH_SIZE, NUM_STEPS, Watch, build, first_batches, short_setup, trained, trainer
+from debiaslab.training.loop import Trained
+from tests.methods.building import Watch, build, first_batches, short_setup, trained, trainer
 
 DATASETS: dict[str, str] = {}  # method -> data set, where it is not the coloured digits
 DATA: dict[str, dict[str, Any]] = {"subg": {"skew": 0.9}}  # settings of its data, here for images in all groups
@@ -25,24 +26,46 @@ HPARAMS: dict[str, dict[str, Any]] = {  # method -> settings with which a short 
     "disent_be": {"ensemble_confidence": 0.11, "ensemble_votes": 1},
 }
 
+NUM_TRAIN = {"subg": 1_200}  # method -> training images, where they are not these
+FEW_TRAIN, FEW_TESTED = 400, 100  # images, of which a short run has more than two epochs
+NUM_STEPS, BATCH_SIZE = 30, 32
 
-@pytest.fixture(params=sorted(METHODS))
+
+@pytest.fixture(scope="module", params=sorted(METHODS))
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def setup(name: str, data_root: Path) -> Setup:
     return contract_setup(name, data_root, seed=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data(name: str, data_root: Path) -> BiasedDataset:
-    return dataset_config({"name": DATASETS.get(name, "digits"), "root": str(data_root), **DATA.get(name, {})}).load()
+    whole = dataset_config({"name": DATASETS.get(name, "digits"), "root": str(data_root), **DATA.get(name, {})}).load()
+    train = whole.train.select(torch.arange(NUM_TRAIN.get(name, FEW_TRAIN)))
+    return replace(whole.limit(FEW_TESTED), train=train)
+
+
+class Whole(NamedTuple):
+    """A short run from beginning to end; tests leave its method as it is."""
+
+    method: Method
+    outcome: Trained
+    updates: int
+
+
+@pytest.fixture(scope="module")
+def whole(setup: Setup, data: BiasedDataset) -> Whole:
+    method, watch = build(setup, data), Watch()
+    outcome = trainer(setup, method, data, watch).fit()
+    return Whole(method.eval(), outcome, watch.updates)
 
 
 def contract_setup(name: str, data_root: Path, seed: int) -> Setup:
-    return short_setup(name, data_root, seed, DATASETS.get(name, "digits"), **HPARAMS.get(name, {}))
+    length = {"num_steps": NUM_STEPS, "batch_size": BATCH_SIZE}
+    return short_setup(name, data_root, seed, DATASETS.get(name, "digits"), **length | HPARAMS.get(name, {}))
 
 
 def optimizers_of(method: Method) -> list[Optimizer]:
@@ -131,11 +154,11 @@ def test_features_are_those_of_branches_that_are_evaluated(setup: Setup, data: B
         assert all(values.ndim == 2 and len(values) == 7 for values in features.values())
 
 
-def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, data_root: Path) -> None:
-    method, _ = trained(setup, data)
-    other = build(contract_setup(name, data_root, seed=2), data)
+def test_state_dict_is_complete(whole: Whole, data: BiasedDataset, name: str, data_root: Path) -> None:
+    method = whole.method
+    other = build(contract_setup(name, data_root, seed=2), data).eval()
     image = data.test.all_images()[:50].float() / 255
-    assert not torch.equal(method.eval().predict(image), other.eval().predict(image))
+    assert not torch.equal(method.predict(image), other.predict(image))
     other.load_state_dict(method.state_dict())
     assert torch.equal(method.predict(image), other.predict(image))
     our_notes, their_notes = vars(method.sample_notes()), vars(other.sample_notes())
@@ -145,14 +168,14 @@ def test_state_dict_is_complete(setup: Setup, data: BiasedDataset, name: str, da
         assert ours is None or torch.equal(ours.float().nan_to_num(-1), theirs.float().nan_to_num(-1))
 
 
-def test_weights_do_not_depend_on_the_training_images(setup: Setup, data: BiasedDataset) -> None:
+def test_weights_do_not_depend_on_the_training_images(setup: Setup, data: BiasedDataset, whole: Whole) -> None:
     """Those trained on all images give the same predictions in a method that is built for every second of them."""
-    method, outcome = trained(setup, data)
+    method = whole.method
     half = replace(data, train=data.train.select(torch.arange(0, len(data.train), 2)))
     other, image = build(setup, half).eval(), data.test.all_images()[:50].float() / 255
-    assert all(len(data.train) not in tensor.shape for tensor in outcome.selected.values())
+    assert all(len(data.train) not in tensor.shape for tensor in whole.outcome.selected.values())
     other.load_weights(method.weights())
-    assert torch.equal(other.predict(image), method.eval().predict(image))
+    assert torch.equal(other.predict(image), method.predict(image))
 
     again = build(setup, half).eval()
     again.load_weights(method.state_dict())  # as older files have it
@@ -167,16 +190,14 @@ def test_what_a_method_declares(setup: Setup, data: BiasedDataset) -> None:
     assert setup.method.can_be_captured == any(map(capturable_descent, phases))
 
 
-def test_only_a_method_that_declares_it_needs_the_whole_batch(setup: Setup, data: BiasedDataset) -> None:
+def test_only_a_method_that_declares_it_needs_the_whole_batch(setup: Setup, data: BiasedDataset, whole: Whole) -> None:
     """Its loss on a batch is not the mean of the losses on the halves; networks as in an evaluation."""
-    method, _ = trained(setup, data)
-    method.eval()
-    state = {key: tensor.clone() for key, tensor in method.state_dict().items()}
+    method = build(setup, data).eval()
     batch = replace(first_batches(method, data, 1)[0], step=10**6)  # after all that begins later in a training
     scale_learning_rates(optimizers_of(method), 0.0)
 
     def loss(*parts: slice) -> float:
-        method.load_state_dict(state)
+        method.load_state_dict(whole.method.state_dict())
         halves = [replace(batch, **{key: values[part] for key, values in batch.tensors().items()}) for part in parts]
         update = method.phases()[-1].update
         return sum(float(update(half)["loss"]) for half in halves) / len(halves)
@@ -186,32 +207,31 @@ def test_only_a_method_that_declares_it_needs_the_whole_batch(setup: Setup, data
     assert (as_one != pytest.approx(as_halves, rel=1e-4)) == method.needs_whole_batch
 
 
-@pytest.mark.parametrize("part", [0.48, pytest.param(0.9, marks=pytest.mark.long)])
-def test_stop_and_resume_is_exact(setup: Setup, data: BiasedDataset, tmp_path: Path, part: float) -> None:
-    """Interrupted after this part of all updates: in the middle of a phase, and between two evaluations."""
-    whole = Watch()
+def test_stop_and_resume_is_exact(setup: Setup, data: BiasedDataset, whole: Whole, tmp_path: Path) -> None:
+    """Interrupted twice: after 48 % of all updates, in the middle of a phase, and 90 %, between two evaluations."""
+    middle, late = tmp_path / "middle.safetensors", tmp_path / "late.safetensors"
+    for before, part, checkpoint in ((None, 0.48, middle), (middle, 0.42, late)):
+        watch = Watch(interrupt_at=int(part * whole.updates))
+        interrupted = trainer(setup, build(setup, data), data, watch, checkpoint)
+        if before is not None:
+            interrupted.restore(before)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.fit()
+        assert checkpoint.exists()
     method = build(setup, data)
-    expected = trainer(setup, method, data, whole).fit()
-
-    checkpoint = tmp_path / "state.safetensors"
-    interrupted = trainer(setup, build(setup, data), data, Watch(interrupt_at=int(part * whole.updates)), checkpoint)
-    with pytest.raises(KeyboardInterrupt):
-        interrupted.fit()
-    assert checkpoint.exists()
-    again = build(setup, data)
-    resumed = trainer(setup, again, data, Watch(), tmp_path / "second.safetensors")
-    resumed.restore(checkpoint)
+    resumed = trainer(setup, method, data, Watch(), tmp_path / "last.safetensors")
+    resumed.restore(late)
     outcome = resumed.fit()
 
-    assert outcome.history == expected.history
-    assert_same(outcome.selected, expected.selected)
-    assert_same(again.state_dict(), method.state_dict())
+    assert outcome.history == whole.outcome.history
+    assert_same(outcome.selected, whole.outcome.selected)
+    assert_same(method.state_dict(), whole.method.state_dict())
 
 
-def test_scrambled_bias_labels_change_nothing_unless_needed(setup: Setup, data: BiasedDataset) -> None:
+def test_scrambled_bias_labels_change_nothing_unless_needed(setup: Setup, data: BiasedDataset, whole: Whole) -> None:
     scrambled = data.train.bias[torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))]
     other_data = replace(data, train=replace(data.train, bias=scrambled))
-    method, outcome = trained(setup, data)
+    method, outcome, _ = whole
     other, other_outcome = trained(setup, other_data)
     losses = [evaluation.losses for evaluation in outcome.history.evaluations]
     other_losses = [evaluation.losses for evaluation in other_outcome.history.evaluations]
@@ -222,8 +242,8 @@ def test_scrambled_bias_labels_change_nothing_unless_needed(setup: Setup, data: 
         assert_same(method.state_dict(), other.state_dict())
 
 
-def test_per_sample_state_has_a_value_of_its_own_for_each_sample(setup: Setup, data: BiasedDataset) -> None:
-    method, _ = trained(setup, data)
+def test_per_sample_state_has_a_value_of_its_own_for_each_sample(data: BiasedDataset, whole: Whole) -> None:
+    method = whole.method
     size = len(data.train)
     state = {key: values for key, values in method.state_dict().items() if values.shape[:1] == (size,)}
     losses = {key: values for key, values in state.items() if values.is_floating_point()}
