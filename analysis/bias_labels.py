@@ -20,7 +20,7 @@ def bias_labels_of(record: Record, rule: str | None) -> BiasLabels:
     objective = f"best_{str(config.get('objective')).replace('/', '_')}"
     rules += [objective] if objective in RULES else []
     method = METHODS.get(config["method"]["name"])
-    return count_bias_labels(facts, None if method is None else method.needs_bias, rules)
+    return count_bias_labels(facts, None if method is None else method.labelled_splits(), rules)
 
 
 def label_lines(members: Mapping[str, Sequence[Record]], rule: str | None) -> list[str]:

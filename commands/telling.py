@@ -39,7 +39,7 @@ def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[st
 def bias_labels(setup: Setup, labels: LabelFacts, rule: str) -> BiasLabels:
     """The bias labels that a run of `setup` uses, of those of its data, with the weights selected by `rule`."""
     rules = [*setup.method_config.rules().values(), rule]
-    return count_bias_labels(labels, setup.method.needs_bias, rules)
+    return count_bias_labels(labels, setup.method.labelled_splits(), rules)
 
 
 def labels_of_setup(setup: Setup, data: BiasedDataset, rule: str | None = None) -> str:

@@ -4,7 +4,7 @@ A fair comparison of methods needs equal labels. Labels of training images that 
 (`diagnostics.py`) are not counted: no result depends on them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,19 +56,20 @@ def label_facts(data: BiasedDataset) -> LabelFacts:
     return LabelFacts(labelled, conflicting, _validation(data))
 
 
-def count_bias_labels(facts: LabelFacts | None, needs_bias: bool | None, rules: Iterable[str]) -> BiasLabels:
+def count_bias_labels(facts: LabelFacts | None, trained_with: Sequence[str] | None, rules: Iterable[str]) -> BiasLabels:
     """The bias labels used by a run whose weights are selected by `rules`, including those between phases.
 
-    `needs_bias`: whether its method uses those of the training images. Numbers that depend on a None argument are None,
+    `trained_with`: the splits whose labels its method is trained with. Numbers that depend on a None argument are None,
     unless no label was used.
     """
     read = {split for rule in rules for split in splits_read(rule)}
     if facts is None:
-        return BiasLabels(None if needs_bias is not False else 0, None if read else 0, None, None)
+        return BiasLabels(None if trained_with != [] else 0, None if read else 0, None, None)
     labelled = facts.labelled
-    training = None if needs_bias is None else needs_bias * labelled.get("train", 0)
+    training = None if trained_with is None else sum(labelled.get(split, 0) for split in trained_with)
     selection = sum(labelled.get(split, 0) for split in read)
-    evaluation = sum(number for split, number in labelled.items() if split != "train" and split not in read)
+    used = {"train", *read, *(trained_with or [])}
+    evaluation = sum(number for split, number in labelled.items() if split not in used)
     return BiasLabels(training, selection, evaluation, facts.validation)
 
 

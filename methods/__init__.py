@@ -10,6 +10,7 @@ from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.end import EnD
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.group_dro import GroupDRO
+from debiaslab.methods.last_layer import AFR, DFR
 from debiaslab.methods.learned_mixin import LearnedMixin
 from debiaslab.methods.lff import LfF
 from debiaslab.methods.phase import Batch, Phase
@@ -31,8 +32,10 @@ __all__ = [
 ]
 
 METHODS: dict[str, type[Method]] = {
+    "afr": AFR,
     "bias_balance": BiasBalance,
     "denetdm": DeNetDM,
+    "dfr": DFR,
     "disent": DisEnt,
     "disent_be": DisEntBE,
     "end": EnD,

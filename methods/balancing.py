@@ -83,10 +83,10 @@ def one_over_size(group: Tensor) -> Tensor:
     return 1 / group.bincount().double()[group]
 
 
-def balanced_subset(group: Tensor, num_groups: int, seed: int) -> Tensor:
+def balanced_subset(group: Tensor, num_groups: int, seed: int, *use: str) -> Tensor:
     """The positions int64 [M] of a random subset of samples in the groups int64 [N], with as many of each of the
-    `num_groups` groups as the smallest has."""
-    order = torch.randperm(len(group), generator=torch_generator(seed, "balanced subset"))
+    `num_groups` groups as the smallest has; `use` names what it is for."""
+    order = torch.randperm(len(group), generator=torch_generator(seed, "balanced subset", *use))
     size = int(group.bincount(minlength=num_groups).min())
     return torch.cat([order[group[order] == number][:size] for number in range(num_groups)]).sort().values
 

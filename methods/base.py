@@ -71,6 +71,10 @@ class MethodConfig(Settings):
         """The learning-rate schedule of a phase of the configured length, for `Phase.learning_rate_factor`."""
         return lambda step, steps_per_epoch: 1.0
 
+    def needs_start(self) -> str | None:
+        """The setting because of which the run must start from the weights of another, if there is one."""
+        return None
+
     def without_effect(self) -> dict[str, tuple[str, ...]]:
         """Settings that have no effect because of others: "hand_over=None" -> their names."""
         return {}
@@ -103,6 +107,7 @@ class Method(nn.Module):
 
     # what a method requires and supports, verified by `tests/methods/test_contract.py`
     needs_bias: ClassVar[bool] = False  # bias labels, in the task and in batches
+    needs_valid_bias: ClassVar[bool] = False  # bias labels of the validation images, in `Phase.begin`
     needs_whole_batch: ClassVar[bool] = False  # the loss is not a mean of per-sample losses
     can_be_stacked: ClassVar[bool] = True  # in at least one phase, a `Descent`, several runs can be trained as one
     can_be_captured: ClassVar[bool] = True  # the same steps can be captured as CUDA graphs, with fused optimisers
@@ -117,6 +122,11 @@ class Method(nn.Module):
     def phases(self) -> Sequence[Phase]:
         """The phases in order; the prediction of the last one is the method's."""
         raise NotImplementedError
+
+    @classmethod
+    def labelled_splits(cls) -> list[str]:
+        """The splits whose bias labels the method is trained with."""
+        return [name for name, needed in (("train", cls.needs_bias), ("valid", cls.needs_valid_bias)) if needed]
 
     @classmethod
     def search_space(cls, data: Mapping[str, Any]) -> Mapping[str, SearchRange]:

@@ -41,6 +41,8 @@ class Phase:
       measurements and plots; they are not used in training.
     - `training`: the modules in train mode; all others are in eval mode.
     - `learning_rate_factor` maps the phase's step and the steps per epoch to a factor on the learning rates.
+    - `begin` is called when the phase starts or is resumed, in eval mode, with iterators over all training images and
+      over all validation images (None: there are none), in order. They have bias labels as the method declares.
     - `prepare` is called before the first step, also after resuming, with an iterator over all training images in order
       and the modules in their modes; only if the phase sees each image more than once and without augmentation.
     - `evaluation_steps`: numbers of updates after which the phase is evaluated, instead of the ends of epochs (at the
@@ -66,6 +68,7 @@ class Phase:
     positions: Callable[[], Tensor] | None = None
     sampling_weights: Callable[[], Tensor] | None = None
     hand_over: str = "last"
+    begin: Callable[[Iterable[Batch], Iterable[Batch] | None], None] | None = None
     prepare: Callable[[Iterable[Batch]], None] = lambda training_images: None
     finish: Callable[[Iterable[Batch]], None] = lambda training_images: None
     learning_rate_factor: Callable[[int, int], float] = lambda step, steps_per_epoch: 1.0

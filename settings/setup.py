@@ -71,6 +71,12 @@ class Setup:
         if self.method.needs_bias and not data.train.has_bias:
             name = self.config["method"]["name"]
             raise UserError(f"method {name} needs the bias labels of the training images, and {data.name} has none")
+        if self.method.needs_valid_bias and (data.valid is None or not data.valid.has_bias):
+            name, missing = self.config["method"]["name"], "images" if data.valid is None else "bias labels"
+            raise UserError(
+                f"method {name} needs validation images with bias labels, and {data.name} has no such {missing}; use"
+                " data.protocol=holdout or iid"
+            )
         return data
 
     def place(self, data: BiasedDataset, device: torch.device) -> BiasedDataset:
@@ -282,6 +288,8 @@ def check(config: Mapping[str, Any]) -> Setup:
     setup = Setup(run, data, method, method_config, model, pretrained, recipe, config)
     setup.check_rules()
     require_effect(method_config, config)
+    if (cause := method_config.needs_start()) is not None and run.start_from is None:
+        raise UserError(f"{cause} needs trained weights; type {program_name()} retrain RUN, or set start_from=RUN")
     return setup
 
 

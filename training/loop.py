@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Container, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,6 +123,7 @@ class Trainer:
         self.batches = self._batches(self.phase)
         self.evaluation_steps = self._evaluation_steps()
         self.losses = LossSums()
+        begin_phase(self.method, self.phase, self.batches)
         prepare_phase(self.method, self.phase, self.batches)
 
     def start_step(self) -> None:
@@ -250,6 +251,20 @@ class Trainer:
         for values in facts["history"]["evaluations"]:
             self.history.evaluations.append(Evaluation(**values))
             self.observer.evaluated(self.history, self.history.evaluations[-1])
+
+
+def begin_phase(method: Method, phase: Phase, batches: Batches) -> None:
+    """Call `phase.begin`, as when the phase with these `batches` starts."""
+    if phase.begin is None:
+        return
+    method.eval()
+    valid = batches.data.valid
+    if valid is None:
+        phase.begin(batches.in_order(), None)
+        return
+    each_once = replace(phase, positions=None, sampling_weights=None)
+    images = Batches(replace(batches.data, train=valid), each_once, 0, method.needs_valid_bias, batches.workers)
+    phase.begin(batches.in_order(), images.in_order())
 
 
 def prepare_phase(method: Method, phase: Phase, batches: Batches) -> None:

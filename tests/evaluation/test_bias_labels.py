@@ -13,25 +13,27 @@ FACTS = LabelFacts({"train": 1200, "valid": 200, "test": 397}, {"train": 24, "va
 
 
 @pytest.mark.parametrize(
-    ("needs_bias", "rules", "counts"),
+    ("trained_with", "rules", "counts"),
     [
-        (False, ["last"], (0, 0, 597)),
-        (False, ["best_valid_accuracy"], (0, 0, 597)),
-        (False, ["best_valid_worst_class"], (0, 0, 597)),
-        (False, ["best_valid_unbiased"], (0, 200, 397)),
-        (True, ["best_valid_unbiased"], (1200, 200, 397)),
-        (False, ["last", "best_valid_conflicting"], (0, 200, 397)),
-        (False, ["oracle_test_worst_group", "best_valid_accuracy"], (0, 397, 200)),
-        (False, ["best_valid_train_weighted"], (0, 1400, 397)),
+        ([], ["last"], (0, 0, 597)),
+        ([], ["best_valid_accuracy"], (0, 0, 597)),
+        ([], ["best_valid_worst_class"], (0, 0, 597)),
+        ([], ["best_valid_unbiased"], (0, 200, 397)),
+        (["train"], ["best_valid_unbiased"], (1200, 200, 397)),
+        ([], ["last", "best_valid_conflicting"], (0, 200, 397)),
+        ([], ["oracle_test_worst_group", "best_valid_accuracy"], (0, 397, 200)),
+        ([], ["best_valid_train_weighted"], (0, 1400, 397)),
+        (["valid"], ["last"], (200, 0, 397)),
+        (["valid"], ["best_valid_unbiased"], (200, 200, 397)),
     ],
 )
-def test_counts(needs_bias: bool, rules: list[str], counts: tuple[int, int, int]) -> None:
-    assert count_bias_labels(FACTS, needs_bias, rules) == BiasLabels(*counts, "no bias")
+def test_counts(trained_with: list[str], rules: list[str], counts: tuple[int, int, int]) -> None:
+    assert count_bias_labels(FACTS, trained_with, rules) == BiasLabels(*counts, "no bias")
 
 
 def test_what_an_older_record_leaves_open_is_unknown() -> None:
-    assert count_bias_labels(None, False, ["last"]) == BiasLabels(0, 0, None, None)
-    assert count_bias_labels(None, True, ["best_valid_unbiased"]) == BiasLabels(None, None, None, None)
+    assert count_bias_labels(None, [], ["last"]) == BiasLabels(0, 0, None, None)
+    assert count_bias_labels(None, ["train"], ["best_valid_unbiased"]) == BiasLabels(None, None, None, None)
     text = count_bias_labels(None, None, []).text()
     assert text == "bias labels: - for training, 0 for selection, - for evaluation alone; validation images: -"
 
