@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,10 @@ def test_each_phase_trains_its_networks(method: str, dataset: str, recipe: str) 
     assert sorted(held) == sorted(trainable)
     phases = {phase.name.rstrip("0123456789"): phase for phase in network.phases()}  # of five classifiers, one
     for step, phase in enumerate(phases.values()):
-        set_modes(network, phase)
         batch = batch_for(network, dataset, step)
+        if phase.begin is not None:
+            phase.begin(iter([batch]), iter([replace(batch, bias=batch.index % NUM_BIASES)]))
+        set_modes(network, phase)
         scalars = phase.update(batch)
         assert all(torch.isfinite(scalar) for scalar in scalars.values())
         network.eval()
