@@ -152,11 +152,6 @@ def show_ranks(records: Sequence[Record], words: ResultsWords) -> None:
     show(*RANK_FORMATS[words.format or "terminal"](tables))
 
 
-def show_tables(records: Sequence[Record], words: TableWords) -> None:
-    """Show a table for each metric and rule that `words` ask for. Raises `UserError`."""
-    show(*format_tables(make_tables(records, words), words.format or "terminal"))
-
-
 def make_tables(records: Sequence[Record], words: TableWords) -> list[ResultTable]:
     """Make a table for each metric and rule, with intervals and tests. Raises `UserError`."""
     if words.bootstrap and words.interval is None:

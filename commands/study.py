@@ -16,7 +16,7 @@ from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published_numbers import published_metrics
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.table_names import row_names
-from debiaslab.commands.results import DEFAULT_METRIC, TableWords, show_tables
+from debiaslab.commands.results import DEFAULT_METRIC, TableWords, format_tables, make_tables
 from debiaslab.commands.studies.groups import group_jobs
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
 from debiaslab.commands.studies.overview import Overview
@@ -201,11 +201,13 @@ def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords
     order = [done.get(job.key) for job in jobs]
     records = FileStore(jobs[0].log_dir).find(Query({}, ids=list(done.values())))
     records.sort(key=lambda record: order.index(record.id))
+    tables = []
     for metric in metrics:
         try:
-            show_tables(records, replace(words, metrics=(metric,)))
+            tables += make_tables(records, replace(words, metrics=(metric,)))
         except UserError as error:
             print(printable(f"no table of {metric}: {error}"), file=sys.stderr)
+    show(*format_tables(tables, words.format or "terminal"))
 
 
 def failure_lines(failure: Failure) -> list[str]:

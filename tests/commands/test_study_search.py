@@ -104,7 +104,10 @@ def test_a_study_tunes_each_method_and_repeats_nothing(study: Command, command: 
     assert len(study(*words, "search=3").runs) == 2
     twice = {("erm", "default", 2): 1, ("erm", "2", 2): 1}
     assert kinds() == once | twice | {("erm", "trial", 0): 3, ("erm", "3", 1): 1}
-    assert study(*words, "seeds=2").runs == []  # the third trial changes nothing for two of them
+    same = study(*words, "seeds=2", "metric=test/unbiased,valid/unbiased", "format=csv")
+    assert same.runs == []  # the third trial changes nothing for two of them
+    assert same.out.count("metric,rule,") == 1  # two tables, in one file
+    assert "\nvalid/unbiased,last,erm," in same.out
     shown = command("results", "with", "tuned=3", "format=csv", "rule=last", data=False).out.splitlines()
     assert len([line for line in shown if line]) == 2
     assert shown[1].startswith('test/unbiased,last,"erm (tuned, 3 trials)"')
