@@ -84,6 +84,10 @@ NAMED_CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "kinetics50": ("Actions of 50 classes: Kinetics, tested on Mimetics too.", {"data": {"name": "kinetics50"}}),
     "celeba": ("CelebA: blond hair or not, with gender as bias.", {"data": {"name": "celeba"}}),
     "waterbirds": ("Waterbirds: kinds of birds, with the background as bias.", {"data": {"name": "waterbirds"}}),
+    "urbancars": (
+        "UrbanCars: urban or country cars, with background and a second object as biases.",
+        {"data": {"name": "urbancars"}},
+    ),
     "custom": ("Images of your own: data.csv=PATH names them.", {"data": {"name": "custom"}}),
     "reverse": ("Swap target and bias: learn the colour, with the digit as bias.", {"data": {"reverse": True}}),
     "published": (

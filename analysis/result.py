@@ -19,6 +19,12 @@ COLUMNS = {
     "worst_group": "worst group",
     "accuracy": "all images",
 }
+GAP_COLUMNS = {  # shown where they are defined
+    "id_accuracy": "in distribution",
+    "bg_gap": "BG gap",
+    "co_obj_gap": "CoObj gap",
+    "bg_co_obj_gap": "BG+CoObj gap",
+}
 
 
 def result_of(history: History, phase: str, rule: Rule) -> dict[str, Any]:
@@ -80,9 +86,10 @@ def accuracy_tables(result: Mapping[str, Mapping[str, Any]], labels: Mapping[str
         table.add_column("test (%)", no_wrap=True)
         rows = {branch: f"test/{branch}" for branch in branches_of(values, "test")}
         extra = extra_splits(values)
-        columns = [metric for metric in COLUMNS if _is_known(values, [*rows.values(), *extra], metric)]
+        names = COLUMNS | GAP_COLUMNS
+        columns = [metric for metric in names if _is_known(values, [*rows.values(), *extra], metric)]
         for metric in columns:
-            table.add_column(COLUMNS[metric], justify="right")
+            table.add_column(names[metric], justify="right")
         for position, (branch, source) in enumerate(rows.items()):
             style = "bold" if position == 0 else "dim"
             table.add_row(branch, *_percentages(values, source, columns), style=style)
@@ -121,11 +128,11 @@ def extra_splits(values: Mapping[str, Any]) -> list[str]:
 
 
 def _is_known(values: Mapping[str, Any], sources: Sequence[str], metric: str) -> bool:
-    return any(values[f"{source}/{metric}"] is not None for source in sources)
+    return any(values.get(f"{source}/{metric}") is not None for source in sources)
 
 
 def _percentages(values: Mapping[str, Any], source: str, metrics: Sequence[str]) -> list[str]:
-    return [percent(values[f"{source}/{metric}"]) for metric in metrics]
+    return [percent(values.get(f"{source}/{metric}")) for metric in metrics]
 
 
 def percent(value: float | None) -> str:

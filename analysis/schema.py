@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import Evaluation, History
+from debiaslab.evaluation.metrics import DIFFERENCE, is_difference
 from debiaslab.evaluation.outcomes import IN_NATS, read_outcomes
 
 MAX_DEPTH = 20  # nesting of settings
@@ -23,6 +24,7 @@ NOT_IN_ID = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # an id is also
 BAD_ID = "its id is not a valid folder name"
 
 Share = Annotated[float, Meta(ge=0, le=1)]
+Difference = Annotated[float, Meta(ge=-1, le=1)]
 Nats = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
 
@@ -156,8 +158,11 @@ def require_run(entry: Any, config: Any, info: Any, where: object) -> None:
         metrics = [{name: value for name, value in values.items() if name not in places} for values in result.values()]
         for values in metrics:
             nats = {name for name in values if name.rpartition("/")[2] in IN_NATS}
+            differences = {name for name in values if is_difference(name)}
+            shares = values.keys() - nats - differences
             _require(dict[str, Nats | None], {name: values[name] for name in nats}, where, "result")
-            _require(dict[str, Share | None], {n: v for n, v in values.items() if n not in nats}, where, "result")
+            _require(dict[str, Difference | None], {name: values[name] for name in differences}, where, "result")
+            _require(dict[str, Share | None], {name: values[name] for name in shares}, where, "result")
     try:
         _require_plain([config, info, result])
     except ValueError as error:
@@ -224,6 +229,11 @@ def require_history(history: History) -> None:
         raise ValueError("the group sizes are impossible")
     if any(not splits or not totals.keys() >= {*splits} or name in totals for name, splits in history.means.items()):
         raise ValueError("there are means over unknown splits")
+    if any(not _is_difference(name, pair, totals) for name, pair in history.differences.items()):
+        raise ValueError("there are differences of unknown splits")
+    shares = history.usual_shares
+    if shares is not None and (len(shares) != 2 or len(sizes or ()) != 2 or not 0 <= min(shares) <= max(shares) <= 1):
+        raise ValueError("the shares of its attributes are impossible")
     branches: dict[str, list[str]] = {}  # of each phase
     for evaluation in history.evaluations:
         if min(evaluation.epoch, evaluation.phase_step, evaluation.step) < 0:
@@ -239,6 +249,10 @@ def require_history(history: History) -> None:
                 if correct.shape != shapes[split] or (correct > totals[split]).any():
                     raise ValueError("correct counts that are not of the groups")
         _require_outcomes(evaluation, totals)
+
+
+def _is_difference(name: str, pair: list[str], totals: Mapping[str, Any]) -> bool:
+    return name.endswith(DIFFERENCE) and name not in totals and len(pair) == 2 and totals.keys() >= {*pair}
 
 
 def _require_outcomes(evaluation: Evaluation, totals: Mapping[str, Any]) -> None:

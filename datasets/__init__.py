@@ -18,6 +18,7 @@ from debiaslab.datasets.imagenet9 import ImageNet9
 from debiaslab.datasets.kinetics import Kinetics10, Kinetics50
 from debiaslab.datasets.preprocessing import Normalization
 from debiaslab.datasets.splits import Split
+from debiaslab.datasets.urbancars import UrbanCars
 from debiaslab.datasets.waterbirds import Waterbirds
 
 __all__ = [
@@ -47,6 +48,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "kinetics50": Kinetics50,
     "celeba": CelebA,
     "waterbirds": Waterbirds,
+    "urbancars": UrbanCars,
     "custom": Custom,
 }
 

@@ -48,7 +48,10 @@ class BiasedDataset:
     - `aligned` bool [num_classes, num_biases]: the bias-aligned (target, bias) pairs; None: those with equal indices.
     - `attribute_sizes`: the bias label encodes several attributes with this many values each (the last one changes
       fastest), whose accuracies are averaged; groups of fewer than `min_group` samples are then left out.
-    - `means`: results that are means over several extra splits, by name.
+    - `usual_shares`: the fraction of images in which each of two attributes is the usual one of the class, by which
+      accuracy in distribution and its gaps are defined (`evaluation.metrics`).
+    - `means`: results that are means over several extra splits, by name. `differences`: those that are the first split
+      less the second; the names end in "_gap".
     - `notes`: messages for the user about the data, such as skipped files. A note that begins with the name of a split
       and a colon is shown below the tables of that split's metrics.
     - `class_names`, `bias_names`: by index; None: the indices are shown.
@@ -68,7 +71,9 @@ class BiasedDataset:
     aligned: Tensor | None = None
     attribute_sizes: tuple[int, ...] | None = None
     min_group: int = 1
+    usual_shares: tuple[float, float] | None = None
     means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    differences: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
     bias_names: tuple[str, ...] | None = None

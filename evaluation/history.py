@@ -46,7 +46,8 @@ class History:
     pairs. `train` are the group counts of the training images; None if their bias is unknown, and in older records.
 
     A split without bias labels has counts [num_classes][1]. `attribute_sizes` and `min_group` as in `GroupCounts`;
-    `means` maps the name of a mean to the splits that it averages.
+    `means` maps the name of a mean to the splits that it averages, `differences` that of a difference to its splits,
+    the first less the second. `usual_shares` as in `GroupCounts`.
     """
 
     evaluations: list[Evaluation]
@@ -56,6 +57,8 @@ class History:
     min_group: int = 1
     means: dict[str, list[str]] = field(default_factory=dict)
     train: list[list[int]] | None = None
+    usual_shares: list[float] | None = None
+    differences: dict[str, list[str]] = field(default_factory=dict)
 
     def of_phase(self, phase: str) -> list[Evaluation]:
         return [evaluation for evaluation in self.evaluations if evaluation.phase == phase]
@@ -70,10 +73,14 @@ class History:
         sizes = None if self.attribute_sizes is None else tuple(self.attribute_sizes)
         known = self.train is not None and total.shape == aligned.shape
         train = numpy.array(self.train) if known else None
-        return GroupCounts(numpy.array(correct), total, aligned, sizes, self.min_group, train)
+        shares = None if self.usual_shares is None or total.shape[1] == 1 else tuple(self.usual_shares)
+        return GroupCounts(numpy.array(correct), total, aligned, sizes, self.min_group, train, shares)
 
     def metrics(self, evaluation: Evaluation) -> dict[str, dict[str, dict[str, float]]]:
-        """Split -> branch -> metric -> value in [0, 1] or NaN; the `means` come after the splits."""
+        """Split -> branch -> metric -> value or NaN; the `means` and `differences` come after the splits.
+
+        Values are in [0, 1], but for differences.
+        """
         values = {
             split: {branch: self.counts(evaluation, split, branch).metrics() for branch in branches}
             for split, branches in evaluation.correct.items()
@@ -82,6 +89,11 @@ class History:
             values[name] = {
                 branch: {metric: _mean(values[split][branch][metric] for split in splits) for metric in METRICS}
                 for branch in values[splits[0]]
+            }
+        for name, (first, second) in self.differences.items():
+            values[name] = {
+                branch: {metric: metrics[metric] - values[second][branch][metric] for metric in METRICS}
+                for branch, metrics in values[first].items()
             }
         return values
 
@@ -108,8 +120,10 @@ def empty_history(data: BiasedDataset) -> History:
     total = {name: group_sizes(data, split) for name, split in data.evaluation_splits().items()}
     train = group_sizes(data, data.train) if data.train.has_bias and len(data.train) else None
     sizes = None if data.attribute_sizes is None else list(data.attribute_sizes)
-    means = {name: list(splits) for name, splits in data.means.items()}
-    return History([], total, data.aligned_groups().tolist(), sizes, data.min_group, means, train)
+    shares = None if data.usual_shares is None else list(data.usual_shares)
+    means, differences = ({name: list(splits) for name, splits in of.items()} for of in (data.means, data.differences))
+    aligned = data.aligned_groups().tolist()
+    return History([], total, aligned, sizes, data.min_group, means, train, shares, differences)
 
 
 def group_sizes(data: BiasedDataset, split: Split) -> list[list[int]]:

@@ -1,15 +1,24 @@
 """Accuracies from counts per (target, bias) group. Empty groups are left out of every mean."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy
 from numpy.typing import NDArray
 
-METRICS = (
+RULE_METRICS = (  # those that selection rules compare
     *("accuracy", "unbiased", "aligned", "conflicting", "worst_group", "align_conflict_harmonic"),
     *("worst_class", "train_weighted", "worst_intersection"),
 )
+GAPS = ("id_accuracy", "bg_gap", "co_obj_gap", "bg_co_obj_gap")  # of two attributes, as UrbanCars names them
+METRICS = (*RULE_METRICS, *GAPS)
 WITHOUT_BIAS = ("accuracy", "worst_class")  # metrics that need no bias labels
+DIFFERENCE = "_gap"  # the end of the names of metrics and splits whose values are differences, in [-1, 1]
+
+
+def is_difference(name: str) -> bool:
+    """Whether the value `name`, such as "test/bg_gap" or "bg_gap/accuracy", is a difference of accuracies."""
+    return any(part.endswith(DIFFERENCE) for part in name.split("/"))
 
 
 @dataclass(frozen=True)
@@ -18,7 +27,9 @@ class GroupCounts:
 
     Images without bias labels have a single column. The bias may combine several attributes of `attribute_sizes` values
     each (the last one changes fastest); groups of fewer than `min_group` images are left out of every mean. `train`
-    int64 [num_classes, num_biases] are the group sizes of the training split; None if unknown.
+    int64 [num_classes, num_biases] are the group sizes of the training split; None if unknown. `usual_shares`: the
+    fraction of the images in which each of two attributes is the usual one of the class, where accuracy in
+    distribution is defined by it.
     """
 
     correct: NDArray[numpy.int64]
@@ -27,6 +38,7 @@ class GroupCounts:
     attribute_sizes: tuple[int, ...] | None = None
     min_group: int = 1
     train: NDArray[numpy.int64] | None = None
+    usual_shares: tuple[float, ...] | None = None
 
     def accuracies(self) -> NDArray[numpy.float64]:
         """The accuracy of each group in [0, 1], NaN for a group without samples."""
@@ -43,6 +55,11 @@ class GroupCounts:
         minimum accuracy of a class, over its images. `train_weighted`: mean over groups weighted by their fraction of
         the training images, which papers on Waterbirds call average accuracy (Sagawa et al., ICLR 2020); NaN if a group
         of the training split has no image here.
+
+        Of two attributes with `usual_shares`, as UrbanCars reports them (Li et al., CVPR 2023, sec. 5): `id_accuracy`,
+        the mean over the images where both, one or none of the attributes are the usual ones, weighted as in
+        distribution; `bg_gap`, `co_obj_gap` and `bg_co_obj_gap`, in [-1, 1]: the accuracy where the first, the second,
+        or both of them are not, less `id_accuracy`.
         """
         values = dict.fromkeys(METRICS, float("nan"))
         if self.total.any():
@@ -66,7 +83,26 @@ class GroupCounts:
             both = aligned + conflicting
             harmonic = 2 * aligned * conflicting / both if both != 0 else 0.0
             values |= {"aligned": aligned, "conflicting": conflicting, "align_conflict_harmonic": harmonic}
-        return values
+        return values | self._gaps()
+
+    def _gaps(self) -> dict[str, float]:
+        """`GAPS`, if there are two attributes with `usual_shares`."""
+        if self.attribute_sizes is None or self.usual_shares is None or not self.aligned.any():
+            return {}
+        values = numpy.stack(numpy.unravel_index(numpy.arange(self.total.shape[1]), self.attribute_sizes))
+        is_usual = values[:, None] == values[:, self.aligned.argmax(axis=1)][:, :, None]  # [2, num_classes, num_biases]
+        filled, groups = self.total >= max(1, self.min_group), self.accuracies()
+        of = {
+            (first, second): _mean(groups[filled & (is_usual[0] == first) & (is_usual[1] == second)])
+            for first, second in product((True, False), repeat=2)
+        }
+        one, two = self.usual_shares
+        usual = sum(
+            (one if first else 1 - one) * (two if second else 1 - two) * accuracy
+            for (first, second), accuracy in of.items()
+        )
+        conflicting = (of[False, True], of[True, False], of[False, False])
+        return dict(zip(GAPS, (usual, *(accuracy - usual for accuracy in conflicting)), strict=True))
 
     def worst_group(self) -> tuple[int, int] | None:
         """(correct, total) of the group that `worst_group` is of, the smallest of several; None where it is unknown."""

@@ -14,6 +14,8 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from debiaslab.evaluation.metrics import is_difference
+
 NUM_BINS = 15  # of confidences in [0, 1], each without its lower end (Guo et al., ICML 2017)
 KINDS = ("aligned", "conflicting")  # of images, whose confidences are kept apart; one kind where that is not known
 OUTCOME_METRICS = ("ece", "ece_conflicting", "nll", "f1", "demographic_parity", "equalised_odds")
@@ -27,8 +29,9 @@ def scale_of(metric: str) -> tuple[float, str]:
 
 
 def is_lower_better(metric: str) -> bool:
-    """Whether less is better of a metric, with or without its split."""
-    return metric.rpartition("/")[2] in LOWER_IS_BETTER
+    """Whether less is better of a metric, with or without its split, such as the difference of two splits."""
+    split, _, name = metric.rpartition("/")
+    return name in LOWER_IS_BETTER or is_difference(split)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from math import isnan
 
 from debiaslab.core.errors import UserError, one_of, suggestion
-from debiaslab.evaluation.metrics import METRICS, WITHOUT_BIAS
+from debiaslab.evaluation.metrics import RULE_METRICS, WITHOUT_BIAS
 
 CHOSEN_ON_TEST = "(chosen on test images)"  # follows the name of such a rule
 PREFIXES = {"best_valid_": "valid", "oracle_test_": "test"}
-RULES = ["last", *(prefix + metric for prefix in PREFIXES for metric in METRICS)]
+RULES = ["last", *(prefix + metric for prefix in PREFIXES for metric in RULE_METRICS)]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def parse_rule(name: str, has_valid: bool, setting: str) -> Rule:
     if name not in RULES:
         raise UserError(
             f"unknown rule {setting}={name!r}{suggestion(str(name), RULES)} one of last,"
-            f" best_valid_METRIC, oracle_test_METRIC with METRIC one of {one_of(METRICS)}"
+            f" best_valid_METRIC, oracle_test_METRIC with METRIC one of {one_of(RULE_METRICS)}"
         )
     for prefix, split in PREFIXES.items():
         if name.startswith(prefix):

@@ -507,7 +507,8 @@ def test_record_is_valid_json(command: Command) -> None:
     for file in folder.glob("*.json"):
         json.loads(file.read_text(), parse_constant=refuse)
     lines = (folder / "evaluations.jsonl").read_text().splitlines()
-    assert set(json.loads(lines[0])) == {"total", "aligned", "attribute_sizes", "min_group", "means", "train"}
+    facts = {"total", "aligned", "attribute_sizes", "min_group", "means", "train", "usual_shares", "differences"}
+    assert set(json.loads(lines[0])) == facts
     info = json.loads((folder / "info.json").read_text())
     assert set(info) == {"data", "machine", "code", "bias_labels"}
     assert set(info["code"]) == {"version", "commit", "changed"}

@@ -25,6 +25,7 @@ NUM_RUNS = {
     "dogs_and_cats.sh": 36,
     "imagenet9.sh": 15,
     "kinetics.sh": 15,
+    "urbancars.sh": 18,
     "waterbirds.sh": 15,
 }
 

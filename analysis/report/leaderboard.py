@@ -8,7 +8,7 @@ import pandas
 from debiaslab.analysis.certainty import with_tests
 from debiaslab.analysis.published_numbers import PublishedNumber, notes_on_papers
 from debiaslab.analysis.records import Record, without_trials
-from debiaslab.analysis.result import COLUMNS
+from debiaslab.analysis.result import COLUMNS, GAP_COLUMNS
 from debiaslab.analysis.statistics import t_interval
 from debiaslab.analysis.table_formats import format_p
 from debiaslab.analysis.table_names import column_names, row_names
@@ -80,7 +80,7 @@ def _sort_metrics(names: Sequence[str]) -> list[str]:
 def metric_label(name: str) -> str:
     """The display name of a metric: "test, worst group" for "test/worst_group"."""
     split, metric = name.split("/")
-    return f"{split}, {COLUMNS.get(metric, metric.replace('_', ' '))}"
+    return f"{split}, {(COLUMNS | GAP_COLUMNS).get(metric, metric.replace('_', ' '))}"
 
 
 def _metric_facts(name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from debiaslab.commands.searches.space import Range, read_range
 from debiaslab.commands.words import one_of_these, read_words, word
 from debiaslab.core.errors import UserError, require_known
-from debiaslab.evaluation.metrics import METRICS
+from debiaslab.evaluation.metrics import RULE_METRICS
 from debiaslab.recording.updates import SHORT_SETTINGS
 from debiaslab.settings.run import TRIAL_SETTINGS
 
@@ -96,10 +96,12 @@ def read_objective(objective: str | None, selection: str | None) -> tuple[str | 
                 f" use {name}={'valid/unbiased' if name == 'objective' else 'best_valid_unbiased'}"
             )
     if selection is not None:
-        require_known("rule", selection, ["last", *(RULE + metric for metric in METRICS)], prefix="selection=")
+        require_known("rule", selection, ["last", *(RULE + metric for metric in RULE_METRICS)], prefix="selection=")
     if objective is None:
         return (None if selection in (None, "last") else str(selection).removeprefix(RULE)), selection
-    by_name = {f"valid/{metric}": metric for metric in METRICS} | {RULE + metric: metric for metric in METRICS}
+    by_name = {f"valid/{metric}": metric for metric in RULE_METRICS} | {
+        RULE + metric: metric for metric in RULE_METRICS
+    }
     require_known("objective", objective, by_name)
     if objective.startswith(RULE) and selection not in (None, objective):
         raise UserError(f"objective={objective} and selection={selection}: give one of the two")
