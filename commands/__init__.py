@@ -73,6 +73,13 @@ def run_command(command: str, updates: Sequence[str]) -> int:
     return run(updates) or 0
 
 
+def general_help() -> str:
+    """The output of `--help` without a command."""
+    from debiaslab.commands.overview import overview
+
+    return overview(EXPLAINED)
+
+
 def command_help(command: str) -> str:
     """The output of `COMMAND --help`: a description, a line for each of its options, and what `more_help` adds."""
     from debiaslab.commands.words import describe_words

@@ -2,6 +2,10 @@
 
 DATA are the words that select a data set, as for a run, such as `custom data.csv=images.csv`; seed=N is the seed of the
 small networks that look for the shortcut. Writes audit.csv, audit.html and contact sheets.
+
+Examples:
+  python main.py audit with custom data.images=photographs
+  python main.py audit with colored_mnist severity4 data.skew=0.01 --out findings
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,10 @@
 """`python main.py compare RUN [RUN...]`: all accuracies of a few runs side by side.
 
 RUN is the id of a run, its folder, or a folder of runs. Instead, `with WORDS` selects runs as for `results`.
+
+Examples:
+  python main.py compare runs/20261130-100339-7c1e runs/20261130-101500-02ab
+  python main.py compare with colored_mnist skewed1
 """
 
 from collections.abc import Mapping, Sequence

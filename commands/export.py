@@ -1,6 +1,9 @@
 """`python main.py export [with WORDS] [--out DIR]`: recorded runs as event files for TensorBoard.
 
 WORDS select the runs, as for `results`. Each run gets a folder; exporting a run again replaces it.
+
+Examples:
+  python main.py export with colored_mnist --out tensorboard
 """
 
 import shlex

@@ -3,6 +3,9 @@
 Writes it as ONNX, as a torch.export program and, if it is torchvision's ResNet-18, with torchvision's names
 (safetensors); its preprocessing (JSON); and a model card, README.md. The files are run and compared with PyTorch before
 they appear in FOLDER. Needs only the record, and the extra onnx.
+
+Examples:
+  python main.py export_model runs/20261130-100339-7c1e --out model
 """
 
 import json

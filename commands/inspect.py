@@ -1,4 +1,8 @@
-"""`python main.py inspect with DATA`: summarise a data set and the files it is read from."""
+"""`python main.py inspect with DATA`: summarise a data set and the files it is read from.
+
+Examples:
+  python main.py inspect with waterbirds data.root=/data
+"""
 
 from pathlib import Path
 from typing import Any

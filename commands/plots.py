@@ -3,6 +3,9 @@
 WORDS select the runs (named configurations and settings, as when starting them) or are options: kind= selects the kinds
 of figures; by default all that the runs support. Settings such as data.root= and device= are used by kinds that need
 images and networks.
+
+Examples:
+  python main.py plots with colored_mnist severity4 kind=ratios,curves
 """
 
 from collections.abc import Sequence

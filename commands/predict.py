@@ -3,6 +3,10 @@
 RUN is the id of a complete run, in files or in MongoDB, or its folder; its training data are not needed. FILE is a CSV
 with a row per image: path, predicted class and the probability of each class; with branch=, also the branch. Images
 that cannot be read are listed and skipped, and the exit code is 1.
+
+Examples:
+  python main.py predict runs/20261130-100339-7c1e with images=photographs
+  python main.py predict 20261130-1003 with images=new.csv branch=all --out new_classes.csv
 """
 
 import csv

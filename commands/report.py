@@ -1,6 +1,10 @@
 """`python main.py report [with WORDS] [--out DIR]`: recorded runs as one offline HTML page.
 
 WORDS select the runs, as for `results`. The page is report.html.
+
+Examples:
+  python main.py report --out report
+  python main.py report with colored_mnist severity4 against=erm --out report
 """
 
 import shlex

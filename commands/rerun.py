@@ -3,6 +3,9 @@
 RUN is the id of a completed run, in files or in MongoDB, or its folder. Settings come from its record; WORDS may only
 change settings that do not affect results (device=, workers=, log_dir=, data.root=, ...). The exit code is 0 if all
 counts and weights are equal or within the tolerance, else 1.
+
+Examples:
+  python main.py rerun runs/20261130-100339-7c1e with data.root=/data
 """
 
 from collections.abc import Mapping, Sequence

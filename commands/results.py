@@ -2,6 +2,11 @@
 
 WORDS select the runs (named configurations and settings, as when starting them) or are options of the table.
 search=NAME alone shows the results of that search.
+
+Examples:
+  python main.py results
+  python main.py results with colored_mnist severity4 rule=last metric=test/unbiased,test/worst_group
+  python main.py results with colored_mnist method=erm,lff against=erm interval=95 format=latex one_table=True
 """
 
 import re

@@ -2,6 +2,10 @@
 
 RANGES are settings of method and model: NAME=uniform(LOW,HIGH), log(LOW,HIGH), int(LOW,HIGH) or choice(A,B,...);
 default: those below, except of settings that WORDS give. The same command joins or resumes the search.
+
+Examples:
+  python main.py search with biased_mnist rho997 method=end trials=20
+  python main.py search with digits method=lff trials=10 method.hparams.q=uniform(0.5,0.9)
 """
 
 import shlex

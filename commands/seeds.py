@@ -2,6 +2,9 @@
 
 It is a study of one method: completed runs are skipped, killed ones resumed. By default there is one parallel run per
 CPU core (one on a GPU), and together=auto trains them as one if a short measurement shows that this is faster.
+
+Examples:
+  python main.py with colored_mnist severity4 skewed4 method=denetdm seeds=5
 """
 
 import os

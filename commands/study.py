@@ -3,6 +3,10 @@
 WORDS are named configurations and settings for all runs, and options of the study, such as methods=erm,lff
 variants=skewed1,skewed4 seeds=1-5; metric=, rule=, format= and against= are for the final table, as in `results`.
 With search=N, each method is also tuned on each variant by N trials, and shown beside its default settings.
+
+Examples:
+  python main.py study with colored_mnist severity4 published methods=erm,lff variants=skewed1,skewed4 seeds=1-3
+  python main.py study with digits search=20 seeds=1-5
 """
 
 import os

@@ -3,6 +3,9 @@
 WORDS select the runs as for `results`; log_dir=DIR is their folder. The copies are identical to what a run with -m
 records: runs, metrics, files, output and sources. Call it again to copy new runs and, after an outage, to complete
 existing ones.
+
+Examples:
+  python main.py -m localhost:27017:debias sync
 """
 
 import os

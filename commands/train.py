@@ -1,4 +1,9 @@
-"""`python main.py with WORDS`: train a method on a data set, and record everything."""
+"""`python main.py with WORDS`: train a method on a data set, and record everything.
+
+Examples:
+  python main.py with colored_mnist severity4 method=denetdm
+  python main.py with custom data.images=photographs method=lff
+"""
 
 import json
 from collections.abc import Callable, Mapping

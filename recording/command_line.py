@@ -69,6 +69,8 @@ class Commands(Protocol):
 
     def command_help(self, command: str, /) -> str: ...
 
+    def general_help(self) -> str: ...
+
 
 @cli_option("-o", "--out")
 def out_option(value: str, run: Any) -> None:
@@ -132,7 +134,9 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
             )
         require_known("command", command, known)
         if options.get("help") or options.get("--help"):
-            if commands is not None and command in commands.EXPLAINED:
+            if commands is not None and options["COMMAND"] is None:
+                print(commands.general_help())
+            elif commands is not None and command in commands.EXPLAINED:
                 print(commands.command_help(command))
             else:
                 ex.run_commandline([PROGRAM, *arguments])

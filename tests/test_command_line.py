@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -13,12 +14,21 @@ from typing import Any
 import pytest
 
 from debiaslab import commands, main
+from debiaslab.commands.overview import GROUPS, INTERNAL
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.words import describe_words
 from debiaslab.config import ex
 from debiaslab.core.mongo import MONGO_URL
+from debiaslab.core.settings import setting_names
 from debiaslab.datasets.digits import ColoredDigits
-from debiaslab.recording.command_line import command_line_of, explain_interruption, run_command_line
+from debiaslab.recording.command_line import (
+    REFUSED_OPTIONS,
+    command_line_of,
+    explain_interruption,
+    parse,
+    run_command_line,
+)
+from debiaslab.settings.run import RunSettings
 from debiaslab.settings.setup import load_once
 from tests.conftest import Command, Outcome
 
@@ -471,6 +481,41 @@ def test_every_command_tells_its_words(name: str) -> None:
     words = describe_words(import_module(commands.COMMANDS[name]).WORDS)
     assert all(help for _, help in words)
     assert all(f"  {word}=" in told for word, _ in words)
+
+
+def test_general_help(command: Command) -> None:
+    """Ours first: each command with what it does, then the options; of Sacred's only those that have an effect."""
+    outcome = command("--help", data=False)
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[2] == "Usage: python main.py [OPTIONS] [COMMAND] [with WORDS]"
+    shown = [name for names in GROUPS.values() for name in names]
+    assert sorted([*shown, *INTERNAL]) == sorted(commands.EXPLAINED)
+    assert "  predict RUN with images=FOLDER_OR_CSV [--out FILE]" in lines
+    assert "      predict images with the classifier of a run" in lines
+    assert all(line == line.rstrip() and len(line) <= 120 for line in lines)
+    assert outcome.out.index("Train\n") < outcome.out.index("Options\n")
+    for option in REFUSED_OPTIONS:
+        assert option not in outcome.out
+
+
+@pytest.mark.parametrize("name", commands.EXPLAINED)
+def test_every_command_has_examples_that_can_be_typed(name: str) -> None:
+    if name in INTERNAL:
+        return
+    examples = [line.strip() for line in commands.command_help(name).partition("Examples:")[2].splitlines()]
+    examples = [line for line in examples if line.startswith("python main.py ")]
+    assert examples
+    for line in examples:
+        arguments = commands.for_parser(shlex.split(line)[2:])
+        options = parse(ex, arguments, [*(known for known, _ in ex.gather_commands()), *commands.COMMANDS])
+        command = options["COMMAND"] or "train"
+        assert command == name
+        if name in commands.COMMANDS:
+            own = {word for word, _ in describe_words(import_module(commands.COMMANDS[name]).WORDS)}
+            known = {"id", "method", *own, *ex.named_configs, *setting_names(RunSettings), *setting_names(MethodConfig)}
+            words = [update.partition("=")[0] for update in options["UPDATE"]]
+            assert [word for word in words if word not in known and "." not in word] == []
 
 
 def test_help(capfd: pytest.CaptureFixture[str]) -> None:
