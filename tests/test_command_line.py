@@ -21,6 +21,7 @@ from debiaslab.config import ex
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.settings import setting_names
 from debiaslab.datasets.digits import ColoredDigits
+from debiaslab.methods import MethodConfig
 from debiaslab.recording.command_line import (
     REFUSED_OPTIONS,
     command_line_of,
