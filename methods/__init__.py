@@ -10,6 +10,7 @@ from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.end import EnD
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.group_dro import GroupDRO
+from debiaslab.methods.jtt import JTT
 from debiaslab.methods.last_layer import AFR, DFR
 from debiaslab.methods.learned_mixin import LearnedMixin
 from debiaslab.methods.lff import LfF
@@ -41,6 +42,7 @@ METHODS: dict[str, type[Method]] = {
     "end": EnD,
     "erm": ERM,
     "group_dro": GroupDRO,
+    "jtt": JTT,
     "learned_mixin": LearnedMixin,
     "lff": LfF,
     "lff_be": LfFBE,

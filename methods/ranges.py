@@ -18,7 +18,7 @@ class SearchRange:
     def at(self, value: object) -> str | None:
         """The range for a recipe with this `value`; None if there is none, as the recipe switches the setting off."""
         if self.text is not None:
-            return self.text
+            return None if value is None else self.text
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
             return None
         return f"log({value / self.factor:g}, {value * self.factor:g})"

@@ -29,6 +29,7 @@ NUM_BINS = 25
 # of numbers, whole numbers, True and False, as numpy calls them
 KINDS_OF_COLUMN = {"weight": "f", "target": "iu", "bias": "iu", "votes": "iu", "conflicting": "b", "kept": "b"}
 LARGEST = {"weight": 1e30, "votes": 1000}
+PANELS = ("weight", "votes")  # columns that are drawn
 SHOWN_PER_ROW = {1: 2, 2: 3}
 PANEL_HEIGHT = 1.7  # inches
 KINDS = {False: "bias-aligned", True: "bias-conflicting"}
@@ -53,11 +54,11 @@ def weights(cells: Mapping[str, Sequence[RunGroup]], columns: int) -> list[Named
 
 
 def first_samples(cell: RunGroup) -> pandas.DataFrame | None:
-    """`samples_frame` of the first run of a cell that has one with known conflicting images; None if none has."""
+    """`samples_frame` of the first run of a cell that has `PANELS` and known conflicting images; None if none has."""
     for record in cell.records:
         if SAMPLES in record.artifact_names():
             frame = samples_frame(record)
-            if "conflicting" in frame:
+            if "conflicting" in frame and not frame.columns.isdisjoint(PANELS):
                 return frame.assign(seed=record.config["seed"])
     return None
 
@@ -86,7 +87,7 @@ def samples_frame(record: Record) -> pandas.DataFrame:
 def weights_figure(frames: Mapping[str, pandas.DataFrame], title: Sequence[str], columns: int) -> Any:
     """Panels for each method of `frames` (as of `samples_frame`, with `seed`): shares of the aligned and of the
     conflicting images with each weight, and with each number of votes."""
-    panels = [(row, name) for row, frame in frames.items() for name in ("weight", "votes") if name in frame]
+    panels = [(row, name) for row, frame in frames.items() for name in PANELS if name in frame]
     wide = min(SHOWN_PER_ROW[columns], len(panels))
     width = WIDTHS[columns] if wide > 1 else WIDTHS[1]
     blocks = -(-len(panels) // wide)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError, one_of
-from tests.golden import denetdm, end, group_methods, lff_family, protocol, rebias
+from tests.golden import denetdm, end, group_methods, jtt, lff_family, protocol, rebias
 from tests.golden.format import Comparison, GoldenFile, Unreadable
 from tests.golden.rounding import allowing_for_rounding
 
@@ -22,6 +22,7 @@ REPLAYS: dict[str, Callable[[GoldenFile], list[Comparison]]] = {
     "disent_be": lff_family.replay_disent_be,
     "end": allowing_for_rounding(end.replay),
     "group_dro": group_methods.replay_group_dro,
+    "jtt": jtt.replay,
     "learned_mixin": allowing_for_rounding(rebias.replay),
     "lff": lff_family.replay_lff,
     "lff_be": lff_family.replay_lff_be,

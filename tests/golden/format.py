@@ -98,11 +98,13 @@ class GoldenFile:
         """The arrays whose names begin with `prefix`, by the rest of the name."""
         return {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
 
-    def batches(self, normalize: Normalization | None = None, with_bias: bool = False) -> list[Batch]:
-        """The recorded batches."""
+    def batches(
+        self, normalize: Normalization | None = None, with_bias: bool = False, name: str = "batches"
+    ) -> list[Batch]:
+        """The recorded batches `name`."""
         images = self.images(normalize)
         target, bias = (torch.from_numpy(self["attrs"][:, column].astype(numpy.int64)) for column in (0, 1))
-        indices = [torch.from_numpy(index.astype(numpy.int64)) for index in self["batches"]]
+        indices = [torch.from_numpy(index.astype(numpy.int64)) for index in self[name]]
         return [
             Batch(
                 image=images[index],
