@@ -22,7 +22,7 @@ from tests.golden.reference import (
     write,
 )
 
-HPARAMS = {"lr": 0.004, "weight_decay": 1e-3, "optimizer": "Adam", "copies": 7}
+HPARAMS: dict[str, Any] = {"lr": 0.004, "weight_decay": 1e-3, "optimizer": "Adam", "copies": 7}
 BATCH, FIRST_STEPS, SECOND_STEPS = 24, 12, 24
 
 
@@ -44,7 +44,7 @@ def main(path: Path) -> None:
     arrays["identify/loss"] = train(first, arrays["batches"])
     with torch.no_grad():
         errors = (logits(first, x).argmax(dim=1) != y).nonzero()[:, 0].numpy()
-    enlarged = numpy.concatenate([numpy.arange(NUM_IMAGES), *[errors] * int(HPARAMS["copies"])])
+    enlarged = numpy.concatenate([numpy.arange(NUM_IMAGES), *[errors] * HPARAMS["copies"]])
     arrays |= {"errors": errors, "enlarged": enlarged}
     arrays["train/batches"] = shuffled_batches(enlarged, BATCH, SECOND_STEPS, seed=4)
     arrays["train/loss"] = train(second, arrays["train/batches"])
