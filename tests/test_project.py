@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from debiaslab.config import ex
+from debiaslab.datasets import DATASETS
+from debiaslab.methods import METHODS
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (
@@ -39,12 +41,38 @@ def test_the_core_imports_no_sacred() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_named_configurations_and_scripts_are_in_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_named_configurations_scripts_and_methods_are_documented() -> None:
+    pages = {
+        name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("commands", "reproducing", "methods", "datasets")
+    }
     for name in ex.named_configs:
-        assert f"`{name}`" in readme, name
+        assert f"`{name}`" in pages["commands"], name
     for script in (ROOT / "scripts").glob("*.sh"):
-        assert script.name in readme, script
+        assert script.name in pages["reproducing"], script
+    for page, names in {"methods": METHODS, "datasets": DATASETS}.items():
+        assert [name for name in names if f"`{name}`" not in pages[page]] == []
+
+
+def test_the_readme_is_short_and_lists_every_method() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 150
+    assert [name for name in METHODS if f"`{name}`" not in readme] == []
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """To files, and to headings in pages."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)):
+            if re.match(r"\w+:", target):
+                continue
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            assert file.exists(), f"{page.name}: {target}"
+            if anchor and file.suffix == ".md":
+                headings = re.findall(r"^#+ (.*)", file.read_text(), re.M)
+                slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+                assert anchor in slugs, f"{page.name}: {target}"
 
 
 def test_requirements_are_pinned() -> None:
