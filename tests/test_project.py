@@ -43,12 +43,13 @@ def test_the_core_imports_no_sacred() -> None:
 
 def test_named_configurations_scripts_and_methods_are_documented() -> None:
     pages = {
-        name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("commands", "reproducing", "methods", "datasets")
+        name: (ROOT / "docs" / f"{name}.md").read_text()
+        for name in ("commands", "reproducing", "architecture", "methods", "datasets")
     }
     for name in ex.named_configs:
         assert f"`{name}`" in pages["commands"], name
     for script in (ROOT / "scripts").glob("*.sh"):
-        assert script.name in pages["reproducing"], script
+        assert script.name in pages["reproducing"] + pages["architecture"], script
     for page, names in {"methods": METHODS, "datasets": DATASETS}.items():
         assert [name for name in names if f"`{name}`" not in pages[page]] == []
 
