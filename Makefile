@@ -1,11 +1,13 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit check bench mongo clean
+.PHONY: help demo test unit check docs bench mongo clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+PAGES = README.md CONTRIBUTING.md CHANGELOG.md $(wildcard docs/*.md docs/*/*.md)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +25,11 @@ check: $(VENV)/.installed-dev ## Lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: $(VENV)/.installed-dev ## Build the documentation into site/, and check its links, spelling and style
+	@$(BIN)/zensical build --strict
+	@$(BIN)/codespell $(PAGES)
+	@$(BIN)/proselint check --config .proselintrc.json $(PAGES)
 
 bench: $(VENV)/.installed ## Measure the speed of this machine (see benchmarks/)
 	@$(BIN)/python -m benchmarks
@@ -45,4 +52,4 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@touch $@
 
 clean: ## Remove the environment and caches of tools (records and data stay)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache
