@@ -13,13 +13,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score
 
+from debiaslab.auditing import verdict
 from debiaslab.commands import audit
 from debiaslab.datasets import dataset_config
 from tests.conftest import Command, Outcome
 
 COLORS = ((255, 60, 60), (60, 255, 60), (80, 80, 255))  # of the classes
 CONFLICTING = 10  # one in this many images has another colour
-SIZE, SMALL = 32, 14  # pixels
+SIZE = 14  # pixels
 
 
 class Parser(HTMLParser):
@@ -60,15 +61,22 @@ def parts(folder: Path) -> list[str]:
     return [path.name for path in folder.rglob("*.part")]
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of the verdict learn what is easy, such as the colours of three digits, in fewer steps."""
+    monkeypatch.setattr(verdict, "STEPS", 150)
+
+
 def run_next(command: Command, outcome: Outcome) -> Outcome:
     """Type the command that an audit has printed, for a short training."""
+    short = ("smoke", "method.hparams.batch_size=16")
     (line,) = [line for line in outcome.out.splitlines() if line.startswith("next: python main.py ")]
-    trained = command(*shlex.split(line.removeprefix("next: python main.py ")), "smoke", data=False)
+    trained = command(*shlex.split(line.removeprefix("next: python main.py ")), *short, data=False)
     assert trained.code == 0, trained.err
     return trained
 
 
-def color_digits(folder: Path, conflicting: bool, size: int = SMALL) -> Path:
+def color_digits(folder: Path, conflicting: bool) -> Path:
     """Write images of the digits 0, 1 and 2 in the colour of their class, and a CSV of them without bias labels.
 
     One in ten images has the colour of the next class if `conflicting`; otherwise, colours are independent of the
@@ -82,7 +90,7 @@ def color_digits(folder: Path, conflicting: bool, size: int = SMALL) -> Path:
         color = COLORS[(label + shift) % 3]
         pixels = (image[:, :, None] / 16 * numpy.array(color)).astype(numpy.uint8)
         name = f"scan{number:03}.png"
-        Image.fromarray(pixels).resize((size, size)).save(folder / name)
+        Image.fromarray(pixels).resize((SIZE, SIZE)).save(folder / name)
         lines.append(f"{name},{('zero', 'one', 'two')[label]},{'test' if number % 6 == 5 else 'train'}")
     (folder / "scan001.png").write_bytes((folder / "scan000.png").read_bytes())
     lines[2] = lines[1].replace("scan000", "scan001")
@@ -139,11 +147,11 @@ def test_no_shortcut_is_found_where_there_is_none(command: Command, tmp_path: Pa
     assert "no image is proposed" in outcome.out
 
 
-@pytest.mark.long
+@pytest.mark.usefixtures("quick")
 def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path: Path) -> None:
-    color_digits(tmp_path / "scans", conflicting=True, size=SIZE)
+    color_digits(tmp_path / "scans", conflicting=True)
     words = ("custom", "data.csv=scans/images.csv", f"data.image_size={SIZE}")
-    outcome = command("audit", "with", *words)
+    outcome = command("audit", "with", *words, "epochs=120")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("shortcut found: ")
     assert "verification" not in outcome.out
@@ -176,6 +184,7 @@ def test_images_of_ones_own_get_inferred_bias_labels(command: Command, tmp_path:
     assert {row["path"] for row in rows(tmp_path / "by_run")} == found.keys() - {""}
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path: Path, data_root: Path) -> None:
     trained = command("with", "digits", "data.skew=0.05", "method=lff", "num_steps=200")
     assert (trained.code, trained.err) == (0, "")
@@ -196,13 +205,14 @@ def test_a_recorded_run_scores_by_its_biased_network(command: Command, tmp_path:
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
 
 
+@pytest.mark.usefixtures("quick")
 def test_random_labels_are_no_shortcut_and_text_is_escaped(command: Command, tmp_path: Path) -> None:
     path = color_digits(tmp_path / "scans", conflicting=False)
     header, *lines = path.read_text().splitlines()
     names = numpy.random.default_rng(0).choice(["<b>one", "two & $sentence"], size=len(lines))
     mixed = [f"{line.split(',')[0]},{name},{line.split(',')[2]}" for line, name in zip(lines, names, strict=True)]
     path.write_text("\n".join([header, *mixed]) + "\n")
-    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SMALL}")
+    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SIZE}")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("no shortcut found: ")
     assert not (tmp_path / "audit" / "inferred.csv").exists()
@@ -211,6 +221,7 @@ def test_random_labels_are_no_shortcut_and_text_is_escaped(command: Command, tmp
     assert {"Class <b>one", "Class two & $sentence"} <= {*page.text}
 
 
+@pytest.mark.usefixtures("quick")
 def test_label_errors_are_suspected(command: Command, tmp_path: Path) -> None:
     """Of images with a bias column and names that HTML must escape."""
     path = color_digits(tmp_path / "scans", conflicting=False)
@@ -225,7 +236,7 @@ def test_label_errors_are_suspected(command: Command, tmp_path: Path) -> None:
             changed[f"../scans/{new_name}"] = split
         lines[number] = f"{new_name},{label},{split},{('grey', 'red')[number % 2]}"
     path.write_text("\n".join([header + ",bias", *lines]) + "\n")
-    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SMALL}")
+    outcome = command("audit", "with", "custom", f"data.csv={path}", f"data.image_size={SIZE}")
     assert (outcome.code, outcome.err) == (0, "")
     suspected = {row["path"] for row in rows(tmp_path / "audit") if row["label_error"] == "1"}
     mislabelled = {name for name, split in changed.items() if split == "train"}
@@ -236,11 +247,12 @@ def test_label_errors_are_suspected(command: Command, tmp_path: Path) -> None:
     assert any("<i>&scan" in text for text in page.text)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_handful_of_images_is_too_few_to_tell(command: Command, tmp_path: Path) -> None:
     """Halves of them do not even have an image of each class."""
     path = color_digits(tmp_path / "scans", conflicting=True)
     path.write_text("\n".join(path.read_text().splitlines()[:10]) + "\n")
-    words = ("custom", f"data.csv={path}", f"data.image_size={SMALL}", "data.protocol=published")
+    words = ("custom", f"data.csv={path}", f"data.image_size={SIZE}", "data.protocol=published", "epochs=50")
     outcome = command("audit", "with", *words)
     assert (outcome.code, outcome.err) == (0, "")
     assert re.match(r"no shortcut found: only \d of 8 training images contradict", outcome.out), outcome.out
@@ -258,7 +270,7 @@ def test_a_handful_of_images_is_too_few_to_tell(command: Command, tmp_path: Path
 )
 def test_images_that_cannot_be_audited(command: Command, tmp_path: Path, content: str, message: str) -> None:
     for name in "abc":
-        Image.new("L", (SMALL, SMALL), ord(name)).save(tmp_path / f"{name}.png")
+        Image.new("L", (SIZE, SIZE), ord(name)).save(tmp_path / f"{name}.png")
     (tmp_path / "noise.png").write_bytes(b"noise")
     (tmp_path / "x.csv").write_text(content)
     before = sorted(path.name for path in tmp_path.iterdir())
