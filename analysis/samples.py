@@ -39,7 +39,7 @@ def save_sample_grid(path: Path, data: BiasedDataset) -> None:
     inches = [INCHES * (count * row_height + HEADER_HEIGHT) + 0.25 for count in rows]
     figure, axes = new_figure(len(blocks), 1, INCHES * width, sum(inches) + 0.25, ratios=inches)
     for axis, (title, classes), count in zip(axes[:, 0], blocks.items(), rows, strict=True):
-        axis.set(xlim=(0, width), ylim=(count * row_height, -HEADER_HEIGHT), aspect="equal")
+        axis.set(xlim=(0, width), ylim=(count * row_height, -HEADER_HEIGHT), aspect="equal", xticks=[], yticks=[])
         axis.set_axis_off()
         axis.set_title(title, fontsize=8, loc="left", fontweight="bold")
         for position, (label, chosen) in enumerate(zip(shown, classes, strict=True)):
@@ -103,4 +103,4 @@ def _text(axis: Any, x: float, y: float, text: str, vertical: str, size: float, 
     """Draw `text`, truncated to the width of `wide` images."""
     room = CHARACTERS * wide
     shown = text if len(text) <= room else f"{text[: room - 1]}…"
-    axis.text(x, y, shown, fontsize=size, ha="center", va=vertical, parse_math=False)
+    axis.text(x, y, shown, fontsize=size, ha="center", va=vertical, parse_math=False, in_layout=False)

@@ -84,7 +84,16 @@ def save_figure(figure: Any, path: Path, dpi: int = 150) -> None:
         warnings.filterwarnings("ignore", message="Glyph")  # a character of a name that the font does not have
         for text in figure.findobj(lambda artist: hasattr(artist, "set_text")):
             text.set_text(printable(text.get_text()))  # XML, as of SVG, cannot have control characters
+        if kind == "png":
+            _place_axes(figure, dpi)
         figure.savefig(temporary, format=kind, dpi=dpi, metadata=UNDATED.get(kind))
+
+
+def _place_axes(figure: Any, dpi: int) -> None:
+    """Lay the figure out as `savefig` would, which for that would draw all of it once more."""
+    figure.set_dpi(dpi)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine(None)
 
 
 def set_title(figure: Any, lines: Sequence[str], width: float) -> None:
