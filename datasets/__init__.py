@@ -15,8 +15,12 @@ from debiaslab.datasets.custom import Custom
 from debiaslab.datasets.digits import ColoredDigits
 from debiaslab.datasets.folders import BFFHQ, DogsAndCats, FolderCIFAR10, FolderMNIST
 from debiaslab.datasets.imagenet9 import ImageNet9
+from debiaslab.datasets.imagenet9_bg import ImageNet9Backgrounds
 from debiaslab.datasets.kinetics import Kinetics10, Kinetics50
+from debiaslab.datasets.metashift import MetaShift
+from debiaslab.datasets.nicopp import NICOpp
 from debiaslab.datasets.preprocessing import Normalization
+from debiaslab.datasets.spawrious import Spawrious
 from debiaslab.datasets.splits import Split
 from debiaslab.datasets.urbancars import UrbanCars
 from debiaslab.datasets.waterbirds import Waterbirds
@@ -49,6 +53,10 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "celeba": CelebA,
     "waterbirds": Waterbirds,
     "urbancars": UrbanCars,
+    "metashift": MetaShift,
+    "spawrious": Spawrious,
+    "imagenet9_bg": ImageNet9Backgrounds,
+    "nicopp": NICOpp,
     "custom": Custom,
 }
 

@@ -31,7 +31,7 @@ class Photographs(DatasetConfig):
     (`IID_VALID`)."""
 
     NAME: ClassVar[str]
-    CLASSES: ClassVar[tuple[str, ...]]
+    CLASSES: ClassVar[tuple[str, ...]] = ()
     BIASES: ClassVar[tuple[str, ...]]
     NUM_IMAGES: ClassVar[Mapping[str, int]] = {}  # published, by split
     CROP: ClassVar[type[ResizedCenterCrop] | type[StretchedCenterCrop] | None] = ResizedCenterCrop  # None: no crop
@@ -50,12 +50,16 @@ class Photographs(DatasetConfig):
     def files(self) -> dict[str, LabelledFiles]:
         """The images of train, test and, if there are validation images, valid; and of additional test splits."""
 
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, by index."""
+        return self.CLASSES
+
     def selection_images(self) -> SelectionImages:
         return SelectionImages(knows_bias=True, has_valid=True)
 
     def load(self) -> BiasedDataset:
         self.require_sources(self.NAME)
-        files = self.files()
+        files, classes = self.files(), self.classes()
         notes = tuple(
             f"{name}: {len(files[name].files):,} images, of {count:,} published; is the download complete?"
             for name, count in self.NUM_IMAGES.items()
@@ -65,8 +69,8 @@ class Photographs(DatasetConfig):
             files["train"], files["valid"] = files["train"].hold_out(VALID_SHARE, self.seed)
         splits, sizes = {}, {}
         for name, part in files.items():
-            require_every_class(part, len(self.CLASSES))
-            prepare = self.training_preparation() if name == "train" else self.preparation()
+            require_every_class(part, len(classes))
+            prepare = self.training_preparation() if name == "train" else self.preparation(name)
             images = mapped_images(cache_folder(self.root, self.cache), f"{self.NAME}-{name}", part.files, prepare)
             splits[name], sizes[name] = part.split(images), images.sizes
         return BiasedDataset(
@@ -74,15 +78,15 @@ class Photographs(DatasetConfig):
             train=splits["train"],
             valid=splits.get("valid"),
             test=splits["test"],
-            num_classes=len(self.CLASSES),
+            num_classes=len(classes),
             num_biases=len(self.BIASES),
             fingerprint=content_fingerprint(VERSION, splits),
             extra={name: split for name, split in splits.items() if name not in ("train", "valid", "test")},
             normalize=IMAGENET_STATISTICS,
-            prepare=self.preparation(),
+            prepare=self.preparation("test"),
             augment=self.augmentation(sizes["train"]),
             notes=notes,
-            class_names=self.CLASSES,
+            class_names=classes,
             bias_names=self.BIASES,
         )
 
@@ -91,12 +95,12 @@ class Photographs(DatasetConfig):
         """The size that images are resized to before they are cropped to `image_size`."""
         return self.image_size if self.CROP is None else round(self.image_size * 256 / 224)
 
-    def preparation(self) -> Preparation:
-        """How images to evaluate on are resized to a common size."""
+    def preparation(self, split: str) -> Preparation:
+        """How the images of a split are resized to a common size if they are not augmented."""
         return Stretched(self.image_size) if self.CROP is None else self.CROP(self.resize, self.image_size)
 
     def training_preparation(self) -> Preparation:
-        return Stretched(self.resize) if self.augment == "resized_crop" else self.preparation()
+        return Stretched(self.resize) if self.augment == "resized_crop" else self.preparation("train")
 
     def augmentation(self, sizes: Tensor) -> Augmentation | None:
         """`sizes` int [N, 2] are the (height, width) of the training images."""

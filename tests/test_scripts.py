@@ -24,7 +24,12 @@ NUM_RUNS = {
     "corrupted_cifar10.sh": 120,
     "dogs_and_cats.sh": 36,
     "imagenet9.sh": 15,
+    "imagenet9_bg.sh": 9,
     "kinetics.sh": 15,
+    "low_bias.sh": 60,
+    "metashift.sh": 9,
+    "nicopp.sh": 9,
+    "spawrious.sh": 54,
     "urbancars.sh": 18,
     "waterbirds.sh": 15,
 }
