@@ -29,7 +29,7 @@ class Data:
     """Facts about a run that depend on its data; `steps` are its optimiser steps in all phases."""
 
     fingerprint: str
-    splits: tuple[str, ...]  # the evaluated splits
+    splits: tuple[str, ...]  # the evaluated splits, and means and differences of them
     identity: Mapping[str, Any]  # as in the saved state of an unfinished run
     steps: int
     stackable: bool  # whether several such runs can be trained as one, at least in one phase
@@ -152,6 +152,6 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
         except UserError as error:
             raise UserError(f"{job.label}: {error}") from None
         fingerprint, steps, stackable = known[job.row]
-        splits = tuple(data.evaluation_splits())
+        splits = (*data.evaluation_splits(), *data.means, *data.differences)
         yield replace(job, setup=setup, data=Data(fingerprint, splits, setup.identity(data), steps, stackable))
     load_once.cache_clear()  # the runs read them in their own processes
