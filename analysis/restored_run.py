@@ -63,22 +63,33 @@ def restore_method(record: Record, rule: str | None) -> RestoredMethod:
 
     Raises `UserError` as `restore_run`, and for a run whose preprocessing is unknown.
     """
+    method, facts, given = restore_networks(record, rule)
+    if given["preprocessing"] is None:
+        raise UserError(f"the run {record.id} is of clips or arrays, which no image file becomes; use one of images")
+    try:
+        preprocessing = Preprocessing.from_facts(given["preprocessing"])
+    except (ValueError, KeyError, TypeError, UserError) as error:
+        raise unknown_input(record, error) from None
+    return RestoredMethod(method, facts, tuple(map(str, given["classes"])), preprocessing)
+
+
+def restore_networks(record: Record, rule: str | None) -> tuple[Method, Mapping[str, Any], Mapping[str, Any]]:
+    """Restore the method of a run as `restore_method`: (method, facts of the weights, facts of their input)."""
     setup = check(record.config)
     with weights_by(rule or setup.run.selection, record, setup) as path:
         given = read_facts(path).get(INPUT) or earlier_input(record)
-        if given["preprocessing"] is None:
-            raise UserError(
-                f"the run {record.id} is of clips or arrays, which no image file becomes; use one of images"
-            )
         try:
-            preprocessing = Preprocessing.from_facts(given["preprocessing"])
             shape, classes = tuple(given["shape"]), tuple(map(str, given["classes"]))
-        except (ValueError, KeyError, TypeError, UserError) as error:
-            raise UserError(f"the weights of the run {record.id} do not say how images are made: {error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise unknown_input(record, error) from None
         method = setup.build_untrained(shape, len(classes))
         facts = load_weights(path, method)
     method.eval()
-    return RestoredMethod(method, facts, classes, preprocessing)
+    return method, facts, given
+
+
+def unknown_input(record: Record, error: Exception) -> UserError:
+    return UserError(f"the weights of the run {record.id} do not say how images are made: {error}")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """`python main.py export_model RUN [--out FOLDER]`: export the classifier of a run to files that other programs run.
 
-Writes it as ONNX, as a torch.export program and, if it is torchvision's ResNet-18, with torchvision's names
+Writes it as ONNX, as a torch.export program and, if it is a network of torchvision, with torchvision's names
 (safetensors); its preprocessing (JSON); and a model card, README.md. The files are run and compared with PyTorch before
 they appear in FOLDER. Needs only the record, and the extra onnx.
 
@@ -26,7 +26,7 @@ CARD, PREPROCESSING = "README.md", "preprocessing.json"
 FILES = {
     ONNX: "for ONNX Runtime and others; any batch size",
     PROGRAM: "for PyTorch: `torch.export.load(FILE).module()`; any batch size",
-    TORCHVISION: "state dict of `torchvision.models.resnet18`, in safetensors",
+    **{file: f"state dict of `torchvision.models.{name}`, in safetensors" for name, file in TORCHVISION.items()},
     PREPROCESSING: "class names and preprocessing",
 }
 

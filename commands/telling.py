@@ -13,6 +13,7 @@ from debiaslab.core.console import printable
 from debiaslab.core.program import program_name
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.bias_labels import BiasLabels, LabelFacts, count_bias_labels, label_facts
+from debiaslab.models.pretrained import named_run, names_run
 from debiaslab.recording.observers import FileRecord
 from debiaslab.recording.version import code_version
 from debiaslab.settings.recipes import UNPUBLISHED
@@ -20,7 +21,7 @@ from debiaslab.settings.setup import Setup
 
 
 def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[str, Any]:
-    """Facts about data, machine, code and the bias labels used, to be recorded with the configuration."""
+    """Facts to record with the configuration: data, machine, code, bias labels, the run that weights are from."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     facts: dict[str, Any] = {"fingerprint": data.fingerprint, "notes": list(data.notes)}
     facts["sizes"] = {name: len(split) for name, split in data.splits().items()}
@@ -28,11 +29,13 @@ def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[st
     facts |= asdict(labels)
     names = {"classes": data.class_names, "biases": data.bias_names}
     facts |= {kind: None if found is None else list(found) for kind, found in names.items()}
+    source = {"pretrained_run": named_run(setup.pretrained)} if names_run(setup.pretrained) else {}
     return {
         "data": facts,
         "bias_labels": asdict(bias_labels(setup, labels, setup.run.selection)),
         "machine": {"device": name, "torch": str(torch.__version__)},
         "code": code_version(),
+        **source,
     }
 
 

@@ -17,6 +17,7 @@ EXTRAS = {  # module name -> the extra that installs it
     "pymongo": "mongo",
     "sqlalchemy": "search",
     "tensorboardX": "report",
+    "timm": "timm",
 }
 
 

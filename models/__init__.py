@@ -11,7 +11,9 @@ from debiaslab.models.branches import ConvBranches
 from debiaslab.models.convolutional import SimpleConv
 from debiaslab.models.mlp import MLP, MLPBranches
 from debiaslab.models.networks import Classifier, Networks
-from debiaslab.models.resnet import ResNet18, ResNet20
+from debiaslab.models.resnet import ResNet18, ResNet20, ResNet50
+from debiaslab.models.timm_networks import Timm
+from debiaslab.models.torchvision_networks import ConvNeXtTiny, ViTB16
 from debiaslab.models.video import ResNet3D
 
 __all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture", "default_model_hparams"]
@@ -23,6 +25,10 @@ MODELS: dict[str, type[Architecture]] = {
     "simple_conv": SimpleConv,
     "resnet20": ResNet20,
     "resnet18": ResNet18,
+    "resnet50": ResNet50,
+    "vit_b_16": ViTB16,
+    "convnext_tiny": ConvNeXtTiny,
+    "timm": Timm,
     "bagnet18": BagNet18,
     "resnet18_bagnet18": ResNet18BagNet18,
     "resnet18_3d": ResNet3D,

@@ -68,6 +68,10 @@ class ResNet18BagNet18(Architecture):
     roles: ClassVar[tuple[str, ...]] = ("f", "g")
 
     @property
+    def has_published_weights(self) -> bool:
+        return True
+
+    @property
     def pretrained_roles(self) -> tuple[str, ...]:
         return ("f",)
 

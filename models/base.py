@@ -55,16 +55,23 @@ class Architecture(Settings, ABC):
     """Base class for the settings of an architecture family: a frozen dataclass that builds encoders.
 
     `roles` are the networks it distinguishes, such as "shallow" and "deep"; None: any role name works, and all networks
-    are alike. `takes_clips`: the input is clips instead of images.
+    are alike. `takes_clips`: the input is clips instead of images. `image_size`: the only height and width of
+    images, in pixels; None: any from `smallest_image`.
     """
 
     roles: ClassVar[tuple[str, ...] | None] = None
     takes_clips: ClassVar[bool] = False
+    image_size: ClassVar[int | None] = None
+
+    @property
+    def has_published_weights(self) -> bool:
+        """Whether a network of it is a library's, with weights that `model.pretrained` names, or a file has."""
+        return False
 
     @property
     def pretrained_roles(self) -> tuple[str, ...] | None:
         """The roles that are initialised from `model.pretrained`, unless that is "none"; None: all roles."""
-        return ()
+        return None
 
     def smallest_image(self, role: str) -> int:
         """The minimum height and width, in pixels, of images for the network `role`."""

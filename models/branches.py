@@ -84,6 +84,10 @@ class ConvBranches(Architecture):
         must_be(f"among {', '.join(ROLES)}", lambda roles: set(roles) <= set(ROLES)),
     )
 
+    @property
+    def has_published_weights(self) -> bool:
+        return True
+
     def smallest_image(self, role: str) -> int:
         return self._network(role).smallest_image(role)
 

@@ -1,7 +1,5 @@
 """Build a method's networks from an architecture, for one data set."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +7,7 @@ from debiaslab.core.errors import UserError, one_of
 from debiaslab.core.randomness import seed_torch
 from debiaslab.models.base import Architecture, Encoder
 from debiaslab.models.numerics import USUAL, Numerics, by_numerics
-from debiaslab.models.resnet import ResNet18Body
+from debiaslab.models.pretrained import InitialWeights
 
 
 class Head(nn.Linear):
@@ -38,8 +36,8 @@ class Classifier(nn.Module):
 class Networks:
     """Builds a method's networks; the initial weights of each depend on the seed and its role alone.
 
-    `weights` (`models/pretrained.py`), if given, are loaded into every `ResNet18Body` of the architecture's
-    `pretrained_roles`. All networks compute with `numerics`.
+    `weights`, if given, are loaded into the encoders of the architecture's `pretrained_roles`. All networks
+    compute with `numerics`.
     """
 
     def __init__(
@@ -48,7 +46,7 @@ class Networks:
         image_shape: tuple[int, ...],
         num_classes: int,
         seed: int,
-        weights: Mapping[str, Tensor] | None = None,
+        weights: InitialWeights | None = None,
         numerics: Numerics = USUAL,
     ) -> None:
         self.architecture = architecture
@@ -65,11 +63,7 @@ class Networks:
             encoder = self.architecture.encoder(role, self.image_shape)
         pretrained = self.architecture.pretrained_roles
         if self.weights is not None and (pretrained is None or role in pretrained):
-            bodies = [module for module in encoder.modules() if isinstance(module, ResNet18Body)]
-            if not bodies:
-                raise UserError(f"the {role!r} network is no ResNet-18: leave it out of model.hparams.pretrained_roles")
-            for body in bodies:
-                body.load_state_dict(self.weights)
+            self.weights.load(encoder, role)
         encoder.numerics = self.numerics
         return self._in_layout(encoder)
 
@@ -103,6 +97,12 @@ class Networks:
             kinds = ("images", "clips")
             raise UserError(f"model {name} takes {kinds[not clips]}, and the data set has {kinds[clips]}; {fix}")
         least, size = architecture.smallest_image(role), self.image_shape[-2:]
+        only = architecture.image_size
+        if only is not None and size != (only, only):
+            raise UserError(
+                f"model {name} takes images of {only}x{only} pixels, and these have {size[0]}x{size[1]}; choose another"
+                f" with model.name (your own images are resized with data.image_size={only})"
+            )
         if min(size) < least:
             raise UserError(
                 f"model {name} needs images of at least {least}x{least} pixels for its {role!r} network, and these have"

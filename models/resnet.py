@@ -1,15 +1,16 @@
-"""Residual networks without the last layer: ResNet-20 for small images, and torchvision's ResNet-18."""
+"""Residual networks without the last layer: ResNet-20 for small images, and torchvision's ResNet-18 and -50."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from debiaslab.core.settings import setting
 from debiaslab.core.vision import torchvision
 from debiaslab.models.base import Architecture, Encoder, PoolingEncoder
 from debiaslab.models.convolution import with_small_maps
+from debiaslab.models.library import BatchNormNetwork, LibraryEncoder, Published
 
 
 class BasicBlock(nn.Module):
@@ -57,38 +58,40 @@ class ResNet20(Architecture):
         return PoolingEncoder(body, channels)
 
 
-class ResNet18Body(nn.Sequential):
-    """torchvision's ResNet-18 up to the feature map, with torchvision's parameter names and initialisation."""
+class ResNetBody(nn.Sequential):
+    """torchvision's resnet18 or resnet50 up to the feature map, with its parameter names and initialisation."""
 
-    FEATURES = 512
-
-    def __init__(self) -> None:
-        network = with_small_maps(torchvision("models").resnet18(weights=None))
+    def __init__(self, name: str) -> None:
+        network = with_small_maps(getattr(torchvision("models"), name)(weights=None))
         head = ("avgpool", "fc")
         super().__init__(OrderedDict((name, layer) for name, layer in network.named_children() if name not in head))
 
 
-class FixedStatistics(PoolingEncoder):
-    """An encoder that is always in eval mode: its batch norm uses the stored running statistics unchanged."""
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionResNet(BatchNormNetwork):
+    """torchvision's network `NAME`; images of any size go through the 7x7 stride-2 stem."""
 
-    def train(self, mode: bool = True) -> "FixedStatistics":
-        super().train(False)
-        return self
+    NAME: ClassVar[str]
+    FEATURES: ClassVar[int]
+
+    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
+        published = Published("torchvision", self.NAME, ("fc.",))
+        fixed = self.frozen and self.fixed_statistics
+        encoder = LibraryEncoder(ResNetBody(self.NAME), self.FEATURES, published, fixed=fixed)
+        return encoder.requires_grad_(not self.frozen)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet18(Architecture):
-    """torchvision's ResNet-18: 512 features; images of any size go through the 7x7 stride-2 stem."""
+class ResNet18(TorchvisionResNet):
+    """torchvision's ResNet-18: 512 features."""
 
-    frozen: bool = setting(False, "freeze the encoder; only the heads are trained")
-    fixed_statistics: bool = setting(
-        True, "batch norm of a frozen encoder uses its running statistics; False, as in LfF's code: batch statistics"
-    )
+    NAME = "resnet18"
+    FEATURES = 512
 
-    @property
-    def pretrained_roles(self) -> None:
-        return None
 
-    def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
-        kind = FixedStatistics if self.frozen and self.fixed_statistics else PoolingEncoder
-        return kind(ResNet18Body(), ResNet18Body.FEATURES).requires_grad_(not self.frozen)
+@dataclass(frozen=True, kw_only=True)
+class ResNet50(TorchvisionResNet):
+    """torchvision's ResNet-50: 2,048 features."""
+
+    NAME = "resnet50"
+    FEATURES = 2048

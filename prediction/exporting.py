@@ -17,12 +17,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from debiaslab.core.errors import UserError
 from debiaslab.core.vision import torchvision
 from debiaslab.models.base import Encoder
+from debiaslab.models.library import LibraryEncoder
 from debiaslab.models.networks import Head
 from debiaslab.models.numerics import USUAL
-from debiaslab.models.resnet import ResNet18Body
 from debiaslab.prediction.classifier import TrainedClassifier
 
-ONNX, PROGRAM, TORCHVISION = "classifier.onnx", "classifier.pt2", "torchvision_resnet18.safetensors"
+ONNX, PROGRAM = "classifier.onnx", "classifier.pt2"
+TORCHVISION = {  # torchvision's networks -> files of their state dicts
+    name: f"torchvision_{name}.safetensors" for name in ("resnet18", "resnet50", "vit_b_16", "convnext_tiny")
+}
 BATCH_SIZES = (1, 2, 7)  # for which exported files are compared with PyTorch
 TOLERANCE = 1e-4  # maximum difference of logits, relative to the largest logit
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -36,9 +39,7 @@ def keep_classifier_alone(classifier: TrainedClassifier) -> None:
 
     The remaining modules compute in float32, in the contiguous memory layout.
     """
-    with Reading() as reading, torch.no_grad():
-        classifier(example_images(classifier, 1))
-    used = {module for module in classifier.modules() if any(map(reading.has_read, _own_tensors(module)))}
+    used = modules_used(classifier, example_images(classifier, 1))
     for module in list(classifier.modules()):
         for name, child in module.named_children():
             if not used & {*child.modules()} and child.state_dict(keep_vars=True):
@@ -50,6 +51,14 @@ def keep_classifier_alone(classifier: TrainedClassifier) -> None:
         if isinstance(module, (Encoder, Head)):
             module.numerics = USUAL
     classifier.requires_grad_(False).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+@torch.no_grad()
+def modules_used(classifier: nn.Module, images: Tensor) -> set[nn.Module]:
+    """Return the modules in `classifier` whose own parameters or buffers it reads to map `images` to logits."""
+    with Reading() as reading:
+        classifier(images)
+    return {module for module in classifier.modules() if any(map(reading.has_read, _own_tensors(module)))}
 
 
 class Reading(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -102,13 +111,16 @@ def export(classifier: TrainedClassifier, folder: Path, facts: Mapping[str, Any]
             raise UserError(
                 f"{name}: its logits differ from PyTorch's by {difference:.2g} of the largest; nothing was written"
             )
-    state = torchvision_state(classifier)
-    if state is not None:
-        path = folder / TORCHVISION
+    found = torchvision_state(classifier)
+    if found is not None:
+        name, state = found
+        path = folder / TORCHVISION[name]
         save_file(state, path, metadata={"debiaslab": json.dumps(facts)})
-        difference = _difference(classifier, _torchvision_network(load_file(path)))
+        network = torchvision_network(name, len(classifier.class_names))
+        network.load_state_dict(load_file(path))
+        difference = _difference(classifier, network.eval())
         if difference <= TOLERANCE:
-            differences[TORCHVISION] = difference
+            differences[path.name] = difference
         else:  # the logits need more than torchvision's layers, such as a normalisation
             path.unlink()
     return differences
@@ -145,20 +157,24 @@ def _difference(classifier: TrainedClassifier, run: Run) -> float:
 # ---- torchvision's names
 
 
-def torchvision_state(classifier: TrainedClassifier) -> dict[str, Tensor] | None:
-    """Return the state dict of torchvision's ResNet-18 if `classifier` is its body with a linear head, else None."""
-    bodies = [module for module in classifier.modules() if isinstance(module, ResNet18Body)]
+def torchvision_state(classifier: nn.Module) -> tuple[str, dict[str, Tensor]] | None:
+    """Return (name, state dict) of a network of torchvision if `classifier` is one with a linear head, else None."""
+    encoders = [module for module in classifier.modules() if isinstance(module, LibraryEncoder)]
     heads = [module for module in classifier.modules() if isinstance(module, Head)]
-    if len(bodies) != 1 or len(heads) != 1 or heads[0].in_features != ResNet18Body.FEATURES:
+    if len(encoders) != 1 or len(heads) != 1 or heads[0].in_features != encoders[0].feature_dim:
         return None
-    head = {f"fc.{name}": value for name, value in heads[0].state_dict().items()}
-    return {name: value.contiguous() for name, value in (bodies[0].state_dict() | head).items()}
+    published = encoders[0].published
+    if published.library != "torchvision":
+        return None
+    head = {f"{published.head[0]}{name}": value for name, value in heads[0].state_dict().items()}
+    state = encoders[0].body.state_dict() | head
+    return published.name, {name: value.contiguous() for name, value in state.items()}
 
 
-def _torchvision_network(state: Mapping[str, Tensor]) -> Run:
-    network: nn.Module = torchvision("models").resnet18(weights=None, num_classes=len(state["fc.bias"]))
-    network.load_state_dict(state)
-    return network.eval()
+def torchvision_network(name: str, num_classes: int) -> nn.Module:
+    """Build torchvision's network `name` with random weights."""
+    network: nn.Module = getattr(torchvision("models"), name)(weights=None, num_classes=num_classes)
+    return network
 
 
 @contextmanager

@@ -64,7 +64,7 @@ def model_settings(own: Config, others: Config) -> Described:
     sizes = default_model_hparams(name) | recipe.model_hparams(name)
     docs = {
         "name": "architecture",
-        "pretrained": "initial weights: none (random), imagenet (torchvision's), or a file with torchvision's names",
+        "pretrained": "initial weights: none (random), imagenet, a file of weights, or a recorded run (id or folder)",
         "hparams": "hyper-parameters of the architecture",
     }
     values = {"name": name, "pretrained": recipe.pretrained(name), "hparams": sizes}

@@ -20,11 +20,11 @@ from debiaslab.lockstep.graphs import require_capturable
 from debiaslab.methods import Method, MethodConfig, Recipe, Task, method_class
 from debiaslab.models import Architecture, Networks, architecture
 from debiaslab.models.numerics import Numerics
-from debiaslab.models.pretrained import NONE, read_weights, require_weights
+from debiaslab.models.pretrained import NONE, InitialWeights, require_weights
 from debiaslab.settings.declared import earlier_values, result_settings
 from debiaslab.settings.recipes import default_selection, require_recipe, resolve
 from debiaslab.settings.run import AUTO, RunSettings
-from debiaslab.settings.weights import INPUT, input_facts, load_weights, require_same_input, start_from
+from debiaslab.settings.weights import INPUT, initial_weights, input_facts, load_weights, require_same_input, start_from
 from debiaslab.training.checkpoint import (
     add_prefix,
     read_facts,
@@ -106,7 +106,7 @@ class Setup:
 
         Raises `UserError` if these cannot be read, or the networks do not fit the data.
         """
-        weights = read_weights(self.pretrained) if pretrained else None
+        weights = initial_weights(self.pretrained, self.run.log_dir) if pretrained else None
         task = self._task(data)
         method = self._method(data.test.image_shape, task, weights)
         if pretrained and self.run.start_from is not None:
@@ -125,7 +125,7 @@ class Setup:
         """The method without data, for weights to be loaded into: it predicts, and cannot be trained. On the CPU."""
         return self._method(image_shape, Task(num_classes, torch.arange(num_classes), self.run.seed), None)
 
-    def _method(self, image_shape: tuple[int, ...], task: Task, weights: Mapping[str, Tensor] | None) -> Method:
+    def _method(self, image_shape: tuple[int, ...], task: Task, weights: InitialWeights | None) -> Method:
         numerics = Numerics(self.run.precision, self.run.channels_last)
         networks = Networks(self.model, image_shape, task.num_classes, self.run.seed, weights, numerics)
         return self.method(self.method_config, networks, task)

@@ -7,6 +7,7 @@ from typing import Any
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
+from debiaslab.models.pretrained import CHOICES, NONE, InitialWeights, PublishedWeights, RunWeights, names_run
 from debiaslab.training.checkpoint import SELECTED, read_checkpoint, without_prefix
 
 INPUT = "input"  # key of the facts about the input images
@@ -35,6 +36,25 @@ def require_same_input(path: Path, given: Mapping[str, Any], data: BiasedDataset
             raise UserError(
                 f"{path} is for images made by {kind}={before[kind]}, not {now[kind]}; give the settings of its run"
             )
+
+
+def initial_weights(source: str, log_dir: str) -> InitialWeights | None:
+    """The weights that `model.pretrained=source` names; runs are in `log_dir` or MongoDB. None for "none".
+
+    Raises `UserError` for a run that is not there, or whose classifier has no single encoder.
+    """
+    if source == NONE:
+        return None
+    if not names_run(source):
+        return PublishedWeights(source)
+    from debiaslab.commands.named_runs import find_one_run  # imported here: they need this module
+    from debiaslab.prediction.encoder import encoder_weights
+
+    try:
+        record = find_one_run(source, log_dir, exact=True)
+        return RunWeights(record.id, encoder_weights(record))
+    except UserError as error:
+        raise UserError(f"model.pretrained={source}: {error} ({CHOICES})") from None
 
 
 def start_from(source: Path, method: Method) -> None:

@@ -5,7 +5,7 @@ from torch import nn
 from debiaslab.core.errors import UserError
 from debiaslab.models import Networks, architecture
 from debiaslab.models.bagnet import BagNet18, BagNetBlock
-from debiaslab.models.resnet import ResNet18Body
+from debiaslab.models.resnet import ResNetBody
 
 SHAPE = (3, 64, 64)
 
@@ -57,7 +57,7 @@ def test_the_shortcut_is_cropped_at_the_end() -> None:
 def test_the_pair_of_rebias() -> None:
     pair = architecture("resnet18_bagnet18", {})
     assert pair.roles == ("f", "g")
-    assert isinstance(pair.encoder("f", SHAPE).get_submodule("body"), ResNet18Body)
+    assert isinstance(pair.encoder("f", SHAPE).get_submodule("body"), ResNetBody)
     assert parameters(pair.encoder("g", SHAPE)) == 1_476_288
 
 

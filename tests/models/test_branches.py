@@ -5,7 +5,7 @@ from torch import nn
 from debiaslab.core.errors import UserError
 from debiaslab.models import Networks, architecture
 from debiaslab.models.branches import NETWORKS, Projected
-from debiaslab.models.resnet import ResNet18Body
+from debiaslab.models.resnet import ResNetBody
 
 
 def kinds(module: nn.Module) -> list[str]:
@@ -65,7 +65,7 @@ def test_branches_of_photographs() -> None:
     networks = Networks(architecture("conv_branches", {}), (3, 48, 48), 2, seed=1)
     assert {networks.encoder(role).feature_dim for role in ("shallow", "deep", "target")} == {512}
     for role in ("deep", "target"):
-        assert any(isinstance(module, ResNet18Body) for module in networks.encoder(role).modules())
+        assert any(isinstance(module, ResNetBody) for module in networks.encoder(role).modules())
 
 
 @pytest.mark.parametrize(

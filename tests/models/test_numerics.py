@@ -9,18 +9,22 @@ from debiaslab.models import MODELS, Networks, architecture
 from debiaslab.models.base import Encoder
 from debiaslab.models.numerics import PRECISIONS, Numerics
 
-NETWORKS = [(name, role) for name, cls in MODELS.items() for role in cls.roles or ("any",)]
+HPARAMS = {"timm": {"name": "test_vit"}}  # where the defaults name no network
+LARGE = {"resnet50", "vit_b_16", "convnext_tiny"}  # the same encoder as timm's and ResNet-18's, around other layers
+NETWORKS = [(name, role) for name, cls in MODELS.items() if name not in LARGE for role in cls.roles or ("any",)]
 
 
 def image_shape(name: str, role: str) -> tuple[int, ...]:
     """As small as the network takes: convolutions in bf16 are slow on a CPU."""
-    made = architecture(name, {})
-    size = max(8, made.smallest_image(role))
+    made = architecture(name, HPARAMS.get(name, {}))
+    size = max(16 if name == "timm" else 8, made.smallest_image(role))
     return (3, 2, size, size) if made.takes_clips else (3, size, size)
 
 
 def encoder_of(name: str, role: str, numerics: Numerics) -> Encoder:
-    return Networks(architecture(name, {}), image_shape(name, role), 10, seed=1, numerics=numerics).encoder(role)
+    return Networks(
+        architecture(name, HPARAMS.get(name, {})), image_shape(name, role), 10, seed=1, numerics=numerics
+    ).encoder(role)
 
 
 def some_images(name: str, role: str) -> Tensor:

@@ -16,10 +16,21 @@ from torch import Tensor, nn
 from debiaslab.core.errors import UserError
 from debiaslab.core.vision import torchvision
 from debiaslab.models import Networks, architecture
-from debiaslab.models.pretrained import read_weights, require_weights
-from debiaslab.models.resnet import ResNet18Body
+from debiaslab.models.library import LibraryEncoder, Published
+from debiaslab.models.pretrained import PublishedWeights, published_state, require_weights
+from debiaslab.models.pretrained import read_weights as read_into
+from debiaslab.models.resnet import ResNetBody
 
 State = dict[str, Tensor]
+
+
+def resnet18() -> LibraryEncoder:
+    return LibraryEncoder(ResNetBody("resnet18"), 512, Published("torchvision", "resnet18", ("fc.",)))
+
+
+def read_weights(source: str) -> State:
+    """The weights of `source` for a ResNet-18."""
+    return read_into(source, resnet18())
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +57,7 @@ def test_the_network_is_then_torchvisions(torchvisions: nn.Module, tmp_path: Pat
     path = tmp_path / f"weights{suffix}"
     save = torch.save if suffix == ".pth" else save_file
     save(torchvisions.state_dict(), path)
-    networks = Networks(architecture("resnet18", {}), (3, 64, 64), 10, seed=1, weights=read_weights(str(path)))
+    networks = Networks(architecture("resnet18", {}), (3, 64, 64), 10, seed=1, weights=PublishedWeights(str(path)))
     encoder = networks.encoder("classifier").eval()
     features = nn.Sequential(*list(torchvisions.children())[:-1])
     image = torch.rand(4, 3, 64, 64)
@@ -55,7 +66,8 @@ def test_the_network_is_then_torchvisions(torchvisions: nn.Module, tmp_path: Pat
 
 def test_the_head_is_that_of_the_seed(file: Path) -> None:
     networks = [
-        Networks(architecture("resnet18", {}), (3, 32, 32), 1000, 1, read_weights(s)) for s in ("none", str(file))
+        Networks(architecture("resnet18", {}), (3, 32, 32), 1000, 1, weights)
+        for weights in (None, PublishedWeights(str(file)))
     ]
     random, pretrained = (network.classifier("f") for network in networks)
     assert random.head.weight.equal(pretrained.head.weight)
@@ -76,10 +88,9 @@ def test_the_head_is_that_of_the_seed(file: Path) -> None:
 )
 def test_who_gets_them(file: Path, model: str, hparams: dict[str, Any], expected: dict[str, bool]) -> None:
     weights = read_weights(str(file))
-    assert weights is not None
-    networks = Networks(architecture(model, hparams), (3, 48, 48), 2, seed=1, weights=weights)
+    networks = Networks(architecture(model, hparams), (3, 48, 48), 2, seed=1, weights=PublishedWeights(str(file)))
     for role, gets in expected.items():
-        bodies = [module for module in networks.encoder(role).modules() if isinstance(module, ResNet18Body)]
+        bodies = [module for module in networks.encoder(role).modules() if isinstance(module, ResNetBody)]
         loaded = [body for body in bodies if body.state_dict()["conv1.weight"].equal(weights["conv1.weight"])]
         assert len(loaded) == gets, role
 
@@ -88,9 +99,7 @@ def test_counters_of_batches_may_be_missing(torchvisions: nn.Module, tmp_path: P
     """As in torchvision's own older files."""
     state = {name: value for name, value in torchvisions.state_dict().items() if "num_batches" not in name}
     torch.save(state, tmp_path / "old.pth")
-    weights = read_weights(str(tmp_path / "old.pth"))
-    assert weights is not None
-    ResNet18Body().load_state_dict(weights)
+    ResNetBody("resnet18").load_state_dict(read_weights(str(tmp_path / "old.pth")))
 
 
 def renamed(prefix: str, state: State) -> State:
@@ -116,7 +125,6 @@ def renamed(prefix: str, state: State) -> State:
 def test_weights_as_people_save_them(torchvisions: nn.Module, tmp_path: Path, change: Callable[[State], Any]) -> None:
     torch.save(change(torchvisions.state_dict()), tmp_path / "weights.pth")
     weights = read_weights(str(tmp_path / "weights.pth"))
-    assert weights is not None
     for name, value in torchvisions.state_dict().items():
         assert name.startswith("fc.") or weights[name].equal(value.float() if "num" not in name else value), name
 
@@ -125,7 +133,6 @@ def test_half_precision_becomes_single(torchvisions: nn.Module, tmp_path: Path) 
     half = {name: value.half() for name, value in torchvisions.state_dict().items()}
     save_file(half, tmp_path / "weights.pth")  # what it is counts, not its name
     weights = read_weights(str(tmp_path / "weights.pth"))
-    assert weights is not None
     assert weights["conv1.weight"].equal(half["conv1.weight"].float())
 
 
@@ -196,7 +203,7 @@ def test_a_damaged_file(file: Path, name: str) -> None:
 
 
 def test_no_such_file() -> None:
-    with pytest.raises(UserError, match=r"^no file nowhere\.pth; model\.pretrained is imagenet, none, or a file"):
+    with pytest.raises(UserError, match=r"^no file nowhere\.pth; model\.pretrained is imagenet, none, a file"):
         read_weights("nowhere.pth")
 
 
@@ -218,7 +225,7 @@ def test_a_file_that_would_run_code_runs_none(tmp_path: Path) -> None:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of torch.hub; no file that has been read is remembered."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    read_weights.cache_clear()
+    published_state.cache_clear()
     return tmp_path / "hub" / "checkpoints"
 
 
@@ -253,17 +260,16 @@ def test_downloaded_once_with_its_checksum(
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     monkeypatch.setattr(
-        "debiaslab.models.pretrained.imagenet_url", lambda: f"https://somewhere/resnet18-{checksum}.pth"
+        "debiaslab.models.pretrained.imagenet_url", lambda name: f"https://somewhere/resnet18-{checksum}.pth"
     )
     found = read_weights("imagenet")
-    assert found is not None
     assert found["conv1.weight"].equal(torchvisions.state_dict()["conv1.weight"])
-    read_weights.cache_clear()
+    published_state.cache_clear()
     read_weights("imagenet")
     assert downloads == [(f"https://somewhere/resnet18-{checksum}.pth", checksum)]
 
     (hub / f"resnet18-{checksum}.pth").write_bytes(content[:-1])
-    read_weights.cache_clear()
+    published_state.cache_clear()
     with pytest.raises(UserError, match=f"SHA-256 does not start with {checksum}; remove it to download"):
         read_weights("imagenet")
 
@@ -284,7 +290,7 @@ def test_downloaded_once_with_its_checksum(
             "file.pth",
             "model.pretrained=file.pth: model simple_conv has no network that takes these weights;",
         ),
-        ("resnet18", None, "model.pretrained=None: model.pretrained is imagenet, none, or a file"),
+        ("resnet18", None, "model.pretrained=None: model.pretrained is imagenet, none, a file"),
         ("resnet18", 3, "model.pretrained=3: model.pretrained is"),
     ],
 )
@@ -296,5 +302,5 @@ def test_the_setting_is_checked(model: str, source: Any, message: str) -> None:
 
 def test_a_network_without_a_resnet18_cannot_be_pretrained(file: Path) -> None:
     branches = architecture("conv_branches", {"pretrained_roles": ["shallow"]})
-    with pytest.raises(UserError, match="the 'shallow' network is no ResNet-18: leave it out of"):
-        Networks(branches, (3, 48, 48), 2, 1, read_weights(str(file))).encoder("shallow")
+    with pytest.raises(UserError, match="no file has weights for the 'shallow' network: leave it out of"):
+        Networks(branches, (3, 48, 48), 2, 1, PublishedWeights(str(file))).encoder("shallow")
