@@ -12,6 +12,7 @@ from debiaslab.methods.erm import ERM
 from debiaslab.methods.group_dro import GroupDRO
 from debiaslab.methods.jtt import JTT
 from debiaslab.methods.last_layer import AFR, DFR
+from debiaslab.methods.lc import LC
 from debiaslab.methods.learned_mixin import LearnedMixin
 from debiaslab.methods.lff import LfF
 from debiaslab.methods.phase import Batch, Phase
@@ -43,6 +44,7 @@ METHODS: dict[str, type[Method]] = {
     "erm": ERM,
     "group_dro": GroupDRO,
     "jtt": JTT,
+    "lc": LC,
     "learned_mixin": LearnedMixin,
     "lff": LfF,
     "lff_be": LfFBE,

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError, one_of
-from tests.golden import denetdm, end, group_methods, jtt, lff_family, protocol, rebias
+from tests.golden import denetdm, end, group_methods, jtt, lc, lff_family, protocol, rebias
 from tests.golden.format import Comparison, GoldenFile, Unreadable
 from tests.golden.rounding import allowing_for_rounding
 
@@ -23,6 +23,7 @@ REPLAYS: dict[str, Callable[[GoldenFile], list[Comparison]]] = {
     "end": allowing_for_rounding(end.replay),
     "group_dro": group_methods.replay_group_dro,
     "jtt": jtt.replay,
+    "lc": lc.replay,
     "learned_mixin": allowing_for_rounding(rebias.replay),
     "lff": lff_family.replay_lff,
     "lff_be": lff_family.replay_lff_be,
