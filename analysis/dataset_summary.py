@@ -1,6 +1,6 @@
 """Summarise a data set: its files, sizes and groups."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields
 from math import prod
 from pathlib import Path
@@ -15,7 +15,8 @@ from debiaslab.analysis.samples import save_sample_grid
 from debiaslab.core.console import new_table, printable
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
-from debiaslab.datasets import BiasedDataset, DatasetConfig, Source, Split
+from debiaslab.datasets import BiasedDataset, DatasetConfig, Split
+from debiaslab.datasets.base import UNKNOWN_LICENCE
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.settings.setup import load_once
 
@@ -32,7 +33,7 @@ def summarize_dataset(name: str, config: DatasetConfig, folder: Path, memory_gb:
     Raises `UserError` after the list of its files if some are missing, and for damaged ones.
     """
     sources = config.sources()
-    yield source_list(name, sources)
+    yield source_list(name, config)
     missing = [source for source in sources if source.required and not source.is_there]
     if missing:
         what = "1 file or folder is" if len(missing) == 1 else f"{len(missing)} files or folders are"
@@ -48,8 +49,9 @@ def summarize_dataset(name: str, config: DatasetConfig, folder: Path, memory_gb:
     yield f"sample images: {picture}"
 
 
-def source_list(name: str, sources: Sequence[Source]) -> Text:
-    """List the sources of the data set: whether they exist, their content, and where to get them."""
+def source_list(name: str, config: DatasetConfig) -> Text:
+    """List the sources of the data set: whether they exist, their content, and where to get them; licence and size."""
+    sources = config.sources()
     text = Text(f"{name} is read from" if sources else f"{name} needs no files", "bold")
     indent = "\n" + " " * max(map(len, STYLES))
     for source in sources:
@@ -58,6 +60,8 @@ def source_list(name: str, sources: Sequence[Source]) -> Text:
         text.append(printable(str(source.path)))
         lines = [source.content] if source.is_there else [source.content, source.origin]
         text.append("".join(f"{indent}  {line}" for line in lines), "not bold")
+    for kind, fact in {"licence": config.LICENCE or UNKNOWN_LICENCE, "size": config.SIZE}.items():
+        text.append(f"\n{kind:{len(indent) - 1}}  {fact}", "not bold")
     return text
 
 

@@ -28,6 +28,8 @@ def split_of(protocol: str) -> str:
     return "published" if protocol == "iid" else protocol
 
 
+UNKNOWN_LICENCE = "unknown; ask whoever collected the images"
+
 CIFAR10_STATISTICS: Normalization = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 IMAGENET_STATISTICS: Normalization = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -202,13 +204,15 @@ class DatasetConfig(Settings, ABC):
 
     `NUM_TRAIN`: the number of training images in the published protocol, which gives the steps per epoch before the
     data are loaded; None: unknown. `KIND`: the kind of image, one of `KINDS`, which selects the recipe of methods that
-    were not published on this data set. `LICENCE` of the images, as stated by their authors; None: unknown.
+    were not published on this data set. `LICENCE` of the images, as stated by their authors; None: unknown. `SIZE`: the
+    number of images, and what they take to download and decoded, as far as it is known.
     """
 
     PREFIX = "data."
     NUM_TRAIN: ClassVar[int | None] = None
     KIND: ClassVar[str] = "photographs"
     LICENCE: ClassVar[str | None] = None
+    SIZE: ClassVar[str] = "0.15 MB for each image, decoded at 224 x 224"
 
     root: str = setting("data", "folder of the downloaded files", place=True)
     protocol: str = setting(

@@ -28,6 +28,7 @@ class ColoredMNIST(DatasetConfig):
     NUM_TRAIN = 60_000
     KIND = "digits"
     LICENCE = "CC BY-SA 3.0 (MNIST)"
+    SIZE = "70,000 images: 12 MB to download, 0.2 GB in memory"
 
     cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)
     skew: float | None = skew_setting(0.01, unless="arrays")

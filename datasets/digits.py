@@ -29,6 +29,7 @@ SIZE = 28  # pixels, height and width
 class ColoredDigits(DatasetConfig):
     NUM_TRAIN = 1_400
     KIND = "digits"
+    SIZE = "1,797 images, bundled with scikit-learn"
     LICENCE = "CC BY 4.0 (Optical Recognition of Handwritten Digits, UCI Machine Learning Repository)"
 
     cache: str | None = setting(None, "folder of the built data set; None: <root>/cache", place=True)

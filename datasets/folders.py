@@ -178,6 +178,7 @@ class BFFHQ(AlignConflictFolders):
     NUM_CLASSES = 2
     NUM_TRAIN = 19_200
     LICENCE = "CC BY-NC-SA 4.0 (FFHQ, which the faces are from)"
+    SIZE = "21,200 images, 3.2 GB decoded at 224 x 224"
     PAGES = (BIAS_ENSEMBLE, f"{DISENT} (0.5 % only)")
 
     percent: float = 0.5
@@ -190,6 +191,7 @@ class DogsAndCats(AlignConflictFolders):
     NAME = "dogs_and_cats"
     NUM_CLASSES = 2
     NUM_TRAIN = 8_100  # approximately; depends on the percentage
+    SIZE = "about 8,100 training images; 0.15 MB for each image, decoded at 224 x 224"
     PAGES = (BIAS_ENSEMBLE,)
 
 
@@ -200,6 +202,8 @@ class FolderMNIST(AlignConflictFolders):
     NAME = "cmnist"
     NUM_CLASSES = 10
     NUM_TRAIN = 55_000
+    LICENCE = "CC BY-SA 3.0 (MNIST)"
+    SIZE = "about 55,000 training images a percentage, 0.1 GB decoded"
     KIND = "digits"
     PAGES = (DISENT, BIAS_ENSEMBLE)
     AUGMENT = None
@@ -216,6 +220,7 @@ class FolderCIFAR10(AlignConflictFolders):
     NUM_CLASSES = 10
     KIND = "small images"
     NUM_TRAIN = 45_000  # approximately; depends on the percentage
+    SIZE = "about 45,000 training images a percentage, 0.2 GB decoded"
     PAGES = (DISENT,)
 
     image_size: int = 32

@@ -57,6 +57,7 @@ ANNOTATIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Kinetics50(DatasetConfig):
+    SIZE = "the videos of its classes only; they are decoded while training, and not kept"
     LICENCE = "annotations CC BY 4.0 (Kinetics); the videos are their owners'"
     NAME: ClassVar[str] = "kinetics50"
     KIND: ClassVar[str] = "clips"

@@ -32,6 +32,7 @@ class MetaShift(Photographs):
     CLASSES = ("dog", "cat")
     BIASES = ("outdoor", "indoor")
     IID_VALID = True
+    SIZE = "about 3,500 images, 0.5 GB decoded"
     LICENCE = "CC BY 4.0 (Visual Genome, which the photographs are from)"
 
     @property

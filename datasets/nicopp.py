@@ -27,6 +27,7 @@ PAGE = "https://github.com/xxgege/NICO-plus: track_1 of its Dropbox folder"
 class NICOpp(Photographs):
     NAME = "nicopp"
     BIASES = ("autumn", "dim", "grass", "outdoor", "rock", "water")
+    SIZE = "about 89,000 images, 13 GB decoded"
     LICENCE = "for research and other non-economic purposes only (its authors)"
 
     @property

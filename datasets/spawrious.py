@@ -45,6 +45,7 @@ class Spawrious(Photographs):
     NUM_IMAGES = {"train": 20_276, "valid": 5_068, "test": 25_344}
     CROP = None
     IID_VALID = True
+    SIZE = "about 152,000 images, of which a challenge needs 50,688: 7.6 GB decoded"
     LICENCE = "CC BY 4.0"
 
     challenge: str = setting(

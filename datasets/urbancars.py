@@ -43,6 +43,7 @@ class UrbanCars(Photographs):
     NUM_TRAIN = 8_000
     NUM_IMAGES = {"train": 8_000, "valid": 1_000, "test": 1_000}
     CROP = None
+    SIZE = "10,000 images, 2.0 GB decoded"
     LICENCE = "that of Stanford Cars, Places and LVIS, which you make it from; for non-commercial research"
 
     image_size: int = setting(256, "height and width of the network's input, in pixels", between(1, 4096))

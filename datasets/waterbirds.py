@@ -29,6 +29,7 @@ class Waterbirds(Photographs):
     NUM_TRAIN = 4_795
     NUM_IMAGES = {"train": 4_795, "valid": 1_199, "test": 5_794}
     CROP = StretchedCenterCrop
+    SIZE = "11,788 images, 1.8 GB decoded"
     LICENCE = "for non-commercial research and education only (WILDS, of the images it is made from)"
 
     @property

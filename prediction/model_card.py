@@ -9,6 +9,7 @@ from debiaslab.analysis.records import Record
 from debiaslab.analysis.result import COLUMNS, percent
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import DATASETS
+from debiaslab.datasets.base import UNKNOWN_LICENCE
 from debiaslab.evaluation.history import Evaluation, History
 from debiaslab.evaluation.metrics import GroupCounts
 from debiaslab.evaluation.selection import parse_rule
@@ -101,7 +102,7 @@ def describe_data(record: Record) -> Iterator[str]:
     yield f"- fingerprint: {record.fingerprint or 'not recorded'}"
     dataset = DATASETS.get(data["name"])
     licence = None if dataset is None else dataset.LICENCE
-    yield f"- licence: {licence or 'unknown; ask whoever collected the images'}"
+    yield f"- licence: {licence or UNKNOWN_LICENCE}"
     yield from (f"- note: {note}" for note in info.get("notes") or [])
 
 

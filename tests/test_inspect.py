@@ -86,6 +86,8 @@ def test_nothing_downloaded(command: Command, tmp_path: Path, name: str) -> None
     (tmp_path / "file").touch()
     outcome = command("inspect", "with", f"data={name}", "data.root=file/root", f"data.cache={tmp_path}/c", data=False)
     assert outcome.runs == []
+    for kind in ("licence", "size"):
+        assert re.search(rf"^{kind} {{2,}}\S", outcome.out, re.M)
     if not dataset_config({"name": name}).sources():
         assert outcome.code == 0
         return
