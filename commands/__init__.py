@@ -13,6 +13,7 @@ from typing import cast
 COMMANDS = {
     "audit": "debiaslab.commands.audit",
     "compare": "debiaslab.commands.compare",
+    "completion": "debiaslab.commands.completion",
     "export": "debiaslab.commands.export",
     "export_model": "debiaslab.commands.export_model",
     "finetune": "debiaslab.commands.finetune",
@@ -21,6 +22,7 @@ COMMANDS = {
     "report": "debiaslab.commands.report",
     "rerun": "debiaslab.commands.rerun",
     "resume": "debiaslab.commands.resume",
+    "retrain": "debiaslab.commands.retrain",
     "results": "debiaslab.commands.results",
     "search": "debiaslab.commands.search",
     "seeds": "debiaslab.commands.seeds",
@@ -33,7 +35,7 @@ COMMANDS = {
 EXPLAINED = COMMANDS | {name: f"debiaslab.commands.{name}" for name in ("evaluate", "inspect", "train")}
 
 # commands with runs as arguments
-OF_RUNS = ("compare", "evaluate", "export_model", "finetune", "predict", "rerun", "resume")
+OF_RUNS = ("compare", "evaluate", "export_model", "finetune", "predict", "rerun", "resume", "retrain")
 # options with a value
 TAKE_VALUE = (
     *("-m", "--mongo_db", "-F", "--file_storage", "-o", "--out", "-i", "--id", "-n", "--name", "-c", "--comment"),

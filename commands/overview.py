@@ -8,9 +8,10 @@ from debiaslab.core.program import program_name
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Train": ("train", "seeds", "study", "search"),
     "Look at results": ("results", "compare", "plots", "report", "export"),
-    "Use a run": ("evaluate", "predict", "export_model", "finetune", "resume", "rerun"),
+    "Use a run": ("evaluate", "predict", "export_model", "finetune", "retrain", "resume", "rerun"),
     "Look at data": ("inspect", "audit"),
     "Records": ("sync",),
+    "Shell": ("completion",),
 }
 INTERNAL = ("together",)  # started by others
 SETTINGS = {

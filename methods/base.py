@@ -108,6 +108,7 @@ class Method(nn.Module):
     # what a method requires and supports, verified by `tests/methods/test_contract.py`
     needs_bias: ClassVar[bool] = False  # bias labels, in the task and in batches
     needs_valid_bias: ClassVar[bool] = False  # bias labels of the validation images, in `Phase.begin`
+    starts_from_classifier: ClassVar[bool] = False  # `start_from` is a run of any method
     needs_whole_batch: ClassVar[bool] = False  # the loss is not a mean of per-sample losses
     can_be_stacked: ClassVar[bool] = True  # in at least one phase, a `Descent`, several runs can be trained as one
     can_be_captured: ClassVar[bool] = True  # the same steps can be captured as CUDA graphs, with fused optimisers

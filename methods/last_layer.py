@@ -53,6 +53,8 @@ class LastLayer(ERM):
     RECIPES = AS_ERM
     UNPUBLISHED = AS_ERM_ELSEWHERE
 
+    starts_from_classifier = True
+
     config: Config
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:

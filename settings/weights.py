@@ -7,7 +7,7 @@ from typing import Any
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
-from debiaslab.models.pretrained import CHOICES, NONE, InitialWeights, PublishedWeights, RunWeights, names_run
+from debiaslab.models.pretrained import CHOICES, NONE, InitialWeights, PublishedWeights, RunWeights, mismatch, names_run
 from debiaslab.training.checkpoint import SELECTED, read_checkpoint, without_prefix
 
 INPUT = "input"  # key of the facts about the input images
@@ -62,8 +62,11 @@ def start_from(source: Path, method: Method) -> None:
 
     `source` is the run's folder, for the weights by its rule, or a file. Layers whose size depends on the number
     of classes keep their initial values if it differs. Raises `UserError` for missing weights, or those of other
-    networks.
+    networks. A method that declares `starts_from_classifier` takes the classifier of a run of any method.
     """
+    if method.starts_from_classifier and source.is_dir():
+        start_from_classifier(source, method)
+        return
     path = source / SELECTED if source.is_dir() else source
     tensors, facts = read_checkpoint(path)
     of = (facts.get("architecture") or {}).get("method.name")
@@ -74,6 +77,19 @@ def start_from(source: Path, method: Method) -> None:
         where = f" (its {differing[0]} is of another size, or not there)" if differing else ""
         raise UserError(f"start_from={source}: weights of {what}, and of other networks{where}; name another run")
     method.load_weights(own | {name: found[name] for name in own if own[name].shape == found[name].shape})
+
+
+def start_from_classifier(folder: Path, method: Method) -> None:
+    """Load the classifier of the run in `folder`, of any method, into that of `method`. Raises `UserError`."""
+    from debiaslab.commands.named_runs import find_one_run  # imported here: they need this module
+    from debiaslab.prediction.encoder import classifier_weights
+
+    record = find_one_run(str(folder), str(folder.parent), exact=True)
+    found = classifier_weights(record)
+    classifier = method.get_submodule("classifier")
+    if problem := mismatch(classifier.state_dict(), found):
+        raise UserError(f"start_from={folder}: the classifier of the run is of other networks: it {problem}")
+    classifier.load_state_dict(found)
 
 
 def load_weights(path: Path, method: Method) -> dict[str, Any]:

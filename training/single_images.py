@@ -17,7 +17,7 @@ def require_no_single_image(method: Method, data: BiasedDataset) -> None:
     Whether it can depends on the networks and the size of the images, so it is tried on a copy of `method`.
     """
     for number, phase in enumerate(method.phases()):
-        if not has_single_image(phase, len(data.train)):
+        if phase.begin is not None or not has_single_image(phase, len(data.train)):  # `begin` gets all images
             continue
         problem = _problem(deepcopy(method), number, data)
         if problem is not None:
