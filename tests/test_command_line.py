@@ -142,7 +142,7 @@ def test_server_user_reads_the_environment() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of denetdm, "),
+        (["method=denetmd"], "unknown method 'denetmd'; did you mean 'denetdm'? one of afr, "),
         (["data=colored_mnst"], "unknown data set 'colored_mnst'; did you mean 'colored_mnist'?"),
         (["method=LfFs"], "unknown method 'LfFs'; did you mean 'lff'?"),
         (["data=BFFHQ"], "unknown data set 'BFFHQ'; did you mean 'bffhq'?"),
