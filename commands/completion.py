@@ -6,7 +6,7 @@ Examples:
   python main.py completion with shell=zsh
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from debiaslab.commands.overview import GROUPS
@@ -58,7 +58,7 @@ def run(updates: Sequence[str]) -> None:
 
 def script() -> str:
     """The function and its registration, with the names that this version knows."""
-    values = {
+    values: dict[str, Iterable[str]] = {
         "method|methods|method.name": METHODS,
         "model|model.name": MODELS,
         "data|data.name": DATASETS,

@@ -21,8 +21,9 @@ from debiaslab.methods.balancing import one_over_size
 from debiaslab.methods.base import Task
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE
+from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE, SAGAWA
 from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY, SearchRange
+from debiaslab.methods.recipes import merge, name_recipes
 from debiaslab.models import Networks
 
 
@@ -38,7 +39,7 @@ class GroupDRO(ERM):
         "weight_decay": WEIGHT_DECAY,
         "step_size": SearchRange(text="log(1e-3, 1e-1)", source="SubpopBench and XRM, code"),
     }
-    RECIPES = AS_ERM
+    RECIPES = merge(AS_ERM, name_recipes("sagawa2020", SAGAWA))
     UNPUBLISHED = AS_ERM_ELSEWHERE
 
     SAMPLE_STATE = ("group_weight",)

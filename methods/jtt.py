@@ -22,7 +22,7 @@ from debiaslab.core.settings import not_negative, positive, require, setting
 from debiaslab.methods.base import SampleNotes, Task
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import AS_ERM_ELSEWHERE, DIGITS, OWN_IMAGES
+from debiaslab.methods.published import AS_ERM_ELSEWHERE, DIGITS, LIU, OWN_IMAGES
 from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY, SearchRange
 from debiaslab.methods.recipes import merge, name_recipes
 from debiaslab.models import Networks
@@ -54,7 +54,11 @@ class JTT(ERM):
         "identify_epochs": SearchRange(text="choice(1, 2, 5)"),
         "copies": SearchRange(text="choice(20, 50, 100)", source="JTT code"),
     }
-    RECIPES = merge(name_recipes("debiaslab", DIGITS, identify_epochs=2), name_recipes("debiaslab", OWN_IMAGES))
+    RECIPES = merge(
+        name_recipes("debiaslab", DIGITS, identify_epochs=2),
+        name_recipes("debiaslab", OWN_IMAGES),
+        name_recipes("liu2021", LIU),
+    )
     UNPUBLISHED = AS_ERM_ELSEWHERE
 
     SAMPLE_STATE = ("wrong", "identified")

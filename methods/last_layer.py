@@ -32,8 +32,9 @@ from debiaslab.methods.balancing import balanced_subset
 from debiaslab.methods.base import Task
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE
+from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE, KIRICHENKO, QIU
 from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
+from debiaslab.methods.recipes import merge, name_recipes
 from debiaslab.models import Networks
 
 RETRAIN = "retrain"  # name of the phase
@@ -50,7 +51,6 @@ class LastLayer(ERM):
         def needs_start(self) -> str | None:
             return "method.hparams.retrain_only=True" if self.retrain_only else super().needs_start()
 
-    RECIPES = AS_ERM
     UNPUBLISHED = AS_ERM_ELSEWHERE
 
     starts_from_classifier = True
@@ -105,6 +105,7 @@ class DFR(LastLayer):
         )
 
     SEARCH = {"learning_rate": LEARNING_RATE}
+    RECIPES = merge(AS_ERM, name_recipes("kirichenko2023", KIRICHENKO))
 
     needs_valid_bias = True
 
@@ -159,7 +160,7 @@ class DFR(LastLayer):
             weight, bias = self.fit(fitted, penalty, "tuning")
             right = (self.features[measured] @ weight.T + bias).argmax(dim=1) == self.target[measured]
             found = self.group[measured]
-            worst[penalty] = min(float(right[found == group].float().mean()) for group in found.unique())
+            worst[penalty] = min(float(right[found == group].float().mean()) for group in found.unique())  # type: ignore[no-untyped-call]
         return max(worst, key=lambda penalty: worst[penalty])
 
     def fit(self, images: Tensor, penalty: float, name: str) -> tuple[Tensor, Tensor]:
@@ -167,7 +168,7 @@ class DFR(LastLayer):
         from sklearn.exceptions import ConvergenceWarning  # imported here: it takes seconds
         from sklearn.linear_model import LogisticRegression
 
-        _, group = self.group[images].unique(return_inverse=True)
+        _, group = self.group[images].unique(return_inverse=True)  # type: ignore[no-untyped-call]
         subset = images[balanced_subset(group, int(group.max()) + 1, self.seed, RETRAIN, name)]
         solver = "liblinear" if self.num_classes == 2 else "saga"
         regression = LogisticRegression(l1_ratio=1.0, C=penalty, solver=solver, random_state=self.seed, tol=1e-3)
@@ -199,6 +200,7 @@ class AFR(LastLayer):
         "penalty": SearchRange(text="log(1e-4, 1)", source="ours; the paper's are 0 and 0.001"),
         "retrain_learning_rate": SearchRange(),
     }
+    RECIPES = merge(AS_ERM, name_recipes("qiu2023", QIU))
 
     config: Config
 
@@ -257,7 +259,7 @@ class AFR(LastLayer):
         distance = sum(parameter.square().sum() for parameter in self.correction.parameters())
         loss = weighted + self.config.penalty * distance
         self.retrain_optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.correction.parameters(), 1.0)
         self.retrain_optimizer.step()
         return {"loss": loss.detach(), "cross_entropy": weighted.detach()}

@@ -170,7 +170,7 @@ class LC(Method):
 
     def sample_notes(self) -> SampleNotes:
         """Images that the biased network misclassified when they were last in a batch count as bias-conflicting."""
-        return SampleNotes(conflicting=self.pseudo_bias != self.target)
+        return SampleNotes(conflicting=self.pseudo_bias.ne(self.target))
 
 
 def logit_correction_loss(logits: Tensor, target: Tensor, correction: Tensor) -> Tensor:

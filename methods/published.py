@@ -149,6 +149,67 @@ SREELATHA = {
     ),
 }
 
+# ---- Sagawa et al., ICLR 2020 (Group DRO and the baseline); the networks and lengths of those that followed
+
+
+def _resnet50(source: str, **hparams: Any) -> Recipe:
+    """All layers of an ImageNet ResNet-50, with SGD."""
+    return Recipe(source, "resnet50", hparams={"optimizer": "sgd", **hparams}, pretrained="imagenet")
+
+
+SAGAWA = {
+    "waterbirds": _resnet50(
+        "Group DRO code, Waterbirds", learning_rate=1e-3, weight_decay=1e-4, batch_size=128, epochs=300
+    ),
+    "celeba": _resnet50("Group DRO code, CelebA", learning_rate=1e-4, weight_decay=1e-4, batch_size=128, epochs=50),
+}
+LIU = {  # JTT
+    "waterbirds": _resnet50(
+        "JTT code, Waterbirds; the batch size is not in it",
+        learning_rate=1e-5,
+        weight_decay=1.0,
+        batch_size=64,
+        epochs=300,
+        identify_epochs=60,
+        copies=100,
+    ),
+    "celeba": _resnet50(
+        "JTT code, CelebA; the batch size is not in it",
+        learning_rate=1e-5,
+        weight_decay=0.1,
+        batch_size=128,
+        epochs=50,
+        identify_epochs=1,
+        copies=50,
+    ),
+}
+KIRICHENKO = {  # DFR
+    "waterbirds": _resnet50("DFR code, Waterbirds", learning_rate=1e-3, weight_decay=1e-3, batch_size=32, epochs=100),
+    "celeba": _resnet50(
+        "DFR code, CelebA",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        batch_size=128,
+        epochs=50,
+        penalties=(3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003),
+    ),
+}
+QIU = {  # AFR
+    "waterbirds": _resnet50("AFR code, Waterbirds", learning_rate=3e-3, weight_decay=1e-4, batch_size=32, epochs=50),
+    "celeba": _resnet50(
+        "AFR code, CelebA",
+        learning_rate=3e-3,
+        weight_decay=1e-4,
+        batch_size=100,
+        epochs=20,
+        lr_schedule="cosine",
+        gamma=1.44,
+        penalty=0.001,
+        retrain_steps=1_000,
+        retrain_learning_rate=0.02,
+    ),
+}
+
 # ---- ours: scikit-learn's digits in seconds; the user's own images, like photographs above for a fifth of the steps
 
 DIGITS = {

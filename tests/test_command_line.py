@@ -509,7 +509,7 @@ def test_every_command_has_examples_that_can_be_typed(name: str) -> None:
     assert examples
     for line in examples:
         arguments = commands.for_parser(shlex.split(line)[2:])
-        options = parse(ex, arguments, [*(known for known, _ in ex.gather_commands()), *commands.COMMANDS])
+        options = parse(ex, arguments, [*(known for known, _ in ex.gather_commands()), *commands.COMMANDS])  # type: ignore[no-untyped-call]
         command = options["COMMAND"] or "train"
         assert command == name
         if name in commands.COMMANDS:

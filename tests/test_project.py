@@ -50,7 +50,7 @@ def test_named_configurations_scripts_and_methods_are_documented() -> None:
         assert f"`{name}`" in pages["commands"], name
     for script in (ROOT / "scripts").glob("*.sh"):
         assert script.name in pages["reproducing"] + pages["architecture"], script
-    for page, names in {"methods": METHODS, "datasets": DATASETS}.items():
+    for page, names in (("methods", list(METHODS)), ("datasets", list(DATASETS))):
         assert [name for name in names if f"`{name}`" not in pages[page]] == []
 
 

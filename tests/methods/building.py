@@ -51,7 +51,7 @@ def short_setup(
     data_root: Path,
     seed: int = 1,
     dataset: str = "digits",
-    num_steps: int = NUM_STEPS,
+    num_steps: int | None = NUM_STEPS,
     batch_size: int = BATCH_SIZE,
     **hparams: Any,
 ) -> Setup:

@@ -106,7 +106,8 @@ def test_group_dro_leaves_empty_groups_out_and_follows_the_worst() -> None:
 def test_without_growth_group_dro_is_the_mean_over_groups() -> None:
     method = made("group_dro", step_size=0.0)
     generator = torch.Generator().manual_seed(1)
-    places = torch.cat([(group == 2 * TARGET + BIAS).nonzero()[:4, 0] for group in range(4)])
+    group = 2 * TARGET + BIAS
+    places = torch.cat([torch.argwhere(group == number)[:4, 0] for number in range(4)])
     image = torch.rand(len(places), 3, 2, 2, generator=generator)
     losses = method.losses(Batch(image, TARGET[places], places, 0, BIAS[places]))
     assert losses["loss"].item() == pytest.approx(losses["cross_entropy"].item())

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tests.methods.building import build, first_batches, short_setup
 TARGET = torch.tensor([0, 1, 0, 0, 1, 1, 1])
 
 
-def lc(digits: BiasedDataset, data_root: Path, **hparams: object) -> LC:
+def lc(digits: BiasedDataset, data_root: Path, **hparams: Any) -> LC:
     method = build(short_setup("lc", data_root, **hparams), digits)
     assert isinstance(method, LC)
     return method
