@@ -7,6 +7,7 @@ from debiaslab.methods.bias_balance import BiasBalance
 from debiaslab.methods.bias_ensemble import DisEntBE, LfFBE
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.disent import DisEnt
+from debiaslab.methods.dpr import DPR
 from debiaslab.methods.end import EnD
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.group_dro import GroupDRO
@@ -40,6 +41,7 @@ METHODS: dict[str, type[Method]] = {
     "dfr": DFR,
     "disent": DisEnt,
     "disent_be": DisEntBE,
+    "dpr": DPR,
     "end": EnD,
     "erm": ERM,
     "group_dro": GroupDRO,

@@ -83,6 +83,7 @@ class LC(Method):
     config: Config
     table: Tensor  # M, float32 [num_classes, num_classes]: by target and pseudo-bias
     filled: Tensor  # bool, like `table`: cells that have had an image
+    target: Tensor  # int64 [N]
     pseudo_bias: Tensor  # int64 [N]: the latest b of each training image; at first, its target
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:

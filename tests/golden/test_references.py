@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from tests.golden import reference_jtt
+from tests.golden import reference_dpr, reference_jtt
 
-SCRIPTS = {"jtt": reference_jtt.main}
+SCRIPTS = {"dpr": reference_dpr.main, "jtt": reference_jtt.main}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

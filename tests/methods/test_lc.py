@@ -47,7 +47,7 @@ def test_the_table_takes_one_image_after_the_other() -> None:
 
 @pytest.mark.parametrize(("average", "share"), [("batch", 1.0), ("mv_batch", 0.1)])
 def test_averages_over_batches(digits: BiasedDataset, data_root: Path, average: str, share: float) -> None:
-    hparams = {} if average == "batch" else {"ema_alpha": 0.9}
+    hparams: dict[str, Any] = {} if average == "batch" else {"ema_alpha": 0.9}
     method = lc(digits, data_root, avg_type=average, **hparams)
     (batch,) = first_batches(method, digits, 1)
     logits = torch.zeros(len(batch.target), 10)
