@@ -85,6 +85,7 @@ class LC(Method):
     filled: Tensor  # bool, like `table`: cells that have had an image
     target: Tensor  # int64 [N]
     pseudo_bias: Tensor  # int64 [N]: the latest b of each training image; at first, its target
+    target: Tensor  # int64 [N]
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
@@ -171,7 +172,7 @@ class LC(Method):
 
     def sample_notes(self) -> SampleNotes:
         """Images that the biased network misclassified when they were last in a batch count as bias-conflicting."""
-        return SampleNotes(conflicting=self.pseudo_bias.ne(self.target))
+        return SampleNotes(conflicting=self.pseudo_bias != self.target)
 
 
 def logit_correction_loss(logits: Tensor, target: Tensor, correction: Tensor) -> Tensor:

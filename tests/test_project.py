@@ -60,6 +60,12 @@ def test_the_readme_is_short_and_lists_every_method() -> None:
     assert [name for name in METHODS if f"`{name}`" not in readme] == []
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert [page for page in pages if f"- {page}\n" not in navigation] == []
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     """To files, and to headings in pages."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
