@@ -219,7 +219,9 @@ def test_which_recipes_start_from_imagenet() -> None:
     }
     denetdm = {("denetdm", name) for name in (*CIFAR, "bffhq", "dogs_and_cats", "bar", "celeba")}
     bar = {(method, "bar") for method in LFF_FAMILY}
-    assert pretrained == denetdm | bar | {(method, "celeba") for method in ("erm", "lff", "end")}
+    celeba = {(method, "celeba") for method in ("erm", "lff", "end")}
+    groups = {(method, name) for method in ("group_dro", "dfr", "afr", "jtt") for name in ("celeba", "waterbirds")}
+    assert pretrained == denetdm | bar | celeba | groups | {("erm", "waterbirds")}
     assert recipe_of("lff", "bar", "lee2023").pretrained("resnet18") == "imagenet"
     assert recipe_of("lff", "bar", "lee2023").pretrained("resnet20") == "none"
 
