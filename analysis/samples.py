@@ -1,29 +1,34 @@
 """Draw a labelled grid of sample images, as a PNG file."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from debiaslab.analysis.plots import new_figure, save_figure
+from debiaslab.core.console import one_line
+from debiaslab.core.files import atomic_write
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.splits import middle_frames
 
 COLUMNS = 10  # maximum number of images
 ROWS = 3  # each for bias-aligned and bias-conflicting images
-INCHES = 1.1  # width of an image
+UNIT = 165  # pixels: width of an image with the gap beside it
 GAP, CLASS_GAP, HEADER_HEIGHT, LABEL_HEIGHT = 0.04, 0.2, 0.24, 0.15  # relative to the width of an image
+LINE = 0.24  # height of a title, relative to the width of an image
 CHARACTERS = 17  # per image width
+PIXELS_PER_POINT = 150 / 72  # of the size of a font
 
 
 def save_sample_grid(path: Path, data: BiasedDataset) -> None:
     """Draw training images without augmentation, grouped by class, with the bias below each image.
 
     Bias-aligned images are above, bias-conflicting ones below, if that is known. Many classes are subsampled evenly;
-    clips show their middle frame.
+    clips show their middle frame. With Pillow: a run waits for it, and Matplotlib takes ten times as long.
     """
     shown = _spread(data.num_classes, COLUMNS)
     wide = COLUMNS // len(shown)  # images of a class in a row
@@ -36,17 +41,19 @@ def save_sample_grid(path: Path, data: BiasedDataset) -> None:
     _, *shape = _images(data, torch.zeros(1, dtype=torch.int64))[0].shape
     row_height = shape[0] / shape[1] + GAP + (LABEL_HEIGHT if data.train.has_bias else 0)
     rows = [max(1, *(-(-len(chosen) // wide) for chosen in classes)) for classes in blocks.values()]
-    inches = [INCHES * (count * row_height + HEADER_HEIGHT) + 0.25 for count in rows]
-    figure, axes = new_figure(len(blocks), 1, INCHES * width, sum(inches) + 0.25, ratios=inches)
-    for axis, (title, classes), count in zip(axes[:, 0], blocks.items(), rows, strict=True):
-        axis.set(xlim=(0, width), ylim=(count * row_height, -HEADER_HEIGHT), aspect="equal", xticks=[], yticks=[])
-        axis.set_axis_off()
-        axis.set_title(title, fontsize=8, loc="left", fontweight="bold")
+    heights = [LINE + HEADER_HEIGHT + count * row_height for count in rows]
+    picture = Image.new("RGB", (round(width * UNIT), round((LINE + sum(heights)) * UNIT)), "white")
+    _text(picture, width / 2, LINE / 2, _title(data, len(shown)), "mm", 9)
+    top = LINE
+    for (title, classes), height in zip(blocks.items(), heights, strict=True):
+        _text(picture, GAP / 2, top + LINE, title, "ls", 8, bold=True)
+        first = top + LINE + HEADER_HEIGHT
         for position, (label, chosen) in enumerate(zip(shown, classes, strict=True)):
-            _text(axis, position * step + wide / 2, -0.05, data.class_labels()[label], "bottom", 7.5, wide)
-            _draw_images(axis, position * step, chosen, data, wide, row_height)
-    figure.suptitle(_title(data, len(shown)), fontsize=9)
-    save_figure(figure, path)
+            _text(picture, position * step + wide / 2, first - 0.05, _cut(data.class_labels()[label], wide), "ms", 7.5)
+            _draw_images(picture, position * step, first, chosen, data, wide, row_height)
+        top += height
+    with atomic_write(path) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def _blocks(data: BiasedDataset) -> dict[str, Tensor]:
@@ -71,18 +78,23 @@ def _some_of(data: BiasedDataset, label: int, chosen: Tensor, count: int) -> Ten
     return index[_spread(len(index), count)]
 
 
-def _draw_images(axis: Any, left: float, index: Tensor, data: BiasedDataset, wide: int, row_height: float) -> None:
-    """Draw the training images `index`, `wide` in a row, starting at the position `left`."""
+def _draw_images(
+    picture: Any, left: float, top: float, index: Tensor, data: BiasedDataset, wide: int, row_height: float
+) -> None:
+    """Draw the training images `index`, `wide` in a row, from this position on."""
     if len(index) == 0:
-        _text(axis, left + wide / 2, row_height / 2, "none", "center", 7, wide)
+        _text(picture, left + wide / 2, top + row_height / 2, "none", "mm", 7)
         return
     labels = data.bias_labels()
     for place, (image, bias) in enumerate(zip(_images(data, index), data.train.bias[index].tolist(), strict=True)):
-        x, y = left + place % wide, place // wide * row_height
-        bottom = y + image.shape[1] / image.shape[2] * (1 - GAP)
-        axis.imshow(image.permute(1, 2, 0).numpy(), extent=(x + GAP / 2, x + 1 - GAP / 2, bottom, y))
+        x, y = left + place % wide, top + place // wide * row_height
+        height = image.shape[1] / image.shape[2] * (1 - GAP)
+        size = round((1 - GAP) * UNIT), max(1, round(height * UNIT))
+        how = Image.Resampling.NEAREST if size[0] > image.shape[2] else Image.Resampling.BOX
+        pixels = image.permute(1, 2, 0).expand(-1, -1, 3).numpy()
+        picture.paste(Image.fromarray(pixels).resize(size, how), (round((x + GAP / 2) * UNIT), round(y * UNIT)))
         if data.train.has_bias:
-            _text(axis, x + 0.5, bottom + 0.02, labels[bias], "top", 6, 1)
+            _text(picture, x + 0.5, y + height + 0.02, _cut(labels[bias], 1), "ma", 6)
 
 
 def _images(data: BiasedDataset, index: Tensor) -> Tensor:
@@ -99,8 +111,22 @@ def _spread(size: int, count: int) -> Sequence[int]:
     return numpy.linspace(0, size - 1, min(count, size)).round().astype(int).tolist()  # type: ignore[no-any-return]
 
 
-def _text(axis: Any, x: float, y: float, text: str, vertical: str, size: float, wide: int) -> None:
-    """Draw `text`, truncated to the width of `wide` images."""
+def _cut(text: str, wide: int) -> str:
+    """`text`, truncated to the width of `wide` images."""
     room = CHARACTERS * wide
-    shown = text if len(text) <= room else f"{text[: room - 1]}…"
-    axis.text(x, y, shown, fontsize=size, ha="center", va=vertical, parse_math=False, in_layout=False)
+    return text if len(text) <= room else f"{text[: room - 1]}…"
+
+
+def _text(picture: Any, x: float, y: float, text: str, anchor: str, points: float, bold: bool = False) -> None:
+    """Write `text` at a position in widths of an image; `anchor` is as in Pillow."""
+    place = x * UNIT, y * UNIT
+    ImageDraw.Draw(picture).text(place, one_line(text), "black", _font(points, bold), anchor)
+
+
+@lru_cache
+def _font(points: float, bold: bool) -> Any:
+    """The font of the other pictures, which comes with Matplotlib."""
+    import matplotlib
+
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", points * PIXELS_PER_POINT)

@@ -61,7 +61,7 @@ def test_digits(tmp_path: Path, digits: BiasedDataset) -> None:
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 224, 224), (3, 40, 20)])
 def test_aligned_and_conflicting_images_of_every_class(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    data = dataset([0, 1, 0, 1], [0, 1, 1, 0], shape, class_names=("cat", "dog"), bias_names=("in", "out" * 30))
+    data = dataset([0, 1, 0, 1], [0, 1, 1, 0], shape, class_names=("cat\n", "dog"), bias_names=("in", "out" * 30))
     assert greys(tmp_path, data) == {10, 11, 12, 13}
     assert greys(tmp_path, replace(data, num_biases=3, bias_names=None)) == {10, 11, 12, 13}
 
