@@ -85,7 +85,6 @@ class LC(Method):
     filled: Tensor  # bool, like `table`: cells that have had an image
     target: Tensor  # int64 [N]
     pseudo_bias: Tensor  # int64 [N]: the latest b of each training image; at first, its target
-    target: Tensor  # int64 [N]
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)

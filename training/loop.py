@@ -1,7 +1,7 @@
 """The training loop: phases, batches, evaluation, selection, checkpoints, exact resume."""
 
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from pathlib import Path
@@ -15,7 +15,7 @@ from debiaslab.evaluation.decodability import Decodability
 from debiaslab.evaluation.diagnostics import sample_diagnostics
 from debiaslab.evaluation.history import Evaluation, History, empty_history
 from debiaslab.evaluation.selection import is_better, parse_rule
-from debiaslab.methods import Method, Phase
+from debiaslab.methods import Batch, Method, Phase
 from debiaslab.methods.optimizers import scale_learning_rates
 from debiaslab.methods.phase import set_modes
 from debiaslab.training.batches import Batches
@@ -123,7 +123,6 @@ class Trainer:
         self.batches = self._batches(self.phase)
         self.evaluation_steps = self._evaluation_steps()
         self.losses = LossSums()
-        begin_phase(self.method, self.phase, self.batches)
         prepare_phase(self.method, self.phase, self.batches)
 
     def start_step(self) -> None:
@@ -253,25 +252,24 @@ class Trainer:
             self.observer.evaluated(self.history, self.history.evaluations[-1])
 
 
-def begin_phase(method: Method, phase: Phase, batches: Batches) -> None:
-    """Call `phase.begin`, as when the phase with these `batches` starts."""
-    if phase.begin is None:
-        return
-    method.eval()
-    valid = batches.data.valid
-    if valid is None:
-        phase.begin(batches.in_order(), None)
-        return
-    each_once = replace(phase, positions=None, sampling_weights=None)
-    images = Batches(replace(batches.data, train=valid), each_once, 0, method.needs_valid_bias, batches.workers)
-    phase.begin(batches.in_order(), images.in_order())
-
-
 def prepare_phase(method: Method, phase: Phase, batches: Batches) -> None:
-    """Set the modes of the modules and call `phase.prepare`, as before the first step of `batches`."""
+    """Call `phase.begin` and `phase.prepare`, and set the modes, as before the first step of `batches`."""
+    if phase.begin is not None:
+        method.eval()
+        phase.begin(batches.in_order(), validation_images(method, phase, batches))
     set_modes(method, phase)
     if batches.repeats_images:
         phase.prepare(batches.in_order())
+
+
+def validation_images(method: Method, phase: Phase, batches: Batches) -> Iterator[Batch] | None:
+    """All validation images in order, with bias labels if the method needs them; None if there are none."""
+    valid = batches.data.valid
+    if valid is None:
+        return None
+    each_once = replace(phase, positions=None, sampling_weights=None)
+    data = replace(batches.data, train=valid)
+    return Batches(data, each_once, 0, method.needs_valid_bias, batches.workers).in_order()
 
 
 def _clone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

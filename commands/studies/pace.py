@@ -55,11 +55,11 @@ def measure_pace(setups: Sequence[Setup], threads: int | None) -> Pace:
         if descent_of(phase) is not None:
             stack = Stack(steps_of_each)
             with threads_for(methods[0]):
-                all_of_them = seconds(partial(stack.update, steps_of_each))
+                all_of_them = seconds(partial(stack.update, steps_of_each), batches.num_steps)
             stack.part()
             del stack  # and its memory
         with cpu_threads(threads), threads_for(methods[0]):
-            one = seconds(lambda: phase.update(batch.make()))  # noqa: B023 (done at once)
+            one = seconds(lambda: phase.update(batch.make()), batches.num_steps)  # noqa: B023 (done at once)
         if all_of_them is None:
             all_of_them = len(methods) * one
         alone += one * batches.num_steps
@@ -68,13 +68,14 @@ def measure_pace(setups: Sequence[Setup], threads: int | None) -> Pace:
     return Pace(len(methods), alone / steps, together / steps)
 
 
-def seconds(step: Callable[[], object]) -> float:
-    """Mean seconds of a step."""
-    for _ in range(STEPS):
+def seconds(step: Callable[[], object], num_steps: int) -> float:
+    """Mean seconds of a step of a phase of `num_steps`."""
+    count = min(STEPS, num_steps)
+    for _ in range(count):
         step()
     wait_for_device()
     start = time.perf_counter()
-    for _ in range(STEPS):
+    for _ in range(count):
         step()
     wait_for_device()
-    return (time.perf_counter() - start) / STEPS
+    return (time.perf_counter() - start) / count

@@ -13,7 +13,7 @@ from debiaslab.models import default_model_hparams
 from debiaslab.settings.recipes import ResolvedRecipe, resolve
 from debiaslab.settings.setup import Setup, check
 from debiaslab.training.batches import Batches
-from debiaslab.training.loop import Options, Trained, Trainer, begin_phase
+from debiaslab.training.loop import Options, Trained, Trainer, prepare_phase
 
 NUM_STEPS = 45  # of a short run: more than two epochs
 BATCH_SIZE = 64
@@ -99,5 +99,6 @@ def trained(setup: Setup, data: BiasedDataset) -> tuple[Method, Trained]:
 def first_batches(method: Method, data: BiasedDataset, count: int, phase: int = -1, seed: int = 1) -> list[Batch]:
     """The first `count` batches of the method's phase number `phase`, which begins."""
     batches = Batches(data, method.phases()[phase], seed, method.needs_bias)
-    begin_phase(method, method.phases()[phase], batches)
+    if method.phases()[phase].begin is not None:
+        prepare_phase(method, method.phases()[phase], batches)
     return [batch for batch, _ in zip(batches.from_step(0), range(count), strict=False)]
