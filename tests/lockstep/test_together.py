@@ -32,7 +32,16 @@ HPARAMS: dict[str, Any] = {
     "ensemble_confidence": 0.11,
     "ensemble_votes": 1,
 }  # with these a short run keeps samples
-OWN_UPDATES = ("disent", "disent_be", "vanilla_biased", "rebias", "rubi", "learned_mixin")  # in their main phase
+OWN_UPDATES = (
+    "afr",
+    "dfr",
+    "disent",
+    "disent_be",
+    "vanilla_biased",
+    "rebias",
+    "rubi",
+    "learned_mixin",
+)  # in their main phase
 
 
 def setups(name: str, data_root: Path, seeds: Sequence[int] = SEEDS) -> list[Setup]:
