@@ -41,6 +41,7 @@ OWN_UPDATES = (
     "rebias",
     "rubi",
     "learned_mixin",
+    "lc",
 )  # in their main phase
 
 
