@@ -1,8 +1,10 @@
 """The examples of the documentation give what they say."""
 
 import doctest
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,3 +46,17 @@ def test_a_network_of_one_s_own(command: Command, tmp_path: Path, monkeypatch: p
         "pretrained": "none",
         "hparams": {"width": 32},
     }
+
+
+def test_the_cells_of_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())["cells"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            exec(compile("".join(cell["source"]), "notebook", "exec"), names)
+    assert sorted(names["results"].method) == ["erm", "lff"]
+    assert set(names["curves"].split) == {"valid", "test"}
+    assert names["groups"].correct.sum() > 0
+    assert names["probability"].sum().item() == pytest.approx(1)
