@@ -22,6 +22,9 @@ HOW_CHOSEN = {
     " conflicting, second: unbiased accuracy; BFFHQ: conflicting); the baselines on Corrupted CIFAR-10 are those of an"
     " earlier paper",
     "Bahng et al. 2020": "in effect the last epoch",
+    "Liu et al. 2021": "weights chosen by the worst group of the validation images",
+    "Kirichenko et al. 2023": "5 networks; the last layer is fitted to validation images with bias labels",
+    "Qiu et al. 2023": "weights chosen by the worst group of the validation images",
     "Tartaglione et al. 2021": "the 3 best settings of a search at one seed, with their spread; weights were chosen by"
     " accuracy on validation images that are recoloured training images",
 }

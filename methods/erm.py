@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from debiaslab.methods.base import Method, Task
 from debiaslab.methods.declarations import drop_last_setting
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import ANY_OF_NAM, BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, NAM, OWN_IMAGES, SAGAWA
+from debiaslab.methods.published import ANY_OF_NAM, BAHNG, LEE, LEE_2021_BASELINE, LEE_2023, LI, NAM, OWN_IMAGES, SAGAWA
 from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY
 from debiaslab.methods.recipes import Recipe, Recipes, merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
@@ -43,6 +43,7 @@ class ERM(Method):
         name_recipes("lee2021", LEE | LEE_2021_BASELINE, drop_last=True),
         name_recipes("lee2023", LEE_2023, drop_last=True),
         name_recipes("sagawa2020", SAGAWA),
+        name_recipes("li2023", LI),
         name_recipes("bahng2020", BAHNG | {"imagenet9": replace(BAHNG["imagenet9"], model="resnet18")}),  # f alone
         name_recipes("debiaslab", OWN_IMAGES),
     )

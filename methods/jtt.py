@@ -22,7 +22,7 @@ from debiaslab.core.settings import not_negative, positive, require, setting
 from debiaslab.methods.base import SampleNotes, Task
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.phase import Batch, Phase
-from debiaslab.methods.published import AS_ERM_ELSEWHERE, DIGITS, LIU, OWN_IMAGES
+from debiaslab.methods.published import AS_ERM_ELSEWHERE, DIGITS, LI, LIU, OWN_IMAGES
 from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY, SearchRange
 from debiaslab.methods.recipes import merge, name_recipes
 from debiaslab.models import Networks
@@ -58,6 +58,7 @@ class JTT(ERM):
         name_recipes("debiaslab", DIGITS, identify_epochs=2),
         name_recipes("debiaslab", OWN_IMAGES),
         name_recipes("liu2021", LIU),
+        name_recipes("li2023", LI, identify_epochs=1, copies=100),
     )
     UNPUBLISHED = AS_ERM_ELSEWHERE
 

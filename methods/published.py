@@ -210,6 +210,12 @@ QIU = {  # AFR
     ),
 }
 
+LI = {  # Li et al., CVPR 2023: all methods on their UrbanCars
+    "urbancars": _resnet50(
+        "Whac-A-Mole code, UrbanCars", learning_rate=1e-3, weight_decay=1e-4, batch_size=128, epochs=300
+    )
+}
+
 # ---- ours: scikit-learn's digits in seconds; the user's own images, like photographs above for a fifth of the steps
 
 DIGITS = {

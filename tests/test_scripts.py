@@ -30,8 +30,8 @@ NUM_RUNS = {
     "metashift.sh": 9,
     "nicopp.sh": 9,
     "spawrious.sh": 54,
-    "urbancars.sh": 18,
-    "waterbirds.sh": 15,
+    "urbancars.sh": 24,
+    "waterbirds.sh": 25,
 }
 
 

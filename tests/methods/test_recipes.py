@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 DIGITS = ("digits", "colored_mnist", "cmnist", "biased_mnist")
 CIFAR = ("corrupted_cifar10", "cifar10c")
 CLIPS = ("kinetics10", "kinetics50")
-PHOTOGRAPHS = ("bffhq", "dogs_and_cats", "bar", "celeba", "waterbirds", "imagenet9", "custom")
+PHOTOGRAPHS = ("bffhq", "dogs_and_cats", "bar", "celeba", "waterbirds", "urbancars", "imagenet9", "custom")
 LFF_FAMILY = ("erm", "lff", "disent", "lff_be", "disent_be", "denetdm")
 REBIAS_FAMILY = ("erm", "vanilla_biased", "rebias", "rubi", "learned_mixin")
 NUM_CLASSES, NUM_BIASES, NUM_IMAGES = 3, 2, 6
@@ -203,6 +203,8 @@ def test_disent_on_corrupted_cifar10(dataset: str, percent: float | None, rate: 
         ("denetdm", "bar", {"batch_size": 256, "weight_decay": 1e-3, "distill_learning_rate": 1e-4}),
         ("rebias", "imagenet9", {"batch_size": 128, "learning_rate": 1e-3, "sigma": "median", "lr_schedule": "cosine"}),
         ("rebias", "kinetics50", {"batch_size": 128, "learning_rate": 0.1, "sigma": 1, "weight_decay": 1e-4}),
+        ("erm", "urbancars", {"optimizer": "sgd", "learning_rate": 1e-3, "weight_decay": 1e-4, "batch_size": 128}),
+        ("jtt", "urbancars", {"learning_rate": 1e-3, "weight_decay": 1e-4, "identify_epochs": 1, "copies": 100}),
         ("learned_mixin", "imagenet9", {"epochs": 120, "pretrain_epochs": 30, "n_g_update": 0}),
     ],
 )
@@ -221,7 +223,11 @@ def test_which_recipes_start_from_imagenet() -> None:
     bar = {(method, "bar") for method in LFF_FAMILY}
     celeba = {(method, "celeba") for method in ("erm", "lff", "end")}
     groups = {(method, name) for method in ("group_dro", "dfr", "afr", "jtt") for name in ("celeba", "waterbirds")}
-    assert pretrained == denetdm | bar | celeba | groups | {("erm", "waterbirds")}
+    assert pretrained == denetdm | bar | celeba | groups | {
+        ("erm", "waterbirds"),
+        ("erm", "urbancars"),
+        ("jtt", "urbancars"),
+    }
     assert recipe_of("lff", "bar", "lee2023").pretrained("resnet18") == "imagenet"
     assert recipe_of("lff", "bar", "lee2023").pretrained("resnet20") == "none"
 
