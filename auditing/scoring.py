@@ -19,6 +19,7 @@ from debiaslab.auditing.images import SMALL_DIGIT_SIZE, AuditImages
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.randomness import seed_torch, torch_generator
 from debiaslab.datasets.inputs import as_input
+from debiaslab.methods.ecs_ga import peer_picking_weights
 from debiaslab.methods.losses import generalized_cross_entropy
 from debiaslab.models.base import Encoder, PoolingEncoder
 from debiaslab.models.mlp import MLPEncoder
@@ -31,7 +32,6 @@ GCE_EXPONENT = 0.7  # q, as in LfF
 # eta: easy is a probability above this share of the highest one of the class in the batch; the authors' values for
 # Colored MNIST, and for Corrupted CIFAR-10, where the networks are less confident
 ETA_DIGITS, ETA = 0.5, 0.1
-UNLEARN = -1e-4  # weight of images that only the network itself finds easy, from the second epoch on
 LEARNING_RATE = 1e-3
 MIN_EPOCHS, MIN_STEPS = 10, 400
 BATCH_SIZES = (64, 256)  # for small and large data sets
@@ -150,23 +150,5 @@ def _loss(by: str, logits: Tensor, target: Tensor, eta: float, unlearn: bool) ->
         return generalized_cross_entropy(logits[0], target, GCE_EXPONENT).mean()
     losses = torch.stack([cross_entropy(of_network, target, reduction="none") for of_network in logits])  # [K, B]
     if by == "ecs":
-        losses = _peer_picking_weights(losses.detach(), target, logits.shape[2], eta, unlearn) * losses
+        losses = peer_picking_weights(losses.detach(), target, eta, unlearn) * losses
     return losses.mean(dim=1).sum()
-
-
-def _peer_picking_weights(losses: Tensor, target: Tensor, num_classes: int, eta: float, unlearn: bool) -> Tensor:
-    """Weights [2, B] of the images of a batch in the loss of each network, from their cross-entropies [2, B].
-
-    Easy are probabilities above `eta` times the highest of the class in the batch. The weight is 1 for images that both
-    networks find easy; `UNLEARN`, or 0 if not `unlearn`, for those that only the network itself finds easy; 0 for all
-    others.
-    """
-    probability = (-losses).exp()
-    highest = torch.zeros(2, num_classes, device=target.device)
-    highest.scatter_reduce_(1, target.expand(2, -1), probability, "amax")
-    easy = probability > eta * highest[:, target]
-    peer = easy.flip(0)
-    weight = (easy & peer).float()
-    if unlearn:
-        weight += UNLEARN * (easy & ~peer).float()
-    return weight

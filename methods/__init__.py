@@ -8,6 +8,7 @@ from debiaslab.methods.bias_ensemble import DisEntBE, LfFBE
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.dpr import DPR
+from debiaslab.methods.ecs_ga import ECSGA
 from debiaslab.methods.end import EnD
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.group_dro import GroupDRO
@@ -42,6 +43,7 @@ METHODS: dict[str, type[Method]] = {
     "disent": DisEnt,
     "disent_be": DisEntBE,
     "dpr": DPR,
+    "ecs_ga": ECSGA,
     "end": EnD,
     "erm": ERM,
     "group_dro": GroupDRO,

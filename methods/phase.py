@@ -50,6 +50,8 @@ class Phase:
     - `positions`, int64 [M]: the training images of an epoch, a part of them or some several times; None: each once.
       `sampling_weights`, float64 [N]: an epoch is N draws with replacement, with probabilities in these proportions.
       Both are called when the phase starts or is resumed, so they may depend on earlier phases.
+    - `finish_epoch` is called after each epoch, and after the last step of the phase, in eval mode, with an iterator
+      over all training images in order.
     - `hand_over`: the rule (`evaluation/selection.py`) that selects the checkpoint at the end of the phase, by the
       accuracies of its prediction. `finish` is then called with those weights loaded and an iterator over all training
       images in order.
@@ -70,6 +72,7 @@ class Phase:
     hand_over: str = "last"
     begin: Callable[[Iterable[Batch], Iterable[Batch] | None], None] | None = None
     prepare: Callable[[Iterable[Batch]], None] = lambda training_images: None
+    finish_epoch: Callable[[Iterable[Batch]], None] | None = None
     finish: Callable[[Iterable[Batch]], None] = lambda training_images: None
     learning_rate_factor: Callable[[int, int], float] = lambda step, steps_per_epoch: 1.0
     features: Callable[[Tensor], dict[str, Tensor]] = lambda image: {}

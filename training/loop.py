@@ -138,6 +138,8 @@ class Trainer:
         self.losses.add(scalars)
         self.phase_step += 1
         self.observer.progress(phase.name, self.phase_step, num_steps)
+        if self.phase_step % self.batches.steps_per_epoch == 0 or self.phase_step == num_steps:
+            finish_epoch(self.method, phase, self.batches)
         if self.phase_step in self.evaluation_steps:
             self._evaluate(self.losses.means(phase.name, self.phase_step))
             self.losses = LossSums()
@@ -250,6 +252,28 @@ class Trainer:
         for values in facts["history"]["evaluations"]:
             self.history.evaluations.append(Evaluation(**values))
             self.observer.evaluated(self.history, self.history.evaluations[-1])
+
+
+def begin_phase(method: Method, phase: Phase, batches: Batches) -> None:
+    """Call `phase.begin`, as when the phase with these `batches` starts."""
+    if phase.begin is None:
+        return
+    method.eval()
+    valid = batches.data.valid
+    if valid is None:
+        phase.begin(batches.in_order(), None)
+        return
+    each_once = replace(phase, positions=None, sampling_weights=None)
+    images = Batches(replace(batches.data, train=valid), each_once, 0, method.needs_valid_bias, batches.workers)
+    phase.begin(batches.in_order(), images.in_order())
+
+
+def finish_epoch(method: Method, phase: Phase, batches: Batches) -> None:
+    """Call `phase.finish_epoch`, and set the modes of the modules again."""
+    if phase.finish_epoch is not None:
+        method.eval()
+        phase.finish_epoch(batches.in_order())
+        set_modes(method, phase)
 
 
 def prepare_phase(method: Method, phase: Phase, batches: Batches) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError, one_of
-from tests.golden import denetdm, dpr, end, group_methods, jtt, lc, lff_family, protocol, rebias
+from tests.golden import denetdm, dpr, ecs_ga, end, group_methods, jtt, lc, lff_family, protocol, rebias
 from tests.golden.format import Comparison, GoldenFile, Unreadable
 from tests.golden.rounding import allowing_for_rounding
 
@@ -21,6 +21,7 @@ REPLAYS: dict[str, Callable[[GoldenFile], list[Comparison]]] = {
     "disent": lff_family.replay_disent,
     "disent_be": lff_family.replay_disent_be,
     "dpr": dpr.replay,
+    "ecs_ga": ecs_ga.replay,
     "end": allowing_for_rounding(end.replay),
     "group_dro": group_methods.replay_group_dro,
     "jtt": jtt.replay,

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from tests.golden import reference_dpr, reference_jtt
+from tests.golden import reference_dpr, reference_ecs_ga, reference_jtt
 
-SCRIPTS = {"dpr": reference_dpr.main, "jtt": reference_jtt.main}
+SCRIPTS = {"dpr": reference_dpr.main, "ecs_ga": reference_ecs_ga.main, "jtt": reference_jtt.main}
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
