@@ -254,20 +254,6 @@ class Trainer:
             self.observer.evaluated(self.history, self.history.evaluations[-1])
 
 
-def begin_phase(method: Method, phase: Phase, batches: Batches) -> None:
-    """Call `phase.begin`, as when the phase with these `batches` starts."""
-    if phase.begin is None:
-        return
-    method.eval()
-    valid = batches.data.valid
-    if valid is None:
-        phase.begin(batches.in_order(), None)
-        return
-    each_once = replace(phase, positions=None, sampling_weights=None)
-    images = Batches(replace(batches.data, train=valid), each_once, 0, method.needs_valid_bias, batches.workers)
-    phase.begin(batches.in_order(), images.in_order())
-
-
 def finish_epoch(method: Method, phase: Phase, batches: Batches) -> None:
     """Call `phase.finish_epoch`, and set the modes of the modules again."""
     if phase.finish_epoch is not None:
