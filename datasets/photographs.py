@@ -17,7 +17,7 @@ from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetC
 from debiaslab.datasets.cache import cache_folder
 from debiaslab.datasets.image_files import LabelledFiles, content_fingerprint, require_every_class
 from debiaslab.datasets.pixels import mapped_images
-from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched, StretchedCenterCrop
+from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched
 
 VERSION = 1  # of the splits; the fingerprint includes their content as well
 VALID_SHARE = 0.1  # of the training images of every class, which `iid` holds out
@@ -34,7 +34,7 @@ class Photographs(DatasetConfig):
     CLASSES: ClassVar[tuple[str, ...]] = ()
     BIASES: ClassVar[tuple[str, ...]]
     NUM_IMAGES: ClassVar[Mapping[str, int]] = {}  # published, by split
-    CROP: ClassVar[type[ResizedCenterCrop] | type[StretchedCenterCrop] | None] = ResizedCenterCrop  # None: no crop
+    CROP: ClassVar[type[ResizedCenterCrop] | None] = ResizedCenterCrop  # None: images are stretched to `image_size`
     IID_VALID: ClassVar[bool] = False
 
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)

@@ -81,27 +81,17 @@ class ResizedCenterCrop:
 
 
 @dataclass(frozen=True)
-class StretchedCenterCrop:
+class StretchedCenterCrop(ResizedCenterCrop):
     """Stretch the image to `resize` x `resize` pixels, then take the centre crop of `crop` x `crop` pixels."""
 
-    resize: int
-    crop: int
-
-    def __post_init__(self) -> None:
-        require(0 < self.crop <= self.resize, "crop", self.crop, f"1 to resize={self.resize}")
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return (3, self.crop, self.crop)
-
     def __call__(self, image: Image.Image) -> Image.Image:
-        return ResizedCenterCrop(self.resize, self.crop)(Stretched(self.resize)(image))
+        return super().__call__(Stretched(self.resize)(image))
 
     def describe(self) -> str:
         return f"{Stretched(self.resize).describe()}, the middle {self.crop} x {self.crop} of it"
 
 
-PREPARATIONS: dict[str, type[Stretched] | type[ResizedCenterCrop] | type[StretchedCenterCrop]] = {
+PREPARATIONS: dict[str, type[Stretched] | type[ResizedCenterCrop]] = {
     kind.__name__: kind for kind in (Stretched, ResizedCenterCrop, StretchedCenterCrop)
 }
 
