@@ -21,6 +21,7 @@ from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.rebias import ReBias
 from debiaslab.methods.recipes import Recipe
 from debiaslab.methods.rubi import RUBi
+from debiaslab.methods.selecmix import LfFSelecMix, SelecMix
 from debiaslab.methods.vanilla_biased import VanillaBiased
 
 __all__ = [
@@ -52,10 +53,12 @@ METHODS: dict[str, type[Method]] = {
     "learned_mixin": LearnedMixin,
     "lff": LfF,
     "lff_be": LfFBE,
+    "lff_selecmix": LfFSelecMix,
     "rebias": ReBias,
     "rubi": RUBi,
     "rwg": GroupWeights,
     "rwy": ClassWeights,
+    "selecmix": SelecMix,
     "subg": GroupSubset,
     "suby": ClassSubset,
     "vanilla_biased": VanillaBiased,

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError, one_of
-from tests.golden import denetdm, dpr, ecs_ga, end, group_methods, jtt, lc, lff_family, protocol, rebias
+from tests.golden import denetdm, dpr, ecs_ga, end, group_methods, jtt, lc, lff_family, protocol, rebias, selecmix
 from tests.golden.format import Comparison, GoldenFile, Unreadable
 from tests.golden.rounding import allowing_for_rounding
 
@@ -31,6 +31,7 @@ REPLAYS: dict[str, Callable[[GoldenFile], list[Comparison]]] = {
     "lff_be": lff_family.replay_lff_be,
     "rebias": allowing_for_rounding(rebias.replay),
     "rubi": allowing_for_rounding(rebias.replay),
+    "selecmix": selecmix.replay,
     "vanilla_biased": allowing_for_rounding(rebias.replay),
 }
 
