@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,3 +88,24 @@ def command(
         return Outcome(code, out, err, [file.parent for file in sorted(set(tmp_path.glob("**/run.json")) - before)])
 
     return call
+
+
+@pytest.fixture(scope="module")
+def first_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder for `make_once`."""
+    return tmp_path_factory.mktemp("first")
+
+
+def make_once(first_copy: Path, folder: Path, make: Callable[[], object]) -> None:
+    """Fill `folder` by `make`, or with a copy of what that has made for the first test of the module."""
+    if any(first_copy.iterdir()):
+        shutil.copytree(first_copy, folder, dirs_exist_ok=True)
+    else:
+        make()
+        shutil.copytree(folder, first_copy, dirs_exist_ok=True)
+
+
+def only_run(folder: Path) -> Path:
+    """The folder of the only run that is recorded in `folder`/runs."""
+    (file,) = folder.glob("runs/*/run.json")
+    return file.parent

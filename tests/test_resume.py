@@ -18,7 +18,7 @@ from tests.conftest import Command, Outcome
 pytestmark = pytest.mark.processes
 
 ROOT = Path(main.__file__).parents[1]
-SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=64", "checkpoint_seconds=0")
+SETTINGS = ("digits", "method=denetdm", "epochs=6", "method.hparams.batch_size=128", "checkpoint_seconds=0")
 
 
 def start(folder: Path, data_root: Path, *words: str) -> "subprocess.Popen[str]":
@@ -58,12 +58,10 @@ def measured(record: Path) -> tuple[bytes, bytes, list[str], dict[str, object]]:
     )
 
 
-def test_kill_in_both_phases_and_resume(tmp_path: Path, data_root: Path, digits: object) -> None:
-    folders = [tmp_path / name for name in ("whole", "first", "second", "third")]
-    for folder in folders:
-        folder.mkdir()
-    whole, first, second, third = folders
-    undisturbed = start(whole, data_root)
+def test_kill_in_both_phases_and_resume(tmp_path: Path, data_root: Path, digits: object, command: Command) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
     killed_in_separation = kill_after(start(first, data_root), first, evaluations=3)
     # go on, and kill again in the distillation phase
     killed_in_distillation = kill_after(
@@ -71,13 +69,12 @@ def test_kill_in_both_phases_and_resume(tmp_path: Path, data_root: Path, digits:
     )
     lines = (killed_in_distillation / "evaluations.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["phase"] == "distill"
-    resumed = start(third, data_root, f"resume={killed_in_distillation}")
-    for process in (undisturbed, resumed):
-        out, err = process.communicate(timeout=120)
-        assert (process.returncode, err) == (0, ""), out
-    assert measured(record_of(whole)) == measured(record_of(third))
+    resumed, undisturbed = command("with", *SETTINGS, f"resume={killed_in_distillation}"), command("with", *SETTINGS)
+    for outcome in (resumed, undisturbed):
+        assert (outcome.code, outcome.err) == (0, ""), outcome.out
+    assert measured(undisturbed.runs[0]) == measured(resumed.runs[0])
     assert json.loads((killed_in_separation / "run.json").read_text())["status"] == "RUNNING"
-    assert json.loads((record_of(third) / "info.json").read_text())["resumed_from"] == str(killed_in_distillation)
+    assert resumed.record("info.json")["resumed_from"] == str(killed_in_distillation)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from debiaslab import main
+from tests.conftest import Command
 
 pytestmark = pytest.mark.processes
 
@@ -35,11 +36,11 @@ NUM_RUNS = {
 }
 
 
-def listed(script: str, folder: Path, *words: str, **environment: str) -> str:
-    places = {"PYTHON": sys.executable, "DEBIAS_DATA": str(folder / "data"), "DEBIAS_LOGS": str(folder / "runs")}
+def printed(script: str, *words: str, **environment: str) -> str:
+    """What a script prints that is given list=True and `words`."""
     done = subprocess.run(
         ["bash", str(SCRIPTS / script), "list=True", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **places, **environment},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -49,19 +50,21 @@ def listed(script: str, folder: Path, *words: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("script", STUDIES)
-def test_a_script_lists_its_runs(script: str, tmp_path: Path) -> None:
+def test_a_script_lists_its_runs(script: str, command: Command, tmp_path: Path) -> None:
+    """The command that it starts is called in this process."""
+    program, *words = printed(script, "data.root=data", "log_dir=runs", PYTHON="echo").split()
+    assert program == "main.py"
     count = NUM_RUNS[script]
-    assert f"{count} runs: {count} to run; 1 at a time" in listed(script, tmp_path)
+    assert f"{count} runs: {count} to run; 1 at a time" in command(*words, data=False).out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_methods_variants_seeds_and_jobs_by_environment_or_by_words(tmp_path: Path) -> None:
-    out = listed(
-        "colored_mnist.sh", tmp_path, "seeds=4-4", METHODS="erm lff", VARIANTS="skewed4", JOBS="2", DEBIAS_LOGS="none"
-    )
+    places = {"PYTHON": sys.executable, "DEBIAS_DATA": str(tmp_path / "data"), "DEBIAS_LOGS": "none"}
+    out = printed("colored_mnist.sh", "seeds=4-4", METHODS="erm lff", VARIANTS="skewed4", JOBS="2", **places)
     assert [line.split()[:3] for line in out.splitlines() if "to run" in line][:-1] == [
         ["erm", "skewed4", "4"],
         ["lff", "skewed4", "4"],
     ]
     assert "2 runs: 2 to run; 2 at a time" in out
-    assert "1 run: 1 to run" in listed("celeba.sh", tmp_path, METHODS="erm", SEEDS="4", DEBIAS_LOGS="none")
+    assert "1 run: 1 to run" in printed("celeba.sh", METHODS="erm", SEEDS="4", **places)

@@ -9,7 +9,7 @@ import pytest
 
 from debiaslab.settings.weights import INPUT
 from debiaslab.training.checkpoint import read_checkpoint, write_checkpoint
-from tests.conftest import Command
+from tests.conftest import Command, make_once, only_run
 from tests.datasets.own_images import SIZE, bias, save_digits, split, target, write_csv
 
 WORDS = ("digits", "method=lff", "epochs=2", "data.skew=0.05", "evaluate_images=200")
@@ -22,10 +22,9 @@ def counts(record: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def run(command: Command) -> Path:
-    outcome = command("with", *WORDS)
-    assert outcome.code == 0, outcome.err
-    return outcome.runs[0]
+def run(command: Command, tmp_path: Path, first_copy: Path) -> Path:
+    make_once(first_copy, tmp_path, lambda: command("with", *WORDS))
+    return only_run(tmp_path)
 
 
 def test_the_run_is_enough(command: Command, run: Path) -> None:

@@ -9,16 +9,15 @@ from debiaslab.methods import METHODS, Method, Task
 from debiaslab.models import Networks, architecture
 from debiaslab.settings.weights import start_from
 from debiaslab.training.checkpoint import add_prefix, read_checkpoint, write_checkpoint
-from tests.conftest import Command
+from tests.conftest import Command, make_once, only_run
 
 WORDS = ("digits", "method=lff", "epochs=1", "evaluate_images=100")
 
 
 @pytest.fixture
-def run(command: Command) -> Path:
-    outcome = command("with", *WORDS)
-    assert outcome.code == 0, outcome.err
-    return outcome.runs[0]
+def run(command: Command, tmp_path: Path, first_copy: Path) -> Path:
+    make_once(first_copy, tmp_path, lambda: command("with", *WORDS))
+    return only_run(tmp_path)
 
 
 def test_it_starts_where_the_run_has_ended(command: Command, run: Path) -> None:

@@ -1,11 +1,8 @@
 """`seeds=` after a run's words, and `together`: runs that differ in their seed alone."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,11 +17,12 @@ from debiaslab.commands.words import read_seeds
 from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.recording.observers import STATE
 from debiaslab.training.loop import Trained, Trainer
-from tests.commands.test_study_processes import ROOT, ended, status
+from tests.commands.test_study_processes import ended, status
 from tests.conftest import Command
-from tests.held import PATIENCE, wait_until
+from tests.held import start_command, wait_until
 
 WORDS = ("digits", "smoke", "method=erm")
+EPOCHS = 30
 
 
 def record(folder: Path, name: str) -> dict[str, object]:
@@ -123,17 +121,12 @@ def test_runs_that_failed_together_are_not_trained_again(command: Command, monke
 
 
 @pytest.mark.processes
-def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: Path, data_root: Path) -> None:
-    words = ("digits", "method=erm", "epochs=40", "checkpoint_seconds=0", f"data.root={data_root}")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), "together", "with", *words, "seeds=2", "ids=a,b"],
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(
+    command: Command, tmp_path: Path, data_root: Path, digits: object
+) -> None:
+    few = ("evaluate_images=50", "checkpoint_seconds=0", f"data.root={data_root}")
+    words = ("digits", "method=erm", f"epochs={EPOCHS}", "method.hparams.batch_size=256", *few)
+    process = start_command(tmp_path, "together", *words, "seeds=2", "ids=a,b")
     runs = [tmp_path / "runs" / run_id for run_id in ("a", "b")]
     wait_until(lambda: all((run / STATE).exists() and evaluations(run) >= 2 for run in runs), process)
     process.terminate()
@@ -141,21 +134,14 @@ def test_an_interruption_is_recorded_by_each_which_then_goes_on_alone(tmp_path: 
     assert code == 130
     assert err == f"interrupted; to resume: python main.py with {shlex.join(words)} seeds=1,2\n"
     assert [status(run) for run in runs] == ["INTERRUPTED"] * 2
-    assert all(0 < evaluations(run) < 40 for run in runs)
+    assert all(0 < evaluations(run) < EPOCHS for run in runs)
 
-    again = subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), "with", *words, "seeds=1,2", "jobs=2"],
-        cwd=tmp_path,
-        env=environment,
-        text=True,
-        capture_output=True,
-        timeout=PATIENCE,
-    )
-    assert again.returncode == 0
-    assert "2 runs: 2 to resume" in again.stdout
+    again = command("with", *words, "seeds=1,2", "jobs=2", data=False)
+    assert again.code == 0
+    assert "2 runs: 2 to resume" in again.out
     new = [run for run in tmp_path.glob("runs/*/run.json") if run.parent not in runs]
     assert [status(run.parent) for run in new] == ["COMPLETED"] * 2
-    assert [evaluations(run.parent) for run in new] == [40, 40]
+    assert [evaluations(run.parent) for run in new] == [EPOCHS] * 2
 
 
 def evaluations(run: Path) -> int:

@@ -167,10 +167,9 @@ def test_bad_words_are_told_before_anything_runs(study: Command, words: list[str
 
 @pytest.mark.processes
 def test_a_killed_and_an_interrupted_study_continue(
-    tmp_path: Path, data_root: Path, digits: object, monkeypatch: pytest.MonkeyPatch
+    study: Command, tmp_path: Path, data_root: Path, digits: object
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = ("digits", "smoke", "methods=erm", "seed=1", "search=1", f"data.root={data_root}")
+    words = (*WORDS, "seed=1", "search=1", f"data.root={data_root}")
     killed = start_command(tmp_path, "study", *words)
     orphan = hold_training(killed, tmp_path / "runs")
     killed.kill()
@@ -185,9 +184,8 @@ def test_a_killed_and_an_interrupted_study_continue(
         130,
         f"interrupted; to resume: python main.py study with {' '.join(words)}\n",
     )
-    last = start_command(tmp_path, "study", *words)
-    out, err = last.communicate(timeout=600)
-    assert (last.returncode, err) == (0, ""), out
+    last = study("seed=1", "search=1")
+    assert (last.code, last.err) == (0, ""), last.out
     states = sorted((run.is_trial, run.status) for run in records())
     assert states == [(False, "COMPLETED")] * 2 + [(True, "COMPLETED"), (True, "INTERRUPTED"), (True, "RUNNING")]
     # the point is that of a search that nothing happened to

@@ -21,7 +21,7 @@ from debiaslab.datasets.inputs import as_input
 from debiaslab.datasets.preprocessing import Preprocessing, ResizedCenterCrop, Stretched
 from debiaslab.prediction.predicting import predict_files
 from debiaslab.training.checkpoint import LAST, SELECTED, read_checkpoint, write_checkpoint
-from tests.conftest import Command
+from tests.conftest import Command, make_once, only_run
 from tests.datasets.own_images import CLASSES, NUM_IMAGES, SIZE, split, target
 from tests.prediction.own_run import train_on_own_images
 
@@ -32,13 +32,17 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture
-def run(command: Command, tmp_path: Path) -> Path:
+def run(command: Command, tmp_path: Path, first_copy: Path) -> Path:
     """The folder of a run on own images, whose images have been moved to `images`, and whose data are gone."""
-    (folder,) = train_on_own_images(command, tmp_path).runs
-    shutil.move(tmp_path / "mine" / "images", tmp_path / "images")
-    shutil.rmtree(tmp_path / "mine")
-    shutil.rmtree(tmp_path / "cache")
-    return folder
+
+    def make() -> None:
+        train_on_own_images(command, tmp_path)
+        shutil.move(tmp_path / "mine" / "images", tmp_path / "images")
+        shutil.rmtree(tmp_path / "mine")
+        shutil.rmtree(tmp_path / "cache")
+
+    make_once(first_copy, tmp_path, make)
+    return only_run(tmp_path)
 
 
 def recorded_hits(folder: Path, rule: str, branch: str) -> int:

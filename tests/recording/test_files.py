@@ -1,10 +1,9 @@
 """Records in files: parallel starts, failures, and what an interruption leaves."""
 
 import json
+import multiprocessing
 import os
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from typing import Any
 import numpy
 import pytest
 
-from debiaslab import main
 from debiaslab.analysis.file_store import INDEX, FileStore
 from debiaslab.analysis.query import EVERYTHING
 from debiaslab.commands.studies.recorded import try_lock
@@ -26,37 +24,24 @@ from debiaslab.core.errors import UserError
 from debiaslab.recording.observers import STATE, FileRecord
 from tests.conftest import Command
 
-ROOT = Path(main.__file__).parents[1]
 
-
-@pytest.mark.processes
 def test_parallel_starts_do_not_collide(tmp_path: Path) -> None:
     """Twenty records begun at the same moment by four processes, without training."""
-    code = """
-import sys, datetime
-from debiaslab import config  # silences Sacred's import
-from debiaslab.recording.observers import STATE, FileRecord
-print("ready", flush=True)
-sys.stdin.readline()
-for _ in range(5):
-    record = FileRecord(sys.argv[1])
-    print(record.started_event({"sources": [], "base_dir": "."}, "train", {}, datetime.datetime.now(), {}, {}, None))
-"""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "runs")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        for _ in range(4)
-    ]
+    fork = multiprocessing.get_context("fork")
+    moment, begun = fork.Barrier(4), fork.SimpleQueue()
+
+    def begin_five() -> None:
+        moment.wait()
+        for _ in range(5):
+            begun.put(start_record(tmp_path / "runs", {"sources": [], "base_dir": "."}))
+
+    processes = [fork.Process(target=begin_five) for _ in range(4)]
     for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    outputs = [process.communicate("go\n")[0].split() for process in processes]
-    ids = [identifier for output in outputs for identifier in output]
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    ids = [begun.get() for _ in range(20)]
     assert len(ids) == len(set(ids)) == 20
     assert sorted(ids) == sorted(os.listdir(tmp_path / "runs"))
     for identifier in ids:
@@ -120,9 +105,10 @@ def test_a_record_that_cannot_be_completed_is_told(command: Command, monkeypatch
     assert (outcome.runs[0] / STATE).exists()
 
 
-def start_record(folder: Path, sources: dict[str, object]) -> None:
+def start_record(folder: Path, sources: dict[str, object]) -> str:
+    """Begin a record in `folder`; returns its id."""
     start: Any = FileRecord(str(folder)).started_event
-    start(sources, "train", {}, datetime.now(), {}, {}, None)
+    return str(start(sources, "train", {}, datetime.now(), {}, {}, None))
 
 
 @pytest.fixture

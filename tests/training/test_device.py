@@ -58,10 +58,12 @@ def test_a_gpu_is_set_up_without_the_compiler() -> None:
 
 @pytest.mark.processes
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor always keeps such numbers")
-def test_all_threads_of_a_run_take_numbers_below_the_least_normal_one_as_zero(tmp_path: Path) -> None:
+def test_all_threads_of_a_run_take_numbers_below_the_least_normal_one_as_zero(
+    tmp_path: Path, data_root: Path, digits: object
+) -> None:
     """In a process of its own: threads that are there already do not hear of it."""
     program = """if True:
-        import torch; from debiaslab import main
+        import sys, torch; from debiaslab import main
         from debiaslab.methods import phase
         found, descend = [], phase.descend
 
@@ -71,13 +73,12 @@ def test_all_threads_of_a_run_take_numbers_below_the_least_normal_one_as_zero(tm
 
         torch.set_num_threads(2)
         phase.descend = watched
-        words = "method=lff model=resnet20 num_steps=2 evaluate_images=10"
-        print("exit code", main.run(["with", *words.split()]), "found", *found)
+        words = "method=lff model=resnet20 num_steps=2 evaluate_images=10 method.hparams.batch_size=16"
+        print("exit code", main.run(["-u", "with", *words.split(), *sys.argv[1:]]), "found", *found)
         """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    told = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", program, f"data.root={data_root}"]
+    told = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "exit code 0 found 0 0"
 
 
