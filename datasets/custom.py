@@ -26,6 +26,8 @@ from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.pixels import MappedImages, mapped_images
 from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched
 from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
+from debiaslab.datasets.watermark import HELP as HELP_WATERMARK
+from debiaslab.datasets.watermark import with_watermark
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
 PADDING = 4  # pixels, of the random crop
@@ -64,6 +66,7 @@ class Custom(DatasetConfig):
         "imagenet: by ImageNet's mean and standard deviation; none: values in [0, 1]",
         choice(NORMALIZATIONS),
     )
+    watermark: bool = setting(False, HELP_WATERMARK, before=False)
     inferred_bias: bool = setting(
         False,
         "take the bias labels from the column bias_inferred, as written by `audit`",
@@ -118,6 +121,7 @@ class Custom(DatasetConfig):
             attribute_sizes=sizes if len(sizes) > 1 else None,
             notes=(*table.notes, note) if self.inferred_bias else table.notes,
         )
+        data = self.with_watermark(data, images, splits["test"])
         return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
     def table(self) -> CSVTable:
@@ -163,6 +167,12 @@ class Custom(DatasetConfig):
             valid = share_of_every_group(group[train], VALID_SHARE, self.seed)
             splits |= {"train": train[~valid], "valid": train[valid]}
         return splits
+
+    def with_watermark(self, data: BiasedDataset, images: MappedImages, test: Tensor) -> BiasedDataset:
+        """`data`, if `watermark` with a test split for it; `test` int64 [M] are the rows of the test images."""
+        if not self.watermark:
+            return data
+        return with_watermark(data, cache_folder(self.root, self.cache), [images.files[row] for row in test.tolist()])
 
     def decode(self, table: CSVTable) -> MappedImages:
         files = table.files()
