@@ -44,6 +44,8 @@ def summarize_dataset(name: str, config: DatasetConfig, folder: Path, memory_gb:
     yield group_table(data)
     yield facts_table(data, config, memory_gb)
     yield from data.notes
+    if data.has_features:
+        return
     picture = folder / f"inspect-{name}.png"
     save_sample_grid(picture, data)
     yield f"sample images: {picture}"
@@ -101,15 +103,14 @@ def facts_table(data: BiasedDataset, config: DatasetConfig, memory_gb: float) ->
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    channels, *sizes = data.train.image_shape
-    frames = f"{sizes[0]} frames of " if len(sizes) == 3 else ""
     biases = (
         f"{data.num_biases} biases" if any(split.has_bias for split in data.splits().values()) else "no bias labels"
     )
     table.add_row("task", f"{data.num_classes} classes, {biases}")
-    table.add_row("image", f"{frames}{sizes[-1]} x {sizes[-2]} pixels, {channels} channels")
-    table.add_row("normalisation", _normalization(data))
-    table.add_row("augmentation", _augmentation(data))
+    table.add_row("image", _input(data))
+    if not data.has_features:
+        table.add_row("normalisation", _normalization(data))
+        table.add_row("augmentation", _augmentation(data))
     table.add_row("kept", _kept(data, memory_gb))
     table.add_row("cache", _cached(data.name, cache_folder(config.root, getattr(config, "cache", None))))
     table.add_row("fingerprint", data.fingerprint)
@@ -117,6 +118,14 @@ def facts_table(data: BiasedDataset, config: DatasetConfig, memory_gb: float) ->
 
 
 # ---- parts of the tables
+
+
+def _input(data: BiasedDataset) -> str:
+    channels, *sizes = data.train.image_shape
+    if data.has_features:
+        return f"{channels:,} features, computed by another network"
+    frames = f"{sizes[0]} frames of " if len(sizes) == 3 else ""
+    return f"{frames}{sizes[-1]} x {sizes[-2]} pixels, {channels} channels"
 
 
 def _aligned_and_conflicting(data: BiasedDataset, split: Split) -> tuple[str, str]:
@@ -183,7 +192,8 @@ def _augmentation(data: BiasedDataset) -> str:
 
 def _kept(data: BiasedDataset, memory_gb: float) -> str:
     splits = data.splits().values()
-    size = _size(sum(len(split) * prod(split.image_shape) for split in splits))
+    value_bytes = 4 if data.has_features else 1
+    size = _size(sum(len(split) * prod(split.image_shape) * value_bytes for split in splits))
     if not any(split.reader for split in splits):
         return f"in memory, {size}"
     if any(split.reader is not None and split.reader.num_draws for split in splits):

@@ -65,7 +65,9 @@ def restore_method(record: Record, rule: str | None) -> RestoredMethod:
     """
     method, facts, given = restore_networks(record, rule)
     if given["preprocessing"] is None:
-        raise UserError(f"the run {record.id} is of clips or arrays, which no image file becomes; use one of images")
+        raise UserError(
+            f"the run {record.id} is of clips, arrays or features, which no image file becomes; use one of images"
+        )
     try:
         preprocessing = Preprocessing.from_facts(given["preprocessing"])
     except (ValueError, KeyError, TypeError, UserError) as error:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+from debiaslab.core.errors import UserError
 from debiaslab.core.progress_bar import progress_bar
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.pixels import MappedImages
@@ -52,7 +53,9 @@ class AuditImages:
 
 
 def read_images(data: BiasedDataset) -> AuditImages:
-    """Read and downsample every image of `data`. Raises `UserError` for images that cannot be read."""
+    """Read and downsample every image of `data`. Raises `UserError` for features, and images that cannot be read."""
+    if data.has_features:
+        raise UserError("an audit looks at images, and these data are features; leave data.features out")
     splits = {name: split for name, split in data.splits().items() if name in SPLITS}
     pixels, digests = zip(*(_downsample(split, name) for name, split in splits.items()), strict=True)
     files = [_files(split) for split in splits.values()]

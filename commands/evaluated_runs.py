@@ -84,7 +84,7 @@ def evaluation_data(setup: Setup, source: Record) -> BiasedDataset:
 def _data(setup: Setup, source: Record) -> BiasedDataset:
     recorded = source.config["data"]
     if not isinstance(setup.data, Custom) or all(
-        getattr(setup.data, name) == recorded.get(name) for name in ("csv", "images")
+        getattr(setup.data, name) == recorded.get(name) for name in ("csv", "images", "features")
     ):
         return with_note(setup.with_data()[1], source)
     try:

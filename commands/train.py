@@ -46,7 +46,7 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
     say_start(setup, _run)
     say_notes(setup, data)
     _run.info.update(facts_of(setup, data, device))
-    if folder is not None:
+    if folder is not None and not data.has_features:
         save_sample_grid(folder / "samples.png", data)
         _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
 

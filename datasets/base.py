@@ -128,8 +128,13 @@ class BiasedDataset:
         has_bias = self.train.has_bias if split is None else split.has_bias
         return has_bias and bool(self.aligned_groups().any())
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the images are features [N, F], which cannot be shown."""
+        return len(self.test.image_shape) == 1
+
     def preprocessing(self) -> Preprocessing | None:
-        """How to turn an image file into a network input; None for clips and for arrays without image files."""
+        """How to turn an image file into a network input; None for clips, features, and arrays without image files."""
         channels, *size = self.test.image_shape
         if channels != 3 or len(size) != 2 or len(set(size)) != 1:
             return None

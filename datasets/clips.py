@@ -42,6 +42,10 @@ class ClipReader:
     num_draws: int = 1
 
     @property
+    def dtype(self) -> torch.dtype:
+        return torch.uint8
+
+    @property
     def image_shape(self) -> tuple[int, ...]:
         return (3, self.frames, self.size, self.size)
 

@@ -35,7 +35,7 @@ class CSVTable:
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.columns["path"])
+        return len(next(iter(self.columns.values())))
 
     def mistake(self, row: int, text: str) -> UserError:
         """What to raise for a mistake in a row."""

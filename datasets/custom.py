@@ -1,4 +1,4 @@
-"""A user's own images: a CSV names each with its target class and, optionally, bias, split and `aligned`.
+"""A user's own images, or their features: a CSV names each with its target and, optionally, bias, split and `aligned`.
 
 Protocols: `published` takes the splits as the CSV has them. `holdout` keeps one in eight training images of every group
 for validation if the CSV has none; without a column `split` it first takes one in five images of every group as test.
@@ -19,15 +19,14 @@ from debiaslab.datasets.augmentation import Augmentation, CropAndFlip
 from debiaslab.datasets.base import IMAGENET_STATISTICS, BiasedDataset, DatasetConfig, SelectionImages, Source
 from debiaslab.datasets.cache import cache_folder, fingerprint
 from debiaslab.datasets.class_folders import read_class_folders
-from debiaslab.datasets.csv_columns import INFERRED_BIAS, parse_columns
+from debiaslab.datasets.csv_columns import INFERRED_BIAS, REQUIRED, parse_columns
 from debiaslab.datasets.csv_table import SPLITS, CSVTable, bias_columns, read_csv, with_bias_column
+from debiaslab.datasets.features import MappedFeatures, read_features
 from debiaslab.datasets.groups import share_of_every_group, usual_pairs, with_iid_validation
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.pixels import MappedImages, mapped_images
-from debiaslab.datasets.preprocessing import Preparation, ResizedCenterCrop, Stretched
+from debiaslab.datasets.preprocessing import Normalization, Preparation, ResizedCenterCrop, Stretched
 from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
-from debiaslab.datasets.watermark import HELP as HELP_WATERMARK
-from debiaslab.datasets.watermark import with_watermark
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
 PADDING = 4  # pixels, of the random crop
@@ -41,6 +40,8 @@ NORMALIZATIONS = {"imagenet": IMAGENET_STATISTICS, "none": None}
 
 @dataclass(frozen=True, kw_only=True)
 class Custom(DatasetConfig):
+    SIZE = "0.15 MB for each image, decoded at 224 x 224; 4 bytes for each feature"
+
     cache: str | None = setting(None, "folder of the decoded images; None: <root>/cache", place=True)
     csv: str | None = setting(None, "CSV file that lists the images; required, or images", place=True, label=True)
     images: str | None = setting(
@@ -49,24 +50,33 @@ class Custom(DatasetConfig):
     columns: str | None = setting(
         None, "column names of the CSV, as in target=label,bias=gender+age (two bias columns)", before=None
     )
-    image_size: int = setting(224, "height and width of images, in pixels", between(1, 4096))
-    fit: str = setting(
+    features: str | None = setting(
+        None,
+        "instead of image files, a .npy file with the features of each row of the CSV: floats [rows, features]",
+        place=True,
+        label=True,
+        before=None,
+    )
+    image_size: int | None = setting(224, "height and width of images, in pixels", between(1, 4096), unless="features")
+    fit: str | None = setting(
         "stretch",
         "stretch: resize to a square; crop: keep the aspect ratio, resize and centre crop",
         choice(("stretch", "crop")),
         before="stretch",
+        unless="features",
     )
-    augment: str = setting(
+    augment: str | None = setting(
         "crop_flip",
         "augmentation of training images: crop_flip, crop (for digits or text), none",
         choice(AUGMENTATIONS),
+        unless="features",
     )
-    normalize: str = setting(
+    normalize: str | None = setting(
         "imagenet",
         "imagenet: by ImageNet's mean and standard deviation; none: values in [0, 1]",
         choice(NORMALIZATIONS),
+        unless="features",
     )
-    watermark: bool = setting(False, HELP_WATERMARK, before=False)
     inferred_bias: bool = setting(
         False,
         "take the bias labels from the column bias_inferred, as written by `audit`",
@@ -80,7 +90,11 @@ class Custom(DatasetConfig):
             return [Source(Path(self.images), content, "yours: docs/datasets/custom.md")]
         path = Path("data.csv=PATH" if self.csv is None else self.csv)
         content = "CSV with a line for each image: path, target and, optionally, bias, split, aligned"
-        return [Source(path, content, "write it for your images: docs/datasets/custom.md has a complete example")]
+        table = Source(path, content, "write it for your images: docs/datasets/custom.md has a complete example")
+        if self.features is None:
+            return [table]
+        content = "features of each line of the CSV: floats [lines, features]"
+        return [table, Source(Path(self.features), content, "write it with numpy.save: docs/datasets/custom.md")]
 
     def selection_images(self) -> SelectionImages:
         """What the CSV has, which is read with the images."""
@@ -95,7 +109,7 @@ class Custom(DatasetConfig):
         splits = self._splits(table, target, bias)
         _check_splits(table, splits, target, bias, class_names)
         aligned = aligned_pairs(table, splits["train"], target, bias, num_classes, num_biases)
-        images = self.decode(table)
+        images = self.reader(table)
         parts = {name: Split(ImagesOnFile(images, rows), target[rows], bias[rows]) for name, rows in splits.items()}
         key = fingerprint(
             pixels=images.identity,
@@ -112,22 +126,22 @@ class Custom(DatasetConfig):
             num_classes=num_classes,
             num_biases=num_biases,
             fingerprint=key,
-            normalize=NORMALIZATIONS[self.normalize],
+            normalize=self.normalization(),
             prepare=self.preparation(),
-            augment=AUGMENTATIONS[self.augment],
+            augment=None if self.augment is None else AUGMENTATIONS[self.augment],
             aligned=aligned,
             class_names=class_names,
             bias_names=bias_names,
             attribute_sizes=sizes if len(sizes) > 1 else None,
             notes=(*table.notes, note) if self.inferred_bias else table.notes,
         )
-        data = self.with_watermark(data, images, splits["test"])
         return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
     def table(self) -> CSVTable:
         if self.images is not None:
-            if self.csv is not None or self.columns is not None:
-                other = "csv" if self.csv is not None else "columns"
+            others = [name for name in ("csv", "columns", "features") if getattr(self, name) is not None]
+            if others:
+                other = others[0]
                 raise UserError(
                     f"data.images={self.images} and data.{other}: classes come from folders or a CSV; drop one"
                 )
@@ -138,10 +152,16 @@ class Custom(DatasetConfig):
                 " (docs/datasets/custom.md)"
             )
         names = {} if self.columns is None else parse_columns(self.columns)
-        return with_bias_column(read_csv(Path(self.csv), names=names), self.inferred_bias)
+        required = REQUIRED if self.features is None else ("target",)
+        return with_bias_column(read_csv(Path(self.csv), required, names=names), self.inferred_bias)
 
-    def preparation(self) -> Preparation:
+    def normalization(self) -> Normalization | None:
+        return None if self.normalize is None else NORMALIZATIONS[self.normalize]
+
+    def preparation(self) -> Preparation | None:
         size = self.image_size
+        if size is None:
+            return None
         return ResizedCenterCrop(size, size) if self.fit == "crop" else Stretched(size)
 
     def _splits(self, table: CSVTable, target: Tensor, bias: Tensor) -> dict[str, Tensor]:
@@ -168,16 +188,14 @@ class Custom(DatasetConfig):
             splits |= {"train": train[~valid], "valid": train[valid]}
         return splits
 
-    def with_watermark(self, data: BiasedDataset, images: MappedImages, test: Tensor) -> BiasedDataset:
-        """`data`, if `watermark` with a test split for it; `test` int64 [M] are the rows of the test images."""
-        if not self.watermark:
-            return data
-        return with_watermark(data, cache_folder(self.root, self.cache), [images.files[row] for row in test.tolist()])
-
-    def decode(self, table: CSVTable) -> MappedImages:
+    def reader(self, table: CSVTable) -> MappedImages | MappedFeatures:
+        """The features, or the decoded images. Raises `UserError` for missing, broken or unfitting ones."""
+        prepare = self.preparation()
+        if self.features is not None or prepare is None:
+            return read_features(Path(str(self.features)), table)
         files = table.files()
         try:
-            return mapped_images(cache_folder(self.root, self.cache), "custom", files, self.preparation())
+            return mapped_images(cache_folder(self.root, self.cache), "custom", files, prepare)
         except BrokenImage as error:
             raise table.mistake(files.index(error.path), str(error)) from None
 

@@ -14,7 +14,9 @@ CACHED_VALUES = 2**17  # float32 values that fit into the CPU cache
 
 def as_input(images: Tensor, normalize: Normalization | None = None) -> Tensor:
     """Convert images [B, C, ...] in [0, 255] to float32 in [0, 1], and normalise them by mean and standard deviation if
-    given."""
+    given. Features, float32 [B, F], stay as they are."""
+    if images.ndim == 2:
+        return images
     if images.device.type == "cpu":
         return _as_input_on_cpu(images, normalize)
     scaled = images.to(torch.float32, copy=True).div_(255)

@@ -57,6 +57,10 @@ class MappedImages:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.uint8
+
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
         return tuple(self.images.shape[1:])

@@ -22,7 +22,12 @@ class Reader(Protocol):
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(channels, height, width), or (channels, frames, height, width)."""
+        """(channels, height, width), (channels, frames, height, width), or (F,) for features."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """uint8 for images and clips, float32 for features."""
         ...
 
     @property
@@ -31,7 +36,7 @@ class Reader(Protocol):
         ...
 
     def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
-        """Read the images uint8 [B, *image_shape] of `rows` int64 [B].
+        """Read the images [B, *image_shape] of `rows` int64 [B].
 
         `draws` float32 [B, num_draws] in [0, 1) select a view of each image, such as a clip of a video; None: the
         middle one. A row may occur several times with different draws. All tensors are on the CPU.
@@ -64,8 +69,8 @@ class ImagesOnFile:
         return self.reader(gathered_rows(self.rows, index.to(self.rows.device)), draws)
 
     def in_memory(self) -> Tensor:
-        """All images, uint8 [N, *image_shape]. Only for a reader whose rows are fixed images."""
-        images = torch.empty(self.shape, dtype=torch.uint8)
+        """All images, [N, *image_shape]. Only for a reader whose rows are fixed images."""
+        images = torch.empty(self.shape, dtype=self.reader.dtype)
         for part, chosen in zip(torch.split(images, READ_AT_ONCE), torch.split(self.rows, READ_AT_ONCE), strict=True):
             part.copy_(self.reader(chosen))
         return images
@@ -75,8 +80,9 @@ class ImagesOnFile:
 class Split:
     """Images with target and bias, int64 [N], class indices from 0.
 
-    `images` are in memory, uint8 [N, channels, height, width], or on file. All bias labels are `UNKNOWN_BIAS` if
-    the bias is unknown. A sample's prediction is the mean over `views` evenly spaced views, if the reader has several.
+    `images` are in memory, uint8 [N, channels, height, width], or on file; they may be features that another network
+    has computed instead, float32 [N, F]. All bias labels are `UNKNOWN_BIAS` if the bias is unknown. A sample's
+    prediction is the mean over `views` evenly spaced views, if the reader has several.
     """
 
     images: Tensor | ImagesOnFile
@@ -128,4 +134,4 @@ class Split:
         """Size of the images that `in_memory` would read."""
         if self.reader is None or self.reader.num_draws:
             return 0
-        return self.images.shape.numel()
+        return self.images.shape.numel() * self.reader.dtype.itemsize

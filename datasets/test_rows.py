@@ -9,7 +9,7 @@ from debiaslab.core.errors import UserError, one_of, suggestion
 from debiaslab.datasets.base import BiasedDataset
 from debiaslab.datasets.cache import fingerprint
 from debiaslab.datasets.csv_table import INTEGER, CSVTable, bias_columns
-from debiaslab.datasets.custom import NORMALIZATIONS, Custom, aligned_pairs, require_bias_of_all_or_none
+from debiaslab.datasets.custom import Custom, aligned_pairs, require_bias_of_all_or_none
 from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
 
 SPLITS = ("valid", "test")
@@ -49,11 +49,11 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
     else:
         aligned = torch.zeros(num_classes, num_biases, dtype=torch.bool)
         aligned[:, : known.aligned.shape[1]] = known.aligned
-    images = config.decode(table)
+    images = config.reader(table)
     parts = {name: Split(ImagesOnFile(images, chosen), target[chosen], bias[chosen]) for name, chosen in rows.items()}
     nothing = torch.empty(0, dtype=torch.int64)
     left_out = len(table) - sum(len(chosen) for chosen in rows.values())
-    data = BiasedDataset(
+    return BiasedDataset(
         name="custom",
         train=Split(ImagesOnFile(images, nothing), nothing, nothing),
         valid=parts.get("valid"),
@@ -66,14 +66,13 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
             labels=[target.tolist(), known.classes, bias.tolist(), bias_names],
             aligned=aligned.tolist(),
         ),
-        normalize=NORMALIZATIONS[config.normalize],
+        normalize=config.normalization(),
         prepare=config.preparation(),
         aligned=aligned,
         notes=(*table.notes, *[f"{table.file}: its {left_out:,} training images are left out"] * bool(left_out)),
         class_names=known.classes,
         bias_names=bias_names,
     )
-    return config.with_watermark(data, images, rows["test"])
 
 
 def _rows(table: CSVTable) -> dict[str, Tensor]:

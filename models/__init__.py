@@ -9,6 +9,7 @@ from debiaslab.models.bagnet import BagNet18, ResNet18BagNet18
 from debiaslab.models.base import Architecture, Encoder
 from debiaslab.models.branches import ConvBranches
 from debiaslab.models.convolutional import SimpleConv
+from debiaslab.models.linear import Linear
 from debiaslab.models.mlp import MLP, MLPBranches
 from debiaslab.models.networks import Classifier, Networks
 from debiaslab.models.resnet import ResNet18, ResNet20, ResNet50
@@ -19,6 +20,7 @@ from debiaslab.models.video import ResNet3D
 __all__ = ["MODELS", "Architecture", "Classifier", "Encoder", "Networks", "architecture", "default_model_hparams"]
 
 MODELS: dict[str, type[Architecture]] = {
+    "linear": Linear,
     "mlp": MLP,
     "mlp_branches": MLPBranches,
     "conv_branches": ConvBranches,

@@ -10,7 +10,7 @@ from debiaslab.models.numerics import USUAL, Numerics, by_numerics
 
 
 class Encoder(nn.Module):
-    """Maps images float32 [B, C, H, W], or clips [B, C, frames, H, W], as in a `Batch`, to features [B, feature_dim].
+    """Maps images float32 [B, C, H, W], clips [B, C, frames, H, W] or features [B, F] to features [B, feature_dim].
 
     Decorate the methods that compute features or a feature map with `by_numerics`.
     """
@@ -55,12 +55,14 @@ class Architecture(Settings, ABC):
     """Base class for the settings of an architecture family: a frozen dataclass that builds encoders.
 
     `roles` are the networks it distinguishes, such as "shallow" and "deep"; None: any role name works, and all networks
-    are alike. `takes_clips`: the input is clips instead of images. `image_size`: the only height and width of
-    images, in pixels; None: any from `smallest_image`.
+    are alike. `takes_clips`: the input is clips instead of images. `takes_features`: it may be features of
+    another network as well. `image_size`: the only height and width of images, in pixels; None: any from
+    `smallest_image`.
     """
 
     roles: ClassVar[tuple[str, ...] | None] = None
     takes_clips: ClassVar[bool] = False
+    takes_features: ClassVar[bool] = False
     image_size: ClassVar[int | None] = None
 
     @property
@@ -79,7 +81,9 @@ class Architecture(Settings, ABC):
 
     @abstractmethod
     def encoder(self, role: str, image_shape: tuple[int, ...]) -> Encoder:
-        """Build the encoder for `role`, for images of shape (channels, height, width) or clips (channels, frames, ...).
+        """Build the encoder for `role`, for inputs of the shape `image_shape`.
+
+        That is (channels, height, width) for images, (channels, frames, height, width) for clips, (F,) for features.
 
         Weights are initialised as in the cited source, or by PyTorch's defaults.
         """

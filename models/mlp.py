@@ -46,6 +46,8 @@ INPUT_SCALE = "factor on images in [0, 1]; the code of LfF and DisEnt divides by
 class MLP(Architecture):
     """The same network for every role: 100-100-100 in LfF, 100-100-16 in DisEnt, each with a linear head."""
 
+    takes_features: ClassVar[bool] = True
+
     widths: tuple[int, ...] = setting((100, 100, 100), "widths of the hidden layers", all_positive)
     input_scale: float = setting(1.0, INPUT_SCALE, positive)
 
@@ -58,6 +60,7 @@ class MLPBranches(Architecture):
     """DeNetDM's branches: MLPs of one width that differ in depth (hidden layers, without the shared head)."""
 
     roles: ClassVar[tuple[str, ...]] = ("shallow", "deep", "target")
+    takes_features: ClassVar[bool] = True
 
     width: int = setting(100, "width of the hidden layers", positive)
     shallow: int = setting(2, "hidden layers of the shallow branch", positive)

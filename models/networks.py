@@ -92,10 +92,11 @@ class Networks:
         name, roles = type(architecture).__name__, architecture.roles
         if roles is not None and role not in roles:
             raise UserError(f"model {name} has no {role!r} network, it has {one_of(roles)}; {fix}")
-        clips = len(self.image_shape) == 4
-        if clips != architecture.takes_clips:
-            kinds = ("images", "clips")
-            raise UserError(f"model {name} takes {kinds[not clips]}, and the data set has {kinds[clips]}; {fix}")
+        kind = {1: "features", 4: "clips"}.get(len(self.image_shape), "images")
+        taken = "clips" if architecture.takes_clips else "images"
+        if kind != taken and not (kind == "features" and architecture.takes_features):
+            fix = "choose model=linear, mlp or mlp_branches" if kind == "features" else fix
+            raise UserError(f"model {name} takes {taken}, and the data set has {kind}; {fix}")
         least, size = architecture.smallest_image(role), self.image_shape[-2:]
         only = architecture.image_size
         if only is not None and size != (only, only):

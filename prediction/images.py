@@ -34,6 +34,8 @@ def list_images(source: str) -> ListedImages:
         raise UserError(f"images={source}: no such file or folder; give a folder of images, or a CSV")
     if path.suffix.lower() in SUFFIXES:
         return ListedImages([source], [path])
+    if path.suffix.lower() == ".npy":
+        raise UserError(f"images={source}: only images are predicted; for features, `evaluate` with data.features")
     table = read_csv(path, required=("path",), setting="images")
     return ListedImages(table.columns["path"], table.paths())
 

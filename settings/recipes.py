@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from debiaslab.core.errors import UserError, require_known
@@ -19,6 +19,7 @@ LENGTHS = ("epochs", "num_steps")  # the settings of the training length; exactl
 UNITS = {"epochs": "epochs", "steps": "num_steps"}  # unit of a part of training -> setting of the whole in that unit
 ONE_LENGTH = "give one of the two; NAME=None removes the value of a named configuration"
 NO_RECIPE = Recipe(source="none: the method has no network for such data", model="mlp")
+BRANCHES = ("conv_branches", "mlp_branches")  # the networks of DeNetDM
 NOTHING: Mapping[str, Any] = {}
 
 
@@ -104,6 +105,7 @@ def resolve(
     if name is not None:
         require_known(f"recipe of {cls.__name__} on {data['name']}", name, recipes)
     recipe = NO_RECIPE if name is None else recipes[name]
+    recipe = recipe if data.get("features") is None else for_features(recipe)
     images = images or selection_images_from_settings(data)
     hparams = default_settings(cls.Config)
     hparams |= dict(cls.PUBLISHED) if data.get("protocol") == "published" else {}
@@ -115,6 +117,13 @@ def resolve(
     hparams |= recipe.hparams_at(conflicting_percent(data))
     hparams = {name: rule_for(value, images) if isinstance(value, str) else value for name, value in hparams.items()}
     return ResolvedRecipe(cls, data["name"], name, recipe, hparams)
+
+
+def for_features(recipe: Recipe) -> Recipe:
+    """`recipe` for data that are features: with MLPs in place of networks for images."""
+    model = "mlp_branches" if recipe.model in BRANCHES else "mlp"
+    source = f"{recipe.source}, with MLPs on features"
+    return replace(recipe, source=source, model=model, model_hparams={}, pretrained="none")
 
 
 def recipes_of(method: type[Method], dataset: str) -> Mapping[str, Recipe]:

@@ -45,9 +45,11 @@ class Hardest:
 def hardest_images(run: RestoredRun, count: int) -> Hardest:
     """The `count` images with the highest loss among the conflicting test images; among all if no pair is bias-aligned.
 
-    Raises `UserError` if there is no such image.
+    Raises `UserError` if there is no such image, and for features.
     """
     split, data = run.data.test, run.data
+    if data.has_features:
+        raise UserError("its data are features, which cannot be shown")
     logits = run.method.phases()[-1].logits
 
     def prediction(image: Tensor) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ class Colored:
 
     image_shape: tuple[int, ...]
     num_draws: int = 0
+    dtype: torch.dtype = torch.uint8
 
     def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
         value = rows.view(-1, *[1] * len(self.image_shape))

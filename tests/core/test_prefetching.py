@@ -161,6 +161,7 @@ class Ramp:
 
     image_shape: tuple[int, ...] = (1, 2, 3, 3)
     num_draws: int = 1
+    dtype: torch.dtype = torch.uint8
 
     def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
         draws = torch.full((len(rows), 1), 0.5) if draws is None else draws

@@ -30,7 +30,7 @@ def test_a_sample_with_several_views_has_their_mean(digits: BiasedDataset) -> No
     class Views:
         """Rows of grey images whose value is the row plus 10 times the draw."""
 
-        image_shape, num_draws = (1, 2, 2), 1
+        image_shape, num_draws, dtype = (1, 2, 2), 1, torch.uint8
 
         def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
             assert draws is not None

@@ -10,8 +10,9 @@ from debiaslab.models.base import Encoder
 from debiaslab.models.numerics import PRECISIONS, Numerics
 
 HPARAMS = {"timm": {"name": "test_vit"}}  # where the defaults name no network
-LARGE = {"resnet50", "vit_b_16", "convnext_tiny"}  # the same encoder as timm's and ResNet-18's, around other layers
-NETWORKS = [(name, role) for name, cls in MODELS.items() if name not in LARGE for role in cls.roles or ("any",)]
+SAME = {"resnet50", "vit_b_16", "convnext_tiny"}  # the same encoder as timm's and ResNet-18's, around other layers
+LEFT_OUT = {*SAME, "linear"}  # which computes nothing
+NETWORKS = [(name, role) for name, cls in MODELS.items() if name not in LEFT_OUT for role in cls.roles or ("any",)]
 
 
 def image_shape(name: str, role: str) -> tuple[int, ...]:

@@ -80,7 +80,7 @@ def test_what_leaves_a_result_as_it_is() -> None:
     assert without_effect_on_results() == {
         *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
         *("cuda_graphs", "decodability", "search", "trial", "objective"),
-        *("data.root", "data.cache", "data.csv", "data.images"),
+        *("data.root", "data.cache", "data.csv", "data.images", "data.features"),
         *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
     }
 

@@ -1,0 +1,84 @@
+"""Features that another network, such as CLIP or DINOv2, has computed of images: numbers for each row of a CSV."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import xxhash
+from numpy.typing import NDArray
+from torch import Tensor
+
+from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_regular
+from debiaslab.datasets.cache import fingerprint
+from debiaslab.datasets.csv_table import CSVTable
+
+CHUNK = 8_192  # rows that are checked at a time
+WRITE = "write it with numpy.save, as float16, float32 or float64 [rows of the CSV, features]"
+
+
+@dataclass(frozen=True, eq=False)
+class MappedFeatures:
+    """A `Reader` of features float32 [B, F]; `array` [N, F], of any precision, is memory-mapped."""
+
+    array: NDArray[Any]
+    identity: str  # digest of the content
+    num_draws: int = 0
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return (self.array.shape[1],)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    def __call__(self, rows: Tensor, draws: Tensor | None = None) -> Tensor:
+        return torch.from_numpy(self.array[rows.numpy()].astype(numpy.float32))
+
+
+def read_features(path: Path, table: CSVTable) -> MappedFeatures:
+    """Map the features in `path`, a row for each row of `table`, and read them once to check them.
+
+    Raises `UserError` for another file, another number of rows, and values that are not finite in float32.
+    """
+    array = _mapped(path)
+    shown = f"{path}: {array.dtype} {list(array.shape)}"
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8 or array.ndim != 2 or 0 in array.shape:
+        raise UserError(f"{shown}, which are no features; {WRITE}")
+    if len(array) != len(table):
+        raise UserError(
+            f"{shown}, but {table.file} has {len(table):,} rows; compute the features of exactly these, in their order"
+        )
+    digest = xxhash.xxh3_128()
+    for start in range(0, len(array), CHUNK):
+        chunk = numpy.ascontiguousarray(array[start : start + CHUNK])
+        digest.update(chunk.tobytes())
+        with numpy.errstate(over="ignore"):
+            finite = numpy.isfinite(chunk.astype(numpy.float32)).all(axis=1)
+        if not finite.all():
+            row = start + int(finite.argmin())
+            raise table.mistake(
+                row, f"row {row} of {path} (counted from 0) has values that are NaN, infinite or beyond float32;"
+                " compute the features again"
+            )  # fmt: skip
+    return MappedFeatures(array, fingerprint(features=digest.hexdigest(), dtype=str(array.dtype), shape=array.shape))
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        require_regular(path)
+        array = numpy.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"no file data.features={path}; {WRITE}") from None
+    except OSError as error:
+        raise UserError(f"cannot read data.features={path}: {error.strerror or error}") from None
+    except UserError:
+        raise
+    except Exception:  # numpy's message suggests to load a pickle, and it raises many errors for damaged headers
+        raise UserError(f"data.features={path} is not an array of numbers; {WRITE}") from None
+    if not isinstance(array, numpy.ndarray):  # several arrays in an .npz file
+        raise UserError(f"data.features={path} has several arrays; {WRITE}")
+    return array
