@@ -8,6 +8,7 @@ EXTRAS = {  # module name -> the extra that installs it
     "av": "video",
     "bson": "mongo",
     "gridfs": "mongo",
+    "imagenet_w": "watermark",
     "incense": "mongo",
     "onnx": "onnx",
     "onnxruntime": "onnx",

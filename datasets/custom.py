@@ -27,6 +27,8 @@ from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.pixels import MappedImages, mapped_images
 from debiaslab.datasets.preprocessing import Normalization, Preparation, ResizedCenterCrop, Stretched
 from debiaslab.datasets.splits import UNKNOWN_BIAS, ImagesOnFile, Split
+from debiaslab.datasets.watermark import HELP as HELP_WATERMARK
+from debiaslab.datasets.watermark import with_watermark
 
 TEST_SHARE, VALID_SHARE = 1 / 5, 1 / 8  # of all images; of those that are left
 PADDING = 4  # pixels, of the random crop
@@ -77,6 +79,7 @@ class Custom(DatasetConfig):
         choice(NORMALIZATIONS),
         unless="features",
     )
+    watermark: bool = setting(False, HELP_WATERMARK, before=False)
     inferred_bias: bool = setting(
         False,
         "take the bias labels from the column bias_inferred, as written by `audit`",
@@ -135,6 +138,7 @@ class Custom(DatasetConfig):
             attribute_sizes=sizes if len(sizes) > 1 else None,
             notes=(*table.notes, note) if self.inferred_bias else table.notes,
         )
+        data = self.with_watermark(data, images, splits["test"])
         return with_iid_validation(data, VALID_SHARE, self.seed) if self.protocol == "iid" else data
 
     def table(self) -> CSVTable:
@@ -187,6 +191,14 @@ class Custom(DatasetConfig):
             valid = share_of_every_group(group[train], VALID_SHARE, self.seed)
             splits |= {"train": train[~valid], "valid": train[valid]}
         return splits
+
+    def with_watermark(self, data: BiasedDataset, images: MappedImages | MappedFeatures, test: Tensor) -> BiasedDataset:
+        """`data`, if `watermark` with a test split for it; `test` int64 [M] are the rows of the test images."""
+        if not self.watermark:
+            return data
+        if isinstance(images, MappedFeatures):
+            raise UserError("data.watermark=True: a watermark is put onto images; leave it out with data.features")
+        return with_watermark(data, cache_folder(self.root, self.cache), [images.files[row] for row in test.tolist()])
 
     def reader(self, table: CSVTable) -> MappedImages | MappedFeatures:
         """The features, or the decoded images. Raises `UserError` for missing, broken or unfitting ones."""

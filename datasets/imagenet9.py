@@ -39,6 +39,8 @@ from debiaslab.datasets.texture import (
     texture_clusters,
     vgg16_file,
 )
+from debiaslab.datasets.watermark import HELP as HELP_WATERMARK
+from debiaslab.datasets.watermark import with_watermark
 
 VERSION = 1  # increment it whenever the result changes
 HELD_OUT = 0.1  # fraction of the training images of every synset that `holdout` validates on
@@ -72,6 +74,7 @@ class ImageNet9(DatasetConfig):
         "texture clusters, the bias labels: vgg16 (computed here), none, or the CSV file of the ReBias code",
         published=False,
     )
+    watermark: bool = setting(False, HELP_WATERMARK, before=False)
     vgg16: str | None = setting(None, "file of torchvision's VGG-16 weights; None: downloaded", place=True)
 
     @property
@@ -139,7 +142,7 @@ class ImageNet9(DatasetConfig):
         num_biases = NUM_CLUSTERS**NUM_CLUSTERINGS
         extra = {name: split for name, split in splits.items() if name.startswith("imagenet_")}
         averaged = tuple(name for name in extra if name.removeprefix(CORRUPTED) in BENCHMARK)
-        return BiasedDataset(
+        data = BiasedDataset(
             name="imagenet9",
             train=splits["train"].select(kept),
             valid=splits.get("valid"),
@@ -162,6 +165,7 @@ class ImageNet9(DatasetConfig):
             means={f"{CORRUPTED}mean": averaged} if averaged else {},
             notes=tuple(missing_severities(listings, averaged)),
         )
+        return with_watermark(data, cache, listings["test"].files) if self.watermark else data
 
     def _listings(self) -> dict[str, "Listing"]:
         """The images of each split; "train" includes images that will be held out."""

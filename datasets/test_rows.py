@@ -53,7 +53,7 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
     parts = {name: Split(ImagesOnFile(images, chosen), target[chosen], bias[chosen]) for name, chosen in rows.items()}
     nothing = torch.empty(0, dtype=torch.int64)
     left_out = len(table) - sum(len(chosen) for chosen in rows.values())
-    return BiasedDataset(
+    data = BiasedDataset(
         name="custom",
         train=Split(ImagesOnFile(images, nothing), nothing, nothing),
         valid=parts.get("valid"),
@@ -73,6 +73,7 @@ def load_test_rows(config: Custom, known: KnownLabels) -> BiasedDataset:
         class_names=known.classes,
         bias_names=bias_names,
     )
+    return config.with_watermark(data, images, rows["test"])
 
 
 def _rows(table: CSVTable) -> dict[str, Tensor]:

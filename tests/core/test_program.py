@@ -19,7 +19,14 @@ from debiaslab.core.program import CODE, program_command, program_name, source_f
 
 ROOT = Path(__file__).parents[2]
 # packages whose distribution, or the one that brings it along, has another name
-PARTS = {"bson": "pymongo", "docopt": "sacred", "gridfs": "pymongo", "PIL": "pillow", "sklearn": "scikit-learn"}
+PARTS = {
+    "bson": "pymongo",
+    "docopt": "sacred",
+    "gridfs": "pymongo",
+    "imagenet_w": "imagenet-w",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
