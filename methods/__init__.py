@@ -23,6 +23,7 @@ from debiaslab.methods.recipes import Recipe
 from debiaslab.methods.rubi import RUBi
 from debiaslab.methods.selecmix import LfFSelecMix, SelecMix
 from debiaslab.methods.vanilla_biased import VanillaBiased
+from debiaslab.methods.xrm import XRM
 
 __all__ = [
     "METHODS",
@@ -62,6 +63,7 @@ METHODS: dict[str, type[Method]] = {
     "subg": GroupSubset,
     "suby": ClassSubset,
     "vanilla_biased": VanillaBiased,
+    "xrm": XRM,
 }
 
 

@@ -142,7 +142,8 @@ class SelecMix(Method):
 
     def project(self, image: Tensor) -> Tensor:
         """Contrastive features of length 1, [B, PROJECTION]."""
-        return normalize(self.projection(self.encoder(image)), dim=1)
+        features: Tensor = normalize(self.projection(self.encoder(image)), dim=1)
+        return features
 
     # ---- mixtures
 
@@ -166,7 +167,7 @@ class SelecMix(Method):
         """Random parts of the batch, of equal size; a rest is left out."""
         size = max(1, len(batch.index) // self.config.mini_batches)
         order = torch.randperm(len(batch.index), generator=torch_generator(self.seed, "parts", batch.step))
-        parts = copy_to(order, batch.index.device).split(size)
+        parts = torch.split(copy_to(order, batch.index.device), size)
         return [part for part in parts if len(part) == size]
 
 

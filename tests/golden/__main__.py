@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from debiaslab.core.errors import UserError, one_of
-from tests.golden import denetdm, dpr, ecs_ga, end, group_methods, jtt, lc, lff_family, protocol, rebias, selecmix
+from tests.golden import denetdm, dpr, ecs_ga, end, group_methods, jtt, lc, lff_family, protocol, rebias, selecmix, xrm
 from tests.golden.format import Comparison, GoldenFile, Unreadable
 from tests.golden.rounding import allowing_for_rounding
 
@@ -33,6 +33,7 @@ REPLAYS: dict[str, Callable[[GoldenFile], list[Comparison]]] = {
     "rubi": allowing_for_rounding(rebias.replay),
     "selecmix": selecmix.replay,
     "vanilla_biased": allowing_for_rounding(rebias.replay),
+    "xrm": xrm.replay,
 }
 
 
