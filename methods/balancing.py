@@ -21,7 +21,8 @@ from debiaslab.core.randomness import torch_generator
 from debiaslab.methods.base import Task
 from debiaslab.methods.erm import ERM
 from debiaslab.methods.phase import Phase
-from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE
+from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE, OWN_IMAGES
+from debiaslab.methods.recipes import name_recipes
 from debiaslab.models import Networks
 
 
@@ -68,6 +69,8 @@ class GroupSubset(ClassSubset):
 
     Raises `UserError` if there are groups without training images.
     """
+
+    RECIPES = name_recipes("debiaslab", OWN_IMAGES)  # the digits have groups without images
 
     needs_bias = True
 

@@ -11,15 +11,17 @@ Deviations from the authors' code:
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from debiaslab.core.settings import not_negative, setting
 from debiaslab.methods.balancing import one_over_size
 from debiaslab.methods.base import Task
 from debiaslab.methods.erm import ERM
+from debiaslab.methods.losses import membership
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE, SAGAWA
 from debiaslab.methods.ranges import LEARNING_RATE, WEIGHT_DECAY, SearchRange
@@ -42,7 +44,7 @@ class GroupDRO(ERM):
     RECIPES = merge(AS_ERM, name_recipes("sagawa2020", SAGAWA))
     UNPUBLISHED = AS_ERM_ELSEWHERE
 
-    SAMPLE_STATE = ("group_weight",)
+    SAMPLE_STATE: ClassVar[tuple[str, ...]] = ("group_weight",)
     needs_bias = True
     needs_whole_batch = True
 
@@ -78,5 +80,5 @@ class GroupDRO(ERM):
 def group_means(losses: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """The mean loss [num_groups] of each group, of losses [B] of samples in the groups int64 [B]; 0 for groups without
     samples."""
-    membership = one_hot(group, num_groups).to(losses.dtype)
-    return losses @ membership / membership.sum(dim=0).clamp(min=1)
+    members = membership(group, num_groups, losses)
+    return losses @ members / members.sum(dim=0).clamp(min=1)

@@ -203,6 +203,10 @@ class AFR(LastLayer):
     RECIPES = merge(AS_ERM, name_recipes("qiu2023", QIU))
 
     config: Config
+    features: Tensor
+    logits: Tensor
+    target: Tensor
+    weight: Tensor
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
         super().__init__(config, networks, task)
@@ -217,8 +221,8 @@ class AFR(LastLayer):
         num_held = min(max(1, round(config.held_out * size)), size - 1)
         self.held, self.trained = order[:num_held].sort().values, order[num_held:].sort().values
         self.class_sizes = task.train_target[self.held].bincount(minlength=task.num_classes)
-        self.features, self.logits = torch.zeros(0), torch.zeros(0)
-        self.target, self.weight = torch.zeros(0), torch.zeros(0)
+        for name in ("features", "logits", "target", "weight"):  # of the held-out images, from `collect`
+            self.register_buffer(name, torch.zeros(0), persistent=False)
 
     def phases(self) -> Sequence[Phase]:
         *training, last = super().phases()

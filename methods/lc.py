@@ -16,14 +16,14 @@ from math import exp
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot, softmax
+from torch.nn.functional import cross_entropy, softmax
 
 from debiaslab.core.memory import copy_to
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import choice, must_be, not_negative, positive, setting
 from debiaslab.methods.base import Method, SampleNotes, Task
 from debiaslab.methods.declarations import drop_last_setting, gce_exponent
-from debiaslab.methods.losses import generalized_cross_entropy
+from debiaslab.methods.losses import generalized_cross_entropy, membership
 from debiaslab.methods.optimizers import build_optimizer
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, OWN_IMAGES
@@ -141,8 +141,8 @@ class LC(Method):
             old = self.table.flatten(), self.filled.flatten()
             table = moving_averages(*old, cell, values, decay)
         else:
-            membership = one_hot(cell, self.table.numel()).to(values.dtype)
-            table = values @ membership / (membership.sum(dim=0) + EPSILON)
+            members = membership(cell, self.table.numel(), values)
+            table = values @ members / (members.sum(dim=0) + EPSILON)
             if average == "mv_batch":
                 table = decay * self.table.flatten() + (1 - decay) * table
         self.table.copy_(table.view_as(self.table))
@@ -186,9 +186,9 @@ def moving_averages(old: Tensor, filled: Tensor, cell: Tensor, values: Tensor, d
     """
     same = cell[:, None] == cell
     earlier, later = same.tril(-1).sum(dim=1), same.triu(1).sum(dim=1)  # in the same cell
-    membership = one_hot(cell, len(old)).to(values.dtype)
-    start = torch.where(filled, old, (values * (earlier == 0)) @ membership)
-    return decay ** membership.sum(dim=0) * start + (1 - decay) * (values * decay**later) @ membership
+    members = membership(cell, len(old), values)
+    start = torch.where(filled, old, (values * (earlier == 0)) @ members)
+    return decay ** members.sum(dim=0) * start + (1 - decay) * (values * decay**later) @ members
 
 
 def choose_partners(target: Tensor, conflicting: Tensor, draws: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Loss functions of the papers, as pure functions."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
@@ -38,3 +39,11 @@ def bias_amplifying_loss(logits: Tensor, target: Tensor, q: float, kept: Tensor 
     if kept is None:
         return generalized_cross_entropy(logits, target, q).mean()
     return masked_mean(cross_entropy(logits, target, reduction="none"), kept)
+
+
+def membership(index: Tensor, size: int, values: Tensor) -> Tensor:
+    """[B, size] of the dtype of `values`: 1 in the column `index`, int64 [B], of each row, else 0.
+
+    As `one_hot`, which reads from the device to check `index`.
+    """
+    return (index[:, None] == torch.arange(size, device=index.device)).to(values.dtype)

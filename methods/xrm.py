@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot, softmax
+from torch.nn.functional import cross_entropy, softmax
 
 from debiaslab.core.memory import copy_to
 from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import positive, require, setting
 from debiaslab.methods.balancing import one_over_size
 from debiaslab.methods.base import SampleNotes, Task
-from debiaslab.methods.group_dro import GroupDRO
+from debiaslab.methods.group_dro import GroupDRO, group_means
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import AS_ERM_ELSEWHERE, DIGITS, OWN_IMAGES
 from debiaslab.methods.recipes import merge, name_recipes
@@ -60,6 +60,7 @@ class XRM(GroupDRO):
     label: Tensor  # int64 [N]: the labels that the two networks are trained with, at first the targets
     mistaken: Tensor  # bool [N]: whether either network misclassifies the image; all False before the end
     is_labelled: Tensor  # bool []: whether the training of the two networks has ended
+    target: Tensor  # int64 [N]
     of_second: Tensor  # bool [N]: the images that the second network is trained on, and the first is not
 
     def __init__(self, config: Config, networks: Networks, task: Task) -> None:
@@ -138,8 +139,7 @@ class XRM(GroupDRO):
 def class_sum_of_means(logits: Tensor, label: Tensor) -> Tensor:
     """The sum over the classes of their mean cross-entropy, a scalar, of logits [B, C] for labels int64 [B]."""
     losses = cross_entropy(logits, label, reduction="none")
-    membership = one_hot(label, logits.shape[1]).to(losses.dtype)
-    return (losses @ membership / membership.sum(dim=0).clamp(min=1)).sum()
+    return group_means(losses, label, logits.shape[1]).sum()
 
 
 def flipped_labels(label: Tensor, logits: Tensor, draws: Tensor) -> Tensor:

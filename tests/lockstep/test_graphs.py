@@ -27,7 +27,7 @@ from debiaslab.models import architecture
 from debiaslab.settings.setup import Setup
 from debiaslab.training.loop import Options, Trained, Trainer
 from tests.conftest import Command
-from tests.methods.building import NUM_STEPS, Watch, build, first_batches, short_setup, trainer
+from tests.methods.building import NUM_STEPS, Watch, build, first_batches, fitting, short_setup, trainer
 
 STEPS_PER_EPOCH = 19  # of the digits, in batches of 64; the last one is smaller
 
@@ -213,11 +213,12 @@ def test_results_and_batches_are_the_callers_own(data_root: Path, digits: Biased
 def test_what_is_captured_depends_on_no_number_that_python_counts(
     data_root: Path, digits: BiasedDataset, name: str
 ) -> None:
-    method = build(short_setup(name, data_root), digits)
+    data = fitting(name, digits)
+    method = build(short_setup(name, data_root), data)
     for number, phase in enumerate(method.phases()):
         descent = capturable_descent(phase)
         if descent is not None:
-            (batch,) = first_batches(method, digits, 1, number)
+            (batch,) = first_batches(method, data, 1, number)
             without_step: Any = None
             assert descent.losses(replace(batch, step=without_step))["loss"].isfinite()
 

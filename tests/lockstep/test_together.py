@@ -24,7 +24,7 @@ from debiaslab.training.batches import Batches
 from debiaslab.training.checkpoint import optimizer_tensors
 from debiaslab.training.loop import Options, Trained, Trainer
 from tests.lockstep.test_graphs import StandIn
-from tests.methods.building import Watch, build, short_setup, trained, trainer
+from tests.methods.building import Watch, build, fitting, short_setup, trained, trainer
 
 STEPS = 50
 SEEDS = (1, 2)
@@ -65,6 +65,7 @@ def largest_difference(ours: Method, theirs: Method) -> float:
 )
 def test_fifty_steps_as_one_are_those_of_each_alone(name: str, digits: BiasedDataset, data_root: Path) -> None:
     """Every phase with the usual update, in float64: there rounding does not grow to anything in so many steps."""
+    digits = fitting(name, digits)
     together, alone = ([build(setup, digits).double() for setup in setups(name, data_root)] for _ in range(2))
     stackable = []
     for number, first in enumerate(together[0].phases()):

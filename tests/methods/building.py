@@ -1,5 +1,6 @@
 """Methods on the coloured digits, built as a run builds them, but short."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def short_setup(
             "model": {"name": model, "pretrained": "none", "hparams": model_hparams},
         }
     )
+
+
+def fitting(method: str, data: BiasedDataset) -> BiasedDataset:
+    """`data`, or, for a method that needs images in all groups, with other bias labels."""
+    if method != "subg":
+        return data
+    bias = torch.arange(len(data.train)).div(data.num_classes, rounding_mode="floor") % data.num_biases
+    return replace(data, train=replace(data.train, bias=bias))
 
 
 def build(setup: Setup, data: BiasedDataset) -> Method:

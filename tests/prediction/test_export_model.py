@@ -22,7 +22,7 @@ from debiaslab.prediction.classifier import TrainedClassifier
 from debiaslab.prediction.exporting import example_images, keep_classifier_alone
 from tests.conftest import Command
 from tests.datasets.own_images import CLASSES, SIZE
-from tests.methods.building import build
+from tests.methods.building import build, fitting
 from tests.methods.test_contract import contract_setup
 from tests.prediction.own_run import train_on_own_images
 
@@ -92,7 +92,7 @@ def test_what_does_not_predict_is_removed(digits: BiasedDataset, data_root: Path
     preprocessing = digits.preprocessing()
     assert preprocessing is not None
     for name in METHODS:
-        method = build(contract_setup(name, data_root, seed=1), digits).eval()
+        method = build(contract_setup(name, data_root, seed=1), fitting(name, digits)).eval()
         classifier = TrainedClassifier(RestoredMethod(method, {}, ("0",) * 10, preprocessing)).eval()
         images = example_images(classifier, 5)
         with torch.no_grad():
