@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softmax
 
 from debiaslab.core.memory import copy_to
-from debiaslab.core.randomness import torch_generator
+from debiaslab.core.randomness import numpy_generator, torch_generator
 from debiaslab.core.settings import choice, must_be, not_negative, positive, setting
 from debiaslab.methods.base import Method, SampleNotes, Task
 from debiaslab.methods.declarations import drop_last_setting, gce_exponent
@@ -158,7 +158,7 @@ class LC(Method):
         """The share of the image itself in its mixture at this step: uniform in [1 - 2t, 1 - t); t grows to 1/2."""
         remaining = 1 - step / self.config.curr_step if step < self.config.curr_step else 0.0
         strength = 0.5 * exp(-5 * remaining**2)
-        return 1 - strength * (2 - float(torch.rand((), generator=torch_generator(self.seed, "share", step))))
+        return 1 - strength * (2 - numpy_generator(self.seed, "share", step).random())
 
     def partners(self, batch: Batch, bias: Tensor) -> Tensor:
         """The other image of each mixture, int64 [B], a function of seed, step and the pseudo-bias int64 [B]."""

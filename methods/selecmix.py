@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from debiaslab.core.memory import copy_to
-from debiaslab.core.randomness import torch_generator
+from debiaslab.core.randomness import numpy_generator, torch_generator
 from debiaslab.core.settings import not_negative, positive, setting
 from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
 from debiaslab.methods.declarations import drop_last_setting, gce_exponent, running_loss_decay
@@ -151,7 +151,9 @@ class SelecMix(Method):
     def mix(self, batch: Batch) -> Batch:
         """The mixture of each image with its partner, and its target."""
         generator = torch_generator(self.seed, "mix", batch.step)
-        same_class = bool(torch.rand((), generator=generator) > 0.5)  # one for the whole batch, as in their code
+        same_class = (
+            numpy_generator(self.seed, "kind", batch.step).random() > 0.5
+        )  # one for the whole batch, as in their code
         share = copy_to(0.5 * torch.rand(len(batch.index), generator=generator), batch.image.device)
         return self.mix_with(batch, same_class, share)
 
