@@ -166,8 +166,8 @@ class SelecMix(Method):
         return replace(batch, image=image, target=batch.target[partner])
 
     def cut(self, batch: Batch) -> Sequence[Tensor]:
-        """Random parts of the batch, of equal size; a rest is left out."""
-        size = max(1, len(batch.index) // self.config.mini_batches)
+        """Random parts of the batch, of equal size, at least 2 (batch norm needs two); a rest is left out."""
+        size = max(min(2, len(batch.index)), len(batch.index) // self.config.mini_batches)
         order = torch.randperm(len(batch.index), generator=torch_generator(self.seed, "parts", batch.step))
         parts = torch.split(copy_to(order, batch.index.device), size)
         return [part for part in parts if len(part) == size]

@@ -48,17 +48,23 @@ def main(algorithms_py: Path, path: Path) -> None:
     draws = generator.random((STEPS, BATCH), dtype=numpy.float32)
     twins, hparams = Twins(first, second), {"device": "cpu", "num_y": CLASSES}
     xrm = load(algorithms_py).XRM(hparams, twins, optimizer, SimpleNamespace(y=y), assigned)
-    losses, labels = [], []
-    of_batch = xrm.get_loss
-    xrm.get_loss = lambda *given: losses.append(of_batch(*given)) or losses[-1]
+    losses: list[float] = []
+    labels, of_batch = [], xrm.get_loss
+
+    def recorded_loss(*given: Any) -> Any:
+        loss = of_batch(*given)
+        losses.append(loss.item())
+        return loss
+
+    xrm.get_loss = recorded_loss
     for index, own in zip(batches, draws, strict=True):
-        torch.bernoulli = lambda p, own=own: (torch.from_numpy(own) < p).float()
+        setattr(torch, "bernoulli", lambda p, own=own: (torch.from_numpy(own) < p).float())  # noqa: B010
         xrm.update((index, x[index], None, None))
         labels.append(xrm.y_tr_dynamic.numpy().copy())
     wrong = twins(x).argmax(dim=1) != y[:, None]
     meta = {"method": "xrm", "source": "facebookresearch/XRM 5e90815: XRM", "hparams": HPARAMS, "init": init}
     arrays = {**data, "batches": batches, "of_second": of_second, "draws": draws, "labels": numpy.stack(labels)}
-    arrays |= {"loss": [loss.item() for loss in losses], "mistaken": (wrong[:, 0] | wrong[:, 1]).numpy()}
+    arrays |= {"loss": losses, "mistaken": (wrong[:, 0] | wrong[:, 1]).numpy()}
     reference.write(path, meta, arrays | reference.final({"first": first, "second": second}))
 
 

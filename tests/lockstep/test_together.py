@@ -42,6 +42,8 @@ OWN_UPDATES = (
     "rubi",
     "learned_mixin",
     "lc",
+    "selecmix",
+    "lff_selecmix",
 )  # in their main phase
 
 

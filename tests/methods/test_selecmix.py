@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def test_a_mixture_is_mostly_its_partner_and_has_its_target(digits: BiasedDatase
     parts = method.cut(batch)
     assert torch.cat(list(parts)).sort().values.tolist() == list(range(len(batch.index)))
     assert len(parts) == 4
+    assert [len(part) for part in method.cut(replace(batch, index=batch.index[:5]))] == [2, 2]
     drawn = [method.mix(batch).target.eq(batch.target).all().item() for batch in first_batches(method, digits, 12)]
     assert 0 < sum(drawn) < 12  # of one kind in a batch
 
