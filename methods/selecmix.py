@@ -150,12 +150,10 @@ class SelecMix(Method):
     @torch.no_grad()
     def mix(self, batch: Batch) -> Batch:
         """The mixture of each image with its partner, and its target."""
-        generator = torch_generator(self.seed, "mix", batch.step)
-        same_class = (
-            numpy_generator(self.seed, "kind", batch.step).random() > 0.5
-        )  # one for the whole batch, as in their code
-        share = copy_to(0.5 * torch.rand(len(batch.index), generator=generator), batch.image.device)
-        return self.mix_with(batch, same_class, share)
+        # one kind for the whole batch, as in their code
+        same_class = numpy_generator(self.seed, "kind", batch.step).random() > 0.5
+        share = 0.5 * torch.rand(len(batch.index), generator=torch_generator(self.seed, "mix", batch.step))
+        return self.mix_with(batch, same_class, copy_to(share, batch.image.device))
 
     def mix_with(self, batch: Batch, same_class: bool, share: Tensor) -> Batch:
         """`share` [B] of each image, and the rest of its partner, whose target the mixture has."""
