@@ -138,7 +138,8 @@ class SelecMix(Method):
         return {"plain": plain, "mixed": self.mixed_loss(mixed)}
 
     def mixed_loss(self, mixed: Batch) -> Tensor:
-        return self.config.mixed_weight * cross_entropy(self.classifier(mixed.image), mixed.target)
+        loss: Tensor = self.config.mixed_weight * cross_entropy(self.classifier(mixed.image), mixed.target)
+        return loss
 
     def project(self, image: Tensor) -> Tensor:
         """Contrastive features of length 1, [B, PROJECTION]."""
