@@ -58,7 +58,7 @@ def first_samples(cell: RunGroup) -> pandas.DataFrame | None:
     for record in cell.records:
         if SAMPLES in record.artifact_names():
             frame = samples_frame(record)
-            if "conflicting" in frame and not frame.columns.isdisjoint(PANELS):
+            if "conflicting" in frame and not set(PANELS).isdisjoint(frame.columns):
                 return frame.assign(seed=record.config["seed"])
     return None
 
