@@ -53,11 +53,16 @@ def deviations(config: Mapping[str, Any], ignored: Collection[str] = SEARCHED) -
         pairs["pretrained"] = (model.get("pretrained", pretrained), pretrained)
         pairs |= {name: (model["hparams"].get(name, value), value) for name, value in sizes.items()}
     pairs["start_from"] = (config.get("start_from"), None)
-    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    different = {name: pair for name, pair in pairs.items() if _as_recorded(pair[0]) != _as_recorded(pair[1])}
     return (
         *found,
         *(Deviation(f"{name} {_short(own)}", _short(expected)) for name, (own, expected) in different.items()),
     )
+
+
+def _as_recorded(value: Any) -> Any:
+    """`value` as a record has it: lists for tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _short(value: Any) -> str:

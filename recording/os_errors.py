@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import sys
 from typing import TextIO
 
@@ -34,7 +35,19 @@ def reader_has_left() -> bool:
     except BrokenPipeError:
         _discard(sys.stdout)
         return True
-    return False
+    if not _is_closed_by_reader(sys.stdout):
+        return False
+    _discard(sys.stdout)  # the error came from a write so large that nothing is left to flush
+    return True
+
+
+def _is_closed_by_reader(stream: TextIO) -> bool:
+    try:
+        polling = select.poll()
+        polling.register(stream.fileno(), 0)
+    except OSError:  # no file
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in polling.poll(0))
 
 
 def _discard(stream: TextIO) -> None:
