@@ -1,7 +1,9 @@
 """The output of `python main.py --help`: the commands with what they do, then settings, then options."""
 
+import ast
 from collections.abc import Mapping
-from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 
 from debiaslab.core.program import program_name
 
@@ -53,7 +55,14 @@ def overview(modules: Mapping[str, str]) -> str:
 
 
 def _usage(module: str, program: str) -> tuple[str, str]:
-    """The command line and the description in the first sentence of a command's docstring."""
-    first = str(import_module(module).__doc__).partition("\n\n")[0].replace("\n", " ")
+    """The command line and the description in the first sentence of a command's docstring.
+
+    The module is not imported: some need seconds, or an extra that may be missing.
+    """
+    spec = find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    first = docstring.partition("\n\n")[0].replace("\n", " ")
     usage, _, what = first.partition("`: ")
     return usage.strip("`").removeprefix(f"{program} "), what.rstrip(".")

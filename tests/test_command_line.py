@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from debiaslab import commands, main
-from debiaslab.commands.overview import GROUPS, INTERNAL
+from debiaslab.commands.overview import GROUPS, INTERNAL, overview
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.words import describe_words
 from debiaslab.config import ex
@@ -498,6 +498,16 @@ def test_general_help(command: Command) -> None:
     assert outcome.out.index("Train\n") < outcome.out.index("Options\n")
     for option in REFUSED_OPTIONS:
         assert option not in outcome.out
+
+
+def test_general_help_imports_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is quick, and there without the extras that some commands need."""
+    path = tmp_path / "needs_an_extra.py"
+    path.write_text('"""`python main.py results`: shown all the same.\n\nMore."""\n\nimport an_extra\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    shown = overview(dict.fromkeys(commands.EXPLAINED, path.stem)).splitlines()
+    assert "      shown all the same" in shown
+    assert path.stem not in sys.modules
 
 
 @pytest.mark.parametrize("name", commands.EXPLAINED)
