@@ -9,6 +9,7 @@ from debiaslab.analysis.restored_run import RestoredRun
 from debiaslab.auditing.images import SPLITS, AuditImages
 from debiaslab.auditing.scoring import Scores
 from debiaslab.evaluation.outputs import outputs_at
+from debiaslab.methods.losses import of_class
 
 BIASED_BRANCHES = ("biased", "shallow")  # branches that are trained to learn the shortcut
 
@@ -22,7 +23,7 @@ def score_by_run(restored: RestoredRun, images: AuditImages) -> Scores:
     logits = _compute_outputs(restored, phase.logits)
     branch = next((name for name in BIASED_BRANCHES if name in logits), next(iter(logits)))
     probability = logits[branch].softmax(dim=1)
-    score = 1 - probability.gather(1, images.target[:, None])[:, 0]
+    score = 1 - of_class(probability, images.target)
     features = _compute_outputs(restored, phase.features).get(branch, probability)
     return Scores(score, probability, features, network=f"the run's network {branch!r}")
 

@@ -20,7 +20,7 @@ from debiaslab.core.progress_bar import progress_bar
 from debiaslab.core.randomness import seed_torch, torch_generator
 from debiaslab.datasets.inputs import as_input
 from debiaslab.methods.ecs_ga import peer_picking_weights
-from debiaslab.methods.losses import generalized_cross_entropy
+from debiaslab.methods.losses import generalized_cross_entropy, of_class
 from debiaslab.models.base import Encoder, PoolingEncoder
 from debiaslab.models.mlp import MLPEncoder
 from debiaslab.models.networks import Classifier, Head
@@ -116,7 +116,7 @@ def score_images(
             network.eval()
             total += predict_probabilities(network, pixels)
     probability = total.cpu() / (epochs * len(networks))
-    score = 1 - probability.gather(1, images.target[:, None])[:, 0]
+    score = 1 - of_class(probability, images.target)
     features = torch.cat([compute_outputs(network.encoder, pixels) for network in networks], dim=1)
     return Scores(score, probability, features.cpu())
 

@@ -29,6 +29,7 @@ from debiaslab.auditing.scoring import (
 )
 from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets.inputs import as_input
+from debiaslab.methods.losses import of_class
 
 THRESHOLD, THROUGHOUT = 0.25, 0.75  # scores, as explained above
 MAX_BETWEEN = 0.3  # images with scores between these two, relative to those above
@@ -221,8 +222,8 @@ def _find_label_errors(images: AuditImages, held_out: HeldOut, candidate: Tensor
     """Candidates whose label the held-out network rejects in favour of the class of most neighbours; bool [N]."""
     index, target = held_out.index, images.target[held_out.index]
     predicted = held_out.probability.argmax(dim=1)
-    unlikely = held_out.probability.gather(1, target[:, None])[:, 0] < MAX_LABEL_PROBABILITY
-    agreed = held_out.neighbours.gather(1, predicted[:, None])[:, 0] >= MIN_AGREEMENT
+    unlikely = of_class(held_out.probability, target) < MAX_LABEL_PROBABILITY
+    agreed = of_class(held_out.neighbours, predicted) >= MIN_AGREEMENT
     suspected = torch.zeros(len(images), dtype=torch.bool)
     suspected[index] = candidate[index] & (predicted != target) & unlikely & agreed
     return suspected

@@ -24,7 +24,7 @@ from debiaslab.methods.base import Method, MethodConfig, SampleNotes, Task
 from debiaslab.methods.declarations import drop_last_setting
 from debiaslab.methods.disent import DisEnt
 from debiaslab.methods.lff import LfF
-from debiaslab.methods.losses import generalized_cross_entropy
+from debiaslab.methods.losses import generalized_cross_entropy, of_class
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LEE, LEE_2021, LEE_2023, OWN_IMAGES, for_disent
 from debiaslab.methods.ranges import SearchRange
@@ -115,7 +115,7 @@ class BiasEnsemble(Method):
     def vote(self, number: int, training_images: Iterable[Batch]) -> None:
         """Count the votes of classifier `number`; then initialise the next one or, after the last, set `kept`."""
         for batch in training_images:
-            probability = softmax(self.classifier(batch.image), dim=1).gather(1, batch.target[:, None])[:, 0]
+            probability = of_class(softmax(self.classifier(batch.image), dim=1), batch.target)
             self.votes[batch.index] += probability > self.config.ensemble_confidence
         self.voters += 1
         self.optimizer.state.clear()

@@ -20,7 +20,7 @@ from debiaslab.core.settings import positive, require, setting
 from debiaslab.methods.base import SampleNotes, Task
 from debiaslab.methods.declarations import gce_exponent
 from debiaslab.methods.erm import ERM
-from debiaslab.methods.losses import generalized_cross_entropy
+from debiaslab.methods.losses import generalized_cross_entropy, of_class
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import AS_ERM_ELSEWHERE, DIGITS, OWN_IMAGES
 from debiaslab.methods.ranges import GCE_EXPONENT, LEARNING_RATE, SearchRange
@@ -99,8 +99,7 @@ class DPR(ERM):
         """Compute the disagreement probabilities, and start the second network from the weights of the first."""
         for batch in training_images:
             probability = softmax(self.biased(batch.image) / self.config.tau, dim=1)
-            own = probability.gather(1, batch.target[:, None])[:, 0]
-            self.disagreement[batch.index] = (1 - own).clamp(min=LEAST)
+            self.disagreement[batch.index] = (1 - of_class(probability, batch.target)).clamp(min=LEAST)
         self.identified.fill_(True)
         self.classifier.load_state_dict(self.biased.state_dict())
 

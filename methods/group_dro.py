@@ -56,9 +56,8 @@ class GroupDRO(ERM):
         super().__init__(config, networks, task)
         self.num_biases = task.num_biases
         counts = task.group_counts().flatten()
-        filled = (counts > 0).float()
-        self.register_buffer("group_weight", filled / filled.sum().clamp(min=1))
-        self.register_buffer("penalty", config.adjustment * counts.clamp(min=1).float().rsqrt(), persistent=False)
+        self.register_buffer("group_weight", equal_weights(counts))
+        self.register_buffer("penalty", config.adjustment * one_over_root(counts), persistent=False)
         self.weight = one_over_size(task.train_groups())
 
     def phases(self) -> Sequence[Phase]:
@@ -75,6 +74,17 @@ class GroupDRO(ERM):
             grown = self.group_weight * torch.exp(self.config.step_size * group_loss)
             self.group_weight.copy_(grown / grown.sum())
         return {"loss": (self.group_weight * group_loss).sum(), "cross_entropy": losses.mean()}
+
+
+def equal_weights(counts: Tensor) -> Tensor:
+    """Equal weights, of sum 1, of the groups that have images, float32 [G], for the sizes int64 [G]; 0 for others."""
+    filled = (counts > 0).float()
+    return filled / filled.sum().clamp(min=1)
+
+
+def one_over_root(counts: Tensor) -> Tensor:
+    """1 / sqrt(n) of groups of n images, float32 [G]; 1 for empty ones."""
+    return counts.clamp(min=1).float().rsqrt()
 
 
 def group_means(losses: Tensor, group: Tensor, num_groups: int) -> Tensor:

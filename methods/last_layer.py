@@ -31,6 +31,7 @@ from debiaslab.core.settings import all_positive, must_be, not_negative, positiv
 from debiaslab.methods.balancing import balanced_subset
 from debiaslab.methods.base import Task
 from debiaslab.methods.erm import ERM
+from debiaslab.methods.losses import of_class
 from debiaslab.methods.phase import Batch, Phase
 from debiaslab.methods.published import AS_ERM, AS_ERM_ELSEWHERE, KIRICHENKO, QIU
 from debiaslab.methods.ranges import LEARNING_RATE, SearchRange
@@ -252,7 +253,7 @@ class AFR(LastLayer):
         self.features = features[held]
         self.target = torch.cat([batch.target for batch in batches])[held]
         self.logits = self.classifier.head(self.features)
-        probability = softmax(self.logits, dim=1).gather(1, self.target[:, None])[:, 0]
+        probability = of_class(softmax(self.logits, dim=1), self.target)
         weight = torch.exp(-self.config.gamma * probability) / self.class_sizes.to(held.device)[self.target]
         self.weight = weight / weight.sum()
 

@@ -23,7 +23,7 @@ from debiaslab.core.randomness import numpy_generator, torch_generator
 from debiaslab.core.settings import choice, must_be, not_negative, positive, setting
 from debiaslab.methods.base import Method, SampleNotes, Task
 from debiaslab.methods.declarations import drop_last_setting, gce_exponent
-from debiaslab.methods.losses import generalized_cross_entropy, membership
+from debiaslab.methods.losses import generalized_cross_entropy, membership, of_class
 from debiaslab.methods.optimizers import build_optimizer
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import ANY_OF_LEE, DIGITS, OWN_IMAGES
@@ -135,7 +135,7 @@ class LC(Method):
         bias = probability.argmax(dim=1)
         self.pseudo_bias[batch.index] = bias
         cell = batch.target * len(self.table) + bias
-        values = probability.gather(1, batch.target[:, None])[:, 0]
+        values = of_class(probability, batch.target)
         average, decay = self.config.avg_type, self.config.ema_alpha
         if average == "mv":
             old = self.table.flatten(), self.filled.flatten()

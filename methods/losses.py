@@ -47,3 +47,8 @@ def membership(index: Tensor, size: int, values: Tensor) -> Tensor:
     As `one_hot`, which reads from the device to check `index`.
     """
     return (index[:, None] == torch.arange(size, device=index.device)).to(values.dtype)
+
+
+def of_class(values: Tensor, target: Tensor) -> Tensor:
+    """The value of each sample's class, [B], of values [B, num_classes] for the classes `target`, int64 [B]."""
+    return values.gather(1, target[:, None])[:, 0]

@@ -23,7 +23,7 @@ from debiaslab.core.randomness import torch_generator
 from debiaslab.core.settings import positive, require, setting
 from debiaslab.methods.balancing import one_over_size
 from debiaslab.methods.base import SampleNotes, Task
-from debiaslab.methods.group_dro import GroupDRO, group_means
+from debiaslab.methods.group_dro import GroupDRO, equal_weights, group_means, one_over_root
 from debiaslab.methods.phase import Batch, Phase, descend
 from debiaslab.methods.published import AS_ERM_ELSEWHERE, DIGITS, OWN_IMAGES
 from debiaslab.methods.recipes import merge, name_recipes
@@ -113,8 +113,7 @@ class XRM(GroupDRO):
             wrong = [own(batch.image).argmax(dim=1) != batch.target for own in (self.first, self.second)]
             self.mistaken[batch.index] = wrong[0] | wrong[1]
         self.is_labelled.fill_(True)
-        filled = (self.group_counts() > 0).float()
-        self.group_weight.copy_(filled / filled.sum())
+        self.group_weight.copy_(equal_weights(self.group_counts()))
 
     # ---- Group DRO on (target, mistaken)
 
@@ -126,7 +125,7 @@ class XRM(GroupDRO):
         return self.groups().bincount(minlength=len(self.group_weight))
 
     def set_penalty(self) -> None:
-        self.penalty.copy_(self.config.adjustment * self.group_counts().clamp(min=1).float().rsqrt())
+        self.penalty.copy_(self.config.adjustment * one_over_root(self.group_counts()))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         return super().losses(replace(batch, bias=self.mistaken[batch.index].long()))

@@ -116,14 +116,17 @@ class Setup:
     def _task(self, data: BiasedDataset) -> Task:
         """What the method may know about `data`: the bias of training images only if it declares that it needs it."""
         if not len(data.train):  # test images alone
-            return Task(data.num_classes, torch.arange(data.num_classes), self.run.seed)
+            return self._task_to_predict(data.num_classes)
         bias = data.train.bias.cpu() if self.method.needs_bias else None
         num_biases = data.num_biases if self.method.needs_bias else 1
         return Task(data.num_classes, data.train.target.cpu(), self.run.seed, bias, num_biases)
 
     def build_untrained(self, image_shape: tuple[int, ...], num_classes: int) -> Method:
         """The method without data, for weights to be loaded into: it predicts, and cannot be trained. On the CPU."""
-        return self._method(image_shape, Task(num_classes, torch.arange(num_classes), self.run.seed), None)
+        return self._method(image_shape, self._task_to_predict(num_classes), None)
+
+    def _task_to_predict(self, num_classes: int) -> Task:
+        return Task(num_classes, torch.arange(num_classes), self.run.seed)
 
     def _method(self, image_shape: tuple[int, ...], task: Task, weights: InitialWeights | None) -> Method:
         numerics = Numerics(self.run.precision, self.run.channels_last)

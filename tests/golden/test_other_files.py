@@ -14,6 +14,7 @@ from debiaslab.methods.vanilla_biased import outputs_of
 from tests.golden.__main__ import main
 from tests.golden.format import GoldenFile
 from tests.golden.rebias import build
+from tests.golden.reference import initial
 from tests.golden.simple_conv import NORMALIZE
 
 SIZE, WIDTH, CLASSES, STEPS, BATCH = 12, 30, 5, 7, 17
@@ -39,16 +40,6 @@ def layers(branch: str, depth: int) -> list[list[Any]]:
 def network(seed: int, shallow: int, deep: int) -> dict[str, Any]:
     head = [["classifier.weight", [CLASSES, WIDTH], "fan_in"], ["classifier.bias", [CLASSES], "small"]]
     return {"seed": seed, "params": [*layers("debias_branch", shallow), *layers("bias_branch", deep), *head]}
-
-
-def initial(recipe: dict[str, Any]) -> dict[str, Tensor]:
-    generator = numpy.random.default_rng(recipe["seed"])
-    parameters = {}
-    for name, shape, kind in recipe["params"]:
-        z = generator.standard_normal(shape, dtype=numpy.float32)
-        value = z / numpy.sqrt(numpy.prod(shape[1:])) if kind == "fan_in" else 0.01 * z
-        parameters[name] = torch.tensor(value, dtype=torch.float32, requires_grad=True)
-    return parameters
 
 
 def branch_features(parameters: dict[str, Tensor], branch: str, x: Tensor) -> Tensor:
