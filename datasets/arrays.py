@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import require_regular
+from debiaslab.datasets.array_files import reading_array
 from debiaslab.datasets.base import BiasedDataset, Source
 from debiaslab.datasets.cache import fingerprint
 from debiaslab.datasets.groups import share_of_every_class
@@ -84,19 +84,10 @@ def _read_split(folder: Path) -> tuple[NDArray[numpy.uint8], NDArray[numpy.int64
 
 
 def _read(path: Path) -> NDArray[Any]:
-    try:
-        require_regular(path)
-        with path.open("rb") as file:
-            array: NDArray[Any] = numpy.lib.format.read_array(file, allow_pickle=False)
-    except FileNotFoundError:
-        expected = "{train,valid}/{images,attrs}.npy"
-        raise UserError(f"{path} is not there; data.arrays names a folder with {expected}") from None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    except UserError:
-        raise
-    except Exception:  # numpy's message suggests to load a pickle, and it raises many errors for damaged headers
-        raise UserError(f"{path} is not an array of numbers; write it with numpy.save, without objects") from None
+    missing = f"{path} is not there; data.arrays names a folder with {{train,valid}}/{{images,attrs}}.npy"
+    damaged = f"{path} is not an array of numbers; write it with numpy.save, without objects"
+    with reading_array(path, str(path), missing, damaged), path.open("rb") as file:
+        array: NDArray[Any] = numpy.lib.format.read_array(file, allow_pickle=False)
     return array
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from debiaslab.core.errors import UserError
-from debiaslab.core.files import require_regular
+from debiaslab.datasets.array_files import reading_array
 from debiaslab.datasets.cache import fingerprint
 from debiaslab.datasets.csv_table import CSVTable
 
@@ -68,17 +68,9 @@ def read_features(path: Path, table: CSVTable) -> MappedFeatures:
 
 
 def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        require_regular(path)
+    name = f"data.features={path}"
+    with reading_array(path, name, f"no file {name}; {WRITE}", f"{name} is not an array of numbers; {WRITE}"):
         array = numpy.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"no file data.features={path}; {WRITE}") from None
-    except OSError as error:
-        raise UserError(f"cannot read data.features={path}: {error.strerror or error}") from None
-    except UserError:
-        raise
-    except Exception:  # numpy's message suggests to load a pickle, and it raises many errors for damaged headers
-        raise UserError(f"data.features={path} is not an array of numbers; {WRITE}") from None
     if not isinstance(array, numpy.ndarray):  # several arrays in an .npz file
-        raise UserError(f"data.features={path} has several arrays; {WRITE}")
+        raise UserError(f"{name} has several arrays; {WRITE}")
     return array
