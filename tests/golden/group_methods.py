@@ -60,8 +60,9 @@ def build(file: GoldenFile, cls: type[M], **own: Any) -> M:
     )
     target, bias = torch.from_numpy(file["attrs"]).T
     classes, biases = int(target.max()) + 1, int(bias.max()) + 1
-    (_, (width, _), _), *_ = file.meta["init"]["classifier"]["params"]
-    networks = Networks(MLP(widths=(width,), input_scale=1.0), file.image_shape(), classes, seed=0)
+    *weights, _, _ = file.meta["init"]["classifier"]["params"]
+    widths = tuple(shape[0] for _, shape, kind in weights if kind == "fan_in")
+    networks = Networks(MLP(widths=widths, input_scale=1.0), file.image_shape(), classes, seed=0)
     return cls(config, networks, Task(classes, target.contiguous(), 0, bias.contiguous(), biases))
 
 

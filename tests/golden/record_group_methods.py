@@ -3,13 +3,11 @@
     python -m tests.golden.record_group_methods LOSS_PY BBLOSS_PY UTILS_PY
 
 LOSS_PY is `loss.py` of kohpangwei/group_DRO (cbbc1c5); BBLOSS_PY and UTILS_PY are `debias/losses/bbloss.py` and
-`debias/datasets/utils.py` of grayhong/bias-contrastive-learning (35562b6). Our code is not used.
+`debias/datasets/utils.py` of grayhong/bias-contrastive-learning (35562b6). Our methods are not used.
 """
 
-import json
 import sys
-from collections.abc import Callable
-from importlib.util import module_from_spec, spec_from_file_location
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +17,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-CLASSES, SIZE, WIDTH, SHAPE = 4, 256, 16, (8, 8, 3)
-STEPS, BATCH_SIZE, SEED = 50, 32, 31
-LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.05, 0.9, 1e-4
+from tests.golden.reference import (
+    CLASSES,
+    NUM_IMAGES,
+    final,
+    initial,
+    load,
+    logits,
+    make_data,
+    network,
+    pixels,
+    shuffled_batches,
+    step,
+    write,
+)
+
+STEPS, BATCH, SEED = 50, 32, 31
+HPARAMS = {"lr": 0.05, "weight_decay": 1e-4, "optimizer": "SGD", "momentum": 0.9}
+GROUP_DRO = {"robust_step_size": 0.1, "generalization_adjustment": 0.5}
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits, target, bias
 
@@ -29,121 +42,67 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # logits, target, bias
 def main(paths: list[str]) -> None:
     setattr(Tensor, "cuda", lambda self: self)  # noqa: B010
     loss, bbloss, utils = (load(Path(path)) for path in paths)
-    target, bias, images = make_data()
-    group = target * CLASSES + bias
-    counts = group.bincount(minlength=CLASSES * CLASSES)
-    groups = SimpleNamespace(n_groups=len(counts), group_counts=counts.float, group_str=str)
-    step_size, adjustment = 0.1, 0.5
+    data = make_data(SEED, conflicting=0.6)  # there are images of each group: the authors divide by their number
+    target, bias = torch.from_numpy(data["attrs"]).T
+    counts = (target * CLASSES + bias).bincount(minlength=CLASSES * CLASSES)
     computer = loss.LossComputer(
         nn.CrossEntropyLoss(reduction="none"),
         is_robust=True,
-        dataset=groups,
+        dataset=SimpleNamespace(n_groups=len(counts), group_counts=counts.float, group_str=str),
         alpha=0.2,
-        adj=numpy.full(len(counts), adjustment),
-        step_size=step_size,
+        adj=numpy.full(len(counts), GROUP_DRO["generalization_adjustment"]),
+        step_size=GROUP_DRO["robust_step_size"],
     )
-    own = {"robust_step_size": step_size, "generalization_adjustment": adjustment}
-    q: list[Tensor] = []
+    weights: list[Tensor] = []
 
-    def robust(logits: Tensor, target: Tensor, bias: Tensor) -> Tensor:
-        value: Tensor = computer.loss(logits, target, target * CLASSES + bias, is_training=True)
-        q.append(computer.adv_probs.clone())
+    def robust(outputs: Tensor, target: Tensor, bias: Tensor) -> Tensor:
+        value: Tensor = computer.loss(outputs, target, target * CLASSES + bias, is_training=True)
+        weights.append(computer.adv_probs.clone())
         return value
 
     source = "kohpangwei/group_DRO cbbc1c5, loss.py: LossComputer"
-    record("group_dro", source, own, robust, images, target, bias, lambda: {"group_weight": torch.stack(q)})
+    arrays = train(robust, data)
+    record("group_dro", source, GROUP_DRO, arrays | {"group_weight": torch.stack(weights).numpy()})
+
     balanced = bbloss.BBLoss(utils.get_confusion_matrix(CLASSES, target, bias)[1])
-
-    def bare() -> dict[str, Tensor]:
-        """The loss and its gradient for logits of all images at once."""
-        logits = torch.randn(SIZE, CLASSES, generator=torch.Generator().manual_seed(SEED)).requires_grad_()
-        value = balanced(logits * 1, target, bias)
-        (gradient,) = torch.autograd.grad(value, logits)
-        return {"bare/logits": logits.detach(), "bare/loss": value.detach(), "bare/gradient": gradient}
-
+    outputs = torch.randn(NUM_IMAGES, CLASSES, generator=torch.Generator().manual_seed(SEED)).requires_grad_()
+    value = balanced(outputs * 1, target, bias)  # of all images at once; it changes what it is given
+    (gradient,) = torch.autograd.grad(value, outputs)
+    bare = {"logits": outputs.detach(), "loss": value.detach(), "gradient": gradient}
     source = "grayhong/bias-contrastive-learning 35562b6: BBLoss, get_confusion_matrix"
-    record("bias_balance", source, {}, balanced, images, target, bias, bare)
+    arrays = train(balanced, data) | {f"bare/{name}": tensor.numpy() for name, tensor in bare.items()}
+    record("bias_balance", source, {}, arrays)
 
 
-def load(path: Path) -> Any:
-    spec = spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def make_data() -> tuple[Tensor, Tensor, numpy.ndarray[Any, Any]]:
-    """Images whose first half shows the target and whose second half shows the bias, which agrees in 7 of 10."""
-    generator = numpy.random.default_rng(SEED)
-    target = generator.integers(0, CLASSES, SIZE)
-    bias = numpy.where(generator.random(SIZE) < 0.7, target, generator.integers(0, CLASSES, SIZE))
-    shown = generator.integers(0, 256, (2, CLASSES, *SHAPE))
-    images = numpy.concatenate([shown[0, target][:, :4], shown[1, bias][:, 4:]], axis=1)
-    noisy = (images * 0.5 + generator.integers(0, 128, images.shape)).astype(numpy.uint8)
-    return torch.from_numpy(target), torch.from_numpy(bias), noisy
-
-
-def record(
-    method: str,
-    source: str,
-    own: dict[str, float],
-    loss: Loss,
-    images: numpy.ndarray[Any, Any],
-    target: Tensor,
-    bias: Tensor,
-    series: Callable[[], dict[str, Tensor]],
-) -> None:
-    """Train a small network with `loss` on fixed batches and write what happened."""
-    inputs = images.shape[1] * images.shape[2] * images.shape[3]
-    shapes = {
-        "feature.0.weight": ([WIDTH, inputs], "fan_in"),
-        "feature.0.bias": ([WIDTH], "small"),
-        "classifier.weight": ([CLASSES, WIDTH], "fan_in"),
-        "classifier.bias": ([CLASSES], "small"),
-    }
-    init = {"classifier": {"seed": SEED, "params": [[name, *rest] for name, rest in shapes.items()]}}
-    generator = numpy.random.default_rng(SEED)
-    values = [generator.standard_normal(shape, dtype=numpy.float32) for shape, _ in shapes.values()]
-    scaled = [z / numpy.sqrt(numpy.prod(z.shape[1:])) if z.ndim == 2 else 0.01 * z for z in values]
-    first, first_bias, last, last_bias = parameters = [
-        torch.from_numpy(numpy.asarray(value, dtype=numpy.float32)).requires_grad_() for value in scaled
-    ]
-    optimizer = torch.optim.SGD(parameters, LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    pixels = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float().div(255).flatten(1)
-    order = numpy.random.default_rng(SEED + 1)
-    batches = numpy.stack([order.permutation(SIZE)[:BATCH_SIZE] for _ in range(STEPS)])
+def train(loss: Loss, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Train a small network with `loss` on fixed batches; returns what happened."""
+    x, (target, bias) = pixels(data), torch.from_numpy(data["attrs"]).T
+    parameters = initial(network(SEED))
+    rates = {name: HPARAMS[name] for name in ("lr", "momentum", "weight_decay")}
+    optimizer: Any = torch.optim.SGD
+    optimizer = optimizer(parameters.values(), **rates)
+    batches = shuffled_batches(numpy.arange(NUM_IMAGES), BATCH, STEPS, SEED + 1)
     losses, plain = [], []
-
-    def network(index: Tensor) -> Tensor:
-        return (pixels[index] @ first.T + first_bias).relu() @ last.T + last_bias
-
     for index in torch.from_numpy(batches):
-        logits = network(index)
-        plain.append(cross_entropy(logits, target[index]).item())
-        value = loss(logits, target[index], bias[index])
-        optimizer.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        outputs = logits(parameters, x[index])
+        plain.append(cross_entropy(outputs, target[index]).item())
+        value = loss(outputs, target[index], bias[index])
+        step(value, optimizer)
         losses.append(value.item())
-    hparams = {"lr": LEARNING_RATE, "weight_decay": WEIGHT_DECAY, "optimizer": "SGD", "momentum": MOMENTUM} | own
-    meta = {"method": method, "source": source, "hparams": hparams, "init": init}
-    arrays: dict[str, Any] = {
-        "meta": numpy.array(json.dumps(meta)),
-        "images": images,
-        "attrs": torch.stack([target, bias], 1).numpy(),
+    return {
+        **data,
         "batches": batches,
         "loss": numpy.array(losses),
         "cross_entropy": numpy.array(plain),
-        "logits": network(torch.arange(SIZE)).detach().numpy(),
+        "logits": logits(parameters, x).detach().numpy(),
+        **final({"classifier": parameters}),
     }
-    arrays |= {name: tensor.numpy() for name, tensor in series().items()}
-    arrays |= {
-        f"final/classifier/{name}": parameter.detach().numpy()
-        for name, parameter in zip(shapes, parameters, strict=True)
-    }
-    numpy.savez_compressed(Path(__file__).with_name(f"{method}.npz"), **arrays)
+
+
+def record(method: str, source: str, own: Mapping[str, float], arrays: Mapping[str, Any]) -> None:
+    init = {"classifier": network(SEED)}
+    meta = {"method": method, "source": source, "hparams": HPARAMS | dict(own), "init": init}
+    write(Path(__file__).with_name(f"{method}.npz"), meta, arrays)
 
 
 if __name__ == "__main__":

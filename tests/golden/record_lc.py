@@ -19,8 +19,7 @@ from torch import Tensor
 from torch.nn.functional import softmax
 
 from tests.golden import reference
-from tests.golden.record_group_methods import load
-from tests.golden.reference import CLASSES, NUM_IMAGES
+from tests.golden.reference import CLASSES, NUM_IMAGES, load
 
 HPARAMS: dict[str, Any] = {
     "lr": 0.01,

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, normalize
 
 from tests.golden import reference
-from tests.golden.record_group_methods import load
-from tests.golden.reference import NUM_IMAGES, WIDTHS
+from tests.golden.reference import NUM_IMAGES, WIDTHS, load
 
 HPARAMS: dict[str, Any] = {
     "lr": 0.01,

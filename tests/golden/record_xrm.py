@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.golden import reference
-from tests.golden.record_group_methods import load
-from tests.golden.reference import CLASSES, NUM_IMAGES
+from tests.golden.reference import CLASSES, NUM_IMAGES, load
 
 HPARAMS: dict[str, Any] = {"lr": 0.02, "weight_decay": 1e-3, "optimizer": "Adam"}
 BATCH, STEPS = 32, 24

@@ -1,10 +1,11 @@
-"""What the reference scripts share: images with a shortcut, and an MLP as a function of its parameters.
+"""What the scripts that write golden files share: images with a shortcut, and an MLP as a function of its parameters.
 
 Plain PyTorch, without any of our methods or networks. `python -m tests.golden.reference_METHOD FILE` writes FILE.
 """
 
 import json
 from collections.abc import Mapping
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,13 @@ def final(networks: Mapping[str, Parameters]) -> dict[str, Any]:
 
 def write(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     numpy.savez_compressed(path, meta=numpy.array(json.dumps(meta)), **arrays)
+
+
+def load(path: Path) -> Any:
+    """The module in `path`, of an author's code."""
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
