@@ -46,7 +46,7 @@ class Phase:
     - `prepare` is called before the first step, also after resuming, with an iterator over all training images in order
       and the modules in their modes; only if the phase sees each image more than once and without augmentation.
     - `evaluation_steps`: numbers of updates after which the phase is evaluated, instead of the ends of epochs (at the
-      run's interval) and the end of the phase.
+      run's interval; with `positions` of few images, after as many epochs as see the number of all) and of the phase.
     - `positions`, int64 [M]: the training images of an epoch, a part of them or some several times; None: each once.
       `sampling_weights`, float64 [N]: an epoch is N draws with replacement, with probabilities in these proportions.
       Both are called when the phase starts or is resumed, so they may depend on earlier phases.

@@ -52,7 +52,7 @@ class RunSettings(TrialSettings):
     )
     log_dir: str = setting("runs", "folder of the records", must_be("the name of a folder", bool), identity=False)
     selection: str = setting(AUTO, "rule that selects the best checkpoint; auto: by the protocol")
-    evaluate_every: int = setting(1, "epochs between evaluations", positive)
+    evaluate_every: int = setting(1, "epochs of the training images between evaluations", positive)
     evaluate_images: int | None = setting(
         None,
         "number of random images of each split to evaluate on; None: all",

@@ -60,6 +60,11 @@ class Batches:
             raise UserError(f"phase {phase.name} has neither epochs nor num_steps")
 
     @property
+    def epochs_per_pass(self) -> int:
+        """The whole epochs with about as many images as the training split has; 1 unless an epoch is a small part."""
+        return max(1, len(self.split) // self.epoch_size)
+
+    @property
     def repeats_images(self) -> bool:
         """Whether each image is seen more than once, without augmentation."""
         return self.num_draws == 0 and self.num_steps > self.steps_per_epoch

@@ -170,7 +170,8 @@ class Trainer:
         """The numbers of updates after which the phase is evaluated."""
         if self.phase.evaluation_steps is not None:
             return self.phase.evaluation_steps
-        interval, num_steps = self.batches.steps_per_epoch * self.options.evaluate_every, self.batches.num_steps
+        epochs = self.options.evaluate_every * self.batches.epochs_per_pass  # of a subset: as often as of all images
+        interval, num_steps = epochs * self.batches.steps_per_epoch, self.batches.num_steps
         return {*range(interval, num_steps, interval), num_steps}
 
     def _evaluate(self, losses: dict[str, float]) -> None:

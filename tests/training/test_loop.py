@@ -35,6 +35,7 @@ def trainer(method: str, data: BiasedDataset, hparams: Config, **options: Any) -
     model = {
         "erm": {"name": "mlp", "hparams": {"widths": [8]}},
         "denetdm": {"name": "mlp_branches", "hparams": {"width": 8}},
+        "suby": {"name": "mlp", "hparams": {"widths": [8]}},
     }[method]
     setup = check(
         {
@@ -73,6 +74,16 @@ def test_phases_evaluations_and_steps(digits: BiasedDataset) -> None:
     assert set(history.evaluations[0].correct["valid"]) == {"shallow", "deep", "product"}
     assert list(history.evaluations[-1].correct["test"]) == ["target", "deep", "product"]
     assert set(history.evaluations[-1].losses) == {"loss", "poe", "distillation"}
+
+
+def test_a_subset_is_evaluated_as_often_as_all_images(digits: BiasedDataset) -> None:
+    few = (digits.train.target == 0).nonzero()[:, 0][4:]  # of class 0, four images stay
+    kept = [position for position in range(len(digits.train)) if position not in set(few.tolist())]
+    data = replace(digits, train=digits.train.select(torch.tensor(kept)))
+    epochs = len(kept) // 40  # those of a subset of 10 x 4 images that see as many images as there are
+    assert epochs > 5
+    history = trainer("suby", data, {"epochs": 2 * epochs + 3}).fit().history
+    assert [point.epoch for point in history.evaluations] == [epochs, 2 * epochs, 2 * epochs + 3]
 
 
 def test_a_budget_in_steps_ends_with_an_evaluation(digits: BiasedDataset) -> None:
