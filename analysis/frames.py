@@ -12,7 +12,7 @@ from debiaslab.analysis.result import summary
 from debiaslab.core.errors import UserError
 from debiaslab.core.settings import flatten
 from debiaslab.evaluation.history import History
-from debiaslab.evaluation.selection import Rule, parse_rule
+from debiaslab.evaluation.selection import INFERRED, Rule, parse_rule
 from debiaslab.settings.declared import variant_of, without_effect_on_results
 
 
@@ -130,12 +130,14 @@ def results_by_rule(
 
 
 def _rule_of(history: History, name: str) -> Rule | None:
-    """The rule, or None if it needs validation images that are not evaluated. Raises `UserError` if it is unknown."""
-    parse_rule(name, True, "rule")
-    try:
-        return parse_rule(name, "valid" in history.total, "rule")
-    except UserError:
+    """The rule, or None if it needs validation images that are not evaluated, or groups of them that were not inferred.
+    Raises `UserError` if it is unknown."""
+    rule = parse_rule(name, True, "rule")
+    if rule.split == "valid" and "valid" not in history.total:
         return None
+    if rule.metric == INFERRED and not history.evaluations[-1].inferred:
+        return None
+    return rule
 
 
 def settings_that_differ(runs: Sequence[HasConfig]) -> list[str]:

@@ -14,7 +14,7 @@ from debiaslab.analysis.query import Query
 from debiaslab.analysis.schema import require_history
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
-from debiaslab.evaluation.selection import Rule
+from debiaslab.evaluation.selection import INFERRED, Rule
 from debiaslab.settings.declared import as_recorded_now
 
 SILENT = timedelta(minutes=10)  # runs write a heartbeat every 10 seconds by default
@@ -168,6 +168,8 @@ class RecordedHistory(History):
         return self._measured[id(evaluation)]
 
     def value(self, evaluation: Evaluation, rule: Rule) -> float:
+        if rule.metric == INFERRED:
+            return super().value(evaluation, rule)
         assert rule.split is not None
         assert rule.metric is not None
         prediction = next(iter(self.metrics(evaluation)[rule.split].values()))

@@ -10,7 +10,7 @@ from typing import Any
 
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.metrics import WITHOUT_BIAS
-from debiaslab.evaluation.selection import RULES, parse_rule
+from debiaslab.evaluation.selection import INFERRED, RULES, parse_rule
 
 # how biased the validation images are, by the fraction of conflicting ones
 ABSENT, UNBIASED, AS_TRAINING, OTHERWISE = "none", "no bias", "bias of training", "another bias than training"
@@ -76,7 +76,7 @@ def count_bias_labels(facts: LabelFacts | None, trained_with: Sequence[str] | No
 def splits_read(rule: str) -> set[str]:
     """The splits whose bias labels a rule uses."""
     parsed = parse_rule(rule, True, "rule")
-    if parsed.split is None or parsed.metric is None or parsed.metric in WITHOUT_BIAS:
+    if parsed.split is None or parsed.metric is None or parsed.metric in (*WITHOUT_BIAS, INFERRED):
         return set()
     return {parsed.split, *(["train"] if parsed.metric == "train_weighted" else [])}
 

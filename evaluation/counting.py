@@ -27,20 +27,32 @@ def chunk_size(image_shape: Sequence[int]) -> int:
 @dataclass(frozen=True)
 class Measured:
     """An evaluation of networks: for each split, the correct images of each branch, [num_classes][num_biases], and the
-    outcomes of the first branch, as plain values."""
+    outcomes of the first branch, as plain values; `inferred` as in `Evaluation`."""
 
     correct: dict[str, dict[str, list[list[int]]]]
     outcomes: dict[str, dict[str, Any]]
+    inferred: dict[str, list[int]]
 
 
-def measure_splits(logits: Callable[[Tensor], dict[str, Tensor]], data: BiasedDataset, workers: int = 0) -> Measured:
-    """How the branches that `logits` returns do on all evaluation splits of `data`; else as `count_groups`."""
-    correct, outcomes = {}, {}
+def measure_splits(
+    logits: Callable[[Tensor], dict[str, Tensor]],
+    data: BiasedDataset,
+    workers: int = 0,
+    inferred_groups: Tensor | None = None,
+) -> Measured:
+    """How the branches that `logits` returns do on all evaluation splits of `data`; else as `count_groups`.
+
+    `inferred_groups`, int64 [N]: groups of the validation images in which the first branch is counted, too.
+    """
+    correct, outcomes, inferred = {}, {}, {}
     for name, split in data.evaluation_splits().items():
-        counts, found = measure_split(logits, split, data, workers)
+        hits, told = _predict(logits, split, data, workers)
+        counts, found = _counted(hits, told, split, data)
         correct[name] = {branch: counted.correct.tolist() for branch, counted in counts.items()}
         outcomes[name] = found.as_dict()
-    return Measured(correct, outcomes)
+        if name == "valid" and inferred_groups is not None:
+            inferred = _count_inferred(next(iter(hits.values())), inferred_groups)
+    return Measured(correct, outcomes, inferred)
 
 
 def count_groups(
@@ -54,11 +66,18 @@ def count_groups(
     return measure_split(logits, split, data, workers)[0]
 
 
-@torch.no_grad()
 def measure_split(
     logits: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int = 0
 ) -> tuple[dict[str, GroupCounts], Outcomes]:
     """The same, and the outcomes of the first branch."""
+    return _counted(*_predict(logits, split, data, workers), split, data)
+
+
+@torch.no_grad()
+def _predict(
+    logits: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int
+) -> tuple[dict[str, list[Tensor]], Tensor]:
+    """Which images each branch predicts correctly, in chunks bool [B], and the outcomes of the first one, [3, N]."""
     hits: dict[str, list[Tensor]] = {}
     outcomes: list[Tensor] = []
     size = max(1, chunk_size(split.image_shape) // split.views)
@@ -78,7 +97,7 @@ def measure_split(
             hits.setdefault(branch, []).append(predicted == target)
             if position == 0:
                 outcomes.append(_outcomes_of(scores, predicted, target, split.views))
-    return _counted(hits, torch.cat(outcomes, dim=1), split, data)
+    return hits, torch.cat(outcomes, dim=1)
 
 
 def view_draws(split: Split, size: int) -> Tensor | None:
@@ -100,6 +119,13 @@ def _outcomes_of(scores: Tensor, predicted: Tensor, target: Tensor, views: int) 
     log_probabilities = double.log_softmax(dim=1) if views == 1 else double.clamp_min(TINY).log()
     chosen = [log_probabilities.gather(1, index[:, None])[:, 0] for index in (predicted, target)]
     return torch.stack([predicted.double(), chosen[0].exp(), -chosen[1]])
+
+
+def _count_inferred(hits: list[Tensor], group: Tensor) -> dict[str, list[int]]:
+    """The numbers of correct images and of all in each `group`, int64 [N]."""
+    size = int(group.max()) + 1
+    counts = [torch.bincount(part, minlength=size).tolist() for part in (group[torch.cat(hits)], group)]
+    return dict(zip(("correct", "total"), counts, strict=True))
 
 
 def _counted(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from math import isnan
+from math import isnan, nan
 from typing import Any
 
 import numpy
@@ -12,7 +12,7 @@ from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.evaluation.metrics import METRICS, GroupCounts
 from debiaslab.evaluation.outcomes import read_outcomes
-from debiaslab.evaluation.selection import Rule, best_index, without_bias
+from debiaslab.evaluation.selection import INFERRED, Rule, best_index, without_bias
 
 EVALUATIONS = "evaluations.jsonl"  # file of a run's record with its history
 
@@ -24,7 +24,8 @@ class Evaluation:
     `step` counts the optimiser steps of the whole run, `phase_step` and `epoch` those of the phase. `correct` is split
     -> branch -> counts [num_classes][num_biases]; the first branch is the phase's prediction. `diagnostics` are those
     of the training samples (`diagnostics.py`). `outcomes` is split -> those of the prediction (`outcomes.py`), as plain
-    values; empty in records that are older.
+    values; empty in records that are older. `inferred` are the numbers of "correct" and of all ("total") validation
+    images in each group that the method has inferred; empty if it has not.
     """
 
     phase: str
@@ -35,9 +36,15 @@ class Evaluation:
     correct: dict[str, dict[str, list[list[int]]]]
     diagnostics: dict[str, float] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inferred: dict[str, list[int]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "inferred" or value}
+
+    def worst_inferred(self) -> float:
+        """The accuracy in [0, 1] of the worst inferred group of validation images; NaN if there are none."""
+        pairs = zip(self.inferred.get("correct", []), self.inferred.get("total", []), strict=True)
+        return min((correct / total for correct, total in pairs if total), default=nan)
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,8 @@ class History:
         """The value that `rule` (not `last`) compares: the prediction's metric on the rule's split."""
         assert rule.split is not None
         assert rule.metric is not None
+        if rule.metric == INFERRED:
+            return evaluation.worst_inferred()
         return self.counts(evaluation, rule.split).metrics()[rule.metric]
 
     def choose(self, evaluations: Sequence[Evaluation], rule: Rule) -> Evaluation:
@@ -136,7 +145,7 @@ def group_sizes(data: BiasedDataset, split: Split) -> list[list[int]]:
 
 def require_defined(rule: Rule, data: BiasedDataset, setting: str) -> None:
     """Raise `UserError`, naming `setting`, if the metric of `rule` is undefined on the images of its split."""
-    if rule.split is None or rule.metric is None:
+    if rule.split is None or rule.metric in (None, INFERRED):
         return
     history = empty_history(data)
     everything = Evaluation("", 0, 0, 0, {}, {split: {"": total} for split, total in history.total.items()})

@@ -1,7 +1,8 @@
 """Rules that select one evaluation of a run. Runs record all evaluations; tables name the rule they use.
 
 The rules are `last`, `best_valid_<metric>` and `oracle_test_<metric>`. The latter selects on the test images, as some
-papers do; it is for comparison with them, and is labelled wherever it is shown.
+papers do; it is for comparison with them, and is labelled wherever it is shown. `best_valid_inferred` needs no bias
+labels: it compares the worst of the groups that the method itself has found among the validation images.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from debiaslab.evaluation.metrics import RULE_METRICS, WITHOUT_BIAS
 
 CHOSEN_ON_TEST = "(chosen on test images)"  # follows the name of such a rule
 PREFIXES = {"best_valid_": "valid", "oracle_test_": "test"}
-RULES = ["last", *(prefix + metric for prefix in PREFIXES for metric in RULE_METRICS)]
+INFERRED = "inferred"  # the metric of a rule: the accuracy of the worst inferred group
+BEST_INFERRED = f"best_valid_{INFERRED}"
+RULES = ["last", *(prefix + metric for prefix in PREFIXES for metric in RULE_METRICS), BEST_INFERRED]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def parse_rule(name: str, has_valid: bool, setting: str) -> Rule:
     if name not in RULES:
         raise UserError(
             f"unknown rule {setting}={name!r}{suggestion(str(name), RULES)} one of last,"
-            f" best_valid_METRIC, oracle_test_METRIC with METRIC one of {one_of(RULE_METRICS)}"
+            f" {BEST_INFERRED}, best_valid_METRIC, oracle_test_METRIC with METRIC one of {one_of(RULE_METRICS)}"
         )
     for prefix, split in PREFIXES.items():
         if name.startswith(prefix):

@@ -109,6 +109,7 @@ class Method(nn.Module):
     needs_bias: ClassVar[bool] = False  # bias labels, in the task and in batches
     needs_valid_bias: ClassVar[bool] = False  # bias labels of the validation images, in `Phase.begin`
     starts_from_classifier: ClassVar[bool] = False  # `start_from` is a run of any method
+    infers_groups: ClassVar[bool] = False  # of the validation images, for the rule `best_valid_inferred`
     needs_whole_batch: ClassVar[bool] = False  # the loss is not a mean of per-sample losses
     can_be_stacked: ClassVar[bool] = True  # in at least one phase, a `Descent`, several runs can be trained as one
     can_be_captured: ClassVar[bool] = True  # the same steps can be captured as CUDA graphs, with fused optimisers
@@ -146,6 +147,11 @@ class Method(nn.Module):
     def sample_notes(self) -> SampleNotes:
         """The current values to record for each training sample; called in evaluations only."""
         return SampleNotes()
+
+    def inferred_groups(self) -> Tensor | None:
+        """The group that the method has inferred for each validation image, int64 [N]; None before that, or if it
+        infers none. Called in evaluations only."""
+        return None
 
     def phase(self, name: str, *, losses: Losses | None = None, **settings: Any) -> Phase:
         """Build a phase from `settings`; its length and batches come from the hyper-parameters unless given.

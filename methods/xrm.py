@@ -6,8 +6,8 @@ bias alone. In the end, an image that either of them misclassifies is taken for 
 trained by Group DRO, whose groups are (target, misclassified) instead of (target, bias).
 
 Deviations from the authors' code:
-- Groups are found for training images only. The checkpoint is selected by the run's rule; the authors select by the
-  worst group that they find among validation images, and the settings of the first training by the most flipped labels.
+- The checkpoint is selected by the run's rule. That of the authors is `selection=best_valid_inferred`: the worst group
+  found among validation images. They select the settings of the first training by the most flipped labels.
 - Groups without images have weight 0, as in `group_dro`.
 """
 
@@ -54,6 +54,7 @@ class XRM(GroupDRO):
 
     SAMPLE_STATE = ("group_weight", "label", "mistaken", "is_labelled")
     needs_bias = False
+    infers_groups = True
     can_be_captured = can_be_stacked = True  # the training by Group DRO
 
     config: Config
@@ -69,6 +70,7 @@ class XRM(GroupDRO):
         self.first, self.second = networks.classifier("first"), networks.classifier("second")
         self.label_optimizer = self.optimizer_of(self.first, self.second)
         half = torch.rand(size, generator=torch_generator(task.seed, "halves")) < 0.5
+        self.valid_groups: Tensor | None = None  # int64, from `use_groups`
         self.register_buffer("of_second", half, persistent=False)
         self.register_buffer("target", task.train_target, persistent=False)
         self.register_buffer("label", task.train_target.clone())
@@ -89,7 +91,7 @@ class XRM(GroupDRO):
             finish=self.find_mistakes,
         )
         weights = (lambda: one_over_size(self.groups())) if self.config.reweight_groups else None
-        return [label, replace(train, sampling_weights=weights, begin=lambda training, valid: self.set_penalty())]
+        return [label, replace(train, sampling_weights=weights, begin=self.use_groups)]
 
     # ---- the first training
 
@@ -110,12 +112,28 @@ class XRM(GroupDRO):
     @torch.no_grad()
     def find_mistakes(self, training_images: Iterable[Batch]) -> None:
         for batch in training_images:
-            wrong = [own(batch.image).argmax(dim=1) != batch.target for own in (self.first, self.second)]
-            self.mistaken[batch.index] = wrong[0] | wrong[1]
+            self.mistaken[batch.index] = self.is_mistaken(batch)
         self.is_labelled.fill_(True)
         self.group_weight.copy_(equal_weights(self.group_counts()))
 
+    def is_mistaken(self, batch: Batch) -> Tensor:
+        """Whether either network misclassifies an image, bool [B]."""
+        first, second = (own(batch.image).argmax(dim=1) != batch.target for own in (self.first, self.second))
+        mistaken: Tensor = first | second
+        return mistaken
+
     # ---- Group DRO on (target, mistaken)
+
+    @torch.no_grad()
+    def use_groups(self, training_images: Iterable[Batch], validation_images: Iterable[Batch] | None) -> None:
+        """Set the penalty of the groups, and infer those of the validation images, if there are any."""
+        self.penalty.copy_(self.config.adjustment * one_over_root(self.group_counts()))
+        if validation_images is not None:
+            groups = [batch.target * 2 + self.is_mistaken(batch).long() for batch in validation_images]
+            self.valid_groups = torch.cat(groups)
+
+    def inferred_groups(self) -> Tensor | None:
+        return self.valid_groups
 
     def groups(self) -> Tensor:
         """The group of each training image, int64 [N]."""
@@ -123,9 +141,6 @@ class XRM(GroupDRO):
 
     def group_counts(self) -> Tensor:
         return self.groups().bincount(minlength=len(self.group_weight))
-
-    def set_penalty(self) -> None:
-        self.penalty.copy_(self.config.adjustment * one_over_root(self.group_counts()))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         return super().losses(replace(batch, bias=self.mistaken[batch.index].long()))

@@ -15,7 +15,7 @@ from debiaslab.core.program import program_name
 from debiaslab.core.settings import flatten, setting_names, settings
 from debiaslab.datasets import BiasedDataset, DatasetConfig, dataset_config
 from debiaslab.evaluation.history import require_defined
-from debiaslab.evaluation.selection import parse_rule
+from debiaslab.evaluation.selection import BEST_INFERRED, parse_rule
 from debiaslab.lockstep.graphs import require_capturable
 from debiaslab.methods import Method, MethodConfig, Recipe, Task, method_class
 from debiaslab.models import Architecture, Networks, architecture
@@ -97,6 +97,12 @@ class Setup:
             if name == AUTO:
                 continue
             rule = parse_rule(name, data is None or data.valid is not None, setting)
+            if name == BEST_INFERRED and (setting != "selection" or not self.method.infers_groups):
+                method = self.config["method"]["name"]
+                raise UserError(
+                    f"{setting}={name}: method {method} infers no groups of validation images before that; use"
+                    " best_valid_worst_class, or selection=best_valid_inferred with method=xrm"
+                )
             if data is not None:
                 require_defined(rule, data, setting)
 

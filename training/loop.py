@@ -177,7 +177,7 @@ class Trainer:
     def _evaluate(self, losses: dict[str, float]) -> None:
         self.method.eval()
         phase, rule = self.phase, self.rules[self.phase_index]
-        measured = measure_splits(phase.logits, self.data, self.options.workers)
+        measured = measure_splits(phase.logits, self.data, self.options.workers, self.method.inferred_groups())
         epoch = ceil(self.phase_step / self.batches.steps_per_epoch)
         evaluation = Evaluation(
             phase=phase.name,
@@ -188,6 +188,7 @@ class Trainer:
             correct=measured.correct,
             diagnostics=sample_diagnostics(self.method.sample_notes(), self.data) | self._measure_decodability(epoch),
             outcomes=measured.outcomes,
+            inferred=measured.inferred,
         )
         self.history.evaluations.append(evaluation)
         if rule.split is not None:

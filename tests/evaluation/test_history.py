@@ -21,7 +21,8 @@ def with_bias(split: Split | None, bias: torch.Tensor) -> Split:
 
 def test_every_rule_is_defined_where_all_is_known(digits: BiasedDataset) -> None:
     history = empty_history(digits)
-    evaluation = Evaluation("", 0, 0, 0, {}, {split: {"": total} for split, total in history.total.items()})
+    correct = {split: {"": total} for split, total in history.total.items()}
+    evaluation = Evaluation("", 0, 0, 0, {}, correct, inferred={"correct": [3], "total": [3]})
     for name in RULES:
         require(digits, name)
         rule = parse_rule(name, True, "rule")

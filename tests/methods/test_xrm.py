@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,7 +8,10 @@ import torch
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.inputs import as_input
+from debiaslab.evaluation.bias_labels import splits_read
+from debiaslab.evaluation.selection import parse_rule
 from debiaslab.methods.xrm import XRM, class_sum_of_means, flipped_labels
+from debiaslab.settings.setup import Setup
 from debiaslab.training.batches import Batches
 from tests.methods.building import build, first_batches, short_setup, trained
 
@@ -53,6 +58,35 @@ def test_group_dro_on_the_groups_that_are_found(digits: BiasedDataset, data_root
     flips = [evaluation.losses["flipped"] for evaluation in outcome.history.evaluations if evaluation.phase == "label"]
     assert 0 < flips[-1] < 1
     assert "conflicting/recall" in outcome.history.evaluations[-1].diagnostics
+
+
+def test_selection_by_inferred_groups(digits: BiasedDataset, data_root: Path) -> None:
+    assert digits.valid is not None
+    method, outcome = trained(short_setup("xrm", data_root, label_steps=150), digits)
+    assert isinstance(method, XRM)
+    image, target = as_input(digits.valid.all_images()), digits.valid.target
+    with torch.no_grad():
+        wrong = [own(image).argmax(dim=1) != target for own in (method.eval().first, method.second)]
+        right = method.predict(image).argmax(dim=1) == target
+    group = 2 * target + (wrong[0] | wrong[1]).long()
+    first, *_, last = outcome.history.evaluations
+    assert first.phase == "label"
+    assert not first.inferred
+    assert last.inferred == {"correct": group[right].bincount().tolist(), "total": group.bincount().tolist()}
+    rule = parse_rule("best_valid_inferred", True, "rule")
+    accuracies = [float(right[group == number].float().mean()) for number in group.unique()]
+    assert outcome.history.value(last, rule) == pytest.approx(min(accuracies))
+    assert not splits_read(rule.name)
+
+
+def test_only_methods_that_infer_groups_are_selected_by_them(data_root: Path) -> None:
+    with pytest.raises(UserError, match="selection=best_valid_inferred: method erm infers no groups"):
+        replaced_run(short_setup("erm", data_root), selection="best_valid_inferred").check_rules()
+    replaced_run(short_setup("xrm", data_root), selection="best_valid_inferred").check_rules()
+
+
+def replaced_run(setup: Setup, **settings: Any) -> Setup:
+    return replace(setup, run=replace(setup.run, **settings))
 
 
 def test_one_length_of_the_first_training(data_root: Path) -> None:
