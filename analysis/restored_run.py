@@ -67,6 +67,7 @@ def restore_method(record: Record, rule: str | None) -> RestoredMethod:
     if given["preprocessing"] is None:
         raise UserError(
             f"the run {record.id} is of clips, arrays or features, which no image file becomes; use one of images"
+            + ("" if record.config["data"].get("features") is None else ", or predict features=FILE.npy")
         )
     try:
         preprocessing = Preprocessing.from_facts(given["preprocessing"])

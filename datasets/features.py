@@ -44,33 +44,47 @@ def read_features(path: Path, table: CSVTable) -> MappedFeatures:
 
     Raises `UserError` for another file, another number of rows, and values that are not finite in float32.
     """
-    array = _mapped(path)
-    shown = f"{path}: {array.dtype} {list(array.shape)}"
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8 or array.ndim != 2 or 0 in array.shape:
-        raise UserError(f"{shown}, which are no features; {WRITE}")
+    array = map_features(path, "data.features")
     if len(array) != len(table):
         raise UserError(
-            f"{shown}, but {table.file} has {len(table):,} rows; compute the features of exactly these, in their order"
+            f"{describe(path, array)}, but {table.file} has {len(table):,} rows; compute the features of exactly these,"
+            " in their order"
         )
     digest = xxhash.xxh3_128()
     for start in range(0, len(array), CHUNK):
         chunk = numpy.ascontiguousarray(array[start : start + CHUNK])
         digest.update(chunk.tobytes())
-        with numpy.errstate(over="ignore"):
-            finite = numpy.isfinite(chunk.astype(numpy.float32)).all(axis=1)
-        if not finite.all():
-            row = start + int(finite.argmin())
-            raise table.mistake(
-                row, f"row {row} of {path} (counted from 0) has values that are NaN, infinite or beyond float32;"
-                " compute the features again"
-            )  # fmt: skip
+        row = first_not_finite(chunk)
+        if row is not None:
+            raise table.mistake(start + row, not_finite(path, start + row))
     return MappedFeatures(array, fingerprint(features=digest.hexdigest(), dtype=str(array.dtype), shape=array.shape))
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    name = f"data.features={path}"
-    with reading_array(path, name, f"no file {name}; {WRITE}", f"{name} is not an array of numbers; {WRITE}"):
+def map_features(path: Path, setting: str, write: str = WRITE) -> NDArray[Any]:
+    """Map the features [N, F] in `path`. Raises `UserError` with `setting` and how to `write` it."""
+    name = f"{setting}={path}"
+    with reading_array(path, name, f"no file {name}; {write}", f"{name} is not an array of numbers; {write}"):
         array = numpy.load(path, mmap_mode="r", allow_pickle=False)
     if not isinstance(array, numpy.ndarray):  # several arrays in an .npz file
-        raise UserError(f"{name} has several arrays; {WRITE}")
+        raise UserError(f"{name} has several arrays; {write}")
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8 or array.ndim != 2 or 0 in array.shape:
+        raise UserError(f"{describe(path, array)}, which are no features; {write}")
     return array
+
+
+def describe(path: Path, array: NDArray[Any]) -> str:
+    return f"{path}: {array.dtype} {list(array.shape)}"
+
+
+def first_not_finite(features: NDArray[Any]) -> int | None:
+    """The first row of `features` [B, F] with a value that is not finite in float32; None if there is none."""
+    with numpy.errstate(over="ignore"):
+        finite = numpy.isfinite(features.astype(numpy.float32)).all(axis=1)
+    return None if finite.all() else int(finite.argmin())
+
+
+def not_finite(path: Path, row: int) -> str:
+    return (
+        f"row {row} of {path} (counted from 0) has values that are NaN, infinite or beyond float32; compute the"
+        " features again"
+    )

@@ -7,22 +7,23 @@ import torch
 from torch import Tensor, nn
 
 from debiaslab.analysis.records import Record
-from debiaslab.analysis.restored_run import RestoredMethod, restore_method
+from debiaslab.analysis.restored_run import RestoredMethod, restore_method, restore_networks
+from debiaslab.core.errors import UserError
+from debiaslab.methods import Method
 
 
-class TrainedClassifier(nn.Module):
-    """The classifier of a run: maps images float32 [B, 3, H, W] from `preprocess` to logits [B, num_classes].
+class Classifier(nn.Module):
+    """The classifier of a run: maps inputs float32 [B, *input_shape] to logits [B, num_classes].
 
-    `preprocess` takes an image (PIL) or an image file and returns float32 [3, H, W]. `class_names` are the classes in
-    the order of the logits. `facts` describe the weights: rule, phase, epoch and accuracies.
+    `class_names` are the classes in the order of the logits. `facts` describe the weights: rule, phase, epoch and
+    accuracies.
     """
 
-    def __init__(self, restored: RestoredMethod) -> None:
+    def __init__(
+        self, method: Method, facts: Mapping[str, Any], class_names: tuple[str, ...], input_shape: tuple[int, ...]
+    ) -> None:
         super().__init__()
-        self.method = restored.method
-        self.preprocess = restored.preprocessing
-        self.class_names = restored.class_names
-        self.facts: Mapping[str, Any] = restored.facts
+        self.method, self.facts, self.class_names, self.input_shape = method, facts, class_names, input_shape
 
     def forward(self, image: Tensor) -> Tensor:
         return self.method.predict(image)
@@ -35,7 +36,19 @@ class TrainedClassifier(nn.Module):
     def branches(self) -> list[str]:
         """Return the names of the branches, the prediction first."""
         weights = next(self.method.parameters())
-        return list(self.branch_logits(torch.zeros(1, *self.preprocess.prepare.image_shape, device=weights.device)))
+        return list(self.branch_logits(torch.zeros(1, *self.input_shape, device=weights.device)))
+
+
+class TrainedClassifier(Classifier):
+    """A `Classifier` of images float32 [B, 3, H, W] from `preprocess`.
+
+    `preprocess` takes an image (PIL) or an image file and returns float32 [3, H, W].
+    """
+
+    def __init__(self, restored: RestoredMethod) -> None:
+        image_shape = restored.preprocessing.prepare.image_shape
+        super().__init__(restored.method, restored.facts, restored.class_names, image_shape)
+        self.preprocess = restored.preprocessing
 
 
 def restore_classifier(record: Record, rule: str | None) -> TrainedClassifier:
@@ -44,3 +57,14 @@ def restore_classifier(record: Record, rule: str | None) -> TrainedClassifier:
     Raises `UserError` as `restore_method` does.
     """
     return TrainedClassifier(restore_method(record, rule)).eval()
+
+
+def restore_feature_classifier(record: Record, rule: str | None) -> Classifier:
+    """The same of a run whose data are features: its classifier maps them, float32 [B, F].
+
+    Raises `UserError` as `restore_networks` does, and for a run whose data are not features.
+    """
+    if record.config["data"].get("features") is None:
+        raise UserError(f"the run {record.id} is not of features; give images=FOLDER_OR_CSV")
+    method, facts, given = restore_networks(record, rule)
+    return Classifier(method, facts, tuple(map(str, given["classes"])), tuple(given["shape"])).eval()

@@ -35,7 +35,7 @@ def list_images(source: str) -> ListedImages:
     if path.suffix.lower() in SUFFIXES:
         return ListedImages([source], [path])
     if path.suffix.lower() == ".npy":
-        raise UserError(f"images={source}: only images are predicted; for features, `evaluate` with data.features")
+        raise UserError(f"images={source}: an array, not images; give features={source} for a run of features")
     table = read_csv(path, required=("path",), setting="images")
     return ListedImages(table.columns["path"], table.paths())
 

@@ -1,16 +1,20 @@
-"""Predict many image files: threads decode the next images while the network computes."""
+"""Predict many image files, whose next ones threads decode while the network computes, or features."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from debiaslab.core.errors import UserError
 from debiaslab.core.memory import copy_to
 from debiaslab.core.prefetching import prefetch
+from debiaslab.datasets.features import first_not_finite, not_finite
 from debiaslab.datasets.image_decoding import BrokenImage
 from debiaslab.datasets.inputs import as_input
 from debiaslab.datasets.preprocessing import Preprocessing, decode_image
@@ -20,13 +24,13 @@ Branches = Callable[[Tensor], dict[str, Tensor]]  # images to the logits of each
 
 @dataclass(frozen=True)
 class Predicted:
-    """The probabilities float32 [B, num_classes] of each branch for the files at `positions`.
+    """The probabilities float32 [B, num_classes] of each branch for the files or rows at `positions`.
 
     `problems` describe the files of the batch that cannot be read.
     """
 
     positions: Sequence[int]
-    probabilities: dict[str, numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float32]]]
+    probabilities: Mapping[str, NDArray[numpy.float32]]
     problems: Sequence[str]
 
 
@@ -76,9 +80,28 @@ def predict_files(
                 yield Predicted((), {}, batch.problems)
                 continue
             images = batch.images if on_cpu else as_input(copy_to(batch.images, device), preprocessing.normalize)
-            logits = branches(images)
-            probabilities = {name: values.float().softmax(dim=1).cpu().numpy() for name, values in logits.items()}
-            yield Predicted(batch.positions, probabilities, batch.problems)
+            yield Predicted(batch.positions, _probabilities(branches(images)), batch.problems)
+
+
+def predict_features(
+    branches: Branches, path: Path, features: NDArray[Any], device: torch.device, batch_size: int
+) -> Iterator[Predicted]:
+    """Yield the predictions of `features` [N, F], mapped from `path`, in order, a batch at a time.
+
+    The networks of `branches` must be on `device`, in eval mode. Raises `UserError` for values that are not finite.
+    """
+    with torch.inference_mode():
+        for start in range(0, len(features), batch_size):
+            part = numpy.asarray(features[start : start + batch_size])
+            row = first_not_finite(part)
+            if row is not None:
+                raise UserError(not_finite(path, start + row))
+            inputs = torch.from_numpy(part.astype(numpy.float32)).to(device)
+            yield Predicted(range(start, start + len(part)), _probabilities(branches(inputs)), ())
+
+
+def _probabilities(logits: Mapping[str, Tensor]) -> dict[str, NDArray[numpy.float32]]:
+    return {name: values.float().softmax(dim=1).cpu().numpy() for name, values in logits.items()}
 
 
 def _require_file(path: Path) -> Path:

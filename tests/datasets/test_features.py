@@ -1,5 +1,6 @@
 """Features of another network instead of images: a .npy file with a row for each row of the CSV."""
 
+import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -144,7 +145,8 @@ def flat(split: Split) -> Split:
 
 def test_a_run_on_features(command: Command, tmp_path: Path) -> None:
     words = write(tmp_path, "mine", values())
-    outcome = command("with", "custom", *words, "method=erm", "model=linear", "num_steps=200", "data.seed=1")
+    rate = "method.hparams.learning_rate=0.1"
+    outcome = command("with", "custom", *words, "method=erm", "model=linear", "num_steps=100", rate)
     assert outcome.code == 0, outcome.err
     (run,) = outcome.runs
     assert not (run / "samples.png").exists()
@@ -154,10 +156,23 @@ def test_a_run_on_features(command: Command, tmp_path: Path) -> None:
     assert evaluated.code == 0, evaluated.err
     inspected = command("inspect", "with", "custom", *words)
     assert "5 features, computed by another network" in inspected.out
+    assert command("predict", str(run), "with", "features=other.npy", "rule=last", "batch_size=7", data=False).code == 0
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [row["row"] for row in rows] == [str(row) for row in range(20)]
+    assert [row["predicted"] for row in rows] == ["cat", "dog"] * 10
+    numpy.save(tmp_path / "wide.npy", numpy.zeros((4, 9)))
+    numpy.save(tmp_path / "broken.npy", numpy.array([[0.0] * FEATURES, [numpy.nan] * FEATURES]))
     Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
     for refused, data, message in (
         (("predict", str(run), "with", "images=a.png"), False, "is of clips, arrays or features, which no image file"),
-        (("predict", str(run), "with", "images=mine.npy"), False, "images=mine.npy: only images are predicted; for"),
+        (("predict", str(run), "with", "images=mine.npy"), False, "images=mine.npy: an array, not images; give feat"),
+        (("predict", str(run), "with", "features=wide.npy"), False, "[4, 9], but the run "),
+        (
+            ("predict", str(run), "with", "features=broken.npy"),
+            False,
+            "row 1 of broken.npy (counted from 0) has values",
+        ),
+        (("predict", str(run), "with", "features=none.npy"), False, "no file features=none.npy; write it with"),
         (("audit", "with", "custom", *words), True, "an audit looks at images, and these data are features; leave"),
         (("plots", "with", "kind=hardest"), False, "its data are features, which cannot be shown"),
         (
