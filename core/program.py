@@ -7,6 +7,7 @@ import debiaslab
 
 CODE = Path(__file__).resolve().parents[1]  # with main.py, methods/, ...: the clone, or the installed package
 IN_CLONE = (CODE / "debiaslab").is_dir()  # the folder of symlinks
+SERVE = "serve-runs"  # the first word of a process that forks runs (`recording/fork_server.py`), for no user
 
 
 def source_files() -> list[Path]:

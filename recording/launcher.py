@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 from debiaslab.core.errors import UserError
 from debiaslab.core.program import program_command
 from debiaslab.core.sharing import make_shared_folder
+from debiaslab.recording.fork_server import Forked, ForkServer
 from debiaslab.recording.interruption import note_signals
 
 POLL_SECONDS = 0.2
@@ -74,10 +75,15 @@ class Launcher(Protocol):
 
 
 class Local:
-    """Processes on this machine, each in its own process group, so that Ctrl-C reaches them only through this one."""
+    """Processes on this machine, each in its own session, so that Ctrl-C reaches them only through this one.
 
-    def __init__(self) -> None:
-        self.processes: dict[Handle, subprocess.Popen[bytes]] = {}
+    `warm`: they are forked from a process that has imported everything, where that is possible (`fork_server.py`).
+    """
+
+    def __init__(self, warm: bool = True) -> None:
+        self.warm = warm
+        self.servers: dict[str | None, ForkServer] = {}  # by the number of threads, which the imports read
+        self.processes: dict[Handle, subprocess.Popen[bytes] | Forked] = {}
 
     def start(
         self, arguments: Sequence[str], output: Path, threads: int | None = None, held_files: Sequence[int] = ()
@@ -86,7 +92,7 @@ class Local:
         try:
             make_shared_folder(output.parent)
             with output.open("wb") as file:
-                process = subprocess.Popen(
+                process = self._fork(arguments, file.fileno(), environment, held_files) or subprocess.Popen(
                     [*program_command(), *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=file,
@@ -101,9 +107,26 @@ class Local:
         self.processes[handle] = process
         return handle
 
+    def _fork(
+        self, arguments: Sequence[str], output: int, environment: Mapping[str, str], held_files: Sequence[int]
+    ) -> Forked | None:
+        """A run from a server, which is started if need be; None if that is not possible."""
+        if not self.warm:
+            return None
+        threads = environment.get("OMP_NUM_THREADS")
+        try:
+            if threads not in self.servers:
+                self.servers[threads] = ForkServer(environment)
+            return self.servers[threads].fork(arguments, output, environment, held_files)
+        except OSError:
+            self.warm = False  # it costs time, nothing else
+            return None
+
     def ended(self) -> list[tuple[Handle, Outcome]]:
-        over = [handle for handle, process in self.processes.items() if process.poll() is not None]
-        return [(handle, Outcome(self.processes.pop(handle).returncode, handle.output)) for handle in over]
+        over = [(handle, code) for handle, process in self.processes.items() if (code := process.poll()) is not None]
+        for handle, _ in over:
+            del self.processes[handle]
+        return [(handle, Outcome(code, handle.output)) for handle, code in over]
 
     def stop(self) -> list[tuple[Handle, Outcome]]:
         for process in self.processes.values():
@@ -115,6 +138,8 @@ class Local:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        while self.servers:
+            self.servers.popitem()[1].close()
         return self.ended()
 
 
