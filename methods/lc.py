@@ -26,9 +26,9 @@ from debiaslab.methods.declarations import drop_last_setting, gce_exponent
 from debiaslab.methods.losses import generalized_cross_entropy, membership, of_class
 from debiaslab.methods.optimizers import build_optimizer
 from debiaslab.methods.phase import Batch, Phase, descend
-from debiaslab.methods.published import ANY_OF_LEE, DIGITS, OWN_IMAGES
+from debiaslab.methods.published import ANY_OF_LEE, DIGITS, LIU_2023, OWN_IMAGES
 from debiaslab.methods.ranges import GCE_EXPONENT, LEARNING_RATE, SearchRange
-from debiaslab.methods.recipes import name_recipes, stand_ins
+from debiaslab.methods.recipes import merge, name_recipes, stand_ins
 from debiaslab.methods.schedules import ScheduledConfig
 from debiaslab.models import Networks
 
@@ -67,7 +67,7 @@ class LC(Method):
         "tau": SearchRange(text="choice(0.1, 1.0)", source="LC code"),
         "ema_alpha": SearchRange(text="choice(0.5, 0.9, 0.995)", source="LC code"),
     }
-    RECIPES = name_recipes("debiaslab", DIGITS | OWN_IMAGES)
+    RECIPES = merge(name_recipes("debiaslab", DIGITS | OWN_IMAGES), name_recipes("liu2023", LIU_2023))
     UNPUBLISHED = {
         **stand_ins(ANY_OF_LEE),
         "digits": replace(

@@ -42,6 +42,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamp": _adamp,
     "adamw": partial(_plain(AdamW), fused=True),
     "sgd": partial(_plain(SGD), momentum=0.9, fused=True),
+    "sgd_without_momentum": partial(_plain(SGD), fused=True),
 }
 
 OPTIMIZER = choice(OPTIMIZERS)  # the check of settings that name an optimiser

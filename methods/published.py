@@ -183,6 +183,24 @@ LIU = {  # JTT
         copies=50,
     ),
 }
+LIU_2023 = {  # LC
+    "waterbirds": _resnet50(
+        "LC code, Waterbirds; the length is not in it",
+        optimizer="sgd_without_momentum",
+        learning_rate=1e-3,
+        weight_decay=1e-4,
+        batch_size=32,
+        epochs=100,
+        lr_schedule="step",
+        lr_decay_epochs=50,
+        curr_step=7_500,  # 50 epochs
+        lambda_dis_align=2.0,
+        ema_alpha=0.5,
+        tau=0.1,
+        q=0.8,
+        avg_type="batch",
+    )
+}
 KIRICHENKO = {  # DFR
     "waterbirds": _resnet50("DFR code, Waterbirds", learning_rate=1e-3, weight_decay=1e-3, batch_size=32, epochs=100),
     "celeba": _resnet50(

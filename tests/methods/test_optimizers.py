@@ -22,6 +22,7 @@ ORIGINALS: dict[str, Callable[..., Optimizer]] = {
     "adamp": AdamP,
     "adamw": lambda parameters, **rates: AdamW(parameters, fused=True, **rates),
     "sgd": lambda parameters, **rates: SGD(parameters, momentum=0.9, fused=True, **rates),
+    "sgd_without_momentum": lambda parameters, **rates: SGD(parameters, fused=True, **rates),
 }
 
 

@@ -225,6 +225,7 @@ def test_which_recipes_start_from_imagenet() -> None:
     groups = {(method, name) for method in ("group_dro", "dfr", "afr", "jtt") for name in ("celeba", "waterbirds")}
     assert pretrained == denetdm | bar | celeba | groups | {
         ("erm", "waterbirds"),
+        ("lc", "waterbirds"),
         ("erm", "urbancars"),
         ("jtt", "urbancars"),
     }
