@@ -9,6 +9,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from debiaslab.methods.phase import Batch
 
+MOST_BYTES = 2 * 2**30  # of cached outputs; constant, as cached outputs can differ from computed ones in rounding
+
 
 class FrozenOutputs(nn.Module):
     """The outputs of frozen networks for batches of training images.
@@ -27,13 +29,19 @@ class FrozenOutputs(nn.Module):
     def keep(self, training_images: Iterable[Batch]) -> None:
         """Cache the outputs for all training images, given in order; the networks are in the modes of the phase.
 
-        Does nothing if outputs depend on the rest of the batch or on chance: with batch norm or dropout in train mode.
+        Does nothing if they need more than 2 GiB, or depend on the rest of the batch or on chance: with batch norm or
+        dropout in train mode.
         """
+        self.num_kept = 0
         modules = [module for network in self.networks for module in network.modules()]
         if any(module.training and isinstance(module, (_BatchNorm, _DropoutNd)) for module in modules):
-            self.num_kept = 0
             return
-        parts = [self.compute(batch.image) for batch in training_images]
+        parts, needed = [], 0
+        for batch in training_images:
+            parts.append(self.compute(batch.image))
+            needed += sum(outputs.nbytes for outputs in parts[-1])
+            if needed > MOST_BYTES:
+                return
         kept = [torch.cat(outputs) for outputs in zip(*parts, strict=True)]
         for number, outputs in enumerate(kept):
             self.register_buffer(f"kept_{number}", outputs, persistent=False)

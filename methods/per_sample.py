@@ -9,16 +9,19 @@ from torch import Tensor, nn
 from debiaslab.methods.base import SampleNotes
 
 ROW_LENGTH = 256  # samples per row
+MANY_ROWS = 4_096  # from here on the maxima of rows are kept, and renewed where a step has changed them
 
 
 class RunningLosses(nn.Module):
     """Exponential moving averages of K losses per training sample, float32; the first value is the loss itself.
 
     The values are stored in rows that contain samples of one class each, so that class maxima reduce to row maxima:
-    `place` is each sample's position in the flattened rows.
+    `place` is each sample's position in the flattened rows. With many rows, about a million samples, `maxima` are those
+    of the rows: then no step reads all samples.
     """
 
     rows: Tensor
+    maxima: Tensor
     place: Tensor
     class_of_row: Tensor
     seen: Tensor
@@ -48,6 +51,9 @@ class RunningLosses(nn.Module):
             "least": torch.full((num_losses, num_classes), smallest),
             "epsilon": torch.tensor(list(epsilons.values()))[:, None],
         }
+        self.keeps_maxima = len(class_of_row) >= MANY_ROWS
+        if self.keeps_maxima:
+            state["maxima"] = torch.zeros(num_losses, len(class_of_row))
         for name, values in state.items():
             self.register_buffer(name, values, persistent=False)
 
@@ -66,11 +72,15 @@ class RunningLosses(nn.Module):
         values = torch.lerp(losses, self._values_at(place), old_weight)
         self.rows.flatten(1).t().index_put_((place,), values.t())  # works under vmap, unlike index_copy_
         self.seen.index_fill_(0, index, 1)
+        if self.keeps_maxima:
+            row = place // ROW_LENGTH
+            self.maxima.t().index_put_((row,), self.rows.index_select(1, row).amax(dim=2).t())
         return values
 
     def class_maxima(self) -> Tensor:
         """The largest value of each class, [K, num_classes]; the smallest normal float where none is positive."""
-        return self.least.scatter_reduce(1, self.class_of_row, self.rows.amax(dim=2), "amax")
+        maxima = self.maxima if self.keeps_maxima else self.rows.amax(dim=2)
+        return self.least.scatter_reduce(1, self.class_of_row, maxima, "amax")
 
     def normalize(self, index: Tensor, values: Tensor | None = None) -> Tensor:
         """Divide the values of the samples at `index`, int64 [B], by their class maxima: [K, B] in [0, 1].
@@ -112,6 +122,8 @@ class RunningLosses(nn.Module):
                 value, seen = found.values()
                 self.rows[number].view(-1).index_copy_(0, self.place, value.to(self.rows))
                 self.seen.copy_(seen)
+        if self.keeps_maxima:
+            self.maxima.copy_(self.rows.amax(dim=2))
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )

@@ -61,6 +61,20 @@ def test_files_are_decoded_once(files: list[Path], monkeypatch: pytest.MonkeyPat
     assert (again.path, again.identity) == (first.path, first.identity)
 
 
+def test_large_images_are_read_from_the_disk_at_once(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda number, start, size, advice: asked.append((start, size, advice)))
+    small, large = read(files, 16), read(files, 80)
+    assert small(torch.tensor([1])).equal(small.images[[1]])
+    assert not asked
+    assert large(torch.tensor([3, 0])).equal(large.images[[3, 0]])
+    content = large.path.read_bytes()
+    assert [content[start : start + size] for start, size, _ in asked] == [
+        large.images[row].numpy().tobytes() for row in (3, 0)
+    ]
+    assert {advice for *_, advice in asked} == {os.POSIX_FADV_WILLNEED}
+
+
 def test_a_changed_file_or_size_is_repair(files: list[Path]) -> None:
     first = read(files)
     assert read(files, size=8).image_shape == (3, 8, 8)

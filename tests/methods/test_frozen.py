@@ -2,12 +2,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.augmentation import CropAndFlip
-from debiaslab.methods import Batch
+from debiaslab.methods import Batch, frozen
 from debiaslab.methods.denetdm import DeNetDM
 from debiaslab.methods.frozen import FrozenOutputs
 from debiaslab.training.batches import Batches
@@ -43,6 +44,15 @@ def test_outputs_are_computed_once_for_each_image() -> None:
     assert torch.allclose(before, after)
     assert not before.requires_grad
     assert not after.requires_grad
+
+
+def test_more_than_the_memory_allows_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, network = torch.rand(8, 5), nn.Linear(5, 2)
+    outputs = FrozenOutputs(Counting(network), [network])
+    for limit, kept in ((8 * 2 * 4, 1), (8 * 2 * 4 - 1, 0)):
+        monkeypatch.setattr(frozen, "MOST_BYTES", limit)
+        outputs.keep(parts(image))
+        assert outputs.num_kept == kept
 
 
 def test_what_depends_on_the_batch_or_on_chance_is_not_kept() -> None:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from debiaslab.methods import per_sample
 from debiaslab.methods.per_sample import RelativeDifficulty, RunningLosses
 
 TARGET = torch.tensor([0, 0, 1, 1, 1, 3])  # class 2 has no sample
@@ -50,6 +51,23 @@ def test_classes_larger_than_a_row() -> None:
     largest = torch.stack([losses[:, target == label].amax(dim=1) for label in range(3)], dim=1)
     assert torch.equal(running.class_maxima()[:, :3], largest)
     assert torch.equal(running.normalize(torch.arange(2_000)), losses / largest[:, target])
+
+
+def test_kept_maxima_of_rows_are_those_of_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, 3, (2_000,), generator=generator)
+    scanning = RunningLosses(target, num_classes=4, decay=DECAY, epsilons=TWO)
+    monkeypatch.setattr(per_sample, "MANY_ROWS", 2)
+    keeping = RunningLosses(target, num_classes=4, decay=DECAY, epsilons=TWO)
+    for number in range(30):
+        index = torch.randperm(2_000, generator=generator)[:100]
+        losses = torch.rand(2, 100, generator=generator) / (1 + number)  # maxima fall, too
+        assert torch.equal(keeping.update(index, losses), scanning.update(index, losses))
+        assert torch.equal(keeping.class_maxima(), scanning.class_maxima())
+    resumed = RunningLosses(target, num_classes=4, decay=DECAY, epsilons=TWO)
+    resumed.load_state_dict(keeping.state_dict())
+    assert (resumed.keeps_maxima, scanning.keeps_maxima) == (True, False)
+    assert torch.equal(resumed.class_maxima(), scanning.class_maxima())
 
 
 def test_a_checkpoint_has_the_values_in_the_order_of_the_samples() -> None:
