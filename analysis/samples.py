@@ -1,17 +1,16 @@
 """Draw a labelled grid of sample images, as a PNG file."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from debiaslab.analysis.drawing import font, save_png
 from debiaslab.core.console import one_line
-from debiaslab.core.files import atomic_write
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.splits import middle_frames
 
@@ -21,14 +20,13 @@ UNIT = 165  # pixels: width of an image with the gap beside it
 GAP, CLASS_GAP, HEADER_HEIGHT, LABEL_HEIGHT = 0.04, 0.2, 0.24, 0.15  # relative to the width of an image
 LINE = 0.24  # height of a title, relative to the width of an image
 CHARACTERS = 17  # per image width
-PIXELS_PER_POINT = 150 / 72  # of the size of a font
 
 
 def save_sample_grid(path: Path, data: BiasedDataset) -> None:
     """Draw training images without augmentation, grouped by class, with the bias below each image.
 
     Bias-aligned images are above, bias-conflicting ones below, if that is known. Many classes are subsampled evenly;
-    clips show their middle frame. With Pillow: a run waits for it, and Matplotlib takes ten times as long.
+    clips show their middle frame.
     """
     shown = _spread(data.num_classes, COLUMNS)
     wide = COLUMNS // len(shown)  # images of a class in a row
@@ -52,8 +50,7 @@ def save_sample_grid(path: Path, data: BiasedDataset) -> None:
             _text(picture, position * step + wide / 2, first - 0.05, _cut(data.class_labels()[label], wide), "ms", 7.5)
             _draw_images(picture, position * step, first, chosen, data, wide, row_height)
         top += height
-    with atomic_write(path) as temporary:
-        picture.save(temporary, format="PNG")
+    save_png(picture, path)
 
 
 def _blocks(data: BiasedDataset) -> dict[str, Tensor]:
@@ -120,13 +117,4 @@ def _cut(text: str, wide: int) -> str:
 def _text(picture: Any, x: float, y: float, text: str, anchor: str, points: float, bold: bool = False) -> None:
     """Write `text` at a position in widths of an image; `anchor` is as in Pillow."""
     place = x * UNIT, y * UNIT
-    ImageDraw.Draw(picture).text(place, one_line(text), "black", _font(points, bold), anchor)
-
-
-@lru_cache
-def _font(points: float, bold: bool) -> Any:
-    """The font of the other pictures, which comes with Matplotlib."""
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", points * PIXELS_PER_POINT)
+    ImageDraw.Draw(picture).text(place, one_line(text), "black", font(points, bold), anchor)

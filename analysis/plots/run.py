@@ -1,16 +1,18 @@
 """The figures that a run records: its accuracies, and diagnostics of the training samples."""
 
 from collections.abc import Sequence
-from math import ceil, isnan
+from math import isnan
 from pathlib import Path
-from typing import Any
 
-from debiaslab.analysis.plots.figure import COLORS, new_figure, save_figure
+from debiaslab.analysis.plots.chart import Line, Panel, save_panels
+from debiaslab.analysis.plots.figure import COLORS
 from debiaslab.evaluation.diagnostics import PRECISION, RECALL, WEIGHT_ALIGNED, WEIGHT_CONFLICTING
 from debiaslab.evaluation.history import Evaluation, History
 
-# accuracies that a picture shows, metric -> line style; the first of these that are known
-LINE_STYLES = ({"conflicting": "-", "aligned": "--"}, {"unbiased": "-", "worst_group": "--"}, {"accuracy": "-"})
+# accuracies that a picture shows, metric -> whether its line is dashed; the first of these that are known
+DASHED = ({"conflicting": False, "aligned": True}, {"unbiased": False, "worst_group": True}, {"accuracy": False})
+PERCENT = (-2.0, 102.0)  # limits of an axis
+COLUMNS = 3  # maximum number of panels side by side
 
 
 def save_curves(path: Path, history: History, title: str) -> None:
@@ -18,46 +20,39 @@ def save_curves(path: Path, history: History, title: str) -> None:
 
     Where these are not known, of all groups and the worst one; without bias labels, of all images.
     """
-    phases = list(dict.fromkeys(evaluation.phase for evaluation in history.evaluations))
-    columns = min(3, len(phases))
-    rows = ceil(len(phases) / columns)
-    figure, axes = new_figure(rows=rows, columns=columns, width=5.5 * columns, height=4.2 * rows)
-    for axis in axes.flat[len(phases) :]:
-        axis.set_axis_off()
-    for axis, phase in zip(axes.flat, phases, strict=False):
+    panels = []
+    for phase in dict.fromkeys(evaluation.phase for evaluation in history.evaluations):
         evaluations = history.of_phase(phase)
-        epochs = [evaluation.epoch for evaluation in evaluations]
-        for color, branch in zip(COLORS, evaluations[0].correct["test"], strict=False):
-            styles, accuracies = _accuracies(history, evaluations, branch)
-            for metric, style in styles.items():
-                values = [point[metric] for point in accuracies]
-                marker = "o" if len(epochs) == 1 else None
-                axis.plot(epochs, values, style, color=color, label=f"{branch}, {metric}", linewidth=1.2, marker=marker)
-        axis.set(title=phase, xlabel="epoch", ylabel="test accuracy (%)", ylim=(-2, 102))
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    save_figure(figure, path)
+        branches = zip(COLORS, evaluations[0].correct["test"], strict=False)
+        lines = [line for color, branch in branches for line in _accuracy_lines(history, evaluations, branch, color)]
+        panels.append(Panel(phase, lines, "test accuracy (%)", PERCENT))
+    rows = [panels[first : first + COLUMNS] for first in range(0, len(panels), COLUMNS)]
+    save_panels(path, rows, title, width=5.5, height=4.2)
 
 
-def _accuracies(
-    history: History, evaluations: Sequence[Evaluation], branch: str
-) -> tuple[dict[str, str], list[dict[str, float]]]:
-    """(metric -> line style, test accuracies in percent of each evaluation): of the first known of `LINE_STYLES`."""
+def _accuracy_lines(history: History, evaluations: Sequence[Evaluation], branch: str, color: str) -> list[Line]:
+    """The accuracies of a branch that are shown."""
     metrics = [history.counts(evaluation, "test", branch).metrics() for evaluation in evaluations]
-    accuracies = [{name: 100 * value for name, value in point.items()} for point in metrics]
-    known = ({name: style for name, style in styles.items() if not isnan(metrics[0][name])} for styles in LINE_STYLES)
-    return next(filter(None, known)), accuracies
+    known = ([name for name in names if not isnan(metrics[0][name])] for names in DASHED)
+    dashed = {name: dash for names in DASHED for name, dash in names.items()}
+    return [
+        Line(
+            f"{branch}, {name}",
+            [(evaluation.epoch, 100 * point[name]) for evaluation, point in zip(evaluations, metrics, strict=True)],
+            color,
+            dashed[name],
+        )
+        for name in next(filter(None, known))
+    ]
 
 
 # ---- what a method makes of the training samples
 
-SAMPLE_STYLES = {
-    WEIGHT_CONFLICTING: (COLORS[0], "-"),
-    WEIGHT_ALIGNED: (COLORS[0], "--"),
-    PRECISION: (COLORS[1], "-"),
-    RECALL: (COLORS[2], "-"),
+SAMPLE_STYLES = {  # name -> (colour, whether the line is dashed)
+    WEIGHT_CONFLICTING: (COLORS[0], False),
+    WEIGHT_ALIGNED: (COLORS[0], True),
+    PRECISION: (COLORS[1], False),
+    RECALL: (COLORS[2], False),
 }
 
 
@@ -71,27 +66,28 @@ def save_diagnostics(path: Path, history: History, title: str) -> None:
     Against epochs: mean weights of aligned and conflicting training samples, and precision and recall of "this sample
     is conflicting"; test accuracy of the branches beside the prediction, such as the biased one; losses.
     """
-    phases = _diagnosed_phases(history)
-    figure, axes = new_figure(rows=len(phases), columns=3, width=14, height=3.6 * len(phases))
-    for (samples, branches, losses), phase in zip(axes, phases, strict=True):
-        evaluations = history.of_phase(phase)
-        epochs = [evaluation.epoch for evaluation in evaluations]
-        _plot_series(samples, epochs, [evaluation.diagnostics for evaluation in evaluations], SAMPLE_STYLES)
-        samples.set(title=f"{phase}: training samples", ylim=(-0.03, 1.03))
-        others = list(evaluations[0].correct["test"])[1:]
-        for color, branch in zip(COLORS[1:], others, strict=False):  # the prediction has the first one in the curves
-            line_styles, accuracies = _accuracies(history, evaluations, branch)
-            points = [{f"{branch}, {name}": point[name] for name in line_styles} for point in accuracies]
-            styles = {f"{branch}, {name}": (color, style) for name, style in line_styles.items()}
-            _plot_series(branches, epochs, points, styles)
-        branches.set(title=f"{phase}: other branches, test accuracy (%)", ylim=(-2, 102))
-        names = dict.fromkeys(name for evaluation in evaluations for name in evaluation.losses)
-        colored = {name: (color, "-") for name, color in zip(names, COLORS, strict=False)}
-        _plot_series(losses, epochs, [evaluation.losses for evaluation in evaluations], colored)
-        losses.set(title=f"{phase}: mean training losses")
-        losses.set_yscale("log", nonpositive="mask")
-    figure.suptitle(title, fontsize=10, parse_math=False)
-    save_figure(figure, path)
+    rows = [_diagnostic_panels(history, phase) for phase in _diagnosed_phases(history)]
+    save_panels(path, rows, title, width=14 / 3, height=3.6)
+
+
+def _diagnostic_panels(history: History, phase: str) -> list[Panel]:
+    evaluations = history.of_phase(phase)
+    samples = []
+    for name, (color, dashed) in SAMPLE_STYLES.items():
+        points = [(point.epoch, point.diagnostics[name]) for point in evaluations if name in point.diagnostics]
+        samples += [Line(name, points, color, dashed)] if points else []
+    others = zip(COLORS[1:], list(evaluations[0].correct["test"])[1:], strict=False)  # curves show the first branch
+    branches = [line for color, branch in others for line in _accuracy_lines(history, evaluations, branch, color)]
+    names = dict.fromkeys(name for point in evaluations for name in point.losses)
+    losses = [
+        Line(name, [(point.epoch, point.losses[name]) for point in evaluations if name in point.losses], color)
+        for name, color in zip(names, COLORS, strict=False)
+    ]
+    return [
+        Panel(f"{phase}: training samples", samples, limits=(-0.03, 1.03)),
+        Panel(f"{phase}: other branches, test accuracy (%)", branches, limits=PERCENT),
+        Panel(f"{phase}: mean training losses", losses, log=True),
+    ]
 
 
 def _diagnosed_phases(history: History) -> list[str]:
@@ -102,18 +98,3 @@ def _diagnosed_phases(history: History) -> list[str]:
         if diagnosed or len(point.correct["test"]) > 1
     ]
     return list(dict.fromkeys(found))
-
-
-def _plot_series(
-    axis: Any, epochs: list[int], points: list[dict[str, float]], styles: dict[str, tuple[str, str]]
-) -> None:
-    """A line for each of `styles`, name -> (colour, line style), that `points`, one per evaluation, have."""
-    for name, (color, style) in styles.items():
-        known = [(epoch, point[name]) for epoch, point in zip(epochs, points, strict=True) if name in point]
-        if known:
-            marker = "o" if len(known) == 1 else None
-            axis.plot(*zip(*known, strict=True), style, color=color, label=name, linewidth=1.2, marker=marker)
-    axis.set(xlabel="epoch")
-    axis.grid(alpha=0.3)
-    if axis.lines:
-        axis.legend(fontsize=7)

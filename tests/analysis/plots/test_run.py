@@ -1,3 +1,4 @@
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ from PIL import Image
 
 from debiaslab.analysis.plots import run as plots
 from debiaslab.analysis.plots import save_curves, save_diagnostics
+from debiaslab.analysis.plots.chart import Panel
 from debiaslab.evaluation.history import Evaluation, History
 
 
@@ -43,11 +45,12 @@ def test_pictures_show_what_is_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: Any, aligned: Any, expected: set[str]
 ) -> None:
     history = History([point("train", n, "f", "g", counts=total) for n in (1, 2)], {"test": total}, aligned)
-    figures: list[Any] = []
-    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    panels: list[Panel] = []
+    monkeypatch.setattr(plots, "save_panels", lambda path, rows, *_, **sizes: panels.extend(chain(*rows)))
     save_curves(tmp_path / "curves.png", history, "title")
     save_diagnostics(tmp_path / "diagnostics.png", history, "title")
-    curves, _, branches, _ = (axis for figure in figures for axis in figure.axes)
-    assert {line.get_label() for line in curves.lines} == {f"{name}, {metric}" for name in "fg" for metric in expected}
-    assert {line.get_label() for line in branches.lines} == {f"g, {metric}" for metric in expected}
-    assert all(line.get_ydata()[0] == 100 for line in (*curves.lines, *branches.lines))
+    curves, _, branches, losses = panels
+    assert {line.label for line in curves.lines} == {f"{name}, {metric}" for name in "fg" for metric in expected}
+    assert {line.label for line in branches.lines} == {f"g, {metric}" for metric in expected}
+    assert all(line.points[0] == (1, 100) for line in (*curves.lines, *branches.lines))
+    assert [(line.label, line.points) for line in losses.lines] == [("loss", [(1, 0.5), (2, 0.5)])]
