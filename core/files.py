@@ -1,5 +1,6 @@
 """Atomic writes, file locks, and checks of paths."""
 
+import errno
 import os
 import shutil
 import stat
@@ -115,6 +116,27 @@ def lock(handle: int, wait: bool) -> bool:
     except OSError:
         return False
     return True
+
+
+def require_lock(handle: int, path: Path, wait: bool) -> bool:
+    """Lock an open file until it is closed; False if another process holds the lock.
+
+    Raises `UserError` if its file system, or this system, has no locks.
+    """
+    reason = "this system has none"
+    if fcntl is not None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            reason = f"{errno.errorcode.get(error.errno or 0, error.errno)}: {error.strerror}"
+        else:
+            return True
+    raise UserError(
+        f"cannot lock {path} ({reason}), and without locks two processes could do the same run; choose a folder on a"
+        " local disk, or mount this one with locks (Lustre: flock, NFS: no nolock)"
+    )
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -1,6 +1,5 @@
 """The database of a search: an SQLite file, a journal, or a server, shared by all of its workers."""
 
-import fcntl
 import random
 import time
 import warnings
@@ -18,12 +17,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from debiaslab.commands.searches.plan import Plan, make_plan
 from debiaslab.commands.searches.words import SearchWords
 from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_lock
 from debiaslab.core.mongo import without_password
 from debiaslab.core.sharing import make_shared_folder, share
 
 CREATION_RETRIES = 5  # two workers that create a database at the same time can disturb each other
 JOURNALS = (".journal", ".log")
 DATABASE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
+POSTGRESQL = "postgresql"
 FACTS = "facts"  # attribute of a study
 
 
@@ -97,7 +98,7 @@ def open_storage(address: str) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     if "://" in address:
-        return RDBStorage(address)
+        return RDBStorage(with_driver(address))
     path = Path(address).absolute()
     make_shared_folder(path.parent)
     if path.suffix in JOURNALS:
@@ -108,20 +109,31 @@ def open_storage(address: str) -> BaseStorage:
     return storage
 
 
+def with_driver(address: str) -> str:
+    """`address` with psycopg as the driver of a PostgreSQL server, unless it names another."""
+    kind, rest = address.split("://", 1)
+    return f"{POSTGRESQL}+psycopg://{rest}" if kind in (POSTGRESQL, "postgres") else address
+
+
 @contextmanager
 def one_at_a_time(address: str) -> Iterator[None]:
-    """Exclude other workers on this file within the block. Servers handle concurrency themselves."""
+    """Exclude other workers on this file within the block. Servers handle concurrency themselves.
+
+    Raises `UserError` if it cannot be locked.
+    """
     if "://" in address:
         yield
         return
     with Path(f"{address}.turn").open("a") as lock:  # a journal already uses .lock
         share(Path(lock.name))
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        require_lock(lock.fileno(), Path(lock.name), wait=True)
         yield
 
 
 def database_problem(address: str, error: Exception) -> UserError:
     """The error of a database, in one line and without its password."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
+        return UserError("storage=postgresql://... needs the package psycopg: pip install 'psycopg[binary]'")
     cause = getattr(error, "orig", None) or error.__cause__ or error
     reason = str(getattr(cause, "orig", None) or cause).strip().split("\n")[0]
     shown = hide_password(address)

@@ -11,6 +11,7 @@ from debiaslab.analysis.query import Query
 from debiaslab.analysis.records import Record
 from debiaslab.commands.studies.jobs import Job, key_of, settings_of
 from debiaslab.core.errors import UserError
+from debiaslab.core.files import require_lock
 from debiaslab.core.sharing import share
 from debiaslab.recording.observers import STATE
 from debiaslab.recording.version import recorded_code
@@ -104,7 +105,8 @@ def _same_data(job: Job, record: Record) -> bool:
 def try_lock(folder: Path, key: str) -> BufferedWriter | None:
     """Lock the job `key`; returns the open file that holds the lock, or None if another process has it.
 
-    The lock is released when all processes with the open file have closed it or died.
+    The lock is released when all processes with the open file have closed it or died. Raises `UserError` if the file
+    cannot be written or locked.
     """
     path = folder / LOCKS / key
     try:
@@ -115,11 +117,13 @@ def try_lock(folder: Path, key: str) -> BufferedWriter | None:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; choose another folder with log_dir=DIR") from None
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if require_lock(file.fileno(), path, wait=False):
+            return file
+    except UserError:
         file.close()
-        return None
-    return file
+        raise
+    file.close()
+    return None
 
 
 def is_locked(folder: Path, key: str) -> bool:

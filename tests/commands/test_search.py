@@ -14,11 +14,12 @@ from debiaslab.analysis.query import Query, setting_of
 from debiaslab.analysis.search import SearchTrials, find_trials, objective_of, summary_table
 from debiaslab.commands.searches.plan import make_plan
 from debiaslab.commands.searches.trials import Trials
-from debiaslab.commands.searches.words import read_search
+from debiaslab.commands.searches.words import STORAGE_URL, read_search
 from debiaslab.core.errors import UserError
 from tests.analysis.recorded import write_record
 from tests.conftest import Command
 from tests.held import hold_training, release_when_signalled, start_command
+from tests.postgres import INSTALLED, PASSWORD, running_postgres
 
 MAIN = Path(main.__file__)
 WORDS = ("digits", "smoke", "method=end", "sampler=random", "trials=2")
@@ -89,6 +90,27 @@ def test_failed_trials_and_the_same_summary_from_everywhere(command: Command, tm
     assert list(map(objective_of, files.complete())) == list(map(objective_of, database.complete()))
     again = command("search", "with", *words, space)
     assert (again.code, again.runs) == (0, [])
+
+
+@pytest.mark.skipif(not INSTALLED, reason="needs a PostgreSQL server (Debian's package postgresql)")
+def test_a_search_in_postgresql(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_postgres() as address:
+        monkeypatch.setenv(STORAGE_URL, address)
+        outcome = command("search", "with", *WORDS, "name=shared", "jobs=2")
+        assert (outcome.code, outcome.err, len(outcome.runs)) == (0, "", 2)
+        assert "2 complete, of 2 trials" in outcome.out
+        again = command("search", "with", *WORDS, "name=shared", "trials=4", "list=True")
+        assert again.code == 0
+        workers = [Trials(make_plan(read_search([*WORDS[:-1], "name=shared", "trials=4"]))) for _ in range(2)]
+        taken = [trial.number for worker in workers if (trial := worker.next("run")) is not None]
+        assert taken == [2, 3]
+        assert not any(PASSWORD in path.read_text() for path in (tmp_path / "runs").rglob("*.json"))
+        assert PASSWORD not in outcome.out + again.out
+    gone = command("search", "with", *WORDS, "name=shared")
+    assert gone.code == 2
+    assert gone.err.startswith("error: cannot use storage=postgresql://127.0.0.1:")
+    assert gone.err.count("\n") == 1
+    assert PASSWORD not in gone.err
 
 
 def trial(folder: Path, number: int, value: float | None, *, search: str = "mine", **marks: object) -> None:

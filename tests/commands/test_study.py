@@ -1,11 +1,14 @@
 """`main.py study`: which runs it makes of its words, what it finds recorded of them, and what it refuses."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from debiaslab.commands.searches.database import one_at_a_time
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
 from debiaslab.commands.studies.overview import last_step
 from debiaslab.commands.studies.recorded import Recorded, State, is_locked, try_lock
@@ -170,6 +173,24 @@ def test_a_run_that_only_evaluated_is_none_of_a_study(job: Job, command: Command
         command(*([] if words else ["evaluate"]), "with", *job.words, *words, f"checkpoint={folder}", data=False)
     assert len(list(folder.parent.glob("*/run.json"))) == 3
     assert state_of(job) == State(done=folder.name, same_code=True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(handle: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    name = errno.errorcode[number]
+    with pytest.raises(
+        UserError, match=rf"cannot lock \S+/\.locks/a \({name}.*choose a folder on a local disk, or mount"
+    ):
+        try_lock(tmp_path, "a")
+    with (
+        pytest.raises(UserError, match=r"cannot lock \S+/search\.db\.turn"),
+        one_at_a_time(str(tmp_path / "search.db")),
+    ):
+        raise AssertionError("not locked")
 
 
 def test_the_lock_of_a_job(tmp_path: Path) -> None:
