@@ -7,9 +7,9 @@ Examples:
   python main.py with colored_mnist severity4 skewed4 method=denetdm seeds=5
 """
 
-import os
 from collections.abc import Sequence
 
+from debiaslab.commands.parallel import jobs_that_pay, num_cores
 from debiaslab.commands.studies.words import NO_SEEDS, StudyWords, read_study
 from debiaslab.commands.study import run_study
 from debiaslab.commands.words import read_words
@@ -36,5 +36,5 @@ def run(updates: Sequence[str]) -> int:
     if "together" not in names:
         own.append("together=auto")
     if "jobs" not in names:
-        own.append(f"jobs={1 if choose_device(config['device']).type == 'cuda' else os.cpu_count() or 1}")
+        own.append(f"jobs={num_cores() if choose_device(config['device']).type == 'cpu' else jobs_that_pay([config])}")
     return run_study(read_study([*updates, *own]))

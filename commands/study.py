@@ -20,6 +20,7 @@ from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published_numbers import published_metrics
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.table_names import row_names
+from debiaslab.commands.parallel import jobs_that_pay
 from debiaslab.commands.results import DEFAULT_METRIC, TableWords, format_tables, make_tables
 from debiaslab.commands.studies.groups import group_jobs
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
@@ -64,6 +65,7 @@ def run(updates: Sequence[str]) -> int:
 def run_study(study: StudyWords) -> int:
     """The same for parsed words."""
     jobs = jobs_of(study)
+    study = replace(study, parallel=study.parallel or jobs_that_pay([job.setup.config for job in jobs]))
     searches = plan_searches(jobs, study)
     check_row(jobs, study)
     recorded = Recorded(jobs[0].log_dir, current_code(ex))

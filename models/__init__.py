@@ -35,6 +35,7 @@ MODELS: dict[str, type[Architecture]] = {
     "resnet18_bagnet18": ResNet18BagNet18,
     "resnet18_3d": ResNet3D,
 }
+WITHOUT_CONVOLUTIONS = ("linear", "mlp", "mlp_branches")
 
 
 def architecture(name: str, hparams: Mapping[str, Any]) -> Architecture:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from debiaslab.core.errors import UserError
+from debiaslab.core.gpus import visible_gpus
 from debiaslab.core.program import program_command
 from debiaslab.core.sharing import make_shared_folder
 from debiaslab.recording.fork_server import Forked, ForkServer
@@ -77,11 +78,14 @@ class Launcher(Protocol):
 class Local:
     """Processes on this machine, each in its own session, so that Ctrl-C reaches them only through this one.
 
-    `warm`: they are forked from a process that has imported everything, where that is possible (`fork_server.py`).
+    `warm`: they are forked from a process that has imported everything, where that is possible (`fork_server.py`; not
+    where there is a GPU). Of several GPUs, each run sees the one that the fewest others use.
     """
 
     def __init__(self, warm: bool = True) -> None:
-        self.warm = warm
+        self.gpus = visible_gpus()
+        self.warm = warm and not self.gpus
+        self.gpu_of: dict[Handle, str] = {}
         self.servers: dict[str | None, ForkServer] = {}  # by the number of threads, which the imports read
         self.processes: dict[Handle, subprocess.Popen[bytes] | Forked] = {}
 
@@ -89,6 +93,9 @@ class Local:
         self, arguments: Sequence[str], output: Path, threads: int | None = None, held_files: Sequence[int] = ()
     ) -> Handle:
         environment = dict(os.environ) if threads is None else os.environ | {"OMP_NUM_THREADS": str(threads)}
+        gpu = self._choose_gpu(arguments)
+        if gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         try:
             make_shared_folder(output.parent)
             with output.open("wb") as file:
@@ -105,7 +112,16 @@ class Local:
             raise UserError(f"cannot start a run with its output in {output}: {error.strerror}") from None
         handle = Handle(arguments, output)
         self.processes[handle] = process
+        if gpu is not None:
+            self.gpu_of[handle] = gpu
         return handle
+
+    def _choose_gpu(self, arguments: Sequence[str]) -> str | None:
+        """The GPU of several that the fewest runs use; None for a run that names another device, or only one GPU."""
+        devices = [word.partition("=")[2] for word in arguments if word.startswith("device=")]
+        if len(self.gpus) < 2 or devices[-1:] not in ([], ["auto"], ["cuda"]):
+            return None
+        return min(self.gpus, key=list(self.gpu_of.values()).count)
 
     def _fork(
         self, arguments: Sequence[str], output: int, environment: Mapping[str, str], held_files: Sequence[int]
@@ -126,6 +142,7 @@ class Local:
         over = [(handle, code) for handle, process in self.processes.items() if (code := process.poll()) is not None]
         for handle, _ in over:
             del self.processes[handle]
+            self.gpu_of.pop(handle, None)
         return [(handle, Outcome(code, handle.output)) for handle, code in over]
 
     def stop(self) -> list[tuple[Handle, Outcome]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from debiaslab import main
+from debiaslab.commands import parallel
 from tests.conftest import Command
 
 pytestmark = pytest.mark.processes
@@ -50,8 +51,11 @@ def printed(script: str, *words: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("script", STUDIES)
-def test_a_script_lists_its_runs(script: str, command: Command, tmp_path: Path) -> None:
+def test_a_script_lists_its_runs(
+    script: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The command that it starts is called in this process."""
+    monkeypatch.setattr(parallel, "num_cores", lambda: 1)
     program, *words = printed(script, "data.root=data", "log_dir=runs", PYTHON="echo").split()
     assert program == "main.py"
     count = NUM_RUNS[script]

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from debiaslab.commands.parallel import jobs_that_pay
 from debiaslab.commands.searches.space import Range, Value, as_words, read_range
 from debiaslab.commands.searches.words import RULE, STORAGE_URL, TRIALS, SearchWords
 from debiaslab.config import ex
@@ -108,6 +109,7 @@ def make_plan(words: SearchWords) -> Plan:
     metric, rule = words.parsed_objective
     selection = rule or selection_for(config["data"])
     metric = metric or (selection.removeprefix(RULE) if selection != "last" else "unbiased")
+    words = replace(words, jobs=words.jobs or jobs_that_pay([config]))
     plan = Plan(words, words.space or own_space(config, words.given), metric, selection, config)
     _ = plan.num_trials  # rejects ranges that a grid does not support
     return plan

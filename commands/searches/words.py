@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from debiaslab.commands.parallel import DEFAULT
 from debiaslab.commands.searches.space import Range, read_range
 from debiaslab.commands.words import one_of_these, read_words, word
 from debiaslab.core.errors import UserError, require_known
@@ -44,7 +45,7 @@ class SearchWords:
     objective: str | None = word("metric on validation images to maximise: valid/unbiased")
     selection: str | None = word("rule that selects the evaluation: last, best_valid_unbiased")
     storage: str | None = word("file or URL of the database, shared by all workers", read=read_storage)
-    jobs: int = word("parallel trials", 1)
+    jobs: int = word(f"parallel trials; {DEFAULT}", 0)
     name: str | None = word("name of the search; default: derived from its settings", read=read_name)
     top: int = word("number of best trials in the summary", 3)
     listed: bool = word("True: show the results so far, without running trials", False, name="list")

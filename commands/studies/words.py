@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from debiaslab.commands.parallel import DEFAULT
 from debiaslab.commands.results import TableWords
 from debiaslab.commands.searches.space import read_range
 from debiaslab.commands.words import (
@@ -46,7 +47,7 @@ class StudyWords(TableWords):
     )
     first_seed: int | None = word("the only seed, or the first of several", name="seed", read=read_number)
     seeds_text: str | None = word("1,2,3 or 1-5, or the number of seeds; default: 3", name="seeds")
-    parallel: int = word("parallel runs", 1, name="jobs")
+    parallel: int = word(f"parallel runs; {DEFAULT}", 0, name="jobs")
     together: bool | None = word(
         "train runs that differ only in their seed as one; auto: if that is faster",
         False,

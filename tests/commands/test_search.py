@@ -29,7 +29,7 @@ WORDS = ("digits", "smoke", "method=end", "sampler=random", "trials=2")
 def test_killed_and_interrupted_workers_lose_nothing(
     command: Command, tmp_path: Path, data_root: Path, digits: object
 ) -> None:
-    words = (*WORDS, f"data.root={data_root}")
+    words = (*WORDS, "jobs=1", f"data.root={data_root}")
     killed = start_command(tmp_path, "search", *words)
     orphan = hold_training(killed, tmp_path / "runs")
     killed.kill()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from debiaslab.commands.parallel import num_cores
 from debiaslab.commands.searches.database import one_at_a_time
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
 from debiaslab.commands.studies.overview import last_step
@@ -223,7 +224,7 @@ def test_a_list_needs_no_data_and_leaves_nothing(command: Command, tmp_path: Pat
 def test_a_list_says_what_is_done(command: Command) -> None:
     (folder,) = command("with", *WORDS, "method=erm", "seed=2").runs
     outcome = command("study", "with", *WORDS, "method=erm", "seeds=1-2", "list=True")
-    assert "2 runs: 1 to run, 1 done; 1 at a time" in outcome.out
+    assert f"2 runs: 1 to run, 1 done; {num_cores()} at a time" in outcome.out
     (line,) = [line for line in outcome.out.splitlines() if folder.name in line]
     assert line.split() == ["erm", "2", "done", f"runs/{folder.name}"]
 

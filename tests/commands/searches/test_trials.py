@@ -29,7 +29,7 @@ STORAGES = ("search.db", "search.journal")
 
 
 def plan_of(folder: Path, *words: str, storage: str = "search.db") -> Plan:
-    common = ("digits", "smoke", "method=end", f"log_dir={folder}/runs", f"storage={folder}/{storage}")
+    common = ("digits", "smoke", "method=end", "jobs=1", f"log_dir={folder}/runs", f"storage={folder}/{storage}")
     return make_plan(read_search([*common, *words]))
 
 
