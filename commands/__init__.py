@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "debiaslab.commands.export",
     "export_model": "debiaslab.commands.export_model",
     "finetune": "debiaslab.commands.finetune",
+    "job": "debiaslab.commands.job",
     "plots": "debiaslab.commands.plots",
     "predict": "debiaslab.commands.predict",
     "report": "debiaslab.commands.report",

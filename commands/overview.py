@@ -15,7 +15,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Records": ("sync",),
     "Shell": ("completion",),
 }
-INTERNAL = ("together",)  # started by others
+INTERNAL = ("job", "together")  # started by others
 SETTINGS = {
     "print_named_configs": "named configurations, such as colored_mnist, severity4, skewed1",
     "print_config with WORDS": "all settings of a run, and where they come from",

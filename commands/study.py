@@ -40,8 +40,10 @@ from debiaslab.recording.launcher import Local
 from debiaslab.recording.observers import mongo_from_environment
 from debiaslab.recording.version import current_code
 
-if TYPE_CHECKING:  # only a study with search=N needs the packages of a search
+if TYPE_CHECKING:  # only a study with search=N needs the packages of a search, and with on=slurm submitit
+    from debiaslab.commands.studies.queued import QueuedRunner
     from debiaslab.commands.studies.tuning import Search
+    from debiaslab.recording.slurm import Place, Slurm
 
 
 @dataclass(frozen=True)
@@ -65,31 +67,31 @@ def run(updates: Sequence[str]) -> int:
 def run_study(study: StudyWords) -> int:
     """The same for parsed words."""
     jobs = jobs_of(study)
-    study = replace(study, parallel=study.parallel or jobs_that_pay([job.setup.config for job in jobs]))
+    if not study.on_slurm:
+        study = replace(study, parallel=study.parallel or jobs_that_pay([job.setup.config for job in jobs]))
     searches = plan_searches(jobs, study)
     check_row(jobs, study)
     recorded = Recorded(jobs[0].log_dir, current_code(ex))
+    slurm = slurm_of(study, recorded)
+    if slurm is not None and study.cancel:
+        show(f"cancelled {plural(slurm.cancel([job.name_in_queue for job in jobs]), 'run')}")
+        return 0
     if study.listed:
-        list_study(jobs, searches, recorded, study)
+        list_study(jobs, searches, recorded, study, slurm)
         return 0
     require_writable(recorded.log_dir, "log_dir")
     mongo_from_environment()  # fails if the server does not respond
     if searches and len(study.seeds) == 1:
         show("one seed does not tell how sure the difference of the tuned settings is; give several, as seeds=1-3")
     show(f"checking {plural(len(jobs), 'run')} and the data")
-    jobs = list(with_data(jobs))
+    jobs = list(with_data(jobs, run_here=slurm is None))
     check_metrics(jobs, study)
     tuned = [search.best_jobs(jobs) for search in run_all(searches)]
     jobs = in_order([*jobs, *with_data([job for several in tuned for job in several])])
-    states = list_jobs(jobs, recorded, study)
+    states = list_jobs(jobs, recorded, study, slurm)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
     open_jobs = [job for job in jobs if job.key not in done]
-    threads = threads_per_run(study.parallel)
-    groups = group_jobs(open_jobs, states, study, threads)
-    overview = Overview(len(open_jobs))
-    runner = Runner(
-        groups, recorded, Local(), again=study.again, parallel=study.parallel, threads=threads, overview=overview
-    )
+    runner = make_runner(open_jobs, states, recorded, study, slurm)
     runner.run()
     show_results(jobs, done | runner.done, study)
     for failure in runner.failures:
@@ -97,6 +99,31 @@ def run_study(study: StudyWords) -> int:
     for search in (search for search, several in zip(searches, tuned, strict=True) if not several):
         show(f"FAILED {search.label}, tuned: no trial of {search.plan.name} is complete, of {study.search}")
     return 1 if runner.failures or not all(tuned) else 0
+
+
+def slurm_of(study: StudyWords, recorded: Recorded) -> "Slurm | None":
+    """The queue for on=slurm. Raises `UserError` if this machine has none."""
+    if not study.on_slurm:
+        return None
+    from debiaslab.recording.slurm import Slurm
+
+    return Slurm(recorded.log_dir, study.resources, study.parallel or None)
+
+
+def make_runner(
+    jobs: Sequence[Job], states: Mapping[str, State], recorded: Recorded, study: StudyWords, slurm: "Slurm | None"
+) -> "Runner | QueuedRunner":
+    """What runs `jobs`, here or on Slurm."""
+    overview = Overview(len(jobs))
+    if slurm is not None:
+        from debiaslab.commands.studies.queued import QueuedRunner
+
+        return QueuedRunner(jobs, recorded, slurm, again=study.again, overview=overview)
+    threads = threads_per_run(study.parallel)
+    groups = group_jobs(jobs, states, study, threads)
+    return Runner(
+        groups, recorded, Local(), again=study.again, parallel=study.parallel, threads=threads, overview=overview
+    )
 
 
 def threads_per_run(parallel: int) -> int | None:
@@ -126,9 +153,12 @@ def check_metrics(jobs: Sequence[Job], words: TableWords) -> None:
         )
 
 
-def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dict[str, State]:
+def list_jobs(
+    jobs: Sequence[Job], recorded: Recorded, study: StudyWords, slurm: "Slurm | None" = None
+) -> dict[str, State]:
     """Show what is to be done for each job, and return the recorded states."""
     states = recorded.states(jobs)
+    places = {name: place for name, (place, _) in slurm.places().items()} if slurm is not None else {}
     for problem in recorded.problems:
         left_out(problem)
     table = new_table()
@@ -136,25 +166,28 @@ def list_jobs(jobs: Sequence[Job], recorded: Recorded, study: StudyWords) -> dic
         table.add_column(header, no_wrap=True)
     counts: dict[str, int] = {}
     for job in jobs:
-        what, run_id = plan_of(job, states[job.key], study.again)
+        what, where = plan_of(job, states[job.key], study.again, places.get(job.name_in_queue))
         counts[what] = counts.get(what, 0) + 1
-        table.add_row(job.name, job.variant, str(job.seed), what, "" if run_id is None else str(job.log_dir / run_id))
+        table.add_row(job.name, job.variant, str(job.seed), what, where)
     summary = ", ".join(f"{count} {what}" for what, count in counts.items())
-    show(table, f"{plural(len(jobs), 'run')}: {summary}; {study.parallel} at a time")
+    show(table, f"{plural(len(jobs), 'run')}: {summary}{f'; {study.parallel} at a time' if study.parallel else ''}")
     if any(state.done and not state.same_code for state in states.values()) and not study.again:
         show("to repeat runs of other versions of the code: again=True")
     return states
 
 
-def plan_of(job: Job, state: State, again: bool) -> tuple[str, str | None]:
-    """What is to be done for a job, and the existing run, if any."""
+def plan_of(job: Job, state: State, again: bool, place: "Place | None" = None) -> tuple[str, str]:
+    """What is to be done for a job, and the existing run or the job in the queue, if any."""
     if state.settles(again):
-        return "done" if state.same_code else "done (by another version of the code)", state.done
+        what = "done" if state.same_code else "done (by another version of the code)"
+        return what, str(job.log_dir / str(state.done))
+    if place is not None:
+        return place.text, f"job {place.job_id}"
     if is_locked(job.log_dir, job.key):
-        return "running in another study", None
+        return "running in another study", ""
     if state.unfinished is not None:
-        return "to resume", state.unfinished
-    return "to run", None
+        return "to resume", str(job.log_dir / state.unfinished)
+    return "to run", ""
 
 
 # ---- with search=N
@@ -169,12 +202,18 @@ def plan_searches(jobs: Sequence[Job], study: StudyWords) -> "list[Search]":
     return searches_of(jobs, study)
 
 
-def list_study(jobs: Sequence[Job], searches: "Sequence[Search]", recorded: Recorded, study: StudyWords) -> None:
+def list_study(
+    jobs: Sequence[Job],
+    searches: "Sequence[Search]",
+    recorded: Recorded,
+    study: StudyWords,
+    slurm: "Slurm | None" = None,
+) -> None:
     """Show what is to be done, for the tuned jobs too whose search is complete."""
     done = [search.done() for search in searches]
     complete = [search for search, number in zip(searches, done, strict=True) if number == study.search]
     tuned = [job for search in complete for job in search.best_jobs(jobs)]
-    list_jobs(in_order([*jobs, *tuned]), recorded, study)
+    list_jobs(in_order([*jobs, *tuned]), recorded, study, slurm)
     for search, number in zip(searches, done, strict=True):
         rest = "" if search in complete else f", then {plural(len(study.seeds), 'run')} with the best settings"
         show(f"{search.label}: {number} of {study.search} trials of the search {search.plan.name} done{rest}")

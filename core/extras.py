@@ -17,6 +17,7 @@ EXTRAS = {  # module name -> the extra that installs it
     "psutil": "search",
     "pymongo": "mongo",
     "sqlalchemy": "search",
+    "submitit": "cluster",
     "tensorboardX": "report",
     "timm": "timm",
 }

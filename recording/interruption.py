@@ -19,6 +19,7 @@ class Interruption:
 
     requested = False
     latest: ClassVar[float] = -math.inf  # time of the latest signal
+    number: ClassVar[int | None] = None  # its number
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def _handle_signals(act: Callable[[], None]) -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - Interruption.latest >= SETTLE_SECONDS:
-            Interruption.latest = now
+            Interruption.latest, Interruption.number = now, number
             act()
 
     if threading.current_thread() is not threading.main_thread():

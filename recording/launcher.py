@@ -32,14 +32,20 @@ class Handle:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The exit code of a command line that has ended (`recording.command_line`; -N: ended by signal N)."""
+    """The exit code of a command line that has ended (`recording.command_line`; -N: ended by signal N).
+
+    `lost`: why there is no exit code, if its machine could not tell it.
+    """
 
     code: int
     output: Path
+    lost: str | None = None
 
     @property
     def cause(self) -> str:
         """Such as "exit code 3", "killed by SIGKILL"."""
+        if self.lost is not None:
+            return self.lost
         return f"killed by {signal.Signals(-self.code).name}" if self.code < 0 else f"exit code {self.code}"
 
     def last_line(self, prefix: str = "") -> str:
@@ -71,7 +77,10 @@ class Launcher(Protocol):
         ...
 
     def stop(self) -> list[tuple[Handle, Outcome]]:
-        """Interrupt running processes, which record it, and wait; kill those that do not end within a minute."""
+        """Interrupt running processes, which record it, and wait; kill those that do not end within a minute.
+
+        Jobs in the queue of a cluster are left there instead.
+        """
         ...
 
 

@@ -45,6 +45,7 @@ class Job:
     words: tuple[str, ...]
     setup: Setup
     data: Data | None = None
+    typed_key: str | None = None  # its key before the data were loaded
 
     @property
     def tuned(self) -> int | None:
@@ -77,6 +78,11 @@ class Job:
     def key(self) -> str:
         """Identifies the job."""
         return key_of(self.settings)
+
+    @property
+    def name_in_queue(self) -> str:
+        """Its key, whether the data have been loaded or not."""
+        return self.typed_key or self.key
 
     @cached_property
     def open_settings(self) -> frozenset[str]:
@@ -131,14 +137,16 @@ def make_job(method: str, variant: str, seed: int, words: tuple[str, ...]) -> Jo
         raise UserError(f"{' '.join(part for part in (method, variant) if part)}: {error}") from None
 
 
-def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
+def with_data(jobs: Sequence[Job], run_here: bool = True) -> Iterator[Job]:
     """Load, or build and cache, the data of each variant once; yields the jobs with `data`.
+
+    `run_here`: the runs need their device on this machine.
 
     Raises `UserError` if the data cannot be loaded, or data, method, networks and pretrained weights do not fit.
     """
     known: dict[tuple[str, str, int | None], tuple[str, int, bool]] = {}
     for job in jobs:
-        if job.setup.run.device not in SIMPLE_DEVICES:
+        if run_here and job.setup.run.device not in SIMPLE_DEVICES:
             job.setup.device()
         try:
             setup, data = job.setup.with_data()
@@ -153,5 +161,6 @@ def with_data(jobs: Sequence[Job]) -> Iterator[Job]:
             raise UserError(f"{job.label}: {error}") from None
         fingerprint, steps, stackable = known[job.row]
         splits = (*data.evaluation_splits(), *data.means, *data.differences)
-        yield replace(job, setup=setup, data=Data(fingerprint, splits, setup.identity(data), steps, stackable))
+        facts = Data(fingerprint, splits, setup.identity(data), steps, stackable)
+        yield replace(job, setup=setup, data=facts, typed_key=job.name_in_queue)
     load_once.cache_clear()  # the runs read them in their own processes

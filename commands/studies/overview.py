@@ -69,6 +69,11 @@ class Overview:
         self._ended(run)
         self.say(f"FAILED    {run.job.label}: {reason} ({self.ended} of {self.total})")
 
+    def back_in_queue(self, run: Running) -> None:
+        """Report that a run on a cluster was interrupted, and will be resumed."""
+        self.progress.remove_task(self.tasks.pop(run.run_id))
+        self.say(f"requeued  {run.job.label}: {run.job.log_dir / run.run_id}")
+
     def is_elsewhere(self, job: Job) -> None:
         """Report, once, that another study runs the job."""
         if job.key not in self.elsewhere:
@@ -82,7 +87,8 @@ class Overview:
     def _ended(self, run: Running) -> None:
         self.ended += 1
         self.worked += 1 - share(run.before, run.job)
-        self.progress.remove_task(self.tasks.pop(run.run_id))
+        if run.run_id in self.tasks:
+            self.progress.remove_task(self.tasks.pop(run.run_id))
 
     # ---- progress
 

@@ -126,6 +126,21 @@ def try_lock(folder: Path, key: str) -> BufferedWriter | None:
     return None
 
 
+def note_run(lock: BufferedWriter, run_id: str) -> None:
+    """Write into the locked file which run its holder has started, for `noted_run`."""
+    lock.truncate(0)
+    lock.write(run_id.encode())
+    lock.flush()
+
+
+def noted_run(folder: Path, key: str) -> str | None:
+    """The last run of the job `key` that has been noted, if any."""
+    try:
+        return (folder / LOCKS / key).read_text(errors="replace") or None
+    except OSError:
+        return None
+
+
 def is_locked(folder: Path, key: str) -> bool:
     """Whether a study is currently running the job `key`; has no side effects."""
     try:

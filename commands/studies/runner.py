@@ -134,7 +134,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def reason_of(run: Running, outcome: Outcome) -> str:
-    """Why a run failed: the last line of output about it, and the signal that killed it, if any."""
-    killed = [outcome.cause] if outcome.code < 0 else []
+    """Why a run failed: the last line of output about it, and what killed it, if anything."""
+    killed = [outcome.cause] if outcome.code < 0 or outcome.lost else []
     last = outcome.last_line(f"seed {run.job.seed}: ")
     return "; ".join([*killed, *([last] if last else [])]) or outcome.cause

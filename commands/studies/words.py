@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from debiaslab.commands.cluster_words import ClusterWords, take_options
 from debiaslab.commands.parallel import DEFAULT
 from debiaslab.commands.results import TableWords
 from debiaslab.commands.searches.space import read_range
@@ -36,7 +37,7 @@ def read_variants(name: str, text: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyWords(TableWords):
+class StudyWords(ClusterWords, TableWords):
     """Options of a study, and the `common` words of all its runs."""
 
     methods: tuple[str, ...] | None = word(
@@ -67,6 +68,7 @@ class StudyWords(TableWords):
 
 def read_study(updates: Sequence[str]) -> StudyWords:
     """Parse the options. Raises `UserError` for invalid ones; settings are checked with the jobs (`jobs.py`)."""
+    options, updates = take_options(updates)
     renamed = []
     for update in updates:
         name, separator, value = update.partition("=")
@@ -81,4 +83,10 @@ def read_study(updates: Sequence[str]) -> StudyWords:
     _ = study.seeds  # check it
     if study.objective is not None and study.search is None:
         raise UserError(f"objective={study.objective}: of trials; ask for some with search=20")
-    return replace(study, common=tuple(common))
+    study = replace(study, options=options, common=tuple(common))
+    study.require_place()
+    if study.on_slurm and study.together is not False:
+        raise UserError("together: on Slurm each run is a job of its own; leave it out")
+    if study.on_slurm and study.search is not None:
+        raise UserError(f"search={study.search}: not on Slurm; run the trials by search with ... on=slurm")
+    return study
