@@ -161,6 +161,8 @@ def _fork_to_be_adopted() -> int:
 def _become_run(request: Mapping[str, Any], output: int) -> None:
     """Make this process what a new one for the run would be."""
     os.setsid()
+    words = sorted(request["arguments"], key=lambda word: not word.startswith("--id="))  # a long title is cut
+    setproctitle(shlex.join([*program_command(), *words]))  # before the environment changes, whose memory it uses
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -168,7 +170,6 @@ def _become_run(request: Mapping[str, Any], output: int) -> None:
         os.dup2(output, stream)
     os.close(output)
     sys.argv[1:] = request["arguments"]
-    setproctitle(shlex.join([*program_command(), *request["arguments"]]))
 
 
 def _receive(connection: socket.socket, size: int) -> bytes:

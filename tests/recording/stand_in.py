@@ -19,6 +19,7 @@ if what == "tell":
     facts = {"arguments": sys.argv[1:], "session": os.getsid(0) == os.getpid(), "folder": os.getcwd()}
     facts |= {"threads": os.environ.get("OMP_NUM_THREADS"), "mark": os.environ.get("MARK"), "input": sys.stdin.read()}
     facts |= {"terminal": sys.stdout.isatty(), "parent": os.getppid(), "mask": os.umask(0)}
+    facts["id"] = [word for word in Path("/proc/self/cmdline").read_text().replace("\0", " ").split() if "--id" in word]
     facts["gpu"] = os.environ.get("CUDA_VISIBLE_DEVICES")
     facts["ignored"] = [name.name for name in signal.valid_signals() if signal.getsignal(name) is signal.SIG_IGN]
     print(json.dumps(facts))

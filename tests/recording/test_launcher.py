@@ -66,6 +66,7 @@ def test_a_run_has_what_a_new_process_has(local: Local, warm: bool, monkeypatch:
         "folder": os.getcwd(),
         "threads": "3",
         "mark": "later",
+        "id": ["--id=7"],
         "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "input": "",
         "terminal": False,
