@@ -39,6 +39,10 @@ def atomic_write(path: Path, size: int = 0) -> Iterator[Path]:
         handle, temporary = _new_part(path)
         try:
             yield temporary
+            if not _is_at(handle, temporary):  # replaced by a library, such as safetensors: lock the new one at once
+                os.close(handle)
+                handle = os.open(temporary, os.O_RDWR)
+                lock(handle, wait=False)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             umask = os.umask(0)

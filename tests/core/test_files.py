@@ -58,6 +58,19 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
         assert sorted(os.listdir(tmp_path)) == sorted(["file", temporary.name])
 
 
+def test_a_file_that_a_library_replaces_is_not_a_leftover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flush(handle: int) -> None:
+        """At this time, another writer begins."""
+        remove_leftovers(tmp_path, "file")
+
+    monkeypatch.setattr(os, "fsync", flush)
+    with atomic_write(tmp_path / "file") as temporary:
+        (tmp_path / "other").write_text("new")
+        os.replace(tmp_path / "other", temporary)
+    assert (tmp_path / "file").read_text() == "new"
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_errors_name_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot write .*file/below"), atomic_write(tmp_path / "file" / "below"):
