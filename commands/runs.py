@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from debiaslab.commands.ranks import SharedRun, is_process_of_run, join
 from debiaslab.config import Run, ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_writable
 from debiaslab.core.program import program_name
+from debiaslab.core.ranks import of_this_process
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods import Method
 from debiaslab.recording.observers import STATE, FileRecord, mongo_from_environment
@@ -59,7 +61,7 @@ def prepare(
     *,
     info: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
-) -> ReadyRun:
+) -> ReadyRun | SharedRun:
     """Prepare a run of `command` with these settings. Raises `UserError` for any mistake."""
     if command == "evaluate" and "id" in settings:
         from debiaslab.commands.evaluated_runs import evaluation_of_run
@@ -72,6 +74,12 @@ def prepare(
 
         settings = with_released(settings)
     run = ex._create_run(command, settings, named_configs, info, None, options)
+    if command == "train" and run.config.get("ranks", 1) != 1 and (setup := check(run.config)).run.train:
+        setup.check_ranks()
+        if not is_process_of_run():
+            call = {"command": command, "settings": settings, "named_configs": list(named_configs)}
+            return SharedRun(run, setup, {**call, "info": info, "options": options})
+        join(setup)
     preparation = PREPARATIONS.get(command)
     return ReadyRun(run, preparation(run) if preparation else ())
 
@@ -133,7 +141,16 @@ PREPARATIONS: Mapping[str, Callable[[Run], tuple[Any, ...]]] = {
 
 
 def record(run: Run, setup: Setup) -> None:
-    """Attach observers that record `run` with the settings of `setup`. Raises `UserError` if that is impossible."""
+    """Attach observers that record `run` with the settings of `setup`. Raises `UserError` if that is impossible.
+
+    Of several processes of a run, number 0 records it.
+    """
+    ranks = of_this_process()
+    if ranks is not None:
+        ranks.wait()  # until all have found that they can start
+        if ranks.rank > 0:
+            run.config, run.observers = dict(setup.config), []
+            return
     require_writable(Path(setup.run.log_dir), "log_dir")
     mongo = mongo_from_environment()
     run.config = dict(setup.config)

@@ -33,7 +33,7 @@ def facts_of(setup: Setup, data: BiasedDataset, device: torch.device) -> dict[st
     return {
         "data": facts,
         "bias_labels": asdict(bias_labels(setup, labels, setup.run.selection)),
-        "machine": {"device": name, "torch": str(torch.__version__)},
+        "machine": {"device": name, "torch": str(torch.__version__), "ranks": setup.run.ranks},
         "code": code_version(),
         **source,
     }

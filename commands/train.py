@@ -20,12 +20,14 @@ from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say
 from debiaslab.config import Run, ex
 from debiaslab.core.console import show
 from debiaslab.core.files import atomic_write
+from debiaslab.core.ranks import of_this_process, shared_by
 from debiaslab.datasets import BiasedDataset
 from debiaslab.evaluation.diagnostics import SAMPLES, selection_report, tabulate_samples
 from debiaslab.evaluation.history import EVALUATIONS
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.lockstep.graphs import replay_steps
 from debiaslab.methods import Method
+from debiaslab.models.batch_norm import share_encoders
 from debiaslab.recording.observers import STATE, content_type
 from debiaslab.recording.progress import ProgressLine
 from debiaslab.recording.recorder import RunRecorder
@@ -63,7 +65,10 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
         decodability=setup.run.decodability,
     )
     phase = method.phases()[-1].name
-    with ProgressLine() as line, threads_for(method):
+    ranks = of_this_process()
+    if ranks is not None:
+        share_encoders(method, ranks)
+    with ProgressLine() as line, threads_for(method), shared_by(ranks):
         trainer = Trainer(method, data, options, RunRecorder(_run.log_scalar, folder, phase, line))
         if setup.run.resume is not None:
             _run.info["resumed_from"] = setup.run.resume

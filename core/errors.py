@@ -12,6 +12,10 @@ class TrainingDiverged(Exception):
     """A loss became infinite or NaN, so training was stopped."""
 
 
+class RankLost(Exception):
+    """Another process of the run (`core.ranks`) has ended, so that this one cannot continue."""
+
+
 def one_of(options: Iterable[str]) -> str:
     return ", ".join(sorted(options))
 

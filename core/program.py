@@ -7,6 +7,7 @@ import debiaslab
 
 CODE = Path(__file__).resolve().parents[1]  # with main.py, methods/, ...: the clone, or the installed package
 IN_CLONE = (CODE / "debiaslab").is_dir()  # the folder of symlinks
+PROCESS = "rank"  # the first word of one of the processes of a run (`commands/rank.py`), for no user
 SERVE = "serve-runs"  # the first word of a process that forks runs (`recording/fork_server.py`), for no user
 
 

@@ -1,6 +1,6 @@
 """Count the correct predictions of every branch on a split, in one pass on the split's device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from debiaslab.core import ranks
 from debiaslab.core.prefetching import prefetch
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.inputs import as_input
@@ -77,7 +78,11 @@ def measure_split(
 def _predict(
     logits: Callable[[Tensor], dict[str, Tensor]], split: Split, data: BiasedDataset, workers: int
 ) -> tuple[dict[str, list[Tensor]], Tensor]:
-    """Which images each branch predicts correctly, in chunks bool [B], and the outcomes of the first one, [3, N]."""
+    """Which images each branch predicts correctly, in chunks bool [B], and the outcomes of the first one, [3, N].
+
+    If several processes train together (`core.ranks`), each computes some of the chunks.
+    """
+    sharing = ranks.active()
     hits: dict[str, list[Tensor]] = {}
     outcomes: list[Tensor] = []
     size = max(1, chunk_size(split.image_shape) // split.views)
@@ -86,18 +91,42 @@ def _predict(
         index = torch.arange(start, min(start + size, len(split)), device=split.images.device)
         return split.read(index.repeat_interleave(split.views), view_draws(split, len(index)))
 
-    starts = range(0, len(split), size)
+    starts: Sequence[int] = range(0, len(split), size)
+    if sharing is not None:  # the first chunk, if there is none for this process, shows which branches there are
+        starts = [start for start in starts if sharing.is_own(start // size)] or starts[:1]
     chunks = prefetch(read, starts, workers if split.reader is not None else 0)
     for start, images in zip(starts, chunks, strict=True):
         target = split.target[start : start + size]
-        branches = logits(as_input(images.to(target.device), data.normalize))
+        with ranks.alone():
+            branches = logits(as_input(images.to(target.device), data.normalize))
         for position, (branch, values) in enumerate(branches.items()):
             scores = _over_views(values, split.views)
             predicted = scores.argmax(dim=1)
             hits.setdefault(branch, []).append(predicted == target)
             if position == 0:
                 outcomes.append(_outcomes_of(scores, predicted, target, split.views))
+    if sharing is not None:
+        own = [sharing.is_own(start // size) for start in starts]
+        hits, outcomes = _of_all_processes(hits, outcomes, starts, own, len(split), sharing)
     return hits, torch.cat(outcomes, dim=1)
+
+
+def _of_all_processes(
+    hits: Mapping[str, Sequence[Tensor]],
+    outcomes: Sequence[Tensor],
+    starts: Sequence[int],
+    is_own: Sequence[bool],
+    count: int,
+    sharing: ranks.Ranks,
+) -> tuple[dict[str, list[Tensor]], list[Tensor]]:
+    """Hits and outcomes of all `count` images, from those of the chunks that begin at `starts`, if they are own."""
+    found = torch.zeros(len(hits) + 3, count, dtype=torch.float64, device=outcomes[0].device)
+    for number, (start, own) in enumerate(zip(starts, is_own, strict=True)):
+        if own:
+            rows = torch.stack([of_branch[number] for of_branch in hits.values()])
+            found[:, start : start + rows.shape[1]] = torch.cat([rows.double(), outcomes[number]])
+    found = sharing.sum(found)
+    return {branch: [row > 0] for branch, row in zip(hits, found, strict=False)}, [found[len(hits) :]]
 
 
 def view_draws(split: Split, size: int) -> Tensor | None:

@@ -1,11 +1,13 @@
 """Phases: the stages of a method's training, each with its own update, length and batches."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from debiaslab.core import ranks
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,14 @@ def descend(loss: Tensor, *optimizers: Optimizer) -> None:
     for optimizer in optimizers:
         optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    if (sharing := ranks.active()) is not None:
+        sharing.sum_gradients(parameters_of(*optimizers))
     for optimizer in optimizers:
         optimizer.step()
+
+
+def parameters_of(*optimizers: Optimizer) -> Iterator[Tensor]:
+    return (tensor for optimizer in optimizers for group in optimizer.param_groups for tensor in group["params"])
 
 
 def set_modes(method: nn.Module, phase: Phase) -> None:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from debiaslab.core.ranks import of_whole_batch
 from debiaslab.core.settings import Settings
 from debiaslab.models.numerics import USUAL, Numerics, by_numerics
 
@@ -12,11 +13,15 @@ from debiaslab.models.numerics import USUAL, Numerics, by_numerics
 class Encoder(nn.Module):
     """Maps images float32 [B, C, H, W], clips [B, C, frames, H, W] or features [B, F] to features [B, feature_dim].
 
-    Decorate the methods that compute features or a feature map with `by_numerics`.
+    Decorate the methods that compute features or a feature map with `by_numerics`. If several processes train the
+    network, each computes its part of the batch, and what it returns is of the whole batch (`core.ranks`).
     """
 
     feature_dim: int
     numerics: Numerics = USUAL
+
+    def __call__(self, image: Tensor) -> Tensor:
+        return of_whole_batch(super().__call__, image)
 
     def feature_map(self, image: Tensor) -> Tensor:
         """The input of `pool`: the feature map, or the features themselves in an encoder without pooling."""
@@ -39,8 +44,12 @@ class PoolingEncoder(Encoder):
         self.body = body
         self.feature_dim = feature_dim
 
-    @by_numerics
     def feature_map(self, image: Tensor) -> Tensor:
+        return of_whole_batch(self.map, image)
+
+    @by_numerics
+    def map(self, image: Tensor) -> Tensor:
+        """The feature map of the images that this process has been given."""
         feature_map: Tensor = self.body(image)
         return feature_map
 
@@ -48,7 +57,7 @@ class PoolingEncoder(Encoder):
         return feature_map.mean(dim=tuple(range(2, feature_map.dim())))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.pool(self.feature_map(image))
+        return self.pool(self.map(image))
 
 
 class Architecture(Settings, ABC):

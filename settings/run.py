@@ -80,6 +80,9 @@ class RunSettings(TrialSettings):
     cuda_graphs: bool = setting(
         False, "capture the training step in a CUDA graph and replay it: for small networks", identity=False
     )
+    ranks: int = setting(
+        1, "processes that train the run, each on a part of every batch, with a GPU each", positive, identity=False
+    )
     memory_gb: float = setting(
         4.0,
         "load image files into device memory if all of them fit into this many GiB",

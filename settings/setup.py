@@ -1,5 +1,6 @@
 """Check the plain configuration of a run, and turn it into the objects that the run is built from."""
 
+import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +11,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from debiaslab.core.console import plural
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.program import program_name
 from debiaslab.core.settings import flatten, setting_names, settings
@@ -146,8 +148,25 @@ class Setup:
                 raise UserError(f"cuda_graphs=True: the device is {device.type}, without CUDA; set it to False")
             require_capturable(method, self.config["method"]["name"])
 
+    def check_ranks(self) -> None:
+        """Raise `UserError` if the run cannot be trained by as many processes as `ranks` says."""
+        ranks, device = self.run.ranks, choose_device(self.run.device)
+        if self.run.cuda_graphs:
+            raise UserError(f"cuda_graphs=True: a step of ranks={ranks} processes cannot be captured; set it to False")
+        if self.method_config.batch_size < ranks:
+            size = self.method_config.batch_size
+            raise UserError(f"ranks={ranks}: a batch of {size} has no image for some process; use at most ranks={size}")
+        if device.type == "mps" or device.index is not None:
+            raise UserError(f"ranks={ranks}: each process has a GPU of its own; leave out device={self.run.device}")
+        if device.type == "cuda" and (found := torch.cuda.device_count()) < ranks:
+            raise UserError(f"ranks={ranks}: this machine has {plural(found, 'GPU')}; use at most ranks={found}")
+
     def device(self) -> torch.device:
-        return choose_device(self.run.device)
+        """The device of this process: of several on a machine, each has the GPU with its number."""
+        device = choose_device(self.run.device)
+        if self.run.ranks > 1 and device.type == "cuda":
+            return choose_device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
+        return device
 
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
         """All settings that the result depends on: a run can be resumed only with the same identity."""

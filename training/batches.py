@@ -7,6 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
+from debiaslab.core import ranks
 from debiaslab.core.errors import UserError
 from debiaslab.core.memory import copy_to
 from debiaslab.core.prefetching import prefetch
@@ -34,10 +35,13 @@ class Batches:
     where an epoch is not each image once. There, a single image that is left for the last batch is dropped, as batch
     norm could not be trained on it. `workers` threads read images that are on file
     and, on the CPU, augment batches while the networks train on others.
+
+    If several processes train together (`core.ranks`), each reads and augments the images of its part of a batch alone.
     """
 
     def __init__(self, data: BiasedDataset, phase: Phase, seed: int, with_bias: bool, workers: int = 0) -> None:
         self.data, self.split, self.phase, self.seed, self.with_bias = data, data.train, phase, seed, with_bias
+        self.ranks = ranks.active()
         self.device = self.split.target.device
         self.on_file = self.split.reader is not None
         self.on_cpu = self.device.type == "cpu"
@@ -104,7 +108,9 @@ class Batches:
             images = self._read(plan)
         if not self.on_cpu:
             index, images = copy_to(index, self.device), copy_to(images, self.device)
-            images = self._transform(images, index, plan.draws)
+            images = self._transform(images, index, plan)
+        if self.ranks is not None and len(images) < len(index):
+            images = ranks.OwnImages.of(images, len(index), self.ranks)
         return Batch(
             image=images,
             target=self.split.target.index_select(0, index),
@@ -137,13 +143,23 @@ class Batches:
 
     def _read(self, plan: Plan) -> Tensor:
         """Read the images of a batch; on the CPU also augment and normalise them, so that threads do that work."""
-        images = self.split.read(plan.index, None if plan.draws is None else plan.draws[:, : self.reader_draws])
+        part = self._part(plan)
+        images = self.split.read(
+            plan.index[part], None if plan.draws is None else plan.draws[part, : self.reader_draws]
+        )
         if self.on_cpu:
-            return self._transform(images, plan.index, plan.draws)
+            return self._transform(images, plan.index, plan)
         return images.pin_memory() if self.on_file and self.device.type == "cuda" else images
 
-    def _transform(self, images: Tensor, index: Tensor, draws: Tensor | None) -> Tensor:
+    def _transform(self, images: Tensor, index: Tensor, plan: Plan) -> Tensor:
+        """Augment and normalise the images that were read; `index` is that of `plan`, on their device."""
         if self.data.augment is not None:
-            own = None if draws is None else copy_to(draws[:, self.reader_draws :], self.device)
-            images = self.data.augment(images, index, own)
+            part, draws = self._part(plan), plan.draws
+            own = None if draws is None else copy_to(draws[part, self.reader_draws :], self.device)
+            images = self.data.augment(images, index[part], own)
         return as_input(images, self.data.normalize)
+
+    def _part(self, plan: Plan) -> slice:
+        """The part of the batch whose images this process reads: all of a batch that has none for some process."""
+        count = len(plan.index)
+        return slice(None) if self.ranks is None or count < self.ranks.size else self.ranks.part(count)
