@@ -30,6 +30,7 @@ from debiaslab.settings.setup import Setup
 
 INTERRUPTED, LEFT = 130, 3  # exit codes of processes that were interrupted, or that another one has left
 WAIT = timedelta(minutes=30)  # for a process that is slower than the others, such as number 0 when it saves
+TOGETHER = "ranks: runs that are trained together share one process; leave out ranks, or together"
 ERRORS: Mapping[str, type[Exception]] = {"UserError": UserError, "TrainingDiverged": TrainingDiverged}
 
 
@@ -60,7 +61,7 @@ class SharedRun:
     def start(self, *more: Any) -> Run:
         """Start the processes, and wait. Raises the error of the process that has ended the others."""
         if more:
-            raise UserError(f"ranks={self.setup.run.ranks}: runs that are trained together share one process")
+            raise UserError(TOGETHER)
         options = dict(self.call["options"] or {})
         self.run._id = options["--id"] = options.get("--id") or new_run_id()
         with TemporaryDirectory() as name:

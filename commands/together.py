@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
+from debiaslab.commands.ranks import TOGETHER
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.studies.words import NO_SEEDS
 from debiaslab.commands.words import read_list, read_number, read_seeds, read_words, word
@@ -20,6 +21,7 @@ from debiaslab.recording.command_line import command_line_of, require_run_id
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.recording.updates import read_updates
+from debiaslab.settings.setup import check
 from debiaslab.training.loop import Trained, Trainer
 
 
@@ -44,7 +46,8 @@ def run(updates: Sequence[str]) -> int:
         raise UserError(f"ids={','.join(ids)}: {len(ids)} ids for {len(seeds)} seeds")
     for run_id in ids:
         require_run_id("ids", run_id)
-    configuration(ex, words)  # report mistakes once
+    if check(configuration(ex, words)).run.ranks > 1:  # reports mistakes once
+        raise UserError(TOGETHER)
     runs = Together(words, list(zip(seeds, ids, strict=True)))
     try:
         runs.start()

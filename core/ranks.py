@@ -51,7 +51,7 @@ class Ranks:
         if len(own) < most:
             padded = torch.cat([padded, padded.new_zeros(most - len(own), *own.shape[1:])])
         gathered = padded.new_empty(self.size * most, *own.shape[1:])
-        pieces = list(gathered.split(most))
+        pieces = list(torch.split(gathered, most))
         _communicate(distributed.all_gather, pieces, padded)
         if count == len(gathered):
             return gathered
@@ -73,7 +73,7 @@ class Ranks:
             return
         everything = torch.cat([gradient.flatten() for gradient in gradients])
         _communicate(distributed.all_reduce, everything)
-        parts = everything.split([gradient.numel() for gradient in gradients])
+        parts = torch.split(everything, [gradient.numel() for gradient in gradients])
         for gradient, summed in zip(gradients, parts, strict=True):
             gradient.copy_(summed.view(gradient.shape))
 
@@ -92,7 +92,7 @@ class _Gather(torch.autograd.Function):
         return ranks.gather(own, count)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return gradient[ctx.part], None, None
 
 
@@ -104,7 +104,7 @@ class _Sum(torch.autograd.Function):
         return summed
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         summed = gradient.clone()
         _communicate(distributed.all_reduce, summed)
         return summed

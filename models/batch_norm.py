@@ -27,17 +27,20 @@ class SharedBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
-            return super().forward(input)
+            unchanged: Tensor = super().forward(input)
+            return unchanged
         values, shape = input.to(self.weight.dtype), (-1, *[1] * (input.dim() - 2))
         dims = [dim for dim in range(input.dim()) if dim != 1]
         own_count = values.new_full((1,), input.numel() / input.shape[1])
-        count, total = self.ranks.sum(torch.cat([own_count, values.sum(dim=dims)])).split([1, self.num_features])
+        summed = self.ranks.sum(torch.cat([own_count, values.sum(dim=dims)]))
+        count, total = torch.split(summed, [1, self.num_features])
         mean = total / count
         centred = values - mean.view(shape)
         variance = self.ranks.sum(centred.square().sum(dim=dims)) / count
         self._observe(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
+        normal: Tensor = centred * scale.view(shape) + self.bias.view(shape)
+        return normal.to(input.dtype)
 
     @torch.no_grad()
     def _observe(self, mean: Tensor, variance: Tensor) -> None:
@@ -66,7 +69,7 @@ def share_encoders(networks: nn.Module, ranks: Ranks) -> None:
                 module.__class__ = SharedBatchNorm
                 module.ranks = ranks  # type: ignore[assignment]
         if not on_cpu:
-            nn.SyncBatchNorm.convert_sync_batchnorm(encoder)
+            nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
 
 
 def _require_shareable(module: nn.Module) -> None:

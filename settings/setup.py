@@ -151,6 +151,8 @@ class Setup:
     def check_ranks(self) -> None:
         """Raise `UserError` if the run cannot be trained by as many processes as `ranks` says."""
         ranks, device = self.run.ranks, choose_device(self.run.device)
+        if ranks == 1:
+            return
         if self.run.cuda_graphs:
             raise UserError(f"cuda_graphs=True: a step of ranks={ranks} processes cannot be captured; set it to False")
         if self.method_config.batch_size < ranks:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from debiaslab.commands.ranks import TOGETHER
 from debiaslab.commands.studies.jobs import Job
 from debiaslab.commands.studies.pace import Pace, measure_pace
 from debiaslab.commands.studies.recorded import State, is_locked
 from debiaslab.commands.studies.words import StudyWords
 from debiaslab.core.console import show
+from debiaslab.core.errors import UserError
 from debiaslab.settings.setup import load_once
 from debiaslab.training.device import give_back_memory
 
@@ -21,6 +23,8 @@ def group_jobs(
     """
     if study.together is False:
         return [(job,) for job in jobs]
+    if study.together and any(job.setup.run.ranks > 1 for job in jobs):
+        raise UserError(TOGETHER)
     alike: dict[tuple[str, str, int | None], list[Job]] = {}
     groups: list[tuple[Job, ...]] = []
     for job in jobs:

@@ -29,7 +29,7 @@ from debiaslab.training.checkpoint import require_same_identity
 from tests.conftest import Command
 
 LATER_SETTINGS = earlier_values(configuration(ex, ["digits", "method=erm"]))
-NEW = [*LATER_SETTINGS, "cuda_graphs"]
+NEW = [*LATER_SETTINGS, "cuda_graphs", "ranks"]
 SMOKE = ("with", "smoke", "method=erm", "model.hparams.widths=[4]")
 
 

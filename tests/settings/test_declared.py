@@ -79,7 +79,7 @@ def test_settings_of_one_name_are_one(name: str) -> None:
 def test_what_leaves_a_result_as_it_is() -> None:
     assert without_effect_on_results() == {
         *("device", "train", "checkpoint", "resume", "log_dir", "checkpoint_seconds", "memory_gb", "workers"),
-        *("cuda_graphs", "decodability", "search", "trial", "objective"),
+        *("cuda_graphs", "ranks", "decodability", "search", "trial", "objective"),
         *("data.root", "data.cache", "data.csv", "data.images", "data.features"),
         *("data.imagenet", "data.imagenet_a", "data.imagenet_c", "data.vgg16"),
     }
