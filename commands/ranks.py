@@ -35,8 +35,8 @@ ERRORS: Mapping[str, type[Exception]] = {"UserError": UserError, "TrainingDiverg
 
 
 def is_process_of_run() -> bool:
-    """Whether this process was started as one of several (by torchrun, or as a task of Slurm with its variables)."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    """Whether this process was started as one of several, with torchrun's variables."""
+    return {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 def join(setup: Setup) -> None:
@@ -80,12 +80,12 @@ class SharedRun:
                 raise ERRORS[error["kind"]](error["message"])
             sys.stderr.write(error["traceback"])
             raise UserError(f"process {error['rank']} of the run has failed ({error['message']}){self.how_to_resume()}")
-        causes = {rank: code for rank, code in ended.items() if code != LEFT}
-        if INTERRUPTED in causes.values():
+        for rank, code in sorted(ended.items()):
+            if code not in (LEFT, INTERRUPTED):  # those have ended because of another one
+                cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+                raise UserError(f"process {rank} of {self.setup.run.ranks} {cause}{self.how_to_resume()}")
+        if INTERRUPTED in ended.values():
             raise KeyboardInterrupt(f"interrupted{self.how_to_resume()}")
-        for rank, code in sorted(causes.items()):
-            cause = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            raise UserError(f"process {rank} of {self.setup.run.ranks} was {cause}{self.how_to_resume()}")
         if ended:
             raise UserError(f"the processes of the run have lost each other{self.how_to_resume()}")
 

@@ -64,10 +64,8 @@ def short_data(data_root: Path, in_all_groups: bool) -> BiasedDataset:
 
 def setup_of(name: str, data_root: Path) -> Setup:
     setup = short_setup(name, data_root, num_steps=NUM_STEPS, batch_size=BATCH_SIZE, **HPARAMS.get(name, {}))
-    sizes = NETWORKS[setup.config["model"]["name"]]
-    return replace(
-        setup, model=replace(setup.model, **{key: tuple(v) if isinstance(v, list) else v for key, v in sizes.items()})
-    )
+    model: Any = setup.model
+    return replace(setup, model=replace(model, **NETWORKS[setup.config["model"]["name"]]))
 
 
 @contextmanager
