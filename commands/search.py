@@ -10,6 +10,7 @@ Examples:
 
 import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import best_settings, find_trials, search_report
@@ -24,6 +25,9 @@ from debiaslab.core.program import program_name
 from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.launcher import Local
 from debiaslab.settings.docs import search_ranges
+
+if TYPE_CHECKING:  # it needs submitit
+    from debiaslab.commands.searches.queued import QueuedWorkers
 
 WORDS = SearchWords
 
@@ -40,16 +44,34 @@ def run(updates: Sequence[str]) -> None:
     """Run the remaining trials, and show the results. Raises `UserError`."""
     words = read_search(updates)
     plan, _ = find_plan(words)
+    workers = queued_workers(plan, updates)
+    if workers is not None and words.cancel:
+        show(f"cancelled {plural(workers.cancel(), 'worker')}")
+        return
     if not words.listed:
         check(plan)
     trials = Trials(plan, create=not words.listed)
     describe(plan)
     try:
         if not words.listed:
-            Worker(plan, trials, Local(), command_line_of("search", updates)).work()
+            if workers is None:
+                Worker(plan, trials, Local(), command_line_of("search", updates)).work()
+            elif not trials.are_done():
+                workers.run(trials)
+        elif workers is not None:
+            show(f"{plural(len(workers.in_queue()), 'worker')} in the queue")
         report(plan, trials)
     except DATABASE_ERRORS as error:
         raise database_problem(plan.storage, error) from None
+
+
+def queued_workers(plan: Plan, updates: Sequence[str]) -> "QueuedWorkers | None":
+    """The workers of a search with on=slurm. Raises `UserError` if there is no Slurm here."""
+    if not plan.words.on_slurm:
+        return None
+    from debiaslab.commands.searches.queued import QueuedWorkers
+
+    return QueuedWorkers(plan, updates)
 
 
 def describe(plan: Plan) -> None:

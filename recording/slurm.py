@@ -83,6 +83,7 @@ class Slurm:
         self.threads: dict[Handle, int | None] = {}
         self.jobs: dict[Handle, tuple[str, Path]] = {}  # job id, and the folder with its exit code
         self.queue: dict[str, Place] = {}  # by job id, at the last look
+        self.new = False  # whether that look has not been asked for by `has_looked`
         self.looked, self.pause = -LONGEST_LOOK, FIRST_LOOK
 
     # ---- as a launcher
@@ -185,12 +186,18 @@ class Slurm:
 
     def look(self) -> None:
         """Renew `queue`; leave it as it is if Slurm does not respond."""
+        self.new = True
         self.looked, self.pause = time.monotonic(), min(1.3 * self.pause, LONGEST_LOOK)
         try:
             self.queue = ask_queue([job_id for job_id, _ in self.jobs.values()])
         except UserError as error:
             print(f"{error}; still watching", file=sys.stderr, flush=True)
             self.pause = LONGEST_LOOK
+
+    def has_looked(self) -> bool:
+        """Whether Slurm has been asked for the queue since the last call."""
+        new, self.new = self.new, False
+        return new
 
     def cancel(self, names: Sequence[str]) -> int:
         """Cancel the jobs of these names; returns how many were in the queue."""

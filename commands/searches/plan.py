@@ -56,7 +56,8 @@ class Plan:
 
     @property
     def storage(self) -> str:
-        return self.words.storage or os.environ.get(STORAGE_URL) or str(self.log_dir / "searches.db")
+        file = "searches.journal" if self.words.on_slurm else "searches.db"
+        return self.words.storage or os.environ.get(STORAGE_URL) or str(self.log_dir / file)
 
     @property
     def num_trials(self) -> int:

@@ -126,6 +126,11 @@ class Trials:
         complete, running = of_state[TrialState.COMPLETE], of_state[TrialState.RUNNING]
         return {"complete": complete, "failed": failed, "running": running, "again": of_state[TrialState.WAITING]}
 
+    def are_done(self) -> bool:
+        """Whether as many trials have ended as the plan asks for."""
+        counts = self.counts()
+        return counts["complete"] + counts["failed"] >= self.plan.num_trials
+
     def best(self) -> tuple[int, float] | None:
         """Number and value of the best trial, the first one in a tie; None if none is complete."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
+from debiaslab.commands.cluster_words import ClusterWords, take_options
 from debiaslab.commands.parallel import DEFAULT
 from debiaslab.commands.searches.space import Range, read_range
 from debiaslab.commands.words import one_of_these, read_words, word
@@ -37,7 +38,7 @@ def read_storage(name: str, text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchWords:
+class SearchWords(ClusterWords):
     """Options of a search, the `common` words of all trials, and `space`, the given ranges."""
 
     trials: int | None = word(f"number of trials; default: {TRIALS}, or all points of a grid")
@@ -66,7 +67,12 @@ class SearchWords:
 
 def read_search(updates: Sequence[str]) -> SearchWords:
     """Parse the options. Raises `UserError` for invalid ones; settings are checked with the plan (`plan.py`)."""
+    options, updates = take_options(updates)
     words, others = read_words(SearchWords, updates)
+    words = replace(words, options=options)
+    words.require_place()
+    if words.on_slurm and not words.jobs:
+        raise UserError("how many workers on Slurm? give jobs=20")
     _ = words.parsed_objective  # check it
     common: dict[str, str] = {}  # setting or named configuration -> word
     space: dict[str, Range] = {}

@@ -1,6 +1,6 @@
 """Run jobs of a study through the queue of a cluster: submit them, and watch until the last has ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from debiaslab.commands.studies.jobs import Job
 from debiaslab.commands.studies.overview import Overview, Running
@@ -8,7 +8,7 @@ from debiaslab.commands.studies.recorded import Recorded, noted_run
 from debiaslab.commands.studies.runner import Failure, is_complete, reason_of
 from debiaslab.core.console import plural
 from debiaslab.recording.launcher import OUTPUTS, Handle, Outcome, supervise
-from debiaslab.recording.slurm import Place, Slurm
+from debiaslab.recording.slurm import Slurm
 
 
 class QueuedRunner:
@@ -24,7 +24,6 @@ class QueuedRunner:
         self.jobs, self.recorded, self.slurm, self.again, self.overview = jobs, recorded, slurm, again, overview
         self.queued: dict[Handle, Job] = {}
         self.running: dict[Handle, Running] = {}
-        self.seen: Mapping[str, Place] = {}  # the queue when it was last looked at
         self.noted = {job.key: noted_run(job.log_dir, job.key) for job in jobs}  # the last run known of each
         self.done: dict[str, str] = {}
         self.failures: list[Failure] = []
@@ -44,8 +43,7 @@ class QueuedRunner:
             supervise(self.slurm, self)
 
     def advance(self) -> bool:
-        if self.slurm.queue is not self.seen:
-            self.seen = self.slurm.queue
+        if self.slurm.has_looked():
             for handle, job in self.queued.items():
                 self._follow(handle, job)
         self.overview.update(list(self.running.values()), len(self.queued) - len(self.running))

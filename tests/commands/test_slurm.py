@@ -161,6 +161,29 @@ def test_refused(cluster: Cluster, command: Command, tmp_path: Path) -> None:
     assert list(tmp_path.glob("runs/_slurm/*")) == []
 
 
+def test_search(cluster: Cluster, command: Command, tmp_path: Path) -> None:
+    words = (*SHORT, "method=lff", "trials=3", "sampler=random", "on=slurm", "jobs=2")
+    refused = command("search", "with", *words, "storage=trials.db")
+    assert refused.err.startswith(
+        "error: storage=trials.db: SQLite is for workers on one machine; on Slurm use a file "
+    )
+    later = (*words, "slurm.begin=now+1hour")
+    left = left_when(command, lambda: True, "search", "with", *later)
+    assert left.code == 130
+    assert "2 workers left to Slurm; the same words come back to them" in left.out
+    assert "2 workers in the queue" in command("search", "with", *later, "list=True").out
+    assert "cancelled 2 workers\n" in command("search", "with", *later, "cancel=True").out
+    cluster.wait(lambda: not cluster.queue())
+
+    outcome = command("search", "with", *words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "submitted 2 workers to Slurm" in outcome.out
+    assert "3 complete, of 3 trials; again: " in outcome.out
+    assert [status(file.parent) for file in tmp_path.glob("runs/*/run.json")] == ["COMPLETED"] * 3
+    again = command("search", "with", *words)
+    assert ("submitted" in again.out, "3 complete, of 3 trials; again: " in again.out) == (False, True)
+
+
 # ---- without Slurm
 
 
