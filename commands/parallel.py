@@ -13,8 +13,11 @@ DEFAULT = "default: one per GPU; on the CPU one per core for small networks, els
 def jobs_that_pay(configs: Sequence[Mapping[str, Any]]) -> int:
     """One run per GPU; on the CPU, one per core if all networks are small, as these train on one thread, else one.
 
-    `configs` are the configurations of the runs; a network without convolutions is taken to be small.
+    `configs` are the configurations of the runs; a network without convolutions is taken to be small. One at a time if
+    several processes train one (`ranks`).
     """
+    if any(config["ranks"] != 1 for config in configs):
+        return 1
     if all(config["device"] in ("auto", "cuda") for config in configs) and (gpus := visible_gpus()):
         return len(gpus)
     on_cpu = all(config["device"] in ("auto", "cpu") for config in configs)

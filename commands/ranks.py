@@ -46,8 +46,11 @@ def join(setup: Setup) -> None:
     size = int(os.environ["WORLD_SIZE"])
     if size != setup.run.ranks:
         raise UserError(f"ranks={setup.run.ranks}: there are {size} processes (WORLD_SIZE); set ranks={size}")
-    backend = "nccl" if setup.device().type == "cuda" else "gloo"
-    distributed.init_process_group(backend, timeout=WAIT)
+    device = setup.device()
+    if device.type == "cuda":
+        distributed.init_process_group("nccl", timeout=WAIT, device_id=device)
+    else:
+        distributed.init_process_group("gloo", timeout=WAIT)
 
 
 @dataclass(frozen=True)

@@ -126,9 +126,11 @@ class Local:
         return handle
 
     def _choose_gpu(self, arguments: Sequence[str]) -> str | None:
-        """The GPU of several that the fewest runs use; None for a run that names another device, or only one GPU."""
+        """The GPU of several that the fewest runs use; None for a run that names another device or needs several, or
+        only one GPU."""
         devices = [word.partition("=")[2] for word in arguments if word.startswith("device=")]
-        if len(self.gpus) < 2 or devices[-1:] not in ([], ["auto"], ["cuda"]):
+        several = any(word.startswith("ranks=") and word != "ranks=1" for word in arguments)
+        if len(self.gpus) < 2 or several or devices[-1:] not in ([], ["auto"], ["cuda"]):
             return None
         return min(self.gpus, key=list(self.gpu_of.values()).count)
 

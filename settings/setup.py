@@ -150,25 +150,27 @@ class Setup:
 
     def check_ranks(self) -> None:
         """Raise `UserError` if the run cannot be trained by as many processes as `ranks` says."""
-        ranks, device = self.run.ranks, choose_device(self.run.device)
+        ranks, name, size = self.run.ranks, self.run.device, self.method_config.batch_size
         if ranks == 1:
             return
         if self.run.cuda_graphs:
             raise UserError(f"cuda_graphs=True: a step of ranks={ranks} processes cannot be captured; set it to False")
-        if self.method_config.batch_size < ranks:
-            size = self.method_config.batch_size
+        if size < ranks:
             raise UserError(f"ranks={ranks}: a batch of {size} has no image for some process; use at most ranks={size}")
-        if device.type == "mps" or device.index is not None:
-            raise UserError(f"ranks={ranks}: each process has a GPU of its own; leave out device={self.run.device}")
-        if device.type == "cuda" and (found := torch.cuda.device_count()) < ranks:
-            raise UserError(f"ranks={ranks}: this machine has {plural(found, 'GPU')}; use at most ranks={found}")
+        if name not in ("auto", "cpu", "cuda"):
+            raise UserError(f"ranks={ranks}: each process has a GPU of its own; leave out device={name}")
+        on_gpus = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+        if on_gpus and (found := torch.cuda.device_count()) < ranks:
+            raise UserError(
+                f"ranks={ranks}: this machine has {plural(found, 'GPU')}; use at most as many, or device=cpu"
+            )
 
     def device(self) -> torch.device:
         """The device of this process: of several on a machine, each has the GPU with its number."""
-        device = choose_device(self.run.device)
-        if self.run.ranks > 1 and device.type == "cuda":
-            return choose_device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}")
-        return device
+        name = self.run.device
+        if self.run.ranks > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
+            name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        return choose_device(name)
 
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
         """All settings that the result depends on: a run can be resumed only with the same identity."""

@@ -43,6 +43,7 @@ def test_one_per_gpu(machine: pytest.MonkeyPatch) -> None:
     assert jobs_of("method=erm", "method=erm model=resnet18") == 2
     assert jobs_of("method=erm device=cpu") == 8
     assert jobs_of("method=erm device=cuda:1") == 1
+    assert jobs_of("method=erm ranks=2") == 1
     assert visible_gpus() == ["0", "1"]
     machine.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7f")
     assert visible_gpus() == ["5", "GPU-7f"]
@@ -57,6 +58,7 @@ def test_runs_are_spread_over_several_gpus(machine: pytest.MonkeyPatch, tmp_path
     first, second = (local.start(["wait", name, "end"], Path(f"{name}.txt")) for name in "ab")
     assert [local.gpu_of[handle] for handle in (first, second)] == ["3", "4"]
     assert local.start(["exit", "0", "device=cuda:1"], Path("c.txt")) not in local.gpu_of
+    assert local.start(["exit", "0", "ranks=2"], Path("e.txt")) not in local.gpu_of
     Path("end").touch()
     outcome_of(local, first)
     third = local.start(["tell", "device=cuda"], Path("d.txt"))

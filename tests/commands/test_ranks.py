@@ -19,7 +19,7 @@ from debiaslab.core.errors import TrainingDiverged, UserError
 from debiaslab.models.batch_norm import share_encoders
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import STATE
-from debiaslab.settings.setup import check
+from debiaslab.settings.setup import Setup, check
 from debiaslab.training.checkpoint import LAST, read_checkpoint, without_prefix
 from debiaslab.training.loop import Options, Trainer
 from tests.conftest import Command, only_run
@@ -106,15 +106,17 @@ def test_runs_that_are_trained_together_share_one_process(command: Command, word
 
 
 def test_there_must_be_a_gpu_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    setup = check(configuration(ex, [*SHORT[:-1], "ranks=3"]))
-    monkeypatch.setattr("debiaslab.settings.setup.choose_device", torch.device)
+    def setup(device: str) -> Setup:
+        return check(configuration(ex, [*SHORT[:-1], "ranks=3", f"device={device}"]))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    object.__setattr__(setup.run, "device", "cuda")
-    with pytest.raises(UserError, match="ranks=3: this machine has 2 GPUs; use at most ranks=2"):
-        setup.check_ranks()
-    object.__setattr__(setup.run, "device", "cuda:1")
+    for device in ("auto", "cuda"):
+        with pytest.raises(UserError, match="ranks=3: this machine has 2 GPUs; use at most as many, or device=cpu"):
+            setup(device).check_ranks()
     with pytest.raises(UserError, match="each process has a GPU of its own; leave out device=cuda:1"):
-        setup.check_ranks()
+        setup("cuda:1").check_ranks()
+    setup("cpu").check_ranks()
 
 
 def shared_run(tmp_path: Path) -> SharedRun:
