@@ -46,12 +46,15 @@ class Parts(Ranks):
             except BaseException as error:
                 errors.append(error)
                 self.barrier.abort()
+            finally:
+                del self.place.number
 
         with ranks.alone():
             threads = [Thread(target=run, args=given) for given in enumerate(self.copies_of(method.__self__))]
+            wait = any(isinstance(module, SharedBatchNorm) for module in method.__self__.modules())
             for thread in threads:
-                thread.start()
-            for thread in threads:
+                thread.start() if wait else thread.run()
+            for thread in threads if wait else ():
                 thread.join()
         if errors:
             raise errors[0]

@@ -93,6 +93,8 @@ def train_short(
             share_encoders(method, sharing)
         stack.enter_context(ranks.shared_by(sharing))
         run = trainer(setup, method, data, watch or Watch())
+        if double:  # losses are compared, evaluations are not
+            run.options = replace(run.options, evaluate_every=NUM_STEPS)
         run.phases = [replace(phase, update=noting(phase.update, found)) for phase in run.phases]
         outcome = run.fit()
     return Left(torch.stack(found), str(outcome.history.evaluations), method.state_dict())
