@@ -16,7 +16,7 @@ from debiaslab.commands.words import read_words, word
 from debiaslab.config import ex
 from debiaslab.core.sharing import make_shared_folder
 from debiaslab.recording.command_line import command_line_of
-from debiaslab.recording.configuration import configuration
+from debiaslab.recording.configuration import unchecked_configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.recording.updates import read_updates
 from debiaslab.recording.version import current_code
@@ -44,7 +44,7 @@ def run(updates: Sequence[str]) -> None:
 
 def find_job(words: Sequence[str]) -> Job:
     """The job that `words` start, with the facts of its data that its records are compared with."""
-    setup, data = check(configuration(ex, words)).with_data()
+    setup, data = check(unchecked_configuration(ex, words)).with_data()
     facts = Data(data.fingerprint, (), setup.identity(data), steps=0, stackable=False)
     return Job(setup.config["method"]["name"], "", setup.run.seed, tuple(words), setup, facts)
 

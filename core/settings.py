@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -161,15 +162,19 @@ def default_settings(cls: type, given: Mapping[str, Any] | None = None) -> dict[
     return values
 
 
+hints_of = cache(get_type_hints)  # of a settings dataclass
+
+
 def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build an instance of the frozen dataclass `cls` from `values`.
 
     `where` is the prefix of the names on the command line ("method.hparams."). Raises `UserError` for an unknown name,
     a value of the wrong type, or one that the class rejects with `ValueError`.
     """
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
+    known = setting_names(cls)
     for name in values:
-        require_known("setting", name, setting_names(cls), prefix=where)
+        require_known("setting", name, known, prefix=where)
     checked = {name: _checked(value, hints[name], where + name) for name, value in values.items()}
     try:
         return cls(**checked)

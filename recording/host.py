@@ -14,14 +14,21 @@ def guard_host_facts() -> None:
     Otherwise, unexpected output of nvidia-smi would end a run before it starts.
     """
     for getter in host_info._host_info_gatherers_list:
-        getter.getter_function = cache(_guard(getter.getter_function))
+        getter.getter_function = _guard(getter.getter_function)
 
 
 def _guard(gather: Callable[[], Any]) -> Callable[[], Any]:
-    def gather_or_leave_out() -> Any:
+    @cache
+    def gather_once() -> tuple[Any] | None:
         try:
-            return gather()
-        except Exception as error:  # the run does not depend on it
-            raise host_info.IgnoreHostInfo from error
+            return (gather(),)
+        except Exception:  # the run does not depend on it
+            return None
+
+    def gather_or_leave_out() -> Any:
+        found = gather_once()
+        if found is None:
+            raise host_info.IgnoreHostInfo
+        return found[0]
 
     return gather_or_leave_out

@@ -15,7 +15,7 @@ from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.lockstep.together import can_be_stacked
 from debiaslab.methods import METHODS
-from debiaslab.recording.configuration import as_recorded, configuration, unchecked_configuration
+from debiaslab.recording.configuration import as_recorded, unchecked_configuration
 from debiaslab.settings.declared import result_settings
 from debiaslab.settings.run import AUTO
 from debiaslab.settings.setup import Setup, check, check_data, load_once
@@ -132,7 +132,7 @@ def jobs_of(study: StudyWords) -> list[Job]:
 def make_job(method: str, variant: str, seed: int, words: tuple[str, ...]) -> Job:
     """The job that `words` start. Raises `UserError`, with the method and variant."""
     try:
-        return Job(method, variant, seed, words, check(configuration(ex, words)))
+        return Job(method, variant, seed, words, check(unchecked_configuration(ex, words)))
     except UserError as error:
         raise UserError(f"{' '.join(part for part in (method, variant) if part)}: {error}") from None
 
