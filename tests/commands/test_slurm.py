@@ -10,10 +10,12 @@ import pytest
 
 from debiaslab.commands.studies.words import read_study
 from debiaslab.core.errors import UserError
+from debiaslab.recording.launcher import Handle, Launcher, Local, Outcome
 from debiaslab.recording.observers import STATE
-from debiaslab.recording.slurm import Slurm
+from debiaslab.recording.slurm import Resources, Slurm
 from tests.commands.test_study_processes import complete, status
-from tests.conftest import Command, Outcome
+from tests.conftest import Command
+from tests.conftest import Outcome as Told
 from tests.slurm import Cluster, running_cluster
 from tests.test_resume import measured
 
@@ -40,7 +42,7 @@ def cluster(whole_cluster: Cluster, digits: object, monkeypatch: pytest.MonkeyPa
     whole_cluster.wait(lambda: not whole_cluster.queue())
 
 
-def left_when(command: Command, condition: Callable[[], object], *words: str) -> Outcome:
+def left_when(command: Command, condition: Callable[[], object], *words: str) -> Told:
     """Call the command line, and press Ctrl-C when it looks at the queue and `condition` holds."""
 
     def look(self: Slurm) -> None:
@@ -182,6 +184,32 @@ def test_search(cluster: Cluster, command: Command, tmp_path: Path) -> None:
     assert [status(file.parent) for file in tmp_path.glob("runs/*/run.json")] == ["COMPLETED"] * 3
     again = command("search", "with", *words)
     assert ("submitted" in again.out, "3 complete, of 3 trials; again: " in again.out) == (False, True)
+
+
+@pytest.mark.parametrize("place", ["here", "slurm"])
+def test_launchers_tell_each_outcome_once(cluster: Cluster, tmp_path: Path, place: str) -> None:
+    launcher: Launcher = Local() if place == "here" else Slurm(tmp_path, Resources())
+    folder = tmp_path / "_output"
+    started = [
+        launcher.start(["help", "results"], folder / "help.txt", 1),
+        launcher.start(["nonsense"], folder / "nonsense.txt", 1),
+    ]
+    found: list[tuple[Handle, Outcome]] = []
+
+    def all_ended() -> bool:
+        found.extend(launcher.ended())
+        return len(found) == 2
+
+    cluster.wait(all_ended)
+    assert launcher.ended() == []
+    assert launcher.stop() == []
+    told = dict(found)
+    assert [(told[handle].code, told[handle].output) for handle in started] == [
+        (0, folder / "help.txt"),
+        (2, folder / "nonsense.txt"),
+    ]
+    assert "results" in (folder / "help.txt").read_text()
+    assert told[started[1]].last_line("error: ").startswith("unknown command 'nonsense'")
 
 
 # ---- without Slurm
