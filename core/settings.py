@@ -171,7 +171,7 @@ def settings(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     `where` is the prefix of the names on the command line ("method.hparams."). Raises `UserError` for an unknown name,
     a value of the wrong type, or one that the class rejects with `ValueError`.
     """
-    hints = hints_of(cls)
+    hints = hints_of(cls)  # type: ignore[arg-type]  # types are hashable
     known = setting_names(cls)
     for name in values:
         require_known("setting", name, known, prefix=where)
