@@ -94,7 +94,7 @@ def test_picture_of_phases_with_weights_or_another_branch(tmp_path: Path) -> Non
     assert one_row.startswith(b"\x89PNG")
     save_diagnostics(tmp_path / "two.png", history({"separate": {}, "distill": {}}, ["target", "deep"]), "a title")
     height = [int.from_bytes(png[20:24], "big") for png in (one_row, (tmp_path / "two.png").read_bytes())]
-    assert height[1] == pytest.approx(2 * height[0], rel=0.01)
+    assert 1.9 * height[0] < height[1] < 2 * height[0]  # two rows, and one title
 
 
 def test_tabulate_samples() -> None:
