@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
+
 from debiaslab.recording.server import free_port
 
 PASSWORD = "tall-secret"
@@ -18,8 +20,10 @@ INSTALLED = [Path(FOUND)] if FOUND else sorted(Path("/usr/lib/postgresql").glob(
 
 @contextmanager
 def running_postgres() -> Iterator[str]:
-    """Yields the address of an empty database, with the password. The server refuses to run as root: then it runs as
-    the system's user of PostgreSQL."""
+    """Yields the address of an empty database, with the password; skips the test where the server cannot run.
+
+    It refuses to run as root: then it runs as the system's user of PostgreSQL.
+    """
     programs = INSTALLED[-1].parent
     folder = Path(mkdtemp(prefix="postgres-"))
     as_root = getpass.getuser() == "root"
@@ -33,12 +37,16 @@ def running_postgres() -> Iterator[str]:
         subprocess.run(command, check=True, capture_output=True, cwd="/")
 
     try:
-        (folder / "password").write_text(PASSWORD)
+        password = folder / "password"
+        password.write_text(PASSWORD)
         if as_root:
-            shutil.chown(folder / "password", USER)
+            shutil.chown(password, USER)
         data, options = str(folder / "data"), f"-p {port} -k {folder} -c fsync=off -c listen_addresses=127.0.0.1"
-        call("initdb", "-D", data, "-U", USER, "-A", "scram-sha-256", "--no-sync", f"--pwfile={folder / 'password'}")
-        call("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        try:
+            call("initdb", "-D", data, "-U", USER, "-A", "scram-sha-256", "--no-sync", f"--pwfile={password}")
+            call("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"PostgreSQL cannot run here: {getattr(error, 'stderr', None) or error}")
         try:
             yield f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/postgres"
         finally:

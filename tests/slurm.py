@@ -154,13 +154,17 @@ def kill_of(pid_file: Path) -> None:
 
 @contextmanager
 def running_cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster in `folder`, whose path must be short: it has a socket. Skips the test where there is no Slurm."""
+    """A cluster in `folder`, whose path must be short: it has a socket. Skips the test where there is no Slurm, or its
+    daemons cannot run."""
     missing = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     if missing or os.geteuid():
         pytest.skip(f"needs Slurm as root (Debian: slurm-wlm, munge); {', '.join(missing) or 'not root'}")
     cluster = Cluster(folder)
     try:
-        cluster.start()
+        try:
+            cluster.start()
+        except (OSError, subprocess.CalledProcessError, pytest.fail.Exception) as error:
+            pytest.skip(f"Slurm's daemons cannot run here: {getattr(error, 'stderr', None) or error}")
         yield cluster
     finally:
         cluster.stop()
