@@ -14,7 +14,6 @@ from debiaslab.analysis.query import Query
 from debiaslab.analysis.schema import require_history
 from debiaslab.core.errors import UserError
 from debiaslab.evaluation.history import EVALUATIONS, Evaluation, History
-from debiaslab.evaluation.selection import INFERRED, Rule
 from debiaslab.settings.declared import as_recorded_now
 
 SILENT = timedelta(minutes=10)  # runs write a heartbeat every 10 seconds by default
@@ -167,13 +166,8 @@ class RecordedHistory(History):
             self._measured[id(evaluation)] = super().metrics(evaluation)
         return self._measured[id(evaluation)]
 
-    def value(self, evaluation: Evaluation, rule: Rule) -> float:
-        if rule.metric == INFERRED:
-            return super().value(evaluation, rule)
-        assert rule.split is not None
-        assert rule.metric is not None
-        prediction = next(iter(self.metrics(evaluation)[rule.split].values()))
-        return prediction[rule.metric]
+    def prediction(self, evaluation: Evaluation, split: str) -> dict[str, float]:
+        return next(iter(self.metrics(evaluation)[split].values()))
 
 
 @lru_cache(maxsize=1)  # for consecutive queries of one run

@@ -118,7 +118,8 @@ def images_of(record: Record, words: PredictWords) -> Inputs:
 
 def features_of(record: Record, words: PredictWords) -> Inputs:
     """The features that the words name. Raises `UserError`."""
-    path = Path(words.features or "")
+    assert words.features is not None
+    path = Path(words.features)
     features = map_features(path, "features", WRITE)
     classifier = restore_feature_classifier(record, words.rule)
     (width,) = classifier.input_shape

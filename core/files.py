@@ -113,13 +113,7 @@ def hold_lock(path: Path) -> Iterator[None]:
 
 def lock(handle: int, wait: bool) -> bool:
     """Lock an open file until it is closed; False if another process holds the lock or locks are not supported."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    return _lock_error(handle, wait) is None
 
 
 def require_lock(handle: int, path: Path, wait: bool) -> bool:
@@ -127,20 +121,25 @@ def require_lock(handle: int, path: Path, wait: bool) -> bool:
 
     Raises `UserError` if its file system, or this system, has no locks.
     """
-    reason = "this system has none"
-    if fcntl is not None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            reason = f"{errno.errorcode.get(error.errno or 0, error.errno)}: {error.strerror}"
-        else:
-            return True
+    error = _lock_error(handle, wait)
+    if error is None or isinstance(error, BlockingIOError):
+        return error is None
+    reason = f"{errno.errorcode.get(error.errno or 0, error.errno)}: {error.strerror}"
     raise UserError(
         f"cannot lock {path} ({reason}), and without locks two processes could do the same run; choose a folder on a"
         " local disk, or mount this one with locks (Lustre: flock, NFS: no nolock)"
     )
+
+
+def _lock_error(handle: int, wait: bool) -> OSError | None:
+    """Lock an open file; the reason if it is not locked: `BlockingIOError` if another process holds the lock."""
+    if fcntl is None:
+        return OSError(errno.ENOSYS, "this system has none")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error
+    return None
 
 
 def _is_at(handle: int, path: Path) -> bool:

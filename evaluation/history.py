@@ -115,7 +115,11 @@ class History:
         assert rule.metric is not None
         if rule.metric == INFERRED:
             return evaluation.worst_inferred()
-        return self.counts(evaluation, rule.split).metrics()[rule.metric]
+        return self.prediction(evaluation, rule.split)[rule.metric]
+
+    def prediction(self, evaluation: Evaluation, split: str) -> dict[str, float]:
+        """The metrics of the phase's prediction on `split`."""
+        return self.counts(evaluation, split).metrics()
 
     def choose(self, evaluations: Sequence[Evaluation], rule: Rule) -> Evaluation:
         """The evaluation that `rule` selects among `evaluations`."""
