@@ -20,6 +20,7 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
+from debiaslab.core.console import plural
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import atomic_write, hold_lock
 from debiaslab.core.program import CODE, IN_CLONE
@@ -220,6 +221,19 @@ def outcome_of(handle: Handle, job_id: str, folder: Path) -> Outcome:
 def array_of(job_id: str) -> str:
     """The id of the array that a job belongs to, or of a single job."""
     return job_id.partition("_")[0]
+
+
+# ---- what to tell who watches
+
+
+def tell_submitted(number: int, kind: str) -> str:
+    return f"submitted {plural(number, kind)} to Slurm; Ctrl-C ends only the watching"
+
+
+def tell_left(number: int, kind: str) -> str:
+    return (
+        f"{plural(number, kind)} left to Slurm; the same words come back to them, with cancel=True they are cancelled"
+    )
 
 
 # ---- Slurm's commands

@@ -9,7 +9,7 @@ from debiaslab.commands.searches.trials import Trials
 from debiaslab.core.console import plural
 from debiaslab.core.errors import UserError
 from debiaslab.recording.launcher import OUTPUTS, Handle, Outcome, supervise
-from debiaslab.recording.slurm import Slurm
+from debiaslab.recording.slurm import Slurm, tell_left, tell_submitted
 
 
 class QueuedWorkers:
@@ -36,8 +36,7 @@ class QueuedWorkers:
             name = f"{self.plan.name}-{number}"
             output = self.plan.log_dir / OUTPUTS / f"{name}.txt"
             self.workers[self.slurm.start(self.arguments, output)] = name
-        number = self.slurm.submit()
-        print(f"submitted {plural(number, 'worker')} to Slurm; Ctrl-C ends only the watching", flush=True)
+        print(tell_submitted(self.slurm.submit(), "worker"), flush=True)
         supervise(self.slurm, self)
 
     def in_queue(self) -> list[str]:
@@ -66,8 +65,4 @@ class QueuedWorkers:
 
     def stopping(self) -> None:
         if self.workers:
-            print(
-                f"{plural(len(self.workers), 'worker')} left to Slurm; the same words come back to them,"
-                " with cancel=True they are cancelled",
-                flush=True,
-            )
+            print(tell_left(len(self.workers), "worker"), flush=True)

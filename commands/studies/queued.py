@@ -6,9 +6,8 @@ from debiaslab.commands.studies.jobs import Job
 from debiaslab.commands.studies.overview import Overview, Running
 from debiaslab.commands.studies.recorded import Recorded, noted_run
 from debiaslab.commands.studies.runner import Failure, is_complete, reason_of
-from debiaslab.core.console import plural
 from debiaslab.recording.launcher import OUTPUTS, Handle, Outcome, supervise
-from debiaslab.recording.slurm import Slurm
+from debiaslab.recording.slurm import Slurm, tell_left, tell_submitted
 
 
 class QueuedRunner:
@@ -38,7 +37,7 @@ class QueuedRunner:
             output = job.log_dir / OUTPUTS / f"{job.name_in_queue}.txt"
             self.queued[self.slurm.start(["job", "with", *job.words, *again], output)] = job
         if self.jobs:
-            self.overview.say(f"submitted {plural(self.slurm.submit(), 'run')} to Slurm; Ctrl-C ends only the watching")
+            self.overview.say(tell_submitted(self.slurm.submit(), "run"))
         with self.overview:
             supervise(self.slurm, self)
 
@@ -80,7 +79,4 @@ class QueuedRunner:
 
     def stopping(self) -> None:
         if self.queued:
-            self.overview.say(
-                f"{plural(len(self.queued), 'run')} left to Slurm; the same words come back to them,"
-                " with cancel=True they are cancelled"
-            )
+            self.overview.say(tell_left(len(self.queued), "run"))
