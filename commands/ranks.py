@@ -83,7 +83,8 @@ class SharedRun:
                 raise ERRORS[error["kind"]](error["message"])
             sys.stderr.write(error["traceback"])
             raise UserError(f"process {error['rank']} of the run has failed ({error['message']}){self.how_to_resume()}")
-        for rank, code in sorted(ended.items()):
+        # by SIGTERM, the launcher ends the others of a process that has failed
+        for rank, code in sorted(ended.items(), key=lambda item: (item[1] == -signal.SIGTERM, item[0])):
             if code not in (LEFT, INTERRUPTED):  # those have ended because of another one
                 cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
                 raise UserError(f"process {rank} of {self.setup.run.ranks} {cause}{self.how_to_resume()}")

@@ -154,6 +154,8 @@ def test_a_bug_of_one_process_is_told_with_its_traceback(
     ("codes", "message"),
     [
         ({0: INTERRUPTED, 1: -9}, "process 1 of 2 was killed by SIGKILL"),
+        ({0: -15, 1: -9}, "process 1 of 2 was killed by SIGKILL"),
+        ({0: -15, 1: LEFT}, "process 0 of 2 was killed by SIGTERM"),
         ({0: LEFT, 1: 77}, "process 1 of 2 ended with exit code 77"),
         ({1: LEFT}, "the processes of the run have lost each other"),
     ],
