@@ -1,5 +1,7 @@
 """Draw a labelled grid of sample images, as a PNG file."""
 
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from debiaslab.analysis.drawing import font, save_png
 from debiaslab.core.console import one_line
+from debiaslab.core.sharing import make_shared_folder
 from debiaslab.datasets import BiasedDataset
 from debiaslab.datasets.splits import middle_frames
 
@@ -20,6 +23,20 @@ UNIT = 165  # pixels: width of an image with the gap beside it
 GAP, CLASS_GAP, HEADER_HEIGHT, LABEL_HEIGHT = 0.04, 0.2, 0.24, 0.15  # relative to the width of an image
 LINE = 0.24  # height of a title, relative to the width of an image
 CHARACTERS = 17  # per image width
+
+
+def add_sample_grid(path: Path, data: BiasedDataset, drawn: Path) -> None:
+    """Give a run the sample grid of its data: the file `drawn`, which is drawn if it is not there yet.
+
+    Runs on the same data share one file, by hard links, where the file system has them.
+    """
+    if not drawn.exists():
+        make_shared_folder(drawn.parent)
+        save_sample_grid(drawn, data)
+    try:
+        os.link(drawn, path)
+    except OSError:
+        shutil.copyfile(drawn, path)
 
 
 def save_sample_grid(path: Path, data: BiasedDataset) -> None:

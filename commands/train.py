@@ -13,7 +13,7 @@ from typing import Any
 
 from debiaslab.analysis.plots import has_diagnostics, save_curves, save_diagnostics
 from debiaslab.analysis.result import accuracy_tables, result_of, title_of
-from debiaslab.analysis.samples import save_sample_grid
+from debiaslab.analysis.samples import add_sample_grid
 from debiaslab.commands.evaluate import evaluate_weights
 from debiaslab.commands.runs import Prepared, record_folder
 from debiaslab.commands.telling import facts_of, labels_of_setup, say_notes, say_start, say_where
@@ -22,8 +22,9 @@ from debiaslab.core.console import show
 from debiaslab.core.files import atomic_write
 from debiaslab.core.ranks import of_this_process, shared_by
 from debiaslab.datasets import BiasedDataset
+from debiaslab.datasets.cache import fingerprint
 from debiaslab.evaluation.diagnostics import SAMPLES, selection_report, tabulate_samples
-from debiaslab.evaluation.history import EVALUATIONS
+from debiaslab.evaluation.history import EVALUATIONS, History
 from debiaslab.evaluation.selection import parse_rule
 from debiaslab.lockstep.graphs import replay_steps
 from debiaslab.methods import Method
@@ -37,6 +38,8 @@ from debiaslab.training.checkpoint import LAST, SELECTED, write_checkpoint
 from debiaslab.training.device import threads_for
 from debiaslab.training.loop import Options, Trained, Trainer
 
+DRAWN = "_samples"  # folder among the records, with the sample grid of each data set
+
 
 @ex.main
 def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *, _run: Run) -> dict[str, Any]:
@@ -49,8 +52,9 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
     say_notes(setup, data)
     _run.info.update(facts_of(setup, data, device))
     if folder is not None and not data.has_features:
-        save_sample_grid(folder / "samples.png", data)
-        _run.add_artifact(folder / "samples.png", content_type=content_type("samples.png"))
+        drawn = fingerprint(settings=setup.config["data"], content=data.fingerprint)
+        add_sample_grid(folder / "samples.png", data, folder.parent / DRAWN / f"{drawn}.png")
+        add_artifacts(_run, folder, ["samples.png"])
 
     data = setup.place(data, device)
     options = Options(
@@ -80,7 +84,10 @@ def train(prepared: Prepared, fit: Callable[[Trainer], Trained] = Trainer.fit, *
     result = result_of(trained.history, phase, rule)
     if folder is not None:
         save_outcome(_run, folder, setup, data, method, trained, result)
-    show(title_of(setup.config), *accuracy_tables(result, {rule.name: rule.label}), labels_of_setup(setup, data))
+    labels = labels_of_setup(setup, data)
+    show(title_of(setup.config), *accuracy_tables(result, {rule.name: rule.label}), labels)
+    if folder is not None:
+        save_pictures(_run, folder, trained.history, f"{title_of(setup.config)}\n{labels}")
     say_where(setup, _run)
     return result
 
@@ -94,16 +101,11 @@ def save_outcome(
     trained: Trained,
     result: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write weights and figures into the run's folder, and add them as artifacts."""
-    title = f"{title_of(setup.config)}\n{labels_of_setup(setup, data)}"
+    """Write weights and what is known of training images into the run's folder, and add them as artifacts."""
     setup.save_weights(folder / LAST, method.weights(), data, {"rule": "last", **result["last"]})
     rule = parse_rule(setup.run.selection, data.valid is not None, "selection")
     setup.save_weights(folder / SELECTED, trained.selected, data, {"rule": rule.name, **result[rule.name]})
-    save_curves(folder / "curves.png", trained.history, title)
-    artifacts = [LAST, SELECTED, EVALUATIONS, "curves.png"]
-    if has_diagnostics(trained.history):
-        save_diagnostics(folder / "diagnostics.png", trained.history, title)
-        artifacts.append("diagnostics.png")
+    artifacts = [LAST, SELECTED, EVALUATIONS]
     notes = method.sample_notes()
     if notes.kept is not None:
         report = selection_report(notes.kept, data)
@@ -114,5 +116,19 @@ def save_outcome(
     if samples:
         write_checkpoint(folder / SAMPLES, samples, {})
         artifacts.append(SAMPLES)
-    for name in artifacts:
+    add_artifacts(run, folder, artifacts)
+
+
+def save_pictures(run: Run, folder: Path, history: History, title: str) -> None:
+    """Draw the run's curves and diagnostics into its folder, and add them as artifacts."""
+    pictures = ["curves.png"]
+    save_curves(folder / "curves.png", history, title)
+    if has_diagnostics(history):
+        save_diagnostics(folder / "diagnostics.png", history, title)
+        pictures.append("diagnostics.png")
+    add_artifacts(run, folder, pictures)
+
+
+def add_artifacts(run: Run, folder: Path, names: list[str]) -> None:
+    for name in names:
         run.add_artifact(folder / name, content_type=content_type(name))

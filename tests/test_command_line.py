@@ -18,6 +18,7 @@ from debiaslab.commands.overview import GROUPS, INTERNAL, overview
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.words import describe_words
 from debiaslab.config import ex
+from debiaslab.core.errors import UserError
 from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.settings import setting_names
 from debiaslab.datasets.digits import ColoredDigits
@@ -312,6 +313,25 @@ def test_train_prints_result_record_and_what_next(command: Command) -> None:
         "samples.png",
         "selected.safetensors",
     ]
+
+
+def test_the_result_is_told_before_pictures_are_drawn(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("cannot draw")
+
+    monkeypatch.setattr("debiaslab.commands.train.save_curves", fail)
+    outcome = command("with", "smoke", "method=erm")
+    assert (outcome.code, outcome.err) == (2, "error: cannot draw\n")
+    assert "worst group" in outcome.out
+
+
+def test_runs_on_the_same_data_have_the_same_sample_grid(command: Command) -> None:
+    first, second, other = (
+        command("with", "smoke", "method=erm", word).runs[0] / "samples.png"
+        for word in ("seed=1", "seed=2", "data.skew=0.1")
+    )
+    assert first.samefile(second)
+    assert not first.samefile(other)
 
 
 def test_data_without_a_conflicting_image_are_said_to_be_so(command: Command) -> None:

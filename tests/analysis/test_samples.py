@@ -1,5 +1,6 @@
 """The sample grid: which images are in it, whatever the data set."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from debiaslab.analysis import samples
-from debiaslab.analysis.samples import save_sample_grid
+from debiaslab.analysis.samples import add_sample_grid, save_sample_grid
 from debiaslab.datasets import BiasedDataset, Split
 from debiaslab.datasets.augmentation import CropAndFlip
 from debiaslab.datasets.splits import ImagesOnFile
@@ -58,6 +59,26 @@ def colors(path: Path) -> dict[tuple[int, ...], int]:
 def test_digits(tmp_path: Path, digits: BiasedDataset) -> None:
     save_sample_grid(tmp_path / "samples.png", digits)
     assert len(colors(tmp_path / "samples.png")) > 100
+
+
+def refuse_links(*_: Path) -> None:
+    raise PermissionError
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_runs_on_the_same_data_share_one_grid(
+    tmp_path: Path, digits: BiasedDataset, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", refuse_links)
+    drawn = tmp_path / "drawn" / "grid.png"
+    add_sample_grid(tmp_path / "first.png", digits, drawn)
+    monkeypatch.delattr(samples, "save_sample_grid")  # the second run draws nothing
+    add_sample_grid(tmp_path / "second.png", digits, drawn)
+    assert len(colors(tmp_path / "second.png")) > 100
+    for name in ("first.png", "second.png"):
+        assert (tmp_path / name).read_bytes() == drawn.read_bytes()
+        assert (tmp_path / name).samefile(drawn) == links
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 224, 224), (3, 40, 20)])
