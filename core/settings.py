@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from math import isfinite
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from debiaslab.core.errors import UserError, require_known
@@ -60,9 +60,14 @@ def setting(default: Any, help: str, check: Check | None = None, **declared: Any
     return field(default=default, metadata={METADATA: Setting(help=help, check=check, **declared)})
 
 
-def declared(cls: type) -> dict[str, Setting]:
+def declared(cls: type) -> Mapping[str, Setting]:
     """The declarations of a dataclass's fields; a subclass that only changes a default inherits the declaration."""
-    return {field.name: _declaration(cls, field.name) for field in fields(cls)}
+    return _declared(cls)
+
+
+@cache
+def _declared(cls: type) -> Mapping[str, Setting]:
+    return MappingProxyType({field.name: _declaration(cls, field.name) for field in fields(cls)})
 
 
 def _declaration(cls: type, name: str) -> Setting:
@@ -141,9 +146,9 @@ def require(condition: bool, name: str, value: object, allowed: str) -> None:
 # ---- conversion from and to plain values
 
 
-def setting_names(cls: type) -> list[str]:
+def setting_names(cls: type) -> tuple[str, ...]:
     """The names of a dataclass's settings."""
-    return [field.name for field in fields(cls)]
+    return tuple(declared(cls))
 
 
 def default_settings(cls: type, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -4,6 +4,8 @@ Names are dotted, as on the command line: "seed", "data.skew".
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from debiaslab.core.settings import Setting, declared, default_settings, flatten
@@ -12,13 +14,18 @@ from debiaslab.methods import METHODS
 from debiaslab.settings.run import RunSettings
 
 
-def declarations() -> dict[str, Setting]:
+def declarations() -> Mapping[str, Setting]:
     """The settings of runs and of all data sets, by dotted name."""
+    return _declarations(tuple(DATASETS.values()))
+
+
+@lru_cache(maxsize=1)
+def _declarations(datasets: tuple[type, ...]) -> Mapping[str, Setting]:
     found = dict(declared(RunSettings))
-    for cls in DATASETS.values():
+    for cls in datasets:
         for name, known in declared(cls).items():
             found.setdefault(f"data.{name}", known)
-    return found
+    return MappingProxyType(found)
 
 
 def without_effect_on_results() -> set[str]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -118,9 +119,11 @@ def jobs_of(study: StudyWords) -> list[Job]:
         check_data(config)  # report mistakes that concern all methods without naming one
         dataset = config["data"]["name"]
         methods = study.methods or [name for name, method in METHODS.items() if dataset in method.RECIPES]
+        configs = {method: configuration_of(method, variant, (*words, f"method={method}")) for method in methods}
         for seed in study.seeds:
-            for method in methods:
-                jobs.append(make_job(method, variant, seed, (*words, f"method={method}", f"seed={seed}")))
+            for method, config in configs.items():
+                own = *words, f"method={method}", f"seed={seed}"
+                jobs.append(make_job(method, variant, seed, own, {**config, "seed": seed}))
     if len({job.log_dir for job in jobs}) > 1:
         raise UserError("the variants have different folders of records; give one log_dir for all")
     different: dict[str, Job] = {}
@@ -129,10 +132,26 @@ def jobs_of(study: StudyWords) -> list[Job]:
     return list(different.values())
 
 
-def make_job(method: str, variant: str, seed: int, words: tuple[str, ...]) -> Job:
-    """The job that `words` start. Raises `UserError`, with the method and variant."""
+def make_job(
+    method: str, variant: str, seed: int, words: tuple[str, ...], config: Mapping[str, Any] | None = None
+) -> Job:
+    """The job that `words` start, given the configuration that they make (None: computed from them, which takes most
+    of the time). Raises `UserError`, with the method and variant."""
+    with naming(method, variant):
+        return Job(method, variant, seed, words, check(config or unchecked_configuration(ex, words)))
+
+
+def configuration_of(method: str, variant: str, words: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration of jobs with any seed. Raises `UserError`, with the method and variant."""
+    with naming(method, variant):
+        return unchecked_configuration(ex, words)
+
+
+@contextmanager
+def naming(method: str, variant: str) -> Iterator[None]:
+    """Within the block, a `UserError` is preceded by the method and variant."""
     try:
-        return Job(method, variant, seed, words, check(unchecked_configuration(ex, words)))
+        yield
     except UserError as error:
         raise UserError(f"{' '.join(part for part in (method, variant) if part)}: {error}") from None
 

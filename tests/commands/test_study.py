@@ -59,6 +59,13 @@ def test_a_job_has_the_configuration_that_its_words_give() -> None:
     assert config["evaluate_images"] == 500
 
 
+def test_jobs_of_all_methods_and_seeds_have_the_configurations_that_their_words_give() -> None:
+    """They are not computed anew for each seed."""
+    jobs = jobs_of(read_study([*WORDS, "variants=skewed4,skewed1", "seeds=3,5"]))
+    assert len({job.method for job in jobs}) > 20
+    assert [configuration(ex, job.words) for job in jobs] == [job.setup.config for job in jobs]
+
+
 def test_the_same_run_by_two_names_is_one_job() -> None:
     same = jobs_of(read_study([*WORDS, "method=erm", "seed=1", "variants=skewed4,data.skew=0.005,data.root=elsewhere"]))
     assert [job.variant for job in same] == ["skewed4", "data.root=elsewhere"]
