@@ -71,6 +71,14 @@ class FileStore(Store):
         links = self.entry(record).get("experiment", {}).get("sources", [])
         return {name: read_file(source_path(self.folder, place)) for name, place in links}
 
+    def checksums(self, record: Record) -> dict[str, str]:
+        try:
+            sources = json.loads((self.folder / record.id / "run.json").read_text())["experiment"]["sources"]
+            # a copy is named after file and checksum: _sources/loop_<checksum>.py
+            return {name: Path(copy).stem.rpartition("_")[2] for name, copy in sources}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
     # ---- the index
 
     def _update(self, index: sqlite3.Connection) -> list[str]:

@@ -37,6 +37,7 @@ class MongoStore(Store):
         self.runs = self.loader._runs.with_options(codec_options=TOLERANT)
         self.files: gridfs.GridFS = self.loader._grid_filesystem
         self.problems: list[str] = []
+        self.known_checksums: dict[Any, str] = {}  # GridFS id -> MD5 checksum, of source files
         self.document_ids: dict[str, Any] = {}  # run id -> `_id` of its document, for runs found so far
 
     def experiments(self, query: Query) -> Any:
@@ -89,6 +90,15 @@ class MongoStore(Store):
     def sources(self, record: Record) -> dict[str, bytes]:
         links = self.entry(record).get("experiment", {}).get("sources", [])
         return {name: self._content(file_id) for name, file_id in links}
+
+    def checksums(self, record: Record) -> dict[str, str]:
+        links = self.entry(record).get("experiment", {}).get("sources", [])
+        unknown = [file_id for _, file_id in links if file_id not in self.known_checksums]
+        if unknown:
+            files = self.runs.database.fs.files
+            found = self._ask(lambda: list(files.find({"_id": {"$in": unknown}}, {"md5": 1})))
+            self.known_checksums |= {file["_id"]: str(file.get("md5")) for file in found}
+        return {name: self.known_checksums[file_id] for name, file_id in links if file_id in self.known_checksums}
 
     def _artifacts(self, record: Record) -> dict[str, Any]:
         """Name -> GridFS id."""

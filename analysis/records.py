@@ -130,6 +130,10 @@ class Store(ABC):
     def sources(self, record: Record) -> dict[str, bytes]:
         """The source code of the project at the time of the run, by path. Raises `UserError`."""
 
+    @abstractmethod
+    def checksums(self, record: Record) -> dict[str, str]:
+        """The MD5 checksums of the same code, by path; empty if the record lacks them."""
+
     problems: Sequence[str] = ()  # a line for each damaged record in the last `find`
 
 

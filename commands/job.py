@@ -11,7 +11,7 @@ from io import BufferedWriter
 
 from debiaslab.commands.runs import prepare
 from debiaslab.commands.studies.jobs import Data, Job
-from debiaslab.commands.studies.recorded import Recorded, note_run, try_lock
+from debiaslab.commands.studies.recorded import MONGO_SECONDS, Recorded, State, note_run, open_recorded, try_lock
 from debiaslab.commands.words import read_words, word
 from debiaslab.config import ex
 from debiaslab.core.sharing import make_shared_folder
@@ -19,7 +19,6 @@ from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.configuration import unchecked_configuration
 from debiaslab.recording.observers import new_run_id
 from debiaslab.recording.updates import read_updates
-from debiaslab.recording.version import current_code
 from debiaslab.settings.setup import check
 
 WAIT_SECONDS = 2.0  # between two attempts to lock the job
@@ -28,6 +27,7 @@ WAIT_SECONDS = 2.0  # between two attempts to lock the job
 @dataclass(frozen=True, kw_only=True)
 class JobWords:
     again: bool = word("True: repeat a run of another version of the code", False)
+    mongo: bool = word("True: a run in MongoDB (-m) counts too, wherever it was made", False)
 
 
 WORDS = JobWords
@@ -37,7 +37,7 @@ def run(updates: Sequence[str]) -> None:
     """Make the run. Raises `UserError`; after a signal, `KeyboardInterrupt`."""
     own, words = read_words(JobWords, updates)
     try:
-        make_once(find_job(words), own.again)
+        make_once(find_job(words), own)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; to resume: {command_line_of('job', updates)}") from None
 
@@ -49,19 +49,31 @@ def find_job(words: Sequence[str]) -> Job:
     return Job(setup.config["method"]["name"], "", setup.run.seed, tuple(words), setup, facts)
 
 
-def make_once(job: Job, again: bool) -> None:
+def make_once(job: Job, own: JobWords) -> None:
     """Start or resume the run of `job`, unless it is complete."""
     make_shared_folder(job.log_dir)
+    recorded = open_recorded(job.log_dir, own.mongo)
     with wait_for_lock(job) as lock:
-        state = Recorded(job.log_dir, current_code(ex)).state(job)
-        if state.settles(again):
-            print(f"done: {job.log_dir / str(state.done)}")
+        state = wait_for_other_machine(job, recorded)
+        if state.settles(own.again):
+            print(f"done: {recorded.place(str(state.done))}")
             return
         run_id = new_run_id()
         note_run(lock, run_id)
         words = [*job.words, *([f"resume={job.log_dir / state.unfinished}"] if state.unfinished else [])]
         settings, named_configs = read_updates(ex, words)
         prepare("train", settings, named_configs, options={"--id": run_id, "UPDATE": words}).start()
+
+
+def wait_for_other_machine(job: Job, recorded: Recorded) -> State:
+    """The recorded state of the job, as soon as no other machine runs it."""
+    waited = False
+    while (state := recorded.state(job)).elsewhere:
+        if not waited:
+            print("waiting: another machine runs it", flush=True)
+        waited = True
+        time.sleep(MONGO_SECONDS)
+    return state
 
 
 def wait_for_lock(job: Job) -> BufferedWriter:

@@ -16,19 +16,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.published_numbers import published_metrics
-from debiaslab.analysis.query import Query
 from debiaslab.analysis.table_names import row_names
 from debiaslab.commands.parallel import jobs_that_pay
 from debiaslab.commands.results import DEFAULT_METRIC, TableWords, format_tables, make_tables
 from debiaslab.commands.studies.groups import group_jobs
 from debiaslab.commands.studies.jobs import Job, jobs_of, with_data
 from debiaslab.commands.studies.overview import Overview
-from debiaslab.commands.studies.recorded import Recorded, State, is_locked
+from debiaslab.commands.studies.recorded import Recorded, State, is_locked, open_recorded
 from debiaslab.commands.studies.runner import Failure, Runner
 from debiaslab.commands.studies.words import StudyWords, read_study
-from debiaslab.config import ex
 from debiaslab.core.console import left_out, new_table, plural, printable, show
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.files import require_writable
@@ -38,7 +35,6 @@ from debiaslab.evaluation.outcomes import OUTCOME_METRICS
 from debiaslab.recording.configuration import as_recorded
 from debiaslab.recording.launcher import Local
 from debiaslab.recording.observers import mongo_from_environment
-from debiaslab.recording.version import current_code
 
 if TYPE_CHECKING:  # only a study with search=N needs the packages of a search, and with on=slurm submitit
     from debiaslab.commands.studies.queued import QueuedRunner
@@ -71,7 +67,7 @@ def run_study(study: StudyWords) -> int:
         study = replace(study, parallel=study.parallel or jobs_that_pay([job.setup.config for job in jobs]))
     searches = plan_searches(jobs, study)
     check_row(jobs, study)
-    recorded = Recorded(jobs[0].log_dir, current_code(ex))
+    recorded = open_recorded(jobs[0].log_dir, study.mongo)
     slurm = slurm_of(study, recorded)
     if slurm is not None and study.cancel:
         show(f"cancelled {plural(slurm.cancel([job.name_in_queue for job in jobs]), 'run')}")
@@ -93,7 +89,7 @@ def run_study(study: StudyWords) -> int:
     open_jobs = [job for job in jobs if job.key not in done]
     runner = make_runner(open_jobs, states, recorded, study, slurm)
     runner.run()
-    show_results(jobs, done | runner.done, study)
+    show_results(jobs, done | runner.done, recorded, study)
     for failure in runner.failures:
         show(*failure_lines(failure))
     for search in (search for search, several in zip(searches, tuned, strict=True) if not several):
@@ -118,7 +114,8 @@ def make_runner(
     if slurm is not None:
         from debiaslab.commands.studies.queued import QueuedRunner
 
-        return QueuedRunner(jobs, recorded, slurm, again=study.again, overview=overview)
+        own = [f"{name}=True" for name in ("again", "mongo") if getattr(study, name)]
+        return QueuedRunner(jobs, recorded, slurm, own, again=study.again, overview=overview)
     threads = threads_per_run(study.parallel)
     groups = group_jobs(jobs, states, study, threads)
     return Runner(
@@ -166,7 +163,7 @@ def list_jobs(
         table.add_column(header, no_wrap=True)
     counts: dict[str, int] = {}
     for job in jobs:
-        what, where = plan_of(job, states[job.key], study.again, places.get(job.name_in_queue))
+        what, where = plan_of(job, states[job.key], recorded, study.again, places.get(job.name_in_queue))
         counts[what] = counts.get(what, 0) + 1
         table.add_row(job.name, job.variant, str(job.seed), what, where)
     summary = ", ".join(f"{count} {what}" for what, count in counts.items())
@@ -176,15 +173,17 @@ def list_jobs(
     return states
 
 
-def plan_of(job: Job, state: State, again: bool, place: "Place | None" = None) -> tuple[str, str]:
+def plan_of(job: Job, state: State, recorded: Recorded, again: bool, place: "Place | None" = None) -> tuple[str, str]:
     """What is to be done for a job, and the existing run or the job in the queue, if any."""
     if state.settles(again):
         what = "done" if state.same_code else "done (by another version of the code)"
-        return what, str(job.log_dir / str(state.done))
+        return what, recorded.place(str(state.done))
     if place is not None:
         return place.text, f"job {place.job_id}"
     if is_locked(job.log_dir, job.key):
         return "running in another study", ""
+    if state.elsewhere:
+        return "running on another machine", ""
     if state.unfinished is not None:
         return "to resume", str(job.log_dir / state.unfinished)
     return "to run", ""
@@ -237,15 +236,14 @@ def in_order(jobs: Sequence[Job]) -> list[Job]:
 # ---- after
 
 
-def show_results(jobs: Sequence[Job], done: Mapping[str, str], words: TableWords) -> None:
+def show_results(jobs: Sequence[Job], done: Mapping[str, str], recorded: Recorded, words: TableWords) -> None:
     """Show the table of `results` for the runs of this study, with the metrics that papers report for their data."""
     if not done:
         return
     published = dict.fromkeys(metric for job in jobs for metric in published_metrics(job.setup.config["data"]["name"]))
     metrics = words.metrics or (*published,) or (DEFAULT_METRIC,)
     order = [done.get(job.key) for job in jobs]
-    records = FileStore(jobs[0].log_dir).find(Query({}, ids=list(done.values())))
-    records.sort(key=lambda record: order.index(record.id))
+    records = sorted(recorded.find(list(done.values())), key=lambda record: order.index(record.id))
     tables = []
     for metric in metrics:
         try:

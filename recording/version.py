@@ -1,8 +1,7 @@
 """Determine the version of the code."""
 
-import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +42,9 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def current_code(ex: Experiment) -> dict[str, str]:
     """Source file -> checksum, for the current files that results depend on."""
-    return _results_code(ex.get_experiment_info()["sources"])
+    return code_of_results(dict(ex.get_experiment_info()["sources"]))
 
 
-def recorded_code(run_file: Path) -> dict[str, str]:
-    """The same for a recorded run, from its run.json; empty if that lacks it."""
-    try:
-        sources = json.loads(run_file.read_text())["experiment"]["sources"]
-        # a copy is named after file and checksum: _sources/loop_<checksum>.py
-        return _results_code((name, Path(copy).stem.rpartition("_")[2]) for name, copy in sources)
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _results_code(sources: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {name: checksum for name, checksum in sources if not name.startswith(NOT_RESULTS)}
+def code_of_results(checksums: Mapping[str, str]) -> dict[str, str]:
+    """The part of `checksums`, by source file, that results depend on."""
+    return {name: checksum for name, checksum in checksums.items() if not name.startswith(NOT_RESULTS)}

@@ -75,14 +75,14 @@ class Overview:
         self.say(f"requeued  {run.job.label}: {run.job.log_dir / run.run_id}")
 
     def is_elsewhere(self, job: Job) -> None:
-        """Report, once, that another study runs the job."""
+        """Report, once, that another study, here or on another machine, runs the job."""
         if job.key not in self.elsewhere:
             self.elsewhere.add(job.key)
             self.say(f"waiting   {job.label}: another study runs it")
 
-    def done_elsewhere(self, job: Job, run_id: str) -> None:
+    def done_elsewhere(self, job: Job, place: str) -> None:
         self.ended += 1
-        self.say(f"done      {job.label}: {job.log_dir / run_id} ({self.ended} of {self.total})")
+        self.say(f"done      {job.label}: {place} ({self.ended} of {self.total})")
 
     def _ended(self, run: Running) -> None:
         self.ended += 1

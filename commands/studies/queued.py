@@ -11,16 +11,24 @@ from debiaslab.recording.slurm import Slurm, tell_left, tell_submitted
 
 
 class QueuedRunner:
-    """Runs `jobs`, which are not done, as jobs of Slurm.
+    """Runs `jobs`, which are not done, as jobs of Slurm: the command `job`, with `own_words` of its own.
 
     `run` collects the ids of completed runs in `done`, by job key, and `failures`, as `Runner` does. The records tell
     what is done; Slurm is only asked what is in its queue.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], recorded: Recorded, slurm: Slurm, *, again: bool, overview: Overview
+        self,
+        jobs: Sequence[Job],
+        recorded: Recorded,
+        slurm: Slurm,
+        own_words: Sequence[str],
+        *,
+        again: bool,
+        overview: Overview,
     ) -> None:
-        self.jobs, self.recorded, self.slurm, self.again, self.overview = jobs, recorded, slurm, again, overview
+        self.jobs, self.recorded, self.slurm, self.own_words = jobs, recorded, slurm, own_words
+        self.again, self.overview = again, overview
         self.queued: dict[Handle, Job] = {}
         self.running: dict[Handle, Running] = {}
         self.noted = {job.key: noted_run(job.log_dir, job.key) for job in jobs}  # the last run known of each
@@ -32,10 +40,9 @@ class QueuedRunner:
 
         A signal ends the watching, but no job, and raises `KeyboardInterrupt`.
         """
-        again = ["again=True"] if self.again else []
         for job in self.jobs:
             output = job.log_dir / OUTPUTS / f"{job.name_in_queue}.txt"
-            self.queued[self.slurm.start(["job", "with", *job.words, *again], output)] = job
+            self.queued[self.slurm.start(["job", "with", *job.words, *self.own_words], output)] = job
         if self.jobs:
             self.overview.say(tell_submitted(self.slurm.submit(), "run"))
         with self.overview:
@@ -70,7 +77,7 @@ class QueuedRunner:
         state = self.recorded.state(job)
         if state.done is not None and state.settles(self.again):
             self.done[job.key] = state.done
-            self.overview.done_elsewhere(job, state.done)
+            self.overview.done_elsewhere(job, self.recorded.place(state.done))
             return
         run = run or Running(job, job.name_in_queue, 0)
         failure = Failure(job, reason_of(run, outcome), outcome.output)

@@ -1,6 +1,7 @@
-"""Find existing runs for the jobs of a study, and lock jobs so that two studies do not run the same one."""
+"""Find existing runs for the jobs of a study, here or in MongoDB, and lock jobs, so that two studies do not run one."""
 
 import fcntl
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BufferedWriter
@@ -8,18 +9,21 @@ from pathlib import Path
 
 from debiaslab.analysis.file_store import FileStore
 from debiaslab.analysis.query import Query
-from debiaslab.analysis.records import Record
+from debiaslab.analysis.records import Record, Store
 from debiaslab.commands.studies.jobs import Job, key_of, settings_of
+from debiaslab.config import ex
 from debiaslab.core.errors import UserError
 from debiaslab.core.files import require_lock
+from debiaslab.core.mongo import MONGO_URL
 from debiaslab.core.sharing import share
 from debiaslab.recording.observers import STATE
-from debiaslab.recording.version import recorded_code
+from debiaslab.recording.version import code_of_results, current_code
 from debiaslab.settings.declared import earlier_values
 from debiaslab.settings.run import AUTO
 from debiaslab.training.checkpoint import read_facts, require_same_identity
 
 LOCKS = ".locks"  # folder among the records, ignored by queries
+MONGO_SECONDS = 10.0  # between two questions to MongoDB about a job that another machine runs
 QUERIED = ("data.name", "method.name", "seed")
 
 
@@ -27,13 +31,15 @@ QUERIED = ("data.name", "method.name", "seed")
 class State:
     """The recorded state of a job: the completed run `done`, else `unfinished`, a run that can be resumed.
 
-    `same_code`: `done` was made by the current code. `unfinished` has done `steps` optimiser steps.
+    `same_code`: `done` was made by the current code. `unfinished` has done `steps` optimiser steps. `elsewhere`:
+    another machine is running the job.
     """
 
     done: str | None = None
     same_code: bool = False
     unfinished: str | None = None
     steps: int = 0
+    elsewhere: bool = False
 
     def settles(self, again: bool) -> bool:
         """Whether the job needs no run; with `again`, only runs of the current code count."""
@@ -41,10 +47,13 @@ class State:
 
 
 class Recorded:
-    """The runs recorded in the folder `log_dir`, compared with jobs; `code` are the checksums of the current code."""
+    """The runs recorded in the folder `log_dir`, compared with jobs; `code` are the checksums of the current code.
 
-    def __init__(self, log_dir: Path, code: Mapping[str, str]) -> None:
-        self.log_dir, self.code = log_dir, code
+    With `mongo`, runs that other machines have recorded there count too.
+    """
+
+    def __init__(self, log_dir: Path, code: Mapping[str, str], mongo: Store | None = None) -> None:
+        self.log_dir, self.code, self.mongo = log_dir, code, mongo
         self.problems: Sequence[str] = ()  # a line for each damaged record in the last `states`
 
     def states(self, jobs: Sequence[Job]) -> dict[str, State]:
@@ -60,15 +69,32 @@ class Recorded:
     def state(self, job: Job) -> State:
         return self.states([job])[job.key]
 
+    def find(self, ids: Sequence[str]) -> list[Record]:
+        """The runs with these ids."""
+        return self._find(Query({}, ids=ids))
+
+    def place(self, run_id: str) -> str:
+        """Where a run is recorded."""
+        folder = self.log_dir / run_id
+        return str(folder) if self.mongo is None or folder.exists() else f"{run_id} in MongoDB"
+
     def _records(self, jobs: Sequence[Job]) -> list[Record]:
         """The records that may belong to the jobs, oldest first."""
-        if not self.log_dir.is_dir():
-            return []
         values = {name: {job.settings[name] for job in jobs} for name in QUERIED}
-        store = FileStore(self.log_dir)
-        records = store.find(Query({name: min(found) for name, found in values.items() if len(found) == 1}))
-        self.problems = store.problems
-        return records
+        return self._find(Query({name: min(found) for name, found in values.items() if len(found) == 1}))
+
+    def _find(self, query: Query) -> list[Record]:
+        """The runs that match `query`, oldest first; those in both places are read from the files."""
+        found: dict[str, Record] = {}
+        problems: list[str] = []
+        for store in ([FileStore(self.log_dir)] if self.log_dir.is_dir() else []) + (
+            [self.mongo] if self.mongo else []
+        ):
+            for record in store.find(query):
+                found.setdefault(record.id, record)
+            problems += store.problems
+        self.problems = problems
+        return sorted(found.values(), key=lambda record: (str(record.start), record.id))
 
     def _state(self, job: Job, records: Sequence[Record]) -> State:
         complete = [record for record in records if record.result is not None and _same_data(job, record)]
@@ -76,7 +102,10 @@ class Recorded:
         if by_this_code:
             return State(by_this_code[-1].id, same_code=True)
         steps, unfinished = max(self._unfinished(job, records), default=(0, None))
-        return State(complete[-1].id if complete else None, False, unfinished, steps)
+        elsewhere = any(
+            record.store is self.mongo and record.status == "RUNNING" and not record.is_silent for record in records
+        )
+        return State(complete[-1].id if complete else None, False, unfinished, steps, elsewhere)
 
     def _unfinished(self, job: Job, records: Sequence[Record]) -> Iterator[tuple[int, str | None]]:
         """(optimiser steps done, id) of each run that the current code can resume."""
@@ -94,7 +123,22 @@ class Recorded:
             yield evaluations[-1]["step"] if evaluations else 0, record.id
 
     def _same_code(self, record: Record) -> bool:
-        return recorded_code(self.log_dir / record.id / "run.json") == self.code
+        return code_of_results(record.store.checksums(record)) == self.code
+
+
+def open_recorded(log_dir: Path, mongo: bool) -> Recorded:
+    """The runs in `log_dir`, and, with `mongo`, in the MongoDB that -m or the environment names.
+
+    Raises `UserError` if they name none.
+    """
+    if not mongo:
+        return Recorded(log_dir, current_code(ex))
+    url = os.environ.get(MONGO_URL)
+    if not url:
+        raise UserError(f"mongo=True: which MongoDB? name it by -m HOST:PORT:DATABASE or {MONGO_URL}")
+    from debiaslab.analysis.mongo_store import MongoStore  # a slow import
+
+    return Recorded(log_dir, current_code(ex), MongoStore(url))
 
 
 def _same_data(job: Job, record: Record) -> bool:

@@ -1,6 +1,7 @@
 """Run jobs in separate processes, several in parallel; each only once, even with concurrent studies."""
 
 import json
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from debiaslab.commands.studies.jobs import Job
 from debiaslab.commands.studies.overview import Overview, Running
-from debiaslab.commands.studies.recorded import Recorded, State, try_lock
+from debiaslab.commands.studies.recorded import MONGO_SECONDS, Recorded, State, try_lock
 from debiaslab.core.console import plural
 from debiaslab.recording.launcher import OUTPUTS, Handle, Launcher, Outcome, supervise
 from debiaslab.recording.observers import new_run_id
@@ -44,6 +45,7 @@ class Runner:
         self.waiting, self.recorded, self.launcher = [tuple(group) for group in groups], recorded, launcher
         self.again, self.parallel, self.threads, self.overview = again, parallel, threads, overview
         self.running: dict[Handle, list[Running]] = {}
+        self.look_again: dict[str, float] = {}  # job key -> when to ask again whether another machine runs it
         self.done: dict[str, str] = {}
         self.failures: list[Failure] = []
 
@@ -77,6 +79,8 @@ class Runner:
         for group in list(self.waiting):
             if not self._has_place(group):
                 return
+            if time.monotonic() < self.look_again.get(group[0].key, 0.0):
+                continue
             with ExitStack() as held:
                 locks = [try_lock(self.recorded.log_dir, job.key) for job in group]
                 files = [held.enter_context(lock) for lock in locks if lock is not None]  # kept open by the process
@@ -93,13 +97,17 @@ class Runner:
         return len(self.running) < self.parallel
 
     def _start_locked(self, jobs: Sequence[Job], locks: Sequence[int]) -> None:
-        """Start the jobs that another study has not completed meanwhile."""
+        """Start the jobs that another study has not completed meanwhile, and that no other machine runs."""
         to_run = []
         for job in jobs:
             state = self.recorded.state(job)
             if state.done is not None and state.settles(self.again):
                 self.done[job.key] = state.done
-                self.overview.done_elsewhere(job, state.done)
+                self.overview.done_elsewhere(job, self.recorded.place(state.done))
+            elif state.elsewhere:
+                self.overview.is_elsewhere(job)
+                self.look_again[job.key] = time.monotonic() + MONGO_SECONDS
+                self.waiting.append((job,))
             else:
                 to_run.append((job, state))
         if to_run:

@@ -57,6 +57,7 @@ class StudyWords(ClusterWords, TableWords):
     search: int | None = word("N: also tune each method on each variant by N trials, and show both")
     objective: str | None = word("with search=N: metric on validation images that its trials maximise: valid/unbiased")
     again: bool = word("True: repeat runs of other versions of the code", False)
+    mongo: bool = word("True: runs in MongoDB (-m) count too, wherever they were made", False)
     listed: bool = word("True: show what would be done, without doing it", False, name="list")
     common: tuple[str, ...] = ()
 
