@@ -15,9 +15,9 @@ if TYPE_CHECKING:  # it needs the package submitit
 LOCAL, SLURM = "local", "slurm"
 PREFIX = "slurm."
 # options of sbatch that have a word of their own, or are decided here
-IN_PLACE_OF = {"partition": "partition", "time": "hours", "gpus": "gpus", "gpus-per-node": "gpus"}
+IN_PLACE_OF = {"partition": "partition", "time": "hours", "nodes": "nodes", "gpus": "gpus", "gpus-per-node": "gpus"}
 DECIDED = (
-    *("array", "chdir", "error", "input", "job-name", "no-requeue", "ntasks", "ntasks-per-node", "nodes"),
+    *("array", "chdir", "error", "input", "job-name", "no-requeue", "ntasks", "ntasks-per-node"),
     *("open-mode", "output", "parsable", "requeue", "signal", "test-only", "wait", "wrap"),
 )
 
@@ -38,7 +38,8 @@ class ClusterWords:
 
     on: str = word("local or slurm", LOCAL, read=one_of_these("place", (LOCAL, SLURM)))
     partition: str | None = word("with on=slurm: the partition")
-    gpus: int | None = word("with on=slurm: GPUs of each job")
+    gpus: int | None = word("with on=slurm: GPUs of each job, on each of its nodes")
+    nodes: int | None = word("with on=slurm: nodes that share the processes of each run (ranks); default: 1")
     hours: float | None = word(
         "with on=slurm: the time limit of each job, after which it is queued again", read=read_hours
     )
@@ -54,11 +55,11 @@ class ClusterWords:
         """What each job gets. Raises `ModuleNotFoundError` if submitit is not installed."""
         from debiaslab.recording.slurm import Resources
 
-        return Resources(self.partition, self.gpus, self.hours, self.options)
+        return Resources(self.partition, self.gpus, self.hours, self.nodes, options=self.options)
 
     def require_place(self) -> None:
         """Raise `UserError` for options of Slurm without on=slurm."""
-        given = {name: getattr(self, name) for name in ("partition", "gpus", "hours", "cancel")}
+        given = {name: getattr(self, name) for name in ("partition", "gpus", "nodes", "hours", "cancel")}
         given |= {PREFIX + name: value for name, value in self.options.items()}
         for name, value in given.items():
             if value and not self.on_slurm:

@@ -68,7 +68,7 @@ def run_study(study: StudyWords) -> int:
     searches = plan_searches(jobs, study)
     check_row(jobs, study)
     recorded = open_recorded(jobs[0].log_dir, study.mongo)
-    slurm = slurm_of(study, recorded)
+    slurm = slurm_of(jobs, study, recorded)
     if slurm is not None and study.cancel:
         show(f"cancelled {plural(slurm.cancel([job.name_in_queue for job in jobs]), 'run')}")
         return 0
@@ -97,13 +97,27 @@ def run_study(study: StudyWords) -> int:
     return 1 if runner.failures or not all(tuned) else 0
 
 
-def slurm_of(study: StudyWords, recorded: Recorded) -> "Slurm | None":
-    """The queue for on=slurm. Raises `UserError` if this machine has none."""
+def slurm_of(jobs: Sequence[Job], study: StudyWords, recorded: Recorded) -> "Slurm | None":
+    """The queue for on=slurm. Raises `UserError` if this machine has none, or `nodes` cannot share the jobs."""
     if not study.on_slurm:
         return None
     from debiaslab.recording.slurm import Slurm
 
-    return Slurm(recorded.log_dir, study.resources, study.parallel or None)
+    resources = replace(study.resources, tasks=tasks_per_node(jobs, study.nodes))
+    return Slurm(recorded.log_dir, resources, study.parallel or None)
+
+
+def tasks_per_node(jobs: Sequence[Job], nodes: int | None) -> int | None:
+    """How many processes of each run are on each of its `nodes`. Raises `UserError` if they cannot share them."""
+    if nodes is None:
+        return None
+    sizes = sorted({job.setup.run.ranks for job in jobs})
+    if len(sizes) > 1 or sizes[0] % nodes:
+        found = " and ".join(map(str, sizes))
+        raise UserError(
+            f"nodes={nodes}: must share the processes of each run evenly, with ranks={found}; set ranks too"
+        )
+    return sizes[0] // nodes
 
 
 def make_runner(

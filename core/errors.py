@@ -12,6 +12,9 @@ class TrainingDiverged(Exception):
     """A loss became infinite or NaN, so training was stopped."""
 
 
+LEFT = 3  # exit code of a process that another one of its run has left
+
+
 class RankLost(Exception):
     """Another process of the run (`core.ranks`) has ended, so that this one cannot continue."""
 

@@ -8,13 +8,15 @@ gradients, which are those of its part of the images, are summed.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 from torch.utils._pytree import tree_map_only
 
 from debiaslab.core.errors import RankLost
+
+T = TypeVar("T")
 
 
 class Ranks:
@@ -76,6 +78,13 @@ class Ranks:
         parts = torch.split(everything, [gradient.numel() for gradient in gradients])
         for gradient, summed in zip(gradients, parts, strict=True):
             gradient.copy_(summed.view(gradient.shape))
+
+    def from_first(self, value: T) -> T:
+        """The `value` of the process number 0, which must be picklable, in every process."""
+        values: list[Any] = [value]
+        _communicate(distributed.broadcast_object_list, values)
+        found: T = values[0]
+        return found
 
     def wait(self) -> None:
         """Wait until all processes are here."""
@@ -153,9 +162,9 @@ KNOWN_WITHOUT_VALUES = {
 }
 
 
-def _communicate(collective: Callable[..., object], *tensors: Tensor | list[Tensor]) -> None:
+def _communicate(collective: Callable[..., object], *values: Tensor | list[Any]) -> None:
     try:
-        collective(*tensors)
+        collective(*values)
     except RuntimeError as error:
         raise RankLost(str(error)) from error
 

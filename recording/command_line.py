@@ -17,7 +17,7 @@ from sacred.commandline_options import cli_option
 from sacred.run import Run
 
 from debiaslab.core.console import one_line
-from debiaslab.core.errors import RankLost, TrainingDiverged, UserError, require_known
+from debiaslab.core.errors import LEFT, RankLost, TrainingDiverged, UserError, require_known
 from debiaslab.core.extras import missing_extra
 from debiaslab.core.mongo import MONGO_URL, without_password
 from debiaslab.core.program import program_name
@@ -162,7 +162,7 @@ def _run(ex: Experiment, arguments: list[str], prepare: Callable[..., ReadyRun],
         return 1
     except RankLost:
         print("training stopped: another process of the run has ended", file=sys.stderr)
-        return 1
+        return LEFT
     except KeyboardInterrupt as interruption:  # the command may have set its own message on how to resume
         run = ex.current_run if ex.current_run is not earlier else None
         print(str(interruption) or explain_interruption(run, options, updates, own), file=sys.stderr)

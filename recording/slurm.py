@@ -39,17 +39,24 @@ LOST = "cancelled, or killed with its node"
 
 @dataclass(frozen=True)
 class Resources:
-    """What each job gets; None: Slurm's default. `options` are others of sbatch, such as {"account": "vision"}."""
+    """What each job gets; None: Slurm's default. `options` are others of sbatch, such as {"account": "vision"}.
+
+    `gpus` and `tasks` are those on each of its `nodes`.
+    """
 
     partition: str | None = None
     gpus: int | None = None
     hours: float | None = None
+    nodes: int | None = None
+    tasks: int | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, object]:
         """The same as submitit names it. A job that is preempted or loses its node is queued again."""
-        given = {"partition": self.partition, "gpus_per_node": self.gpus}
+        given: dict[str, object] = {"partition": self.partition, "gpus_per_node": self.gpus}
+        if self.nodes is not None:  # tasks end together
+            given |= {"nodes": self.nodes, "ntasks_per_node": self.tasks, "srun_args": ["--kill-on-bad-exit=1"]}
         minutes = None if self.hours is None else ceil(60 * self.hours)
         given |= {"time": minutes, "signal_delay_s": min(WARNING_SECONDS, 30 * (minutes or 60))}
         return {

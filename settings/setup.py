@@ -148,8 +148,11 @@ class Setup:
                 raise UserError(f"cuda_graphs=True: the device is {device.type}, without CUDA; set it to False")
             require_capturable(method, self.config["method"]["name"])
 
-    def check_ranks(self) -> None:
-        """Raise `UserError` if the run cannot be trained by as many processes as `ranks` says."""
+    def check_ranks(self, run_here: bool = True) -> None:
+        """Raise `UserError` if the run cannot be trained by as many processes as `ranks` says.
+
+        `run_here`: on this machine, or as many as LOCAL_WORLD_SIZE, if the others are elsewhere.
+        """
         ranks, name, size = self.run.ranks, self.run.device, self.method_config.batch_size
         if ranks == 1:
             return
@@ -160,7 +163,8 @@ class Setup:
         if name not in ("auto", "cpu", "cuda"):
             raise UserError(f"ranks={ranks}: each process has a GPU of its own; leave out device={name}")
         on_gpus = name == "cuda" or (name == "auto" and torch.cuda.is_available())
-        if on_gpus and (found := torch.cuda.device_count()) < ranks:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)) if run_here else 0
+        if on_gpus and (found := torch.cuda.device_count()) < here:
             raise UserError(
                 f"ranks={ranks}: this machine has {plural(found, 'GPU')}; use at most as many, or device=cpu"
             )

@@ -71,6 +71,8 @@ def read_search(updates: Sequence[str]) -> SearchWords:
     words, others = read_words(SearchWords, updates)
     words = replace(words, options=options)
     words.require_place()
+    if words.nodes is not None:
+        raise UserError(f"nodes={words.nodes}: a trial is on one node; leave it out")
     if words.on_slurm and not words.jobs:
         raise UserError("how many workers on Slurm? give jobs=20")
     _ = words.parsed_objective  # check it

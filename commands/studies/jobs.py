@@ -172,7 +172,7 @@ def with_data(jobs: Sequence[Job], run_here: bool = True) -> Iterator[Job]:
             if job.row not in known:
                 method = setup.build_method(data, torch.device("cpu"))
                 setup.check_graphs(method)
-                setup.check_ranks()
+                setup.check_ranks(run_here)
                 phases = method.phases()
                 steps = sum(Batches(data, phase, job.seed, method.needs_bias).num_steps for phase in phases)
                 stackable = can_be_stacked(method) and setup.run.ranks == 1

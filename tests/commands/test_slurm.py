@@ -4,11 +4,16 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
+from debiaslab.commands.searches.words import read_search
+from debiaslab.commands.studies.jobs import jobs_of
 from debiaslab.commands.studies.words import read_study
+from debiaslab.commands.study import tasks_per_node
 from debiaslab.core.errors import UserError
 from debiaslab.recording.launcher import Handle, Launcher, Local, Outcome
 from debiaslab.recording.observers import STATE
@@ -16,7 +21,7 @@ from debiaslab.recording.slurm import Resources, Slurm
 from tests.commands.test_study_processes import complete, status
 from tests.conftest import Command
 from tests.conftest import Outcome as Told
-from tests.slurm import Cluster, running_cluster
+from tests.slurm import NODES, Cluster, running_cluster
 from tests.test_resume import measured
 
 pytestmark = pytest.mark.processes
@@ -152,6 +157,52 @@ def resumed_from(record: Path) -> str:
     return Path(json.loads((record / "info.json").read_text())["resumed_from"]).name
 
 
+def tasks(cluster: Cluster) -> dict[str, str]:
+    """The node of each task of the jobs that are running, by the number of the task."""
+    found = {}
+    for process in (process for node in NODES for process in cluster.processes(node)):
+        with suppress(psutil.Error):
+            if "submitit.core._submit" in process.cmdline():
+                found[process.environ()["SLURM_PROCID"]] = process.environ()["SLURMD_NODENAME"]
+    return found
+
+
+def test_a_run_on_two_nodes(
+    cluster: Cluster, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them is killed; then the time of the job is over; the result is that of two processes on one machine."""
+
+    def with_state() -> set[Path]:
+        return {file.parent for file in tmp_path.glob(f"runs/*/{STATE}")}
+
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    run = ("digits", "method=lff", "epochs=6", "method.hparams.batch_size=128", "checkpoint_seconds=0", "ranks=2")
+    words = (*run, "seed=1", "on=slurm", "nodes=2")
+    left_when(command, lambda: True, "study", "with", *words)
+    cluster.hold_tasks(1, lambda index: with_state())
+    assert sorted(tasks(cluster)) == ["0", "1"]
+    assert sorted(tasks(cluster).values()) == sorted(NODES)
+    (first,) = with_state()
+    cluster.kill_node(tasks(cluster)["1"])
+    cluster.wait(lambda: not tasks(cluster))
+    for node in NODES:
+        cluster.start_node(node)
+
+    (held,) = cluster.hold_tasks(1, lambda index: with_state() - {first}).values()
+    (second,) = with_state() - {first}
+    (job_id,) = cluster.queue()
+    cluster.call("scancel", "--signal=USR2", job_id)
+    held.resume()
+    outcome = command("study", "with", *words)
+    assert outcome.code == 0
+    assert "submitted 1" not in outcome.out
+    last = complete(tmp_path)[1]
+    assert resumed_from(second) == first.name
+    assert resumed_from(last) == second.name
+    (alone,) = command("with", *run, "seed=1", "log_dir=alone").runs
+    assert measured(last) == measured(alone)
+
+
 def test_refused(cluster: Cluster, command: Command, tmp_path: Path) -> None:
     words = (*SHORT, "method=erm", "seed=1", "on=slurm")
     outcome = command("study", "with", *words, "partition=medium")
@@ -226,6 +277,8 @@ def test_launchers_tell_each_outcome_once(cluster: Cluster, tmp_path: Path, plac
         (["on=slurm", "gpus=some"], "gpus=some: must be a whole number, 1 or more"),
         (["on=slurm", "slurm.time=60"], "slurm.time=60: use hours="),
         (["on=slurm", "slurm.array=1-3"], "slurm.array=1-3: not an option of sbatch that can be given here"),
+        (["nodes=2"], "nodes=2 is an option of on=slurm: add that, or leave it out"),
+        (["on=slurm", "slurm.nodes=2"], "slurm.nodes=2: use nodes="),
         (["on=slurm", "together=True"], "together: on Slurm each run is a job of its own; leave it out"),
         (["on=slurm", "search=3"], "search=3: not on Slurm; run the trials by search with ... on=slurm"),
     ],
@@ -234,6 +287,26 @@ def test_wrong_words(words: list[str], error: str) -> None:
     with pytest.raises(UserError) as caught:
         read_study(["digits", *words])
     assert str(caught.value).startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("words", "shared"),
+    [(["ranks=4"], 2), (["ranks=2"], 1), (["ranks=3"], "3"), (["variants=ranks=2,ranks=4+skewed1"], "2 and 4"), ([], "1")],
+)
+def test_nodes_share_the_processes_of_a_run_evenly(words: list[str], shared: int | str) -> None:
+    jobs = jobs_of(read_study([*SHORT, "method=erm", "seed=1", *words]))
+    assert tasks_per_node(jobs, None) is None
+    if isinstance(shared, int):
+        assert tasks_per_node(jobs, 2) == shared
+    else:
+        message = f"nodes=2: must share the processes of each run evenly, with ranks={shared}; set ranks too"
+        with pytest.raises(UserError, match=f"^{message}$"):
+            tasks_per_node(jobs, 2)
+
+
+def test_a_trial_is_on_one_node() -> None:
+    with pytest.raises(UserError, match="nodes=2: a trial is on one node; leave it out"):
+        read_search([*SHORT, "method=erm", "on=slurm", "jobs=2", "nodes=2"])
 
 
 def test_no_slurm_here(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
