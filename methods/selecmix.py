@@ -7,7 +7,7 @@ only; `lff_selecmix` trains the debiased network of LfF on them, too.
 
 Deviations from the authors' code:
 - The contrastive network has the architecture of the classifier and a projection head; theirs is always a ResNet-18 for
-  small images, for MNIST as well.
+  small images, for MNIST as well. Where that architecture has no batch norm, the features are normalised by one.
 - A partner of another class is one even if all similarities are negative; in their code it is then any image.
 """
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from debiaslab.core.memory import copy_to
 from debiaslab.core.randomness import numpy_generator, torch_generator
@@ -95,7 +96,10 @@ class SelecMix(Method):
         self.encoder = networks.encoder("contrastive")
         width = self.encoder.feature_dim
         hidden, last = networks.head("contrastive hidden", width, width), networks.head("projection", width, PROJECTION)
-        self.projection = nn.Sequential(hidden, nn.ReLU(), last)
+        # without batch norm, as in their ResNet-18, the features of images with small values are all alike
+        normed = any(isinstance(module, _BatchNorm) for module in self.encoder.modules())
+        scale = [] if normed else [nn.BatchNorm1d(width)]
+        self.projection = nn.Sequential(*scale, hidden, nn.ReLU(), last)
         rates = config.contrastive_learning_rate, config.contrastive_weight_decay
         self.optimizers = {
             "classifier": self.optimizer_of(self.classifier),

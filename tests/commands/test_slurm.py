@@ -291,7 +291,13 @@ def test_wrong_words(words: list[str], error: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "shared"),
-    [(["ranks=4"], 2), (["ranks=2"], 1), (["ranks=3"], "3"), (["variants=ranks=2,ranks=4+skewed1"], "2 and 4"), ([], "1")],
+    [
+        (["ranks=4"], 2),
+        (["ranks=2"], 1),
+        (["ranks=3"], "3"),
+        (["variants=ranks=2,ranks=4+skewed1"], "2 and 4"),
+        ([], "1"),
+    ],
 )
 def test_nodes_share_the_processes_of_a_run_evenly(words: list[str], shared: int | str) -> None:
     jobs = jobs_of(read_study([*SHORT, "method=erm", "seed=1", *words]))

@@ -8,6 +8,7 @@ from torch.nn.functional import normalize
 from debiaslab.core.errors import UserError
 from debiaslab.datasets import BiasedDataset
 from debiaslab.methods.selecmix import LfFSelecMix, SelecMix, contradicting_partners, contrastive_loss
+from debiaslab.models.mlp import MLP
 from tests.methods.building import build, first_batches, short_setup
 
 TARGET = torch.tensor([0, 0, 0, 1, 1, 2])
@@ -56,6 +57,18 @@ def test_a_mixture_is_mostly_its_partner_and_has_its_target(digits: BiasedDatase
     assert [len(part) for part in method.cut(replace(batch, index=batch.index[:5]))] == [2, 2]
     drawn = [method.mix(batch).target.eq(batch.target).all().item() for batch in first_batches(method, digits, 12)]
     assert 0 < sum(drawn) < 12  # of one kind in a batch
+
+
+def test_contrastive_features_differ_however_small_the_inputs(digits: BiasedDataset, data_root: Path) -> None:
+    """Else no partner would contradict anything: on Colored MNIST, LfF's network divides by 255 twice."""
+    setup = short_setup("selecmix", data_root, batch_size=256)
+    assert isinstance(setup.model, MLP)
+    method = build(replace(setup, model=replace(setup.model, input_scale=1 / 255)), digits)
+    assert isinstance(method, SelecMix)
+    *batches, last = first_batches(method, digits, 40)
+    for batch in batches:
+        method.update(batch)
+    assert method.project(last.image).std(0).mean() > 0.03
 
 
 def test_without_mixtures_it_is_lff(digits: BiasedDataset, data_root: Path) -> None:
