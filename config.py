@@ -4,16 +4,15 @@ import inspect
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from traceback import walk_stack
 from typing import Any
 
 from debiaslab.core.program import CODE, source_files
+from debiaslab.recording.installed import without_pkg_resources
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Sacred imports the deprecated pkg_resources
+with without_pkg_resources():
     from sacred import SETTINGS, Experiment
     from sacred.run import Run
 
