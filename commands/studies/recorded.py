@@ -83,13 +83,17 @@ class Recorded:
         values = {name: {job.settings[name] for job in jobs} for name in QUERIED}
         return self._find(Query({name: min(found) for name, found in values.items() if len(found) == 1}))
 
+    def _stores(self) -> Iterator[Store]:
+        if self.log_dir.is_dir():
+            yield FileStore(self.log_dir)
+        if self.mongo is not None:
+            yield self.mongo
+
     def _find(self, query: Query) -> list[Record]:
         """The runs that match `query`, oldest first; those in both places are read from the files."""
         found: dict[str, Record] = {}
         problems: list[str] = []
-        for store in ([FileStore(self.log_dir)] if self.log_dir.is_dir() else []) + (
-            [self.mongo] if self.mongo else []
-        ):
+        for store in self._stores():
             for record in store.find(query):
                 found.setdefault(record.id, record)
             problems += store.problems
