@@ -46,7 +46,7 @@ def run(updates: Sequence[str]) -> None:
     plan, _ = find_plan(words)
     workers = queued_workers(plan, updates)
     if workers is not None and words.cancel:
-        show(f"cancelled {plural(workers.cancel(), 'worker')}")
+        show(f"cancelled {plural(workers.slurm.cancel(workers.in_queue()), 'worker')}")
         return
     if not words.listed:
         check(plan)
@@ -57,7 +57,7 @@ def run(updates: Sequence[str]) -> None:
             if workers is None:
                 Worker(plan, trials, Local(), command_line_of("search", updates)).work()
             elif not trials.are_done():
-                workers.run(trials)
+                workers.run()
         elif workers is not None:
             show(f"{plural(len(workers.in_queue()), 'worker')} in the queue")
         report(plan, trials)
@@ -66,12 +66,13 @@ def run(updates: Sequence[str]) -> None:
 
 
 def queued_workers(plan: Plan, updates: Sequence[str]) -> "QueuedWorkers | None":
-    """The workers of a search with on=slurm. Raises `UserError` if there is no Slurm here."""
+    """The workers of a search with on=slurm. Raises `UserError` if there is no Slurm here, or as `Crew`."""
     if not plan.words.on_slurm:
         return None
-    from debiaslab.commands.searches.queued import QueuedWorkers
+    from debiaslab.commands.searches.queued import Crew, QueuedWorkers
+    from debiaslab.recording.slurm import Slurm
 
-    return QueuedWorkers(plan, updates)
+    return QueuedWorkers([Crew(plan, updates)], Slurm(plan.log_dir, plan.words.resources))
 
 
 def describe(plan: Plan) -> None:

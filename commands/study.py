@@ -38,7 +38,7 @@ from debiaslab.recording.observers import mongo_from_environment
 
 if TYPE_CHECKING:  # only a study with search=N needs the packages of a search, and with on=slurm submitit
     from debiaslab.commands.studies.queued import QueuedRunner
-    from debiaslab.commands.studies.tuning import Search
+    from debiaslab.commands.studies.tuning import Tuning
     from debiaslab.recording.slurm import Place, Slurm
 
 
@@ -65,25 +65,28 @@ def run_study(study: StudyWords) -> int:
     jobs = jobs_of(study)
     if not study.on_slurm:
         study = replace(study, parallel=study.parallel or jobs_that_pay([job.setup.config for job in jobs]))
-    searches = plan_searches(jobs, study)
+    tuning = plan_tuning(jobs, study)
     check_row(jobs, study)
     recorded = open_recorded(jobs[0].log_dir, study.mongo)
     slurm = slurm_of(jobs, study, recorded)
     if slurm is not None and study.cancel:
-        show(f"cancelled {plural(slurm.cancel([job.name_in_queue for job in jobs]), 'run')}")
+        cancel(jobs, tuning, slurm)
         return 0
     if study.listed:
-        list_study(jobs, searches, recorded, study, slurm)
+        list_study(jobs, tuning, recorded, study, slurm)
         return 0
     require_writable(recorded.log_dir, "log_dir")
     mongo_from_environment()  # fails if the server does not respond
-    if searches and len(study.seeds) == 1:
+    if tuning is not None and len(study.seeds) == 1:
         show("one seed does not tell how sure the difference of the tuned settings is; give several, as seeds=1-3")
     show(f"checking {plural(len(jobs), 'run')} and the data")
     jobs = list(with_data(jobs, run_here=slurm is None))
     check_metrics(jobs, study)
-    tuned = [search.best_jobs(jobs) for search in run_all(searches)]
-    jobs = in_order([*jobs, *with_data([job for several in tuned for job in several])])
+    untuned = []
+    if tuning is not None:
+        tuning.run(slurm)
+        untuned = tuning.failures(jobs)
+        jobs = in_order([*jobs, *with_data(tuning.best_jobs(jobs))])
     states = list_jobs(jobs, recorded, study, slurm)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}
     open_jobs = [job for job in jobs if job.key not in done]
@@ -92,9 +95,8 @@ def run_study(study: StudyWords) -> int:
     show_results(jobs, done | runner.done, recorded, study)
     for failure in runner.failures:
         show(*failure_lines(failure))
-    for search in (search for search, several in zip(searches, tuned, strict=True) if not several):
-        show(f"FAILED {search.label}, tuned: no trial of {search.plan.name} is complete, of {study.search}")
-    return 1 if runner.failures or not all(tuned) else 0
+    show(*untuned)
+    return 1 if runner.failures or untuned else 0
 
 
 def slurm_of(jobs: Sequence[Job], study: StudyWords, recorded: Recorded) -> "Slurm | None":
@@ -105,6 +107,14 @@ def slurm_of(jobs: Sequence[Job], study: StudyWords, recorded: Recorded) -> "Slu
 
     resources = replace(study.resources, tasks=tasks_per_node(jobs, study.nodes))
     return Slurm(recorded.log_dir, resources, study.parallel or None)
+
+
+def cancel(jobs: Sequence[Job], tuning: "Tuning | None", slurm: "Slurm") -> None:
+    """Cancel the runs of the study in the queue, and the workers of its searches."""
+    if tuning is not None:
+        show(f"cancelled {plural(slurm.cancel(tuning.workers_in_queue(slurm)), 'worker')}")
+        jobs = [*jobs, *tuning.best_jobs(jobs)]
+    show(f"cancelled {plural(slurm.cancel([job.name_in_queue for job in jobs]), 'run')}")
 
 
 def tasks_per_node(jobs: Sequence[Job], nodes: int | None) -> int | None:
@@ -206,39 +216,32 @@ def plan_of(job: Job, state: State, recorded: Recorded, again: bool, place: "Pla
 # ---- with search=N
 
 
-def plan_searches(jobs: Sequence[Job], study: StudyWords) -> "list[Search]":
+def plan_tuning(jobs: Sequence[Job], study: StudyWords) -> "Tuning | None":
     """The searches that `search=N` asks for. Raises `UserError` for any mistake."""
     if study.search is None:
-        return []
-    from debiaslab.commands.studies.tuning import searches_of
+        return None
+    from debiaslab.commands.studies.tuning import tuning_of
 
-    return searches_of(jobs, study)
+    return tuning_of(jobs, study)
 
 
 def list_study(
     jobs: Sequence[Job],
-    searches: "Sequence[Search]",
+    tuning: "Tuning | None",
     recorded: Recorded,
     study: StudyWords,
     slurm: "Slurm | None" = None,
 ) -> None:
     """Show what is to be done, for the tuned jobs too whose search is complete."""
-    done = [search.done() for search in searches]
-    complete = [search for search, number in zip(searches, done, strict=True) if number == study.search]
-    tuned = [job for search in complete for job in search.best_jobs(jobs)]
+    tuned = [] if tuning is None else tuning.best_jobs(jobs)
     list_jobs(in_order([*jobs, *tuned]), recorded, study, slurm)
-    for search, number in zip(searches, done, strict=True):
-        rest = "" if search in complete else f", then {plural(len(study.seeds), 'run')} with the best settings"
-        show(f"{search.label}: {number} of {study.search} trials of the search {search.plan.name} done{rest}")
-
-
-def run_all(searches: "Sequence[Search]") -> "Sequence[Search]":
-    """Check all searches, then run them, and return them."""
-    for search in searches:
-        search.check()
-    for search in searches:
-        search.run()
-    return searches
+    if tuning is None:
+        return
+    for search in tuning.searches:
+        rest = "" if search.is_complete() else f", then {plural(len(study.seeds), 'run')} with the best settings"
+        show(f"{search.progress}{rest}")
+    if slurm is not None:
+        show(f"{plural(len(tuning.workers_in_queue(slurm)), 'worker')} in the queue")
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:

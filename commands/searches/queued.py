@@ -1,6 +1,7 @@
-"""The workers of a search as jobs of Slurm: submitted as one array, and watched until the last has ended."""
+"""The workers of searches as jobs of Slurm: submitted as one array, and watched until the last has ended."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from debiaslab.commands.cluster_words import without_cluster_words
 from debiaslab.commands.searches.database import JOURNALS
@@ -12,50 +13,76 @@ from debiaslab.recording.launcher import OUTPUTS, Handle, Outcome, supervise
 from debiaslab.recording.slurm import Slurm, tell_left, tell_submitted
 
 
-class QueuedWorkers:
-    """The workers of the search `plan`, each the command `search` with `updates` and jobs=1."""
+@dataclass(frozen=True)
+class Crew:
+    """The workers of a search: as many as the `jobs` of `plan`, each the command `search` with `updates` and jobs=1.
 
-    def __init__(self, plan: Plan, updates: Sequence[str]) -> None:
-        """Raises `UserError` if there is no Slurm, or the workers could not share the database."""
-        if "://" not in plan.storage and not plan.storage.endswith(JOURNALS):
+    `label` tells it from other searches that are watched with it.
+    """
+
+    plan: Plan
+    updates: Sequence[str]
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` if the workers could not share the database."""
+        if "://" not in self.plan.storage and not self.plan.storage.endswith(JOURNALS):
             raise UserError(
-                f"storage={plan.storage}: SQLite is for workers on one machine; on Slurm use a file that ends in"
+                f"storage={self.plan.storage}: SQLite is for workers on one machine; on Slurm use a file that ends in"
                 " .journal, or a PostgreSQL server"
             )
-        self.plan = plan
-        self.slurm = Slurm(plan.log_dir, plan.words.resources)
-        storage = [] if "://" in plan.storage else [f"storage={plan.storage}"]  # an address may have a password
-        self.arguments = ["search", "with", *without_cluster_words(updates), *storage, "jobs=1"]
-        self.workers: dict[Handle, str] = {}
-        self.told = ""
 
-    def run(self, trials: Trials) -> None:
+    @property
+    def arguments(self) -> list[str]:
+        """The command of a worker, without an address of the database, which may have a password."""
+        storage = [] if "://" in self.plan.storage else [f"storage={self.plan.storage}"]
+        return ["search", "with", *without_cluster_words(self.updates), *storage, "jobs=1"]
+
+    def start(self, slurm: Slurm) -> dict[Handle, str]:
+        """Note the workers for the next submission; returns their names."""
+        names = [f"{self.plan.name}-{number}" for number in range(1, self.plan.words.jobs + 1)]
+        outputs = self.plan.log_dir / OUTPUTS
+        return {slurm.start(self.arguments, outputs / f"{name}.txt"): name for name in names}
+
+
+class QueuedWorkers:
+    """The workers of `crews` as jobs of `slurm`."""
+
+    def __init__(self, crews: Sequence[Crew], slurm: Slurm) -> None:
+        self.crews, self.slurm = crews, slurm
+        self.workers: dict[Handle, str] = {}
+        self.trials: list[Trials] = []
+        self.told: dict[int, str] = {}  # of a crew
+
+    def run(self) -> None:
         """Submit the workers that are not in the queue, and watch all. A signal raises `KeyboardInterrupt`."""
-        self.trials = trials
-        for number in range(1, self.plan.words.jobs + 1):
-            name = f"{self.plan.name}-{number}"
-            output = self.plan.log_dir / OUTPUTS / f"{name}.txt"
-            self.workers[self.slurm.start(self.arguments, output)] = name
+        self.trials = [Trials(crew.plan) for crew in self.crews]
+        for crew in self.crews:
+            self.workers |= crew.start(self.slurm)
         print(tell_submitted(self.slurm.submit(), "worker"), flush=True)
         supervise(self.slurm, self)
 
     def in_queue(self) -> list[str]:
         """The names of the workers in the queue."""
-        return [name for name in self.slurm.places() if name.rpartition("-")[0] == self.plan.name]
-
-    def cancel(self) -> int:
-        """Cancel the workers; returns how many were in the queue."""
-        return self.slurm.cancel(self.in_queue())
+        names = {crew.plan.name for crew in self.crews}
+        return [name for name in self.slurm.places() if name.rpartition("-")[0] in names]
 
     # ---- watching
 
     def advance(self) -> bool:
         if self.slurm.has_looked():
-            counts = ", ".join(f"{count} {what}" for what, count in self.trials.counts().items() if count)
-            if counts != self.told:
-                print(f"{counts}, of {plural(self.plan.num_trials, 'trial')}", flush=True)
-            self.told = counts
+            for index in range(len(self.crews)):
+                self._tell_progress(index)
         return bool(self.workers)
+
+    def _tell_progress(self, index: int) -> None:
+        """Print the number of trials of a crew, if it is another than before."""
+        crew, counts = self.crews[index], self.trials[index].counts()
+        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        if told != self.told.get(index, ""):
+            label = f"{crew.label}: " if crew.label else ""
+            print(f"{label}{told}, of {plural(crew.plan.num_trials, 'trial')}", flush=True)
+        self.told[index] = told
 
     def conclude(self, handle: Handle, outcome: Outcome, stopped: bool = False) -> None:
         name = self.workers.pop(handle)

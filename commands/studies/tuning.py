@@ -5,8 +5,10 @@ function of the words alone, so that a study that was killed, or has several wor
 have a seed of their own: the seeds of the study choose nothing, and more of them leave the search as it is.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from debiaslab.commands.search import describe
 from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_plan
@@ -19,16 +21,21 @@ from debiaslab.commands.studies.words import StudyWords
 from debiaslab.core.errors import UserError
 from debiaslab.recording.launcher import Local
 
+if TYPE_CHECKING:  # they need submitit
+    from debiaslab.commands.searches.queued import QueuedWorkers
+    from debiaslab.recording.slurm import Slurm
+
 SEED = 0  # of all trials
 AGAIN = "the same command"
 
 
 @dataclass(frozen=True)
 class Search:
-    """The search for a method on a variant; `exists`: it has been started before."""
+    """The search for a method on a variant, with its `words`; `exists`: it has been started before."""
 
     method: str
     variant: str
+    words: tuple[str, ...]
     plan: Plan
     exists: bool
 
@@ -48,15 +55,21 @@ class Search:
         counts = Trials(self.plan, create=False).counts() if self.exists else {}
         return min(counts.get("complete", 0) + counts.get("failed", 0), self.plan.num_trials)
 
+    def is_complete(self) -> bool:
+        return self.done() == self.plan.num_trials
+
+    @property
+    def progress(self) -> str:
+        return f"{self.label}: {self.done()} of {self.plan.num_trials} trials of the search {self.plan.name} done"
+
     def run(self) -> None:
         """Run the remaining trials, and wait for those of other workers. Raises `UserError` if they cannot run."""
         describe(self.plan)
-        try:
-            Worker(self.plan, Trials(self.plan), Local(), AGAIN, waits=True).work()
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt from None  # the command line says how to resume the study
-        except DATABASE_ERRORS as error:
-            raise database_problem(self.plan.storage, error) from None
+        with naming_database(self.plan):
+            try:
+                Worker(self.plan, Trials(self.plan), Local(), AGAIN, waits=True).work()
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt from None  # the command line says how to resume the study
 
     def best_jobs(self, jobs: Sequence[Job]) -> list[Job]:
         """Its method and variant among `jobs`, with the best settings; empty if no trial is complete."""
@@ -69,15 +82,83 @@ class Search:
         return [make_job(job.method, job.variant, job.seed, (*job.words, *words)) for job in own]
 
 
-def searches_of(jobs: Sequence[Job], study: StudyWords) -> list[Search]:
+@contextmanager
+def naming_database(plan: Plan) -> Iterator[None]:
+    """Within the block, an error of the database is a `UserError` that names it."""
+    try:
+        yield
+    except DATABASE_ERRORS as error:
+        raise database_problem(plan.storage, error) from None
+
+
+class Tuning:
+    """All `searches` of a study."""
+
+    def __init__(self, searches: Sequence[Search]) -> None:
+        self.searches = searches
+
+    def run(self, slurm: "Slurm | None") -> None:
+        """Check all searches, then run the remaining trials, here or on Slurm.
+
+        Raises `UserError` if they cannot run, or Slurm's workers have ended before them.
+        """
+        for search in self.searches:
+            search.check()
+        if slurm is None:
+            for search in self.searches:
+                search.run()
+        else:
+            self._run_on(slurm)
+        self.searches = [replace(search, exists=True) for search in self.searches]
+
+    def _run_on(self, slurm: "Slurm") -> None:
+        for search in self.searches:
+            describe(search.plan)
+        remaining = [search for search in self.searches if not search.is_complete()]
+        if not remaining:
+            return
+        with naming_database(remaining[0].plan):
+            queued_workers(remaining, slurm).run()
+            for search in (replace(search, exists=True) for search in remaining):
+                if not search.is_complete():
+                    raise UserError(f"{search.progress}, and no worker is left; the same words start others")
+
+    def workers_in_queue(self, slurm: "Slurm") -> list[str]:
+        """The names of the workers in the queue of Slurm."""
+        return queued_workers(self.searches, slurm).in_queue()
+
+    def best_jobs(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those of `jobs` whose search is complete, with the best settings."""
+        return [job for search in self.searches if search.is_complete() for job in search.best_jobs(jobs)]
+
+    def failures(self, jobs: Sequence[Job]) -> list[str]:
+        """A line for each search that gives no settings."""
+        empty = [search for search in self.searches if not search.best_jobs(jobs)]
+        return [
+            f"FAILED {search.label}, tuned: no trial of {search.plan.name} is complete, of {search.plan.num_trials}"
+            for search in empty
+        ]
+
+
+def queued_workers(searches: Sequence[Search], slurm: "Slurm") -> "QueuedWorkers":
+    """The workers of `searches` as jobs of Slurm. Raises `UserError` if they could not share the database."""
+    from debiaslab.commands.searches.queued import Crew, QueuedWorkers
+
+    return QueuedWorkers([Crew(search.plan, search.words, search.label) for search in searches], slurm)
+
+
+def tuning_of(jobs: Sequence[Job], study: StudyWords) -> Tuning:
     """The searches for all methods and variants of `jobs`. Raises `UserError` for any mistake."""
+    assert study.search is not None
     objective = [] if study.objective is None else [f"objective={study.objective}"]
-    options = [f"seed={SEED}", f"trials={study.search}", "sampler=random", f"jobs={study.parallel}", *objective]
+    workers = min(study.search, study.parallel or study.search) if study.on_slurm else study.parallel
+    options = [f"seed={SEED}", f"trials={study.search}", "sampler=random", f"jobs={workers}", *objective]
     found = []
     for job in {job.row: job for job in jobs}.values():
+        words = (*job.words, *options)
         try:
-            plan, exists = find_plan(read_search([*job.words, *options]))
+            plan, exists = find_plan(replace(read_search(words), on=study.on))
         except UserError as error:
             raise UserError(f"{' '.join(part for part in (job.method, job.variant) if part)}: {error}") from None
-        found.append(Search(job.method, job.variant, plan, exists))
-    return found
+        found.append(Search(job.method, job.variant, words, plan, exists))
+    return Tuning(found)

@@ -88,6 +88,6 @@ def read_study(updates: Sequence[str]) -> StudyWords:
     study.require_place()
     if study.on_slurm and study.together is not False:
         raise UserError("together: on Slurm each run is a job of its own; leave it out")
-    if study.on_slurm and study.search is not None:
-        raise UserError(f"search={study.search}: not on Slurm; run the trials by search with ... on=slurm")
+    if study.nodes is not None and study.search is not None:
+        raise UserError(f"nodes={study.nodes}: a trial is on one node; leave it out, or search={study.search}")
     return study

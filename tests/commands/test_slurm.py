@@ -237,6 +237,56 @@ def test_search(cluster: Cluster, command: Command, tmp_path: Path) -> None:
     assert ("submitted" in again.out, "3 complete, of 3 trials; again: " in again.out) == (False, True)
 
 
+def test_a_study_that_tunes(cluster: Cluster, command: Command, tmp_path: Path) -> None:
+    """Left, cancelled, and come back to; its trials and tuned runs are those of a study on this machine."""
+    words = (*SHORT, "methods=erm,lff", "seed=1", "search=2", "jobs=2")
+    there = (*words, "on=slurm")
+    later = (*there, "slurm.begin=now+1hour")
+    left = left_when(command, lambda: True, "study", "with", *later)
+    assert left.code == 130
+    assert "4 workers left to Slurm; the same words come back to them" in left.out
+    listed = command("study", "with", *later, "list=True").out
+    assert "erm: 0 of 2 trials of the search erm-digits-" in listed
+    assert "4 workers in the queue" in listed
+    assert "cancelled 4 workers\ncancelled 0 runs\n" in command("study", "with", *later, "cancel=True").out
+    cluster.wait(lambda: not cluster.queue())
+
+    outcome = command("study", "with", *there)
+    assert (outcome.code, outcome.err) == (0, ""), outcome.out
+    assert "submitted 4 workers to Slurm" in outcome.out
+    assert "\nlff: 2 complete, of 2 trials\n" in outcome.out
+    assert "submitted 4 runs to Slurm" in outcome.out
+    again = command("study", "with", *there)
+    assert ("submitted" in again.out, "4 runs: 4 done" in again.out) == (False, True)
+
+    here = command("study", "with", *words, "log_dir=here")
+    assert here.code == 0
+    assert settings_of_runs(tmp_path / "runs") == settings_of_runs(tmp_path / "here")
+    assert (
+        len(settings_of_runs(tmp_path / "runs")) == 8
+    )  # of each method, two trials, one run with the default and one with the best settings
+    assert tables_in(again.out) == tables_in(here.out)
+
+
+def settings_of_runs(folder: Path) -> list[str]:
+    """What is trained in each run in `folder`, sorted."""
+    configs = [json.loads(file.read_text()) for file in folder.glob("*/config.json")]
+    parts = ("method", "trial", "tuned", "seed")
+    return sorted(json.dumps([config[part] for part in parts], sort_keys=True) for config in configs)
+
+
+def tables_in(text: str) -> str:
+    return text[text.index("test/unbiased (%)") :]
+
+
+def test_workers_that_end_before_the_trials(cluster: Cluster, command: Command) -> None:
+    words = (*SHORT, "methods=lff", "seed=1", "search=1", "on=slurm", "slurm.begin=now+1hour")
+    outcome = left_when(command, lambda: cluster.call("scancel", "--user=root") and False, "study", "with", *words)
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: lff: 0 of 1 trials of the search lff-digits-")
+    assert outcome.err.endswith("done, and no worker is left; the same words start others\n")
+
+
 @pytest.mark.parametrize("place", ["here", "slurm"])
 def test_launchers_tell_each_outcome_once(cluster: Cluster, tmp_path: Path, place: str) -> None:
     launcher: Launcher = Local() if place == "here" else Slurm(tmp_path, Resources())
@@ -280,7 +330,7 @@ def test_launchers_tell_each_outcome_once(cluster: Cluster, tmp_path: Path, plac
         (["nodes=2"], "nodes=2 is an option of on=slurm: add that, or leave it out"),
         (["on=slurm", "slurm.nodes=2"], "slurm.nodes=2: use nodes="),
         (["on=slurm", "together=True"], "together: on Slurm each run is a job of its own; leave it out"),
-        (["on=slurm", "search=3"], "search=3: not on Slurm; run the trials by search with ... on=slurm"),
+        (["on=slurm", "nodes=2", "search=3"], "nodes=2: a trial is on one node; leave it out, or search=3"),
     ],
 )
 def test_wrong_words(words: list[str], error: str) -> None:
