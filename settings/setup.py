@@ -1,6 +1,5 @@
 """Check the plain configuration of a run, and turn it into the objects that the run is built from."""
 
-import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +10,6 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from debiaslab.core.console import plural
 from debiaslab.core.errors import UserError, require_known
 from debiaslab.core.program import program_name
 from debiaslab.core.settings import flatten, setting_names, settings
@@ -24,8 +22,10 @@ from debiaslab.models import Architecture, Networks, architecture
 from debiaslab.models.numerics import Numerics
 from debiaslab.models.pretrained import NONE, InitialWeights, require_weights
 from debiaslab.settings.declared import earlier_values, result_settings
+from debiaslab.settings.place import device_of, require_graphs, require_ranks
 from debiaslab.settings.recipes import default_selection, require_recipe, resolve
 from debiaslab.settings.run import AUTO, RunSettings
+from debiaslab.settings.unknown import require_known_settings
 from debiaslab.settings.weights import INPUT, initial_weights, input_facts, load_weights, require_same_input, start_from
 from debiaslab.training.checkpoint import (
     add_prefix,
@@ -33,7 +33,6 @@ from debiaslab.training.checkpoint import (
     require_same_identity,
     write_checkpoint,
 )
-from debiaslab.training.device import choose_device
 
 # the settings of each ingredient; those of `data` depend on the data set
 INGREDIENTS: dict[str, tuple[str, ...]] = {
@@ -144,37 +143,16 @@ class Setup:
     def check_graphs(self, method: Method) -> None:
         """Raise `UserError` if CUDA graphs are requested but not possible on this device or with `method`."""
         if self.run.cuda_graphs:
-            if (device := self.device()).type != "cuda":
-                raise UserError(f"cuda_graphs=True: the device is {device.type}, without CUDA; set it to False")
+            require_graphs(self.device())
             require_capturable(method, self.config["method"]["name"])
 
     def check_ranks(self, run_here: bool = True) -> None:
-        """Raise `UserError` if the run cannot be trained by as many processes as `ranks` says.
-
-        `run_here`: on this machine, or as many as LOCAL_WORLD_SIZE, if the others are elsewhere.
-        """
-        ranks, name, size = self.run.ranks, self.run.device, self.method_config.batch_size
-        if ranks == 1:
-            return
-        if self.run.cuda_graphs:
-            raise UserError(f"cuda_graphs=True: a step of ranks={ranks} processes cannot be captured; set it to False")
-        if size < ranks:
-            raise UserError(f"ranks={ranks}: a batch of {size} has no image for some process; use at most ranks={size}")
-        if name not in ("auto", "cpu", "cuda"):
-            raise UserError(f"ranks={ranks}: each process has a GPU of its own; leave out device={name}")
-        on_gpus = name == "cuda" or (name == "auto" and torch.cuda.is_available())
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks)) if run_here else 0
-        if on_gpus and (found := torch.cuda.device_count()) < here:
-            raise UserError(
-                f"ranks={ranks}: this machine has {plural(found, 'GPU')}; use at most as many, or device=cpu"
-            )
+        """Raise `UserError` if the run cannot be trained by as many processes as `ranks` says (`place.py`)."""
+        require_ranks(self.run, self.method_config.batch_size, run_here)
 
     def device(self) -> torch.device:
-        """The device of this process: of several on a machine, each has the GPU with its number."""
-        name = self.run.device
-        if self.run.ranks > 1 and name in ("auto", "cuda") and torch.cuda.is_available():
-            name = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
-        return choose_device(name)
+        """The device of this process. Raises `UserError` if it is not available."""
+        return device_of(self.run)
 
     def identity(self, data: BiasedDataset) -> dict[str, Any]:
         """All settings that the result depends on: a run can be resumed only with the same identity."""
@@ -233,20 +211,9 @@ def load_once(config: DatasetConfig) -> BiasedDataset:
     return config.load()
 
 
-DENETDM_WEIGHTS = "pretrained_model_path"  # what the authors' code of DeNetDM calls `checkpoint`
-
-
 def check_data(config: Mapping[str, Any]) -> tuple[RunSettings, DatasetConfig]:
     """The part of the configuration that needs no method. Raises `UserError` for whatever is wrong in it."""
-    if (path := config.get(DENETDM_WEIGHTS)) is not None:
-        raise UserError(
-            f"unknown setting '{DENETDM_WEIGHTS}': weights are named by checkpoint; type {program_name()} evaluate with"
-            f" ... checkpoint={path}"
-        )
-    known = [*setting_names(RunSettings), *INGREDIENTS]
-    for name, value in config.items():
-        if name not in known:
-            require_known("setting", name, known, elsewhere=find_meant(name, value, config))
+    require_known_settings(config, [*setting_names(RunSettings), *INGREDIENTS], list(INGREDIENTS))
     run = settings(RunSettings, {name: value for name, value in config.items() if name not in INGREDIENTS}, "")
     return run, dataset_config(config["data"])
 
@@ -268,38 +235,6 @@ def settle(config: Mapping[str, Any], data: BiasedDataset) -> Mapping[str, Any]:
     if selection == AUTO:
         selection = default_selection(config["data"], images)
     return {**config, "selection": selection, "method": {**method, "hparams": hparams}}
-
-
-# names in other programs -> the last part of ours
-HABITS = {
-    "lr": "learning_rate",
-    "bs": "batch_size",
-    "wd": "weight_decay",
-    "steps": "num_steps",
-    "iterations": "num_steps",
-    "gpu": "device",
-    "cuda": "device",
-    "num_workers": "workers",
-    "arch": "model",
-    "backbone": "model",
-}
-
-
-def find_meant(name: str, value: Any, config: Mapping[str, Any]) -> dict[str, str]:
-    """Settings of the ingredients that the unknown setting `name` may stand for: name as typed -> dotted name.
-
-    They are matched by the last part of their names, where that is unique, or by a name that is usual elsewhere. If
-    `value` is nested, a dotted name was typed, and its last part is matched.
-    """
-    ingredients = {ingredient: config[ingredient] for ingredient in INGREDIENTS}
-    names = [inner for inner, set_to in flatten(ingredients) if set_to is not None]
-    ends = [inner.rpartition(".")[2] for inner in names]
-    by_end = {end: inner for end, inner in zip(ends, names, strict=True) if ends.count(end) == 1}
-    usual = {habit: by_end.get(end, end) for habit, end in HABITS.items() if end in by_end or end in config}
-    if not isinstance(value, Mapping):
-        return usual | by_end
-    end = next((inner.rpartition(".")[2] for inner, _ in flatten(value)), "")
-    return {name: by_end[end]} if end in by_end else {}
 
 
 def check(config: Mapping[str, Any]) -> Setup:
