@@ -3,7 +3,8 @@
     python -m tests.golden.record_selecmix UTIL_PY LOSS_PY FILE
 
 UTIL_PY and LOSS_PY (module/loss.py) are of iwhwang/SelecMix (4247e2f). The steps around them are those of its learner,
-with MLPs of ours. Our method is not used.
+with MLPs of ours, the contrastive one with a batch norm after the encoder, as their ResNet-18 has. Our method is not
+used.
 """
 
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear, normalize
+from torch.nn.functional import batch_norm, cross_entropy, linear, normalize
 
 from tests.golden import reference
 from tests.golden.reference import NUM_IMAGES, WIDTHS, load
@@ -37,6 +38,7 @@ def main(util_py: Path, loss_py: Path, path: Path) -> None:
     util, loss = load(util_py), load(loss_py)
     data = reference.make_data(seed=31)
     contrastive = reference.network(33, outputs=WIDTHS[-1])
+    contrastive["params"][-2:-2] = [["norm.weight", [WIDTHS[-1]], "bn_weight"], ["norm.bias", [WIDTHS[-1]], "small"]]
     contrastive["params"] += [
         ["projection.weight", [PROJECTION, WIDTHS[-1]], "fan_in"],
         ["projection.bias", [PROJECTION], "small"],
@@ -46,7 +48,9 @@ def main(util_py: Path, loss_py: Path, path: Path) -> None:
     x, y = reference.pixels(data), torch.from_numpy(data["attrs"][:, 0])
 
     def project(images: Tensor) -> Tensor:
-        hidden = reference.logits(encoder, images).relu()
+        found = reference.features(encoder, images)
+        found = batch_norm(found, None, None, encoder["norm.weight"], encoder["norm.bias"], training=True)
+        hidden = linear(found, encoder["classifier.weight"], encoder["classifier.bias"]).relu()
         return normalize(linear(hidden, encoder["projection.weight"], encoder["projection.bias"]), dim=1)
 
     own, decay = HPARAMS["contrastive_learning_rate"], HPARAMS["contrastive_weight_decay"]

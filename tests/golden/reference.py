@@ -58,15 +58,20 @@ def initial(recipe: Mapping[str, Any]) -> Parameters:
     parameters = {}
     for name, shape, kind in recipe["params"]:
         z = generator.standard_normal(shape, dtype=numpy.float32)
-        value = z / numpy.sqrt(numpy.prod(shape[1:])) if kind == "fan_in" else 0.01 * z
+        values = {"fan_in": z / numpy.sqrt(numpy.prod(shape[1:])), "bn_weight": 1 + 0.01 * z, "small": 0.01 * z}
+        value = numpy.asarray(values[kind], dtype=numpy.float32)
         parameters[name] = torch.tensor(value, dtype=torch.float32, requires_grad=True)
     return parameters
 
 
-def logits(parameters: Parameters, x: Tensor) -> Tensor:
+def features(parameters: Parameters, x: Tensor) -> Tensor:
     for number in range(len(WIDTHS)):
         x = linear(x, parameters[f"feature.{number}.weight"], parameters[f"feature.{number}.bias"]).relu()
-    return linear(x, parameters["classifier.weight"], parameters["classifier.bias"])
+    return x
+
+
+def logits(parameters: Parameters, x: Tensor) -> Tensor:
+    return linear(features(parameters, x), parameters["classifier.weight"], parameters["classifier.bias"])
 
 
 def shuffled_batches(positions: Any, size: int, count: int, seed: int) -> Any:
