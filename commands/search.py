@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from debiaslab.analysis.query import Query
 from debiaslab.analysis.search import best_settings, find_trials, search_report
 from debiaslab.commands.run_query import find_records
-from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_plan, hide_password
+from debiaslab.commands.searches.database import find_plan, hide_password, naming_database
 from debiaslab.commands.searches.plan import Plan, check
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import SearchWords, read_search
@@ -52,17 +52,15 @@ def run(updates: Sequence[str]) -> None:
         check(plan)
     trials = Trials(plan, create=not words.listed)
     describe(plan)
-    try:
+    with naming_database(plan.storage):
         if not words.listed:
             if workers is None:
                 Worker(plan, trials, Local(), command_line_of("search", updates)).work()
             elif not trials.are_done():
-                workers.run()
+                workers.run([trials])
         elif workers is not None:
             show(f"{plural(len(workers.in_queue()), 'worker')} in the queue")
         report(plan, trials)
-    except DATABASE_ERRORS as error:
-        raise database_problem(plan.storage, error) from None
 
 
 def queued_workers(plan: Plan, updates: Sequence[str]) -> "QueuedWorkers | None":
@@ -85,17 +83,16 @@ def describe(plan: Plan) -> None:
 
 def report(plan: Plan, trials: Trials) -> None:
     """Print a table of the trials, EnD's summary, the progress, and the best settings as a command."""
-    counts = trials.counts()
-    if not any(counts.values()):
+    progress = trials.progress()
+    if not progress:
         print("no trial has been run yet")
         return
     records = find_records(Query({"search": plan.name}), str(plan.log_dir))
     settings = [range_.setting for range_ in plan.space]
     found = find_trials(plan.name, records, settings)
     show(*search_report(found, plan.words.top))
-    parts = [f"{count} {what}" for what, count in counts.items() if count]
     whole = plural(plan.num_trials, "trial")
-    print(f"{', '.join(parts)}, of {whole}; again: {program_name()} results with search={plan.name}")
+    print(f"{progress}, of {whole}; again: {program_name()} results with search={plan.name}")
     best = best_settings(found)
     if best:
         print(f"the best settings: {program_name()} with {shlex.join(plan.run_words(best))}")

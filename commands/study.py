@@ -85,7 +85,7 @@ def run_study(study: StudyWords) -> int:
     untuned = []
     if tuning is not None:
         tuning.run(slurm)
-        untuned = tuning.failures(jobs)
+        untuned = tuning.failures()
         jobs = in_order([*jobs, *with_data(tuning.best_jobs(jobs))])
     states = list_jobs(jobs, recorded, study, slurm)
     done = {key: state.done for key, state in states.items() if state.done and state.settles(study.again)}

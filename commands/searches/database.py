@@ -142,6 +142,15 @@ def database_problem(address: str, error: Exception) -> UserError:
     )
 
 
+@contextmanager
+def naming_database(address: str) -> Iterator[None]:
+    """Within the block, an error of the database at `address` is a `UserError` that names it."""
+    try:
+        yield
+    except DATABASE_ERRORS as error:
+        raise database_problem(address, error) from None
+
+
 def hide_password(address: str) -> str:
     """`address` without a password."""
     return without_password(address) if "://" in address else address

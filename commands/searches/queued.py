@@ -51,12 +51,15 @@ class QueuedWorkers:
     def __init__(self, crews: Sequence[Crew], slurm: Slurm) -> None:
         self.crews, self.slurm = crews, slurm
         self.workers: dict[Handle, str] = {}
-        self.trials: list[Trials] = []
-        self.told: dict[int, str] = {}  # of a crew
+        self.trials: Sequence[Trials] = []
+        self.told = [""] * len(crews)
 
-    def run(self) -> None:
-        """Submit the workers that are not in the queue, and watch all. A signal raises `KeyboardInterrupt`."""
-        self.trials = [Trials(crew.plan) for crew in self.crews]
+    def run(self, trials: Sequence[Trials]) -> None:
+        """Submit the workers that are not in the queue, and watch all, with the `trials` of each crew.
+
+        A signal raises `KeyboardInterrupt`.
+        """
+        self.trials = trials
         for crew in self.crews:
             self.workers |= crew.start(self.slurm)
         print(tell_submitted(self.slurm.submit(), "worker"), flush=True)
@@ -71,18 +74,12 @@ class QueuedWorkers:
 
     def advance(self) -> bool:
         if self.slurm.has_looked():
-            for index in range(len(self.crews)):
-                self._tell_progress(index)
+            before, self.told = self.told, [trials.progress() for trials in self.trials]
+            for crew, told, earlier in zip(self.crews, self.told, before, strict=True):
+                if told != earlier:
+                    label = f"{crew.label}: " if crew.label else ""
+                    print(f"{label}{told}, of {plural(crew.plan.num_trials, 'trial')}", flush=True)
         return bool(self.workers)
-
-    def _tell_progress(self, index: int) -> None:
-        """Print the number of trials of a crew, if it is another than before."""
-        crew, counts = self.crews[index], self.trials[index].counts()
-        told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        if told != self.told.get(index, ""):
-            label = f"{crew.label}: " if crew.label else ""
-            print(f"{label}{told}, of {plural(crew.plan.num_trials, 'trial')}", flush=True)
-        self.told[index] = told
 
     def conclude(self, handle: Handle, outcome: Outcome, stopped: bool = False) -> None:
         name = self.workers.pop(handle)

@@ -126,6 +126,10 @@ class Trials:
         complete, running = of_state[TrialState.COMPLETE], of_state[TrialState.RUNNING]
         return {"complete": complete, "failed": failed, "running": running, "again": of_state[TrialState.WAITING]}
 
+    def progress(self) -> str:
+        """The same as text, such as "3 complete, 1 running"; empty if there is no trial."""
+        return ", ".join(f"{count} {what}" for what, count in self.counts().items() if count)
+
     def are_done(self) -> bool:
         """Whether as many trials have ended as the plan asks for."""
         counts = self.counts()

@@ -5,18 +5,18 @@ function of the words alone, so that a study that was killed, or has several wor
 have a seed of their own: the seeds of the study choose nothing, and more of them leave the search as it is.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from debiaslab.commands.search import describe
-from debiaslab.commands.searches.database import DATABASE_ERRORS, database_problem, find_plan
+from debiaslab.commands.searches.database import find_plan, naming_database
 from debiaslab.commands.searches.plan import Plan, check
+from debiaslab.commands.searches.space import Value
 from debiaslab.commands.searches.trials import Trials
 from debiaslab.commands.searches.words import read_search
 from debiaslab.commands.searches.worker import Worker
-from debiaslab.commands.studies.jobs import Job, make_job
+from debiaslab.commands.studies.jobs import Job, make_job, naming
 from debiaslab.commands.studies.words import StudyWords
 from debiaslab.core.errors import UserError
 from debiaslab.recording.launcher import Local
@@ -29,15 +29,15 @@ SEED = 0  # of all trials
 AGAIN = "the same command"
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Search:
-    """The search for a method on a variant, with its `words`; `exists`: it has been started before."""
+    """The search for a method on a variant, with its `words`; `trials` is None before it has begun."""
 
     method: str
     variant: str
     words: tuple[str, ...]
     plan: Plan
-    exists: bool
+    trials: Trials | None
 
     @property
     def label(self) -> str:
@@ -45,14 +45,18 @@ class Search:
 
     def check(self) -> None:
         """Raise `UserError` if the trials cannot be run, or would select on test images."""
-        try:
+        with naming(self.method, self.variant):
             check(self.plan)
-        except UserError as error:
-            raise UserError(f"{self.label}: {error}") from None
+
+    def begin(self) -> Trials:
+        """Tell what is searched, and open the database. Raises `UserError` if that cannot be used."""
+        describe(self.plan)
+        self.trials = self.trials or Trials(self.plan)
+        return self.trials
 
     def done(self) -> int:
         """The number of its trials that have ended."""
-        counts = Trials(self.plan, create=False).counts() if self.exists else {}
+        counts = {} if self.trials is None else self.trials.counts()
         return min(counts.get("complete", 0) + counts.get("failed", 0), self.plan.num_trials)
 
     def is_complete(self) -> bool:
@@ -64,31 +68,26 @@ class Search:
 
     def run(self) -> None:
         """Run the remaining trials, and wait for those of other workers. Raises `UserError` if they cannot run."""
-        describe(self.plan)
-        with naming_database(self.plan):
+        trials = self.begin()
+        with naming_database(self.plan.storage):
             try:
-                Worker(self.plan, Trials(self.plan), Local(), AGAIN, waits=True).work()
+                Worker(self.plan, trials, Local(), AGAIN, waits=True).work()
             except KeyboardInterrupt:
                 raise KeyboardInterrupt from None  # the command line says how to resume the study
 
+    def best_values(self) -> dict[str, Value] | None:
+        """The best settings; None if no trial is complete."""
+        return None if self.trials is None else self.trials.best_values()
+
     def best_jobs(self, jobs: Sequence[Job]) -> list[Job]:
         """Its method and variant among `jobs`, with the best settings; empty if no trial is complete."""
-        values, plan = Trials(self.plan, create=False).best_values(), self.plan
+        values, plan = self.best_values(), self.plan
         if values is None:
             return []
         marks = (f"search={plan.name}", f"tuned={plan.num_trials}", f"objective={plan.objective}")
         words = (*plan.own_words(values), *marks)
         own = [job for job in jobs if (job.method, job.variant) == (self.method, self.variant)]
         return [make_job(job.method, job.variant, job.seed, (*job.words, *words)) for job in own]
-
-
-@contextmanager
-def naming_database(plan: Plan) -> Iterator[None]:
-    """Within the block, an error of the database is a `UserError` that names it."""
-    try:
-        yield
-    except DATABASE_ERRORS as error:
-        raise database_problem(plan.storage, error) from None
 
 
 class Tuning:
@@ -109,17 +108,14 @@ class Tuning:
                 search.run()
         else:
             self._run_on(slurm)
-        self.searches = [replace(search, exists=True) for search in self.searches]
 
     def _run_on(self, slurm: "Slurm") -> None:
-        for search in self.searches:
-            describe(search.plan)
-        remaining = [search for search in self.searches if not search.is_complete()]
+        remaining = {search: trials for search in self.searches if not (trials := search.begin()).are_done()}
         if not remaining:
             return
-        with naming_database(remaining[0].plan):
-            queued_workers(remaining, slurm).run()
-            for search in (replace(search, exists=True) for search in remaining):
+        with naming_database(self.searches[0].plan.storage):
+            queued_workers(list(remaining), slurm).run(list(remaining.values()))
+            for search in remaining:
                 if not search.is_complete():
                     raise UserError(f"{search.progress}, and no worker is left; the same words start others")
 
@@ -131,12 +127,12 @@ class Tuning:
         """Those of `jobs` whose search is complete, with the best settings."""
         return [job for search in self.searches if search.is_complete() for job in search.best_jobs(jobs)]
 
-    def failures(self, jobs: Sequence[Job]) -> list[str]:
+    def failures(self) -> list[str]:
         """A line for each search that gives no settings."""
-        empty = [search for search in self.searches if not search.best_jobs(jobs)]
         return [
             f"FAILED {search.label}, tuned: no trial of {search.plan.name} is complete, of {search.plan.num_trials}"
-            for search in empty
+            for search in self.searches
+            if search.best_values() is None
         ]
 
 
@@ -156,9 +152,7 @@ def tuning_of(jobs: Sequence[Job], study: StudyWords) -> Tuning:
     found = []
     for job in {job.row: job for job in jobs}.values():
         words = (*job.words, *options)
-        try:
+        with naming(job.method, job.variant):
             plan, exists = find_plan(replace(read_search(words), on=study.on))
-        except UserError as error:
-            raise UserError(f"{' '.join(part for part in (job.method, job.variant) if part)}: {error}") from None
-        found.append(Search(job.method, job.variant, words, plan, exists))
+        found.append(Search(job.method, job.variant, words, plan, Trials(plan, create=False) if exists else None))
     return Tuning(found)
