@@ -10,9 +10,9 @@ from pathlib import Path
 
 from torch import distributed
 
-from debiaslab.commands.ranks import ERRORS, INTERRUPTED
+from debiaslab.commands.ranks import ERRORS
 from debiaslab.commands.runs import prepare
-from debiaslab.core.errors import LEFT, RankLost
+from debiaslab.core.errors import INTERRUPTED, LEFT, RankLost
 from debiaslab.core.parallel import DIE_WITH_PARENT
 from debiaslab.recording.host import guard_host_facts
 from debiaslab.recording.interruption import raise_on_signals

@@ -21,14 +21,13 @@ from typing import Any
 from torch import distributed
 
 from debiaslab.config import Run
-from debiaslab.core.errors import LEFT, TrainingDiverged, UserError
+from debiaslab.core.errors import INTERRUPTED, LEFT, TrainingDiverged, UserError
 from debiaslab.core.program import PROCESS, program_command
 from debiaslab.core.ranks import of_this_process
 from debiaslab.recording.command_line import command_line_of
 from debiaslab.recording.observers import STATE, new_run_id
 from debiaslab.settings.setup import Setup
 
-INTERRUPTED = 130  # exit code of a process that was interrupted
 WAIT = timedelta(minutes=30)  # for a process that is slower than the others, such as number 0 when it saves
 TOGETHER = "ranks: runs that are trained together share one process; leave out ranks, or together"
 ERRORS: Mapping[str, type[Exception]] = {"UserError": UserError, "TrainingDiverged": TrainingDiverged}

@@ -12,7 +12,8 @@ class TrainingDiverged(Exception):
     """A loss became infinite or NaN, so training was stopped."""
 
 
-LEFT = 3  # exit code of a process that another one of its run has left
+# exit codes of a process that a signal has ended, and of one that another process of its run has left
+INTERRUPTED, LEFT = 130, 3
 
 
 class RankLost(Exception):

@@ -19,12 +19,11 @@ from pathlib import Path
 import submitit
 from submitit.helpers import Checkpointable, TorchDistributedEnvironment
 
-from debiaslab.core.errors import LEFT
+from debiaslab.core.errors import INTERRUPTED, LEFT
 from debiaslab.core.sharing import make_shared_folder
 from debiaslab.recording.interruption import Interruption
 from debiaslab.recording.launcher import Outcome
 
-INTERRUPTED = 130  # exit code of a command line that a signal has ended
 # exit code -> seconds to be killed by Slurm; later, the job puts itself back into the queue
 WAITS = {INTERRUPTED: 600, LEFT: 20}
 

@@ -12,10 +12,10 @@ import torch
 
 from debiaslab import main
 from debiaslab.commands import rank
-from debiaslab.commands.ranks import INTERRUPTED, SharedRun
+from debiaslab.commands.ranks import SharedRun
 from debiaslab.config import ex
 from debiaslab.core import ranks
-from debiaslab.core.errors import LEFT, TrainingDiverged, UserError
+from debiaslab.core.errors import INTERRUPTED, LEFT, TrainingDiverged, UserError
 from debiaslab.models.batch_norm import share_encoders
 from debiaslab.recording.configuration import configuration
 from debiaslab.recording.observers import STATE
