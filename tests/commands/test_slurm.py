@@ -262,9 +262,8 @@ def test_a_study_that_tunes(cluster: Cluster, command: Command, tmp_path: Path) 
     here = command("study", "with", *words, "log_dir=here")
     assert here.code == 0
     assert settings_of_runs(tmp_path / "runs") == settings_of_runs(tmp_path / "here")
-    assert (
-        len(settings_of_runs(tmp_path / "runs")) == 8
-    )  # of each method, two trials, one run with the default and one with the best settings
+    # of each method, two trials, one run with the default and one with the best settings
+    assert len(settings_of_runs(tmp_path / "runs")) == 8
     assert tables_in(again.out) == tables_in(here.out)
 
 

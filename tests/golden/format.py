@@ -21,6 +21,7 @@ from debiaslab.core.randomness import torch_generator
 from debiaslab.datasets import Normalization
 from debiaslab.datasets.inputs import as_input
 from debiaslab.methods import Batch, Task
+from tests.golden.reference import INITIALISATIONS, initial_values
 
 TOLERANCE = 1e-4  # of what is recorded per step, per sample or per function value
 FINAL_TOLERANCE = 1e-3  # of final parameters and logits
@@ -141,19 +142,10 @@ class GoldenFile:
         """The initial parameters of `network`, in the authors' order, by the recipe of the format."""
         self.initial_names(network)
         recipe = self.meta["init"][network]
-        generator = numpy.random.default_rng(recipe["seed"])
-        scales = {
-            "fan_in": lambda z: z / numpy.sqrt(numpy.prod(z.shape[1:])),
-            "bn_weight": lambda z: 1 + 0.01 * z,
-            "small": lambda z: 0.01 * z,
-        }
-        parameters = []
-        for name, shape, kind in recipe["params"]:
-            if kind not in scales:
+        for name, _, kind in recipe["params"]:
+            if kind not in INITIALISATIONS:
                 raise Unreadable(f"{self.path}: unknown kind of initialisation {kind!r} of {name}")
-            z = generator.standard_normal(shape, dtype=numpy.float32)
-            parameters.append(torch.from_numpy(numpy.asarray(scales[kind](z), dtype=numpy.float32)))
-        return parameters
+        return [torch.from_numpy(value) for value in initial_values(recipe)]
 
     def initialise(self, network: str, modules: Iterable[nn.Module]) -> None:
         """Load the initial parameters of `network` into ours, matched by order."""

@@ -4,7 +4,7 @@ Plain PyTorch, without any of our methods or networks. `python -m tests.golden.r
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,24 @@ def network(seed: int, outputs: int = CLASSES) -> dict[str, Any]:
     return {"seed": seed, "params": params}
 
 
-def initial(recipe: Mapping[str, Any]) -> Parameters:
+INITIALISATIONS: dict[str, Callable[[Any], Any]] = {
+    "fan_in": lambda z: z / numpy.sqrt(numpy.prod(z.shape[1:])),
+    "bn_weight": lambda z: 1 + 0.01 * z,
+    "small": lambda z: 0.01 * z,
+}
+
+
+def initial_values(recipe: Mapping[str, Any]) -> list[Any]:
+    """The initial values of parameters, float32, as `meta` lists them."""
     generator = numpy.random.default_rng(recipe["seed"])
-    parameters = {}
-    for name, shape, kind in recipe["params"]:
-        z = generator.standard_normal(shape, dtype=numpy.float32)
-        values = {"fan_in": z / numpy.sqrt(numpy.prod(shape[1:])), "bn_weight": 1 + 0.01 * z, "small": 0.01 * z}
-        value = numpy.asarray(values[kind], dtype=numpy.float32)
-        parameters[name] = torch.tensor(value, dtype=torch.float32, requires_grad=True)
-    return parameters
+    drawn = [(generator.standard_normal(shape, dtype=numpy.float32), kind) for _, shape, kind in recipe["params"]]
+    return [numpy.asarray(INITIALISATIONS[kind](z), dtype=numpy.float32) for z, kind in drawn]
+
+
+def initial(recipe: Mapping[str, Any]) -> Parameters:
+    names = [name for name, _, _ in recipe["params"]]
+    values = initial_values(recipe)
+    return {name: torch.tensor(value, requires_grad=True) for name, value in zip(names, values, strict=True)}
 
 
 def features(parameters: Parameters, x: Tensor) -> Tensor:
